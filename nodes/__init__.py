@@ -1,0 +1,9 @@
+"""The pack's nodes, one line per file. A file ends with `NODES = [...]`; a file that is not listed here is not there."""
+
+# from . import refine_model
+
+FILES = [
+    # refine_model,
+]
+
+NODES = [node for file in FILES for node in file.NODES]
