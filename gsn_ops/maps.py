@@ -1,0 +1,164 @@
+"""Attention maps as data, and the road from raw attention to one map per subject (METHODS of the GSN papers, section "token maps")."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .prompt import Span, SubjectColumns
+
+
+@dataclass(frozen=True)
+class MapNeeds:
+    """What an objective wants captured.
+
+    levels: latent height / map height, e.g. (2,); None = the default levels of the architecture.
+    heads: keep the maps of single layers and heads as well (`AttentionMaps.heads`).
+    self_rows: keep what is needed to evaluate rows of self-attention (`AttentionMaps.self_rows`).
+    span: which columns take part in the second softmax: "auto" (the architecture's), "legacy_sd1" or "prompt_only".
+    """
+
+    levels: tuple[int, ...] | None = None
+    heads: bool = False
+    self_rows: bool = False
+    span: str = "auto"
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """Text-to-image attention of one forward pass, with gradients, float32.
+
+    cross: level -> [B, h, w, n] probabilities, mean over layers and heads; n runs over `columns`.
+    columns: absolute text column (row of the conditioning) of each n.
+    spans: the columns that compete in the second softmax, one span per encoder and chunk.
+    heads: level -> one [B, heads, h, w, n] per layer; empty unless asked for.
+    self_rows: level -> function of cells [B, r] (row-major indices) giving [B, r, h, w]; empty unless asked for.
+    """
+
+    cross: Mapping[int, Tensor]
+    columns: tuple[int, ...]
+    spans: tuple[Span, ...]
+    heads: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
+    self_rows: Mapping[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+
+    def index(self, columns: Sequence[int]) -> list[int]:
+        """Positions on the last axis of the maps for absolute columns. Raises KeyError for a column that was not captured."""
+        where = {column: n for n, column in enumerate(self.columns)}
+        return [where[column] for column in columns]
+
+    def image(self, b: int) -> AttentionMaps:
+        """The maps of image `b` alone, batch axis kept."""
+        pick = slice(b, b + 1)
+        return AttentionMaps(
+            {level: a[pick] for level, a in self.cross.items()}, self.columns, self.spans,
+            {level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
+            {level: (lambda cells, rows=rows: rows(cells.expand(b + 1, -1))[pick]) for level, rows in self.self_rows.items()},
+        )
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """How raw attention becomes subject maps.
+
+    temperature: factor in the second softmax (100 in Attend-and-Excite and all that follow it).
+    kernel_size: odd width of the smoothing kernel, 0 = no smoothing. kernel_sigma: its width in cells.
+    legacy_sigma: the published kernel exp(-(d / 2 sigma)^2), which is wider than a Gaussian of that sigma.
+    pieces: "noun" = the columns of the noun, "phrase" = those of all words of the phrase (the Latent Refine code).
+    """
+
+    temperature: float = 100.0
+    kernel_size: int = 3
+    kernel_sigma: float = 0.5
+    legacy_sigma: bool = True
+    pieces: str = "noun"
+
+
+def aggregate(maps: AttentionMaps) -> Tensor:
+    """Mean over the captured levels, bilinear to the coarsest: [B, h, w, n]."""
+    levels = sorted(maps.cross, reverse=True)
+    coarse = maps.cross[levels[0]]
+    if len(levels) == 1:
+        return coarse
+    size = coarse.shape[1:3]
+    resized = [coarse] + [
+        F.interpolate(maps.cross[level].movedim(-1, 1), size, mode="bilinear", antialias=True).movedim(1, -1)  # [B, h, w, n]
+        for level in levels[1:]
+    ]
+    return torch.stack(resized).mean(0)
+
+
+def kernel_1d(size: int, sigma: float, legacy: bool) -> Tensor:
+    """Axis weights of the separable smoothing kernel, [size], sum 1: exp(-(d/2s)^2) (legacy) or exp(-d^2/2s^2)."""
+    d = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    weight = torch.exp(-((d / (2 * sigma)) ** 2)) if legacy else torch.exp(-(d**2) / (2 * sigma**2))
+    return weight / weight.sum()
+
+
+def smooth(m: Tensor, size: int, sigma: float, legacy: bool = True) -> Tensor:
+    """Smooth maps [B, k, h, w] with reflect padding. Size 0, or a grid no larger than the padding, leaves them as they are."""
+    pad = size // 2
+    if size == 0 or min(m.shape[-2:]) <= pad:
+        return m
+    axis = kernel_1d(size, sigma, legacy).to(m)
+    b, k, h, w = m.shape
+    x = F.pad(m.reshape(b * k, 1, h, w), (pad, pad, pad, pad), mode="reflect")  # [(B k), 1, h + 2 pad, w + 2 pad]
+    return F.conv2d(F.conv2d(x, axis.view(1, 1, -1, 1)), axis.view(1, 1, 1, -1)).reshape(b, k, h, w)  # [B, k, h, w]
+
+
+def group_maps(a: Tensor, groups: Sequence[Sequence[int]], span: slice, options: MapOptions) -> Tensor:
+    """Subject maps from raw attention a [B, h, w, n]: [B, k, h, w].
+
+    A second softmax over the columns of `span`, then the mean over each group, then smoothing.
+    Group members are positions on the last axis of `a` (they must lie in `span`).
+    """
+    p = torch.softmax(options.temperature * a[..., span], -1)  # [B, h, w, columns of the span]
+    grouped = torch.stack([p[..., [i - span.start for i in g]].mean(-1) for g in groups], 1)  # [B, k, h, w]
+    return smooth(grouped, options.kernel_size, options.kernel_sigma, options.legacy_sigma)
+
+
+def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], options: MapOptions) -> Tensor:
+    """One processed map per subject: [B, k, h, w].
+
+    Every span (one per encoder and chunk) is processed by itself; a subject is the mean over the encoders that know it,
+    weighted by its number of pieces where a phrase crosses a chunk. Raises ValueError for a subject without columns.
+    """
+    a = aggregate(maps)
+    parts: list[list[Tensor]] = [[] for _ in subjects]
+    per_encoder: list[dict[str, list[tuple[int, Tensor]]]] = [{} for _ in subjects]
+    for span in maps.spans:
+        first = maps.index([span.start])[0]
+        window = slice(first, first + span.stop - span.start)
+        found = [(j, [c for c in s.columns(options.pieces).get(span.encoder, ()) if span.start <= c < span.stop])
+                 for j, s in enumerate(subjects)]
+        found = [(j, columns) for j, columns in found if columns]
+        if not found:
+            continue
+        m = group_maps(a, [maps.index(columns) for _, columns in found], window, options)
+        for i, (j, columns) in enumerate(found):
+            per_encoder[j].setdefault(span.encoder, []).append((len(columns), m[:, i]))
+    for j, encoders in enumerate(per_encoder):
+        for chunks in encoders.values():
+            total = sum(n for n, _ in chunks)
+            parts[j].append(sum(n / total * m for n, m in chunks))
+        if not parts[j]:
+            raise ValueError(f"The subject '{subjects[j].label}' has no column in the captured text.")
+    return torch.stack([torch.stack(p).mean(0) if len(p) > 1 else p[0] for p in parts], 1)  # [B, k, h, w]
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Where in the run an objective is evaluated.
+
+    index, n_steps: 0-based step within the sampler call and number of steps. sigma: its noise level. c: x = c * z.
+    previous: detached maps of the last evaluated step, if any. regions: subject label -> mask [B or 1, h, w], if any.
+    """
+
+    index: int
+    n_steps: int
+    sigma: float
+    c: float
+    previous: AttentionMaps | None = None
+    regions: Mapping[str, Tensor] = field(default_factory=dict)

@@ -1,0 +1,28 @@
+"""Latent Refine's objective: presence plus separation (Grimal et al., IJCAI 2025)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..prompt import SubjectColumns
+from . import register
+from .iou import separation
+from .presence import presence
+
+
+@register("cn_iou")
+@dataclass(frozen=True)
+class PresenceAndSeparation:
+    """L = L_CN + L_IoU (eq. 7 of Grimal et al.). reduction: "sum" as in the paper, "mean" = half of it as in the authors' code."""
+
+    reduction: str = "sum"
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+
+    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+        m = subject_maps(maps, subjects, self.maps)
+        loss = presence(m) + separation(m)
+        return loss / 2 if self.reduction == "mean" else loss

@@ -1,0 +1,84 @@
+"""What a run did, as frozen data: numbers, words, maps. Made in host/, drawn in pictures.py, shown by the inspection nodes."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from torch import Tensor
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class SubjectReport:
+    """A subject as it was used: its words, where it came from, its pieces and columns per encoder."""
+
+    label: str
+    source: str
+    pieces: dict[str, tuple[str, ...]]
+    columns: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class ActionReport:
+    """One recipe's work in one run.
+
+    method: name shown to people. status: one line saying what was done, or why not. step: 0-based, None if it did not run.
+    losses: [shift][image], each before its update; shifts: updates made per image; forwards, backwards: model passes spent.
+    maxima_before, maxima_after: [image][subject] highest attention. maps_before, maps_after: [B, k, h, w] float16 on the CPU.
+    picture_before, picture_after: predicted clean latents [B, C, ...] float16 on the CPU (the same call of the model as the maps).
+    """
+
+    method: str
+    status: str
+    step: int | None = None
+    sigma: float | None = None
+    c: float | None = None
+    losses: tuple[tuple[float, ...], ...] = ()
+    loss_after: tuple[float, ...] = ()
+    shifts: tuple[int, ...] = ()
+    forwards: int = 0
+    backwards: int = 0
+    maxima_before: tuple[tuple[float, ...], ...] = ()
+    maxima_after: tuple[tuple[float, ...], ...] = ()
+    maps_before: Tensor | None = None
+    maps_after: Tensor | None = None
+    picture_before: Tensor | None = None
+    picture_after: Tensor | None = None
+    settings: dict[str, float | int | str | bool] | None = None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Everything about one sampler call. `latent_format` names the host's format so that pictures can be decoded or previewed."""
+
+    version: str
+    model: str
+    sampler: str
+    n_steps: int
+    subjects: tuple[SubjectReport, ...]
+    actions: tuple[ActionReport, ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict:
+        """Plain data, tensors left out, ready for JSON."""
+        def plain(value):
+            if isinstance(value, Tensor):
+                return None
+            if hasattr(value, "__dataclass_fields__"):
+                return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__
+                        if not isinstance(getattr(value, name), Tensor) and not name.startswith(("maps_", "picture_"))}
+            if isinstance(value, (tuple, list)):
+                return [plain(v) for v in value]
+            if isinstance(value, dict):
+                return {str(k): plain(v) for k, v in value.items()}
+            return value
+        return {"schema": SCHEMA, **plain(self)}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
+
+    def status(self) -> str:
+        """One line for the screen."""
+        names = ", ".join(s.label for s in self.subjects)
+        return "; ".join(a.status for a in self.actions) + (f" [{names}]" if names else "")
