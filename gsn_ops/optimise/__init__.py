@@ -1,0 +1,1 @@
+"""Turning gradients into a better latent: loops, recipes and the papers' presets. Torch only."""

@@ -1,0 +1,109 @@
+"""Many shifts of one latent at one noise level: the refinement loop of Latent Refine (Grimal et al., IJCAI 2025, section 3)."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from ..objectives import Objective
+from ..prompt import SubjectColumns
+
+BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What a refinement made of a batch; everything stays on the device of z.
+
+    z: [B, ...] float32. losses: [looks, B], each before its update; NaN where an image had already stopped.
+    shifts: [B] updates that are in z. needed: [B], False = every subject was there at the first look (`only_if_needed`).
+    non_finite: [B], True = a loss or gradient was not finite and z is the last good one. maxima: [B, k] highest attention
+    per subject at the first look.
+    """
+
+    z: Tensor
+    losses: Tensor
+    shifts: Tensor
+    needed: Tensor
+    non_finite: Tensor
+    maxima: Tensor
+
+
+def refine(
+    z: Tensor,
+    maps_of: Callable[[Tensor], AttentionMaps],
+    objective: Objective,
+    subjects: Sequence[SubjectColumns],
+    context: StepContext,
+    *,
+    shifts: int = 50,
+    learning_rate: float = 0.01,
+    eps: float = 1e-3,
+    stop_at_loss: float = 0.0,
+    only_if_needed: bool = False,
+    present_at: float = 0.8,
+    on_shift: Callable[[int], None] = lambda j: None,
+) -> Refined:
+    """Adam on the latent itself, in the network's space z [B, ...], never in place.
+
+    maps_of(z) is called at most `shifts` times (one forward each), on_shift(j) once before each; the loss after the last
+    update is never evaluated. Images are independent: one whose loss is at or below stop_at_loss (> 0), that needs nothing
+    (every maximum at least present_at), or whose loss or gradient is not finite stops, and the others do not notice.
+    Needs grad mode and no inference mode. Raises ValueError for a learning rate or eps that cannot work; what
+    on_shift, maps_of and objective raise passes through.
+    """
+    if shifts < 1 or learning_rate <= 0 or eps <= 0:
+        raise ValueError(f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
+                         f"(shifts {shifts}, learning_rate {learning_rate:g}, eps {eps:g}); published: 50, 0.01, 0.001.")
+    leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
+    adam = torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False)
+    good = leaf.detach().clone()  # the last z of each image with a finite loss and gradient
+    batch = z.shape[0]
+    active = torch.ones(batch, dtype=torch.bool, device=z.device)
+    non_finite, needed = ~active, active
+    made = torch.zeros(batch, dtype=torch.int64, device=z.device)
+    losses: list[Tensor] = []
+    maxima = None
+
+    for j in range(shifts):
+        on_shift(j)
+        maps = maps_of(leaf)
+        loss = objective(maps, subjects, context)
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        loss = loss.detach()
+        losses.append(torch.where(active, loss, torch.nan))
+
+        if maxima is None:
+            with torch.no_grad():
+                maxima = subject_maps(maps, subjects, getattr(objective, "maps", MapOptions())).flatten(2).amax(-1)  # [B, k]
+            if only_if_needed:
+                needed = ~(maxima >= present_at).all(1)
+        finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
+        failed = active & ~finite
+        non_finite = non_finite | failed
+        if j:
+            made = made - failed.long()  # the update that led here is taken back
+        active = active & finite & needed
+        if stop_at_loss > 0:
+            active = active & (loss > stop_at_loss)
+
+        good = torch.where(per_image(failed, z), good, leaf.detach())
+        del maps  # so that this pass is not held while the next one runs
+        if (stop_at_loss > 0 or (only_if_needed and j == 0)) and not active.any():
+            break
+        leaf.grad = torch.where(per_image(active, z), gradient, 0.0)
+        adam.step()
+        with torch.no_grad():
+            leaf.copy_(torch.where(per_image(active, z), leaf, good))
+        made = made + active.long()
+    else:
+        good = leaf.detach()
+    return Refined(good, torch.stack(losses), made, needed, non_finite, maxima)
+
+
+def per_image(flags: Tensor, like: Tensor) -> Tensor:
+    """Flags [B] shaped to broadcast over `like` [B, ...]."""
+    return flags.view(-1, *[1] * (like.ndim - 1))  # [B, 1, ...]
