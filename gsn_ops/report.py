@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -26,7 +27,8 @@ class ActionReport:
     method: name shown to people. status: one line saying what was done, or why not. step: 0-based, None if it did not run.
     losses: [shift][image], each before its update; shifts: updates made per image; forwards, backwards: model passes spent.
     maxima_before, maxima_after: [image][subject] highest attention. maps_before, maps_after: [B, k, h, w] float16 on the CPU.
-    picture_before, picture_after: predicted clean latents [B, C, ...] float16 on the CPU (the same call of the model as the maps).
+    picture_before, picture_after: predicted clean latents [B, C, ...] float16 on the CPU (the same call of the model as the maps),
+    scaled as the sampler node returns latents (the host's process_latent_out).
     """
 
     method: str
@@ -50,7 +52,10 @@ class ActionReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Everything about one sampler call. `latent_format` names the host's format so that pictures can be decoded or previewed."""
+    """Everything about one sampler call.
+
+    latent_rgb: preview colours of the latent (host/reports.py, preview_matrix), for pictures without a VAE.
+    """
 
     version: str
     model: str
@@ -59,10 +64,13 @@ class RunReport:
     subjects: tuple[SubjectReport, ...]
     actions: tuple[ActionReport, ...]
     warnings: tuple[str, ...] = ()
+    latent_rgb: tuple[tuple[float, ...], ...] | None = None
 
     def to_dict(self) -> dict:
-        """Plain data, tensors left out, ready for JSON."""
+        """Plain data, tensors left out, ready for JSON (a number that is not finite becomes None)."""
         def plain(value):
+            if isinstance(value, float) and not math.isfinite(value):
+                return None
             if isinstance(value, Tensor):
                 return None
             if hasattr(value, "__dataclass_fields__"):
