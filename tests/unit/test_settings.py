@@ -1,0 +1,93 @@
+"""Settings typed in widgets: what they become, and what is said when they cannot."""
+from dataclasses import replace
+
+import pytest
+
+from gsn_ops.optimise.recipes import Refine
+from gsn_ops.optimise.settings import OVERRIDES, check, override, parse_levels, with_levels
+from gsn_ops.schedule import Moment
+
+
+@pytest.mark.parametrize("text, levels", [
+    ("auto", None), ("", None), (" Auto ", None), ("2", (2,)), ("2,4", (2, 4)), ("4 2, 2", (2, 4)), (" 8 ", (8,)),
+])
+def test_levels(text, levels):
+    assert parse_levels(text) == levels
+
+
+@pytest.mark.parametrize("text", ["two", "0", "-2", "2.5", "2,,x", "2;4", "1e2"])
+def test_levels_that_do_not_parse_say_what_to_write(text):
+    with pytest.raises(ValueError, match="write auto, or whole numbers such as 2 or 2,4") as error:
+        parse_levels(text)
+    assert f"'{text}'" in str(error.value)
+
+
+def test_levels_reach_the_objective_and_leave_the_rest():
+    recipe = Refine()
+    assert with_levels(recipe, "auto") is recipe
+    changed = with_levels(recipe, "2,4")
+    assert changed.objective.needs.levels == (2, 4)
+    assert replace(changed, objective=recipe.objective) == recipe
+
+
+@pytest.mark.parametrize("text, fields", [
+    ("", {}),
+    ("  \n ", {}),
+    ("shifts=30", {"shifts": 30}),
+    ("shifts=30, learning_rate=0.02", {"shifts": 30, "learning_rate": 0.02}),
+    (" shifts = 30 ;learning_rate=2e-2\n eps=1e-8,", {"shifts": 30, "learning_rate": 0.02, "eps": 1e-8}),
+    ("shifts=1, shifts=2", {"shifts": 2}),
+    ("stop_at_loss=.1\npresent_at=0.5", {"stop_at_loss": 0.1, "present_at": 0.5}),
+])
+def test_overrides(text, fields):
+    assert override(Refine(), text) == replace(Refine(), **fields)
+
+
+def test_override_of_levels_keeps_its_commas():
+    changed = override(Refine(), "levels=2,4, shifts=7")
+    assert changed.objective.needs.levels == (2, 4)
+    assert changed.shifts == 7
+
+
+@pytest.mark.parametrize("text, position, complaint", [
+    ("shift=30", 1, "there is no setting 'shift'"),
+    ("shifts=30, lr=2", 12, "there is no setting 'lr'"),
+    ("shifts=thirty", 1, "shifts wants a whole number, not 'thirty'"),
+    ("eps=1, shifts=3.5", 8, "shifts wants a whole number, not '3.5'"),
+    ("shifts", 1, "'shifts' is not of the form key=value"),
+    ("shifts=30 learning_rate=2", 1, "not of the form"),
+    ("shifts==3", 1, "not of the form"),
+    ("shifts=3, , eps=1", 1, "shifts wants a whole number"),
+    ("levels=x", 1, "write auto"),
+    ("__class__=1", 1, "there is no setting '__class__'"),
+])
+def test_overrides_that_do_not_parse_say_where(text, position, complaint):
+    with pytest.raises(ValueError) as error:
+        override(Refine(), text)
+    message = str(error.value)
+    assert complaint in message
+    assert message.startswith(f"overrides, character {position}:")
+    if "no setting" in complaint or "form" in complaint:
+        assert all(key in message for key in OVERRIDES)
+
+
+@pytest.mark.parametrize("fields, complaint", [
+    ({"shifts": -1}, "shifts is -1: choose 0 (off, a plain run) or more"),
+    ({"learning_rate": 0.0}, "learning_rate is 0: it must be greater than 0"),
+    ({"learning_rate": -0.1}, "learning_rate is -0.1: it must be greater than 0"),
+    ({"learning_rate": float("nan")}, "learning_rate is nan"),
+    ({"eps": 0.0}, "eps is 0"),
+    ({"stop_at_loss": -1.0}, "stop_at_loss is -1"),
+    ({"present_at": 1.5}, "present_at is 1.5"),
+    ({"moment": Moment(percent=18.0)}, "at_percent is 18"),
+    ({"moment": Moment(sigma=-2.0)}, "at_sigma is -2"),
+])
+def test_numbers_that_cannot_work_are_refused_in_words(fields, complaint):
+    with pytest.raises(ValueError) as error:
+        check(replace(Refine(), **fields))
+    assert complaint in str(error.value)
+
+
+def test_numbers_that_work_pass():
+    assert check(Refine()) == Refine()
+    assert check(Refine(shifts=0)).shifts == 0
