@@ -1,4 +1,4 @@
-"""Attention maps as data, and the road from raw attention to one map per subject (METHODS of the GSN papers, section "token maps")."""
+"""Attention maps as data, and the road from raw attention to one map per subject."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,17 +45,19 @@ class AttentionMaps:
     self_rows: Mapping[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     def index(self, columns: Sequence[int]) -> list[int]:
-        """Positions on the last axis of the maps for absolute columns. Raises KeyError for a column that was not captured."""
+        """Positions on the last axis of the maps for absolute columns. Raises KeyError for a missing one."""
         where = {column: n for n, column in enumerate(self.columns)}
         return [where[column] for column in columns]
 
     def image(self, b: int) -> AttentionMaps:
         """The maps of image `b` alone, batch axis kept."""
         pick = slice(b, b + 1)
+        batch = len(next(iter(self.cross.values())))
         return AttentionMaps(
             {level: a[pick] for level, a in self.cross.items()}, self.columns, self.spans,
             {level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
-            {level: (lambda cells, rows=rows: rows(cells.expand(b + 1, -1))[pick]) for level, rows in self.self_rows.items()},
+            {level: (lambda cells, rows=rows: rows(cells.expand(batch, -1))[pick])
+             for level, rows in self.self_rows.items()},
         )
 
 
@@ -83,29 +85,46 @@ def aggregate(maps: AttentionMaps) -> Tensor:
     if len(levels) == 1:
         return coarse
     size = coarse.shape[1:3]
-    resized = [coarse] + [
-        F.interpolate(maps.cross[level].movedim(-1, 1), size, mode="bilinear", antialias=True).movedim(1, -1)  # [B, h, w, n]
-        for level in levels[1:]
-    ]
-    return torch.stack(resized).mean(0)
+    finer = [maps.cross[level].movedim(-1, 1) for level in levels[1:]]  # [B, n, H, W]
+    finer = [F.interpolate(a, size, mode="bilinear", antialias=True).movedim(1, -1) for a in finer]  # [B, h, w, n]
+    return torch.stack([coarse, *finer]).mean(0)
 
 
 def kernel_1d(size: int, sigma: float, legacy: bool) -> Tensor:
-    """Axis weights of the separable smoothing kernel, [size], sum 1: exp(-(d/2s)^2) (legacy) or exp(-d^2/2s^2)."""
-    d = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    """Axis weights of the separable smoothing kernel, [size], sum 1: exp(-(d/2s)^2) (legacy) or exp(-d^2/2s^2).
+
+    Raises ValueError for an even size, which has no middle.
+    """
+    if size % 2 == 0:
+        raise ValueError(f"The smoothing kernel has size {size}: choose an odd size, or 0 for no smoothing.")
+    d = torch.arange(size, dtype=torch.float64) - size // 2
     weight = torch.exp(-((d / (2 * sigma)) ** 2)) if legacy else torch.exp(-(d**2) / (2 * sigma**2))
     return weight / weight.sum()
 
 
+def smoothing_matrix(n: int, kernel: Tensor, like: Tensor) -> Tensor:
+    """S [n, n] so that S v is v [n] convolved with the kernel after reflect padding; n > size // 2.
+
+    Made on the device of `like` without a copy from the host, so that a refinement loop never waits for it.
+    """
+    cells = torch.arange(n, device=like.device)
+    matrix = torch.zeros(n, n, dtype=like.dtype, device=like.device)
+    for d, weight in enumerate(kernel.tolist()):
+        source = n - 1 - (n - 1 - (cells + d - len(kernel) // 2).abs()).abs()  # mirrored at both ends
+        matrix = matrix + weight * (source[:, None] == cells).to(like.dtype)
+    return matrix
+
+
 def smooth(m: Tensor, size: int, sigma: float, legacy: bool = True) -> Tensor:
-    """Smooth maps [B, k, h, w] with reflect padding. Size 0, or a grid no larger than the padding, leaves them as they are."""
-    pad = size // 2
-    if size == 0 or min(m.shape[-2:]) <= pad:
+    """Smooth maps [B, k, h, w] with reflect padding. Size 0, or a grid no larger than the padding, changes nothing.
+
+    Two matrix products, not pad and convolve: on CUDA those are neither deterministic nor full float32 by default.
+    """
+    h, w = m.shape[-2:]
+    if size == 0 or min(h, w) <= size // 2:
         return m
-    axis = kernel_1d(size, sigma, legacy).to(m)
-    b, k, h, w = m.shape
-    x = F.pad(m.reshape(b * k, 1, h, w), (pad, pad, pad, pad), mode="reflect")  # [(B k), 1, h + 2 pad, w + 2 pad]
-    return F.conv2d(F.conv2d(x, axis.view(1, 1, -1, 1)), axis.view(1, 1, 1, -1)).reshape(b, k, h, w)  # [B, k, h, w]
+    kernel = kernel_1d(size, sigma, legacy)
+    return smoothing_matrix(h, kernel, m) @ m @ smoothing_matrix(w, kernel, m).T  # [B, k, h, w]
 
 
 def group_maps(a: Tensor, groups: Sequence[Sequence[int]], span: slice, options: MapOptions) -> Tensor:
@@ -115,7 +134,7 @@ def group_maps(a: Tensor, groups: Sequence[Sequence[int]], span: slice, options:
     Group members are positions on the last axis of `a` (they must lie in `span`).
     """
     p = torch.softmax(options.temperature * a[..., span], -1)  # [B, h, w, columns of the span]
-    grouped = torch.stack([p[..., [i - span.start for i in g]].mean(-1) for g in groups], 1)  # [B, k, h, w]
+    grouped = torch.stack([sum(p[..., i - span.start] for i in g) / len(g) for g in groups], 1)  # [B, k, h, w]
     return smooth(grouped, options.kernel_size, options.kernel_sigma, options.legacy_sigma)
 
 
@@ -125,27 +144,33 @@ def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], option
     Every span (one per encoder and chunk) is processed by itself; a subject is the mean over the encoders that know it,
     weighted by its number of pieces where a phrase crosses a chunk. Raises ValueError for a subject without columns.
     """
+    if not subjects:
+        raise ValueError("There is no subject to look at: name at least one word of the prompt.")
     a = aggregate(maps)
-    parts: list[list[Tensor]] = [[] for _ in subjects]
-    per_encoder: list[dict[str, list[tuple[int, Tensor]]]] = [{} for _ in subjects]
+    seen: list[dict[str, list[tuple[int, Tensor]]]] = [{} for _ in subjects]  # encoder -> (pieces, map) per chunk
     for span in maps.spans:
+        groups = [[c for c in s.columns(options.pieces).get(span.encoder, ()) if span.start <= c < span.stop]
+                  for s in subjects]
+        present = [j for j, columns in enumerate(groups) if columns]
+        if not present:
+            continue
         first = maps.index([span.start])[0]
         window = slice(first, first + span.stop - span.start)
-        found = [(j, [c for c in s.columns(options.pieces).get(span.encoder, ()) if span.start <= c < span.stop])
-                 for j, s in enumerate(subjects)]
-        found = [(j, columns) for j, columns in found if columns]
-        if not found:
-            continue
-        m = group_maps(a, [maps.index(columns) for _, columns in found], window, options)
-        for i, (j, columns) in enumerate(found):
-            per_encoder[j].setdefault(span.encoder, []).append((len(columns), m[:, i]))
-    for j, encoders in enumerate(per_encoder):
-        for chunks in encoders.values():
-            total = sum(n for n, _ in chunks)
-            parts[j].append(sum(n / total * m for n, m in chunks))
-        if not parts[j]:
-            raise ValueError(f"The subject '{subjects[j].label}' has no column in the captured text.")
-    return torch.stack([torch.stack(p).mean(0) if len(p) > 1 else p[0] for p in parts], 1)  # [B, k, h, w]
+        m = group_maps(a, [maps.index(groups[j]) for j in present], window, options)
+        for i, j in enumerate(present):
+            seen[j].setdefault(span.encoder, []).append((len(groups[j]), m[:, i]))
+    result = []
+    for subject, encoders in zip(subjects, seen, strict=True):
+        if not encoders:
+            raise ValueError(f"The subject '{subject.label}' has no column in the captured text.")
+        result.append(_mean([(1, _mean(chunks)) for chunks in encoders.values()]))
+    return torch.stack(result, 1)  # [B, k, h, w]
+
+
+def _mean(weighted: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """Weighted mean of maps [B, h, w]."""
+    total = sum(n for n, _ in weighted)
+    return sum(n / total * m for n, m in weighted)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ Latent = TypeVar("Latent", float, Tensor)
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment of a run. step (0-based within the sampler call) wins if >= 0, then sigma if > 0, then percent (the host's own meaning)."""
+    """A moment of a run: step (0-based in the sampler call) if >= 0, else sigma if > 0, else the host's percent."""
 
     percent: float = 0.18
     sigma: float = 0.0
@@ -26,14 +26,16 @@ class Moment:
 
 @dataclass(frozen=True)
 class Found:
-    """step: where to act, None = nowhere in this run. sigma: noise level of that step, or the wanted one. reason: why nowhere, for people."""
+    """Where to act: step, or None with a reason for people. sigma: noise level of that step, or the wanted one."""
 
     step: int | None
     sigma: float
     reason: str = ""
 
 
-def find_step(moment: Moment, sigmas: Sequence[float], percent_to_sigma: Callable[[float], float], flow: bool = False) -> Found:
+def find_step(
+    moment: Moment, sigmas: Sequence[float], percent_to_sigma: Callable[[float], float], flow: bool = False
+) -> Found:
     """The step of a run that is nearest to a moment.
 
     sigmas: noise levels as handed to the sampler, n_steps + 1 of them (the last one is where the run ends, not a step).
@@ -52,7 +54,8 @@ def find_step(moment: Moment, sigmas: Sequence[float], percent_to_sigma: Callabl
     if not steps:
         return Found(None, wanted, "This run has no step with noise in it.")
     if wanted <= 0:
-        return Found(None, wanted, f"at_percent {moment.percent:g} is the end of sampling, where no step is left: choose a smaller at_percent.")
+        return Found(None, wanted, f"at_percent {moment.percent:g} is the end of sampling, where no step is left: "
+                                   f"choose a smaller at_percent.")
 
     def distance(i: int) -> float:
         return abs(levels[i] - wanted) if flow else abs(math.log(levels[i] / wanted))
@@ -68,25 +71,30 @@ def find_step(moment: Moment, sigmas: Sequence[float], percent_to_sigma: Callabl
         cure = "it ends before: choose an earlier moment, or act in the run that goes on from here"
     else:
         cure = "its steps are too far apart there: take more steps, or name one with at_step"
-    return Found(None, wanted, f"The wanted noise level ({source}) is not in this run, which goes from sigma {high:.3g} to {low:.3g} "
-                               f"in {len(levels)} steps; {cure}.")
+    return Found(None, wanted, f"The wanted noise level ({source}) is not in this run, which goes from sigma "
+                               f"{high:.3g} to {low:.3g} in {len(levels)} steps; {cure}.")
 
 
-def step_size(index: int, n_steps: int, factor: float = 20.0, start: float = 1.0, end: float = 0.5, function: str = "sqrt") -> float:
-    """a_i = factor * f(s_i), s = linspace(start, end, n_steps): gradient step sizes of Attend-and-Excite (SIGGRAPH 2023; f = sqrt).
+def step_size(
+    index: int, n_steps: int, factor: float = 20.0, start: float = 1.0, end: float = 0.5, function: str = "sqrt"
+) -> float:
+    """a_i = factor * f(s_i), s = linspace(start, end, n_steps): gradient step size of Attend-and-Excite, SIGGRAPH 2023.
 
     function: "sqrt", "linear", "constant" (f = 1) or "cosine" (half a cosine from 0 at s = 0 to 1 at s = 1).
     Raises ValueError for another one.
     """
     s = start + (end - start) * index / max(1, n_steps - 1)
-    shapes = {"sqrt": math.sqrt, "linear": float, "constant": lambda _: 1.0, "cosine": lambda v: (1 - math.cos(math.pi * v)) / 2}
+    shapes = {
+        "sqrt": math.sqrt, "linear": float, "constant": lambda _: 1.0,
+        "cosine": lambda v: (1 - math.cos(math.pi * v)) / 2,
+    }
     if function not in shapes:
         raise ValueError(f"Unknown step size function '{function}': choose one of {', '.join(shapes)}.")
     return factor * shapes[function](max(0.0, s))
 
 
 def to_z(x: Latent, c: float) -> Latent:
-    """Sampler space to network space: z = x / c, with c = 1 / calculate_input(sigma, 1): sqrt(1 + sigma^2) for EPS and v-prediction, 1 for flow."""
+    """Sampler space to network space: z = x / c, c = sqrt(1 + sigma^2) for EPS and v-prediction models, 1 for flow."""
     return x / c
 
 

@@ -1,4 +1,4 @@
-"""Objectives: attention maps in, one loss per image out. One idea per file; adding a file and importing it here is all it takes."""
+"""Objectives: attention maps in, one loss per image out. One idea per file, imported at the end of this one."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,10 @@ from ..prompt import SubjectColumns
 
 
 class Objective(Protocol):
-    """`objective(maps, subjects, context) -> Tensor[B]`, float32, differentiable, one value per image. `needs` says what to capture."""
+    """`objective(maps, subjects, context) -> Tensor[B]`: float32, differentiable, one value per image.
+
+    `needs` says what to capture.
+    """
 
     needs: MapNeeds
 
@@ -22,7 +25,7 @@ REGISTRY: dict[str, Callable[..., Objective]] = {}
 
 
 def register(name: str) -> Callable:
-    """Class decorator: make an objective known under `name`. Raises ValueError if the name is taken by another class."""
+    """Class decorator: make an objective known under `name`. Raises ValueError if another class has it."""
     def add(cls):
         if REGISTRY.get(name, cls) is not cls:
             raise ValueError(f"The objective id '{name}' is already taken by {REGISTRY[name].__module__}.")

@@ -16,7 +16,10 @@ from .presence import presence
 @register("cn_iou")
 @dataclass(frozen=True)
 class PresenceAndSeparation:
-    """L = L_CN + L_IoU (eq. 7 of Grimal et al.). reduction: "sum" as in the paper, "mean" = half of it as in the authors' code."""
+    """L = L_CN + L_IoU (eq. 7 of Grimal et al.).
+
+    reduction: "sum" as in the paper, "mean" = half of it as in the authors' code.
+    """
 
     reduction: str = "sum"
     maps: MapOptions = MapOptions()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -13,16 +14,16 @@ from . import register
 
 
 def separation(m: Tensor) -> Tensor:
-    """L_IoU = mean over pairs of sum(min(M_a, M_b)) / sum(M_a + M_b), maps [B, k, h, w] -> [B] in [0, 0.5]. Eq. 6 of Grimal et al.
+    """L_IoU = mean over pairs of sum(min(M_a, M_b)) / sum(M_a + M_b), maps [B, k, h, w] -> [B] in [0, 0.5].
 
-    One subject: a differentiable 0.
+    Eq. 6 of Grimal et al. One subject: a differentiable 0.
     """
-    flat = m.flatten(2)  # [B, k, (h w)]
-    if flat.shape[1] == 1:
-        return 0 * flat.sum((1, 2))
-    a, b = torch.triu_indices(flat.shape[1], flat.shape[1], offset=1, device=m.device)
-    shared = torch.minimum(flat[:, a], flat[:, b]).sum(-1)  # [B, pairs]
-    return (shared / (flat[:, a] + flat[:, b]).sum(-1).clamp(min=1e-12)).mean(1)
+    subjects = m.flatten(2).unbind(1)  # k of [B, (h w)]
+    if len(subjects) == 1:
+        return 0 * subjects[0].sum(1)
+    return torch.stack([
+        torch.minimum(a, b).sum(1) / (a + b).sum(1).clamp(min=1e-12) for a, b in combinations(subjects, 2)
+    ]).mean(0)
 
 
 @register("iou")

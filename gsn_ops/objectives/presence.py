@@ -12,11 +12,13 @@ from . import register
 
 
 def presence(m: Tensor, top_k: int = 1) -> Tensor:
-    """L_CN = max_j max(0, 1 - max_yx M_j), maps [B, k, h, w] -> [B] in [0, 1]. Eq. 2 of Attend-and-Excite, eq. 5 of Grimal et al., IJCAI 2025.
+    """L_CN = max_j max(0, 1 - max_yx M_j), maps [B, k, h, w] -> [B] in [0, 1].
 
+    Eq. 2 of Attend-and-Excite (Chefer et al., SIGGRAPH 2023), eq. 5 of Grimal et al., IJCAI 2025.
     top_k: mean of the top_k largest values instead of the largest (Self-Cross Guidance).
     """
-    values = m.flatten(2).topk(max(1, top_k), -1).values.mean(-1)  # [B, k]
+    cells = m.flatten(2)  # [B, k, (h w)]
+    values = cells.amax(-1) if top_k <= 1 else cells.topk(min(top_k, cells.shape[-1]), -1).values.mean(-1)  # [B, k]
     return (1 - values).clamp(min=0).amax(1)
 
 

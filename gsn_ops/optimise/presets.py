@@ -12,10 +12,10 @@ LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
 
 
 def latent_refine() -> Refine:
-    """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025, method "Ours".
+    """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025, "Ours".
 
-    L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates (lr 1e-2; eps 1e-3 in the authors' code) at step 8 of
-    50 DDPM steps of SD1 = sigma 5.633, which is 18 % of the host's scale.
+    L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates (lr 1e-2; eps 1e-3 in the authors' code) at step 8
+    of 50 DDPM steps of SD1 = sigma 5.633, which is 18 % of the host's scale.
     """
     return Refine(
         method=LATENT_REFINE,
@@ -29,7 +29,7 @@ METHODS: tuple[str, ...] = tuple(_PRESETS)
 
 
 def preset(method: str) -> Refine:
-    """The recipe of a published method, to be adjusted with `dataclasses.replace`. Raises ValueError that lists METHODS."""
+    """The recipe of a published method, made to be adjusted with `dataclasses.replace`. Raises ValueError."""
     if method not in _PRESETS:
         raise ValueError(f"Unknown method '{method}': choose one of {', '.join(METHODS)}.")
     return _PRESETS[method]()

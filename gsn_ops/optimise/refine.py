@@ -1,4 +1,4 @@
-"""Many shifts of one latent at one noise level: the refinement loop of Latent Refine (Grimal et al., IJCAI 2025, section 3)."""
+"""Many shifts of one latent at one noise level: Latent Refine's loop (Grimal et al., IJCAI 2025, section 3)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ class Refined:
     """What a refinement made of a batch; everything stays on the device of z.
 
     z: [B, ...] float32. losses: [looks, B], each before its update; NaN where an image had already stopped.
-    shifts: [B] updates that are in z. needed: [B], False = every subject was there at the first look (`only_if_needed`).
-    non_finite: [B], True = a loss or gradient was not finite and z is the last good one. maxima: [B, k] highest attention
-    per subject at the first look.
+    shifts: [B] updates that are in z. needed: [B], False = all subjects were there at the first look.
+    non_finite: [B], True = a loss or gradient was not finite and z is the last good one.
+    maxima: [B, k] highest attention per subject at the first look.
     """
 
     z: Tensor
@@ -49,15 +49,15 @@ def refine(
 ) -> Refined:
     """Adam on the latent itself, in the network's space z [B, ...], never in place.
 
-    maps_of(z) is called at most `shifts` times (one forward each), on_shift(j) once before each; the loss after the last
-    update is never evaluated. Images are independent: one whose loss is at or below stop_at_loss (> 0), that needs nothing
-    (every maximum at least present_at), or whose loss or gradient is not finite stops, and the others do not notice.
-    Needs grad mode and no inference mode. Raises ValueError for a learning rate or eps that cannot work; what
-    on_shift, maps_of and objective raise passes through.
+    maps_of(z) is called at most `shifts` times (one forward each), on_shift(j) once before each; the loss after the
+    last update is never evaluated. Images are independent: one whose loss is at or below stop_at_loss (> 0), that needs
+    nothing (only_if_needed: every maximum is at least present_at), or whose loss or gradient is not finite stops, and
+    the others do not notice. Needs grad mode and no inference mode. Raises ValueError for a learning rate or eps that
+    cannot work; what on_shift, maps_of and objective raise passes through.
     """
     if shifts < 1 or learning_rate <= 0 or eps <= 0:
         raise ValueError(f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
-                         f"(shifts {shifts}, learning_rate {learning_rate:g}, eps {eps:g}); published: 50, 0.01, 0.001.")
+                         f"(got {shifts}, {learning_rate:g} and {eps:g}); published are 50, 0.01 and 0.001.")
     leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
     adam = torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False)
     good = leaf.detach().clone()  # the last z of each image with a finite loss and gradient
@@ -78,7 +78,8 @@ def refine(
 
         if maxima is None:
             with torch.no_grad():
-                maxima = subject_maps(maps, subjects, getattr(objective, "maps", MapOptions())).flatten(2).amax(-1)  # [B, k]
+                options = getattr(objective, "maps", MapOptions())
+                maxima = subject_maps(maps, subjects, options).flatten(2).amax(-1)  # [B, k]
             if only_if_needed:
                 needed = ~(maxima >= present_at).all(1)
         finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
