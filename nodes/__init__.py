@@ -1,4 +1,4 @@
-"""The pack's nodes, one line per file. A file ends with `NODES = [...]`; a file that is not listed here is not there."""
+"""The pack's nodes, one line per file: each ends with `NODES = [...]`; one that is not listed here is not there."""
 
 # from . import refine_model
 

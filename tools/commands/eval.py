@@ -1,0 +1,16 @@
+"""`python3 tools/dev.py eval`: tools/eval in the host's environment."""
+
+import argparse
+
+from tools.host_env.launch import pass_everything_on, run_in_host
+from tools.host_env.prepare import prepare_host
+
+HELP = "measure what the pack does on many pictures (not part of the tests)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass_everything_on(parser, "for tools.eval")
+
+
+def run(args: argparse.Namespace) -> int:
+    return run_in_host(prepare_host(), "-m", "tools.eval", *args.arguments)

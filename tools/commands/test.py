@@ -1,0 +1,21 @@
+"""All checks: ruff, then pytest in the host's environment."""
+
+import argparse
+import subprocess
+
+from tools.host_env import paths
+from tools.host_env.launch import pass_everything_on, run_in_host
+from tools.host_env.prepare import prepare_host
+
+HELP = "run ruff and the tests (what follows goes to pytest, e.g. tests/unit -k words)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass_everything_on(parser, "for pytest")
+
+
+def run(args: argparse.Namespace) -> int:
+    host = prepare_host()
+    ruff = [str(paths.venv_python(paths.HOST_DIR / "tools")), "-m", "ruff", "check", "."]
+    failed = subprocess.run(ruff, cwd=paths.CLONE, env=paths.environment()).returncode
+    return failed or run_in_host(host, "-m", "pytest", *args.arguments)
