@@ -1,0 +1,59 @@
+"""Where a subject shall be: boxes as masks on a grid, and masks found in a map."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CONVENTIONS = ("lmd", "round", "floor", "inclusive")
+
+
+def box_mask(box: Sequence[float], height: int, width: int, convention: str = "lmd") -> Tensor:
+    """Cells of a box (x1, y1, x2, y2), fractions of the image, on a grid: bool [height, width], at least one cell.
+
+    convention (rounding is half to even): "round" = round(x1 W) to round(x2 W), end exclusive (BoxDiff, ICCV 2023);
+    "floor" = the same, cut off (layout guidance, WACV 2024; R&B, ICLR 2024); "lmd" = start rounded, size rounded by
+    itself, so that it does not change when the box moves (LMD, TMLR 2024); "inclusive" = int(x1 (W - 1)) to
+    int(x2 (W - 1)), end inclusive (SAGA, AAAI 2026). Raises ValueError for another one.
+    """
+    x1, y1, x2, y2 = box
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[_cells(y1, y2, height, convention), _cells(x1, x2, width, convention)] = True
+    return mask
+
+
+def _cells(low: float, high: float, n: int, convention: str) -> slice:
+    if convention == "round":
+        start, stop = round(low * n), round(high * n)
+    elif convention == "floor":
+        start, stop = int(low * n), int(high * n)
+    elif convention == "lmd":
+        start = round(low * n)
+        stop = start + round((high - low) * n)
+    elif convention == "inclusive":
+        start, stop = int(low * (n - 1)), int(high * (n - 1)) + 1
+    else:
+        raise ValueError(f"Unknown box convention '{convention}': choose one of {', '.join(CONVENTIONS)}.")
+    start, stop = max(0, start), min(n, stop)
+    if start < stop:
+        return slice(start, stop)
+    nearest = min(n - 1, max(0, int((low + high) / 2 * n)))  # a box smaller than a cell still means that place
+    return slice(nearest, nearest + 1)
+
+
+def otsu_mask(m: Tensor) -> Tensor:
+    """Foreground of maps [..., h, w] in 0 ... 1: bool, M >= t / 255 (Otsu 1979, as used by InitNO, CVPR 2024).
+
+    t is the first of 0 ... 255 with the largest between-class variance w0 w1 (m0 - m1)^2 of the integers int(255 M).
+    A map without two classes (flat, or nowhere above 1/255) gives t = 0: all true.
+    """
+    levels = (255 * m.detach()).long().clamp(0, 255).flatten(-2)  # [..., (h w)]
+    counts = F.one_hot(levels, 256).sum(-2).double()  # [..., 256]
+    values = counts * torch.arange(256, device=m.device)
+    below, sum_below = counts.cumsum(-1) - counts, values.cumsum(-1) - values  # of the integers < t
+    above, sum_above = counts.sum(-1, keepdim=True) - below, values.sum(-1, keepdim=True) - sum_below
+    variance = below * above * (sum_below / below.clamp(min=1) - sum_above / above.clamp(min=1)) ** 2
+    t = variance.argmax(-1)  # [...], the first maximum
+    return m.detach() >= t[..., None, None] / 255
