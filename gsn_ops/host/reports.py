@@ -11,7 +11,7 @@ from ..report import RunReport
 
 
 def fingerprint(samples: Tensor) -> str:
-    """sha1 of the shapes, dtypes and bytes of a latent as the sampler node hands it on (nested latents: of all parts)."""
+    """sha1 of shape, dtype and bytes of a latent as the sampler node hands it on (nested latents: of all parts)."""
     parts = samples.unbind() if getattr(samples, "is_nested", False) else [samples]
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:

@@ -1,0 +1,34 @@
+"""The embedded model for first steps: small enough to come with the pack."""
+
+from comfy_api.latest import io
+
+from ..gsn_ops.host import demo_model
+
+
+class GSNDemoModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="GSNDemoModel",
+            display_name="GSN Demo Model",
+            category="GSN/demo",
+            description="A tiny text-to-image model that comes with this pack. It paints red, green, blue, yellow, "
+            "purple and black circles, squares, triangles, stars, crosses and hearts, and forgets some of them, as large "
+            "models do. For 256 x 256 pictures.",
+            search_aliases=["gsn", "tiny", "shapes"],
+            inputs=[],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The tiny diffusion model (the layout of SD1)."),
+                io.Clip.Output(
+                    display_name="CLIP", tooltip="Its text encoder: knows colours, shapes, a photo of, and."
+                ),
+                io.Vae.Output(display_name="VAE", tooltip="Its pictures: 32 x 32 latents, 256 x 256 pixels."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls):
+        return io.NodeOutput(*demo_model.load_demo_model())
+
+
+NODES = [GSNDemoModel]

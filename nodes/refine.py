@@ -1,0 +1,204 @@
+"""Latent Refine at Step: as a patch for any sampler, and as a KSampler of its own."""
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..gsn_ops.host import ksampler
+from ..gsn_ops.host.sampling import attach
+from ..gsn_ops.optimise.presets import LATENT_REFINE, preset
+from ..gsn_ops.optimise.recipes import Refine
+from ..gsn_ops.optimise.settings import check, with_levels
+from ..gsn_ops.subjects import parse_subjects
+from .common import (
+    DEFAULT_LEVEL,
+    moment,
+    moment_inputs,
+    report_kind,
+    report_output,
+    say,
+    shifts_input,
+    subjects_input,
+    tuning_inputs,
+    watching_inputs,
+)
+
+
+def recipe_of(
+    shifts, at_percent, at_sigma, at_step, learning_rate, objective, levels, stop_at_loss, only_if_needed, report_level
+) -> Refine:
+    """The published method with the numbers of the widgets."""
+    recipe = preset(LATENT_REFINE)
+    return check(
+        with_levels(
+            replace(
+                recipe,
+                moment=moment(at_percent, at_sigma, at_step),
+                shifts=shifts,
+                learning_rate=learning_rate,
+                objective=objective or recipe.objective,
+                stop_at_loss=stop_at_loss,
+                only_if_needed=only_if_needed,
+                report=report_kind(report_level),
+            ),
+            levels,
+        )
+    )
+
+
+class GSNRefineModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="GSNRefineModel",
+            display_name="Latent Refine at Step",
+            category="GSN",
+            description="Patches a model so that any sampler shifts the latent at one step until every subject of the "
+            "prompt has the model's attention (Grimal et al., IJCAI 2025). The prompt must come from a text node whose "
+            "CLIP went through Semantic Nursing, from CLIP Text Encode (GSN) or from Set Subjects.",
+            search_aliases=["gsn", "latent refine", "ours", "step selection"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The model to be patched (a copy; the original stays as it is)."),
+                shifts_input(),
+                *moment_inputs(),
+                *tuning_inputs(),
+                *watching_inputs(),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="For the sampler."), report_output()],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        shifts=50,
+        at_percent=0.18,
+        at_sigma=0.0,
+        at_step=-1,
+        learning_rate=0.01,
+        objective=None,
+        levels="auto",
+        stop_at_loss=0.0,
+        only_if_needed=False,
+        report_level=DEFAULT_LEVEL,
+    ):
+        recipe = recipe_of(
+            shifts,
+            at_percent,
+            at_sigma,
+            at_step,
+            learning_rate,
+            objective,
+            levels,
+            stop_at_loss,
+            only_if_needed,
+            report_level,
+        )
+        return io.NodeOutput(*attach(model, recipe, say(cls)))
+
+
+class GSNLatentRefine(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="GSNLatentRefine",
+            display_name="KSampler (Latent Refine at Step)",
+            category="GSN",
+            description="A KSampler that shifts the latent at one step until every subject of the prompt has the "
+            "model's attention (Grimal et al., IJCAI 2025). With 0 shifts it is the plain KSampler, bit for bit.",
+            search_aliases=["gsn", "latent refine", "sampler", "ksampler"],
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The model used for denoising."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The random seed of the noise.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Number of denoising steps."),
+                io.Float.Input(
+                    "cfg",
+                    default=8.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Classifier-free guidance: how strongly the picture follows the prompt.",
+                ),
+                io.Combo.Input("sampler_name", options=list(ksampler.SAMPLERS), tooltip="The sampling algorithm."),
+                io.Combo.Input(
+                    "scheduler", options=list(ksampler.SCHEDULERS), tooltip="How the noise is removed over the steps."
+                ),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="What you want to see. Must remember its words: from a text node whose "
+                    "CLIP went through Semantic Nursing, CLIP Text Encode (GSN) or Set Subjects.",
+                ),
+                io.Conditioning.Input("negative", tooltip="What you do not want to see."),
+                io.Latent.Input("latent_image", tooltip="The latent to denoise."),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much is denoised; lower values keep the structure of the given latent.",
+                ),
+                shifts_input(),
+                *moment_inputs(),
+                *tuning_inputs(),
+                *watching_inputs(),
+                subjects_input(),
+            ],
+            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), report_output()],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        seed,
+        steps,
+        cfg,
+        sampler_name,
+        scheduler,
+        positive,
+        negative,
+        latent_image,
+        denoise=1.0,
+        shifts=50,
+        at_percent=0.18,
+        at_sigma=0.0,
+        at_step=-1,
+        learning_rate=0.01,
+        objective=None,
+        levels="auto",
+        stop_at_loss=0.0,
+        only_if_needed=False,
+        report_level=DEFAULT_LEVEL,
+        subjects="",
+    ):
+        recipe = recipe_of(
+            shifts,
+            at_percent,
+            at_sigma,
+            at_step,
+            learning_rate,
+            objective,
+            levels,
+            stop_at_loss,
+            only_if_needed,
+            report_level,
+        )
+        model, book = attach(model, replace(recipe, subjects=parse_subjects(subjects), strict=True), say(cls))
+        latent = ksampler.sample(
+            model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
+        )
+        return io.NodeOutput(latent, book)
+
+
+NODES = [GSNRefineModel, GSNLatentRefine]
