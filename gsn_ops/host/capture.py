@@ -1,0 +1,182 @@
+"""One mechanism reads text-to-image attention on every architecture: the host's attention override plus a Layout of facts.
+
+`transformer_options["optimized_attention_override"]` sees each attention call with its q and k; a Layout, computed before the
+forward from the shapes that enter the model, says which calls are text-to-image and where text and image sit in them.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class AllCaptured(BaseException):
+    """Raised after the last wanted layer. Not an Exception: fallbacks of the host and of other packs must not swallow it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where text and image are in the attention of one forward pass.
+
+    kind: "cross" (keys are text) or "joint" (text and image in one sequence). latent: (h, w) of the model's input.
+    n_text: text tokens in the attention. n_keys: keys of a text-to-image call. first_column: key position of row 0 of the
+    conditioning. first_row: query position of the first image token. grid: (h, w) in tokens; None = a UNet, any level.
+    """
+
+    kind: str
+    latent: tuple[int, int]
+    n_text: int
+    n_keys: int
+    first_column: int = 0
+    first_row: int = 0
+    grid: tuple[int, int] | None = None
+
+    def is_text_to_image(self, n_q: int, n_k: int, nth_in_block: int) -> bool:
+        """Does a call with these lengths, the nth of its block, let the image look at the text?
+
+        A UNet block calls self-attention, then cross-attention; the count decides only where both have the same lengths,
+        or where another pack has made the text longer.
+        """
+        if self.grid is None:
+            return n_k == self.n_text != n_q or (nth_in_block % 2 == 1 and n_k >= self.n_text)
+        n_image = self.grid[0] * self.grid[1]
+        if self.kind == "cross":
+            return n_q == n_image and n_k == self.n_keys
+        return n_k == self.n_keys and n_q >= self.first_row + n_image
+
+    def cells(self, n_q: int) -> tuple[int, int]:
+        """The grid (h, w) of a call with n_q queries. Raises ValueError if no level of this latent has that many tokens."""
+        if self.grid is not None:
+            return self.grid
+        h, w = self.latent
+        while h * w > n_q:
+            h, w = -(-h // 2), -(-w // 2)
+        if h * w != n_q:
+            raise ValueError(
+                f"The attention has {n_q} image tokens, which is no level of a {self.latent[1]}x{self.latent[0]} latent. A node that merges or "
+                "tiles tokens (HyperTile, Token Merging) is in the way: remove it or bypass it."
+            )
+        return h, w
+
+    def level(self, n_q: int) -> int:
+        """Latent height / grid height, as a power of two for a UNet."""
+        level, h = 1, self.latent[0]
+        while h > self.cells(n_q)[0]:
+            level, h = level * 2, -(-h // 2)
+        return level
+
+
+def text_probabilities(q: Tensor, k: Tensor, columns: slice, joint: bool, mask: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """softmax(q k^T * scale) of the wanted key columns: q [B, H, N, d], k [B, H, K, d] -> [B, H, N, columns], float32, differentiable.
+
+    With text keys only, the softmax is short enough to be written out. In joint attention (K includes the image) it never is:
+    a second attention call with one-hot values picks the columns, in memory linear in N.
+    """
+    q, k = q.float(), k.float()
+    if not joint:
+        logits = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)  # [B, H, N, K]
+        return (logits if mask is None else logits + mask).softmax(-1)[..., columns]
+    d, out = q.shape[-1], []
+    for some in torch.arange(columns.start, columns.stop, device=q.device).split(d):
+        pick = F.one_hot(some, k.shape[2]).T.to(q)  # [K, some]
+        pick = F.pad(pick, (0, d - len(some))).expand(*k.shape[:2], -1, -1)  # [B, H, K, d]: the head's width keeps fused kernels
+        out.append(F.scaled_dot_product_attention(q, k, pick, attn_mask=mask, scale=scale)[..., :len(some)])  # [B, H, N, some]
+    return torch.cat(out, -1)
+
+
+class Capture:
+    """The override of one forward pass: keeps text-to-image probabilities of the wanted levels, then ends the pass.
+
+    columns: absolute text columns [start, stop) to keep. stop_after: number of wanted layers after which the pass ends
+    (None = run to the end). previous: another pack's override, which stays in force.
+    """
+
+    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, heads: bool = False, stop_after: int | None = None,
+                 previous=None, backend=None):
+        self.layout, self.columns, self.levels, self.heads = layout, columns, levels, heads
+        self.stop_after, self.previous, self.backend = stop_after, previous, backend
+        self.layers: list[tuple[int, Tensor]] = []  # (level, [B, h, w, n] or, with heads, [B, H, h, w, n])
+        self.lengths: set[tuple[int, int]] = set()  # (queries, keys) of every call seen, for the error when nothing fits
+        self.cut_override = False  # another pack's override returned a tensor without gradient
+        self._calls: dict[tuple, int] = {}
+        self._shown: tuple | None = None
+
+    def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
+        options = kwargs.get("transformer_options") or {}
+        if not kwargs.get("skip_reshape", False):
+            self.show(_split(q, heads), _split(k, heads), options, mask, kwargs.get("scale"))
+        else:
+            self.show(q, k, options, mask, kwargs.get("scale"))
+        return self._attend(func, q, k, v, heads, mask, *args, **kwargs)
+
+    def show(self, q: Tensor, k: Tensor, options: dict, mask: Tensor | None = None, scale: float | None = None, elsewhere: bool = False) -> None:
+        """Look at one attention call, q and k as [B, H, N, d]; may end the pass by raising AllCaptured.
+
+        elsewhere: shown on behalf of a patch that replaces the call; if it then attends through us, that is not counted again.
+        """
+        label = (options.get("block"), options.get("block_index"))
+        if self._shown is not None and self._shown == label:
+            self._shown = None
+            return
+        nth = self._calls[label] = self._calls.get(label, -1) + 1
+        if elsewhere:
+            self._shown, nth = label, 1
+        n_q, n_k = q.shape[2], k.shape[2]
+        self.lengths.add((n_q, n_k))
+        if not self.layout.is_text_to_image(n_q, n_k, nth):
+            return
+        h, w = self.layout.cells(n_q - self.layout.first_row if self.layout.grid is None else n_q)
+        level = self.layout.level(n_q)
+        if level not in self.levels:
+            return
+        first, at = self.layout.first_column, self.layout.first_row
+        rows = slice(at, at + h * w)
+        if k.shape[1] != q.shape[1]:  # grouped queries share keys
+            k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
+        p = text_probabilities(q[:, :, rows], k, slice(first + self.columns.start, first + self.columns.stop),
+                               self.layout.kind == "joint", _mask_rows(mask, rows), scale)
+        p = p if self.heads else p.mean(1)
+        self.layers.append((level, p.unflatten(-2, (h, w))))  # [B, (H), h, w, n]
+        if self.stop_after is not None and len(self.layers) >= self.stop_after:
+            raise AllCaptured
+
+    def _attend(self, func, *args, **kwargs):
+        """The call itself: by the override that was there before, on a backend that has gradients."""
+        func = self.backend or func
+        if self.previous is None:
+            return func(*args, **kwargs)
+        out = self.previous(func, *args, **kwargs)
+        if args[0].requires_grad and not out.requires_grad:  # a kernel without backward (SageAttention and its kind)
+            self.cut_override = True
+            return func(*args, **kwargs)
+        return out
+
+
+def _split(t: Tensor, heads: int) -> Tensor:
+    return t.unflatten(-1, (heads, -1)).transpose(1, 2)  # B N (H d) -> B H N d
+
+
+def _mask_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
+    """An attention mask as an additive float [.., .., 1 or N, K], cut to the image rows."""
+    if mask is None:
+        return None
+    if mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))
+    mask = mask[None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask  # [B or 1, H or 1, 1 or N, K]
+    return mask[..., rows, :].float() if mask.shape[-2] > 1 else mask.float()
+
+
+def show_replaced(capture: Capture, replace: dict) -> dict:
+    """A copy of the host's `patches_replace["attn2"]` table whose patches show their q and k to the capture first.
+
+    Such a patch may attend without the host's options, which would hide its block from the override.
+    """
+    def wrap(patch):
+        def shown(q, k, v, options):
+            heads = options["n_heads"]
+            capture.show(_split(q, heads), _split(k, heads), options, elsewhere=True)
+            return patch(q, k, v, options)
+        return shown
+    return {key: wrap(patch) for key, patch in replace.items()}

@@ -1,0 +1,137 @@
+"""What a sampling run will do, decided and checked before the model is loaded."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from comfy.model_base import ModelType
+from torch import Tensor
+
+from ..optimise.recipes import Refine
+from ..prompt import SubjectColumns
+from ..schedule import Found, find_step
+from ..subjects import choose
+from .layouts import Family, family_of
+from .probe import Entry
+from .prompt_tokens import KEY, check_entry
+from .reports import ReportBook
+
+
+@dataclass(frozen=True)
+class Act:
+    """One recipe on a model, the book its reports go to, and how its node is told what happened."""
+
+    recipe: Refine
+    book: ReportBook
+    on_status: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True)
+class PlannedAct:
+    """An act in one run: where it happens (or why not), and the entries it may read with their subjects' columns."""
+
+    act: Act
+    found: Found
+    candidates: tuple[tuple[Entry, tuple[SubjectColumns, ...]], ...] = ()
+    notes: tuple[str, ...] = ()
+    skip: str = ""
+
+    @property
+    def runs(self) -> bool:
+        return self.found.step is not None and not self.skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    family: Family
+    flow: bool
+    acts: tuple[PlannedAct, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def steps(self) -> dict[int, list[PlannedAct]]:
+        """Step -> acts in the order of the nodes."""
+        due: dict[int, list[PlannedAct]] = {}
+        for planned in self.acts:
+            if planned.runs:
+                due.setdefault(planned.found.step, []).append(planned)
+        return due
+
+
+def network_scale(model_sampling, sigma: Tensor, ndim: int) -> float:
+    """c of x = c z, z being what the network receives: derived from the host's own scaling, not from model names.
+
+    Raises ValueError for a model whose input is not a multiple of the latent.
+    """
+    one = torch.ones([1] * ndim, device=sigma.device)
+    scaled, doubled = (float(model_sampling.calculate_input(sigma[:1], k * one)) for k in (1, 2))
+    if scaled <= 0 or abs(doubled - 2 * scaled) > 1e-5 * abs(doubled):
+        raise ValueError("This model's input is not a multiple of the sampler's latent, so attention cannot be traced back to it. "
+                         "Sample it without Semantic Nursing.")
+    return 1 / scaled
+
+
+def check_latent(latent: Tensor, noise: Tensor) -> None:
+    """Raises ValueError for latents that cannot be refined: several parts, video, not finite."""
+    if getattr(latent, "is_nested", False):
+        raise ValueError("This latent has several parts (picture and sound, say). Semantic Nursing works on picture latents: "
+                         "bypass it for this model.")
+    for name, t in (("latent", latent), ("noise", noise)):
+        if not torch.isfinite(t).all():
+            raise ValueError(f"The {name} given to the sampler contains NaN or infinite values, so there is nothing to refine. "
+                             "The node before the sampler made them; a VAE in half precision is a common cause (try --fp32-vae).")
+
+
+def make_plan(guider, acts: tuple[Act, ...], sigmas: Tensor, latent: Tensor, noise: Tensor) -> Plan:
+    """Find steps, prompts and subjects for every act. Raises ValueError, before any model call, for input that cannot work."""
+    model = guider.model_patcher
+    family, model_sampling = family_of(model), model.get_model_object("model_sampling")
+    check_latent(latent, noise)
+    if model.model.model_type is ModelType.IMG_TO_IMG_FLOW:
+        raise ValueError("This model starts from the picture itself instead of noise; there is no noise level to refine at.")
+    if guider.model_options.get("context_handler") is not None:
+        raise ValueError("Context windows split the picture over several passes, so its attention cannot be read in one. "
+                         "Remove the context window node or Semantic Nursing.")
+    flow = network_scale(model_sampling, sigmas[:1].clamp(min=1e-3), latent.ndim) == 1.0
+    grid = [float(s) for s in sigmas]
+    entries, warnings = positive_entries(guider)
+    planned = tuple(_plan_act(act, find_step(act.recipe.moment, grid, model_sampling.percent_to_sigma, flow), entries) for act in acts)
+    return Plan(family, flow, planned, warnings)
+
+
+def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """The conditioning entries whose prompt is known, and warnings. Raises ValueError if there is none, or one is unusable.
+
+    "positive" if the guider has it; guiders of other packs with names of their own: every list that carries our key.
+    """
+    names = ["positive"] if "positive" in guider.conds else list(guider.conds)
+    entries, warnings = [], []
+    for name in names:
+        for index, cond in enumerate(guider.conds[name] or ()):
+            if KEY in cond:
+                warnings += check_entry(cond["cross_attn"], cond[KEY])
+                entries.append(Entry(name, index, cond[KEY]))
+    if not entries:
+        check_entry(None, None)  # raises: no remembered prompt
+    return tuple(entries), tuple(dict.fromkeys(warnings))
+
+
+def _plan_act(act: Act, found: Found, entries: tuple[Entry, ...]) -> PlannedAct:
+    """Resolve the subjects in every entry that has them; a phrase typed on the node must be in one of them."""
+    if found.step is None and act.recipe.strict:
+        raise ValueError(found.reason)
+    candidates, notes, errors = [], [], []
+    for entry in entries:
+        try:
+            subjects, remarks = choose(act.recipe.subjects, entry.tokens)
+        except ValueError as error:
+            errors.append(error)
+            continue
+        notes += remarks
+        if subjects:
+            candidates.append((entry, subjects))
+    if not candidates and errors:
+        raise errors[0]
+    skip = "" if candidates else "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+    return PlannedAct(act, found, tuple(candidates), tuple(dict.fromkeys(notes)), skip)

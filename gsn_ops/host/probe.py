@@ -1,0 +1,137 @@
+"""The probe: one conditional forward pass, exactly as the host would make it, that gives attention maps with gradients."""
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.samplers
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds
+from ..prompt import PromptTokens
+from .capture import AllCaptured, Capture, show_replaced
+from .gradients import plain
+from .layouts import Family
+
+SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
+"""Wrapper keys of the host that replace the forward by something without (fresh) attention."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The conditioning entry that is probed: where it is in `guider.conds[name]` and what its encoder saw."""
+
+    name: str
+    index: int
+    tokens: PromptTokens
+
+
+def is_active(guider, entry: Entry, x: Tensor, sigma: Tensor) -> bool:
+    """Is this entry used at this noise level (timestep ranges)?"""
+    return comfy.samplers.get_area_and_mult(guider.conds[entry.name][entry.index], x, sigma) is not None
+
+
+def control_models(guider, entry: Entry) -> list[torch.nn.Module]:
+    """The networks of the ControlNets on this entry: gradients run through them too."""
+    control = guider.conds[entry.name][entry.index].get("control")
+    return [] if control is None else [m.model for m in control.get_models()]
+
+
+class Probe:
+    """Maps of one conditioning entry at one noise level. Lives as long as one step's work; refers to the running guider.
+
+    model_k: what the sampler calls as its model (blends inpainting masks). extra: its keyword arguments, e.g. model_options.
+    """
+
+    def __init__(self, guider, model_k, extra: dict, sigma: Tensor, entry: Entry, family: Family, needs: MapNeeds, c: float):
+        self.guider, self.model_k, self.extra, self.sigma = guider, model_k, extra, plain(sigma)
+        self.entry, self.family, self.needs, self.c = entry, family, needs, c
+        self.levels = needs.levels or family.levels
+        self.spans = entry.tokens.spans(family.span if needs.span == "auto" else needs.span)
+        self.columns = slice(min(s.start for s in self.spans), max(s.stop for s in self.spans))
+        self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
+        self.forwards = 0
+        self.cut_override = False
+
+    def maps_of(self, z: Tensor) -> AttentionMaps:
+        """Attention at z [B, ...] (the network's input space), with gradients; the pass ends after the last wanted layer."""
+        return self._run(z * self.c, self.layers)[0]
+
+    def look(self, x: Tensor) -> tuple[AttentionMaps, Tensor]:
+        """Maps and the predicted clean latent at x, by a complete pass without gradients."""
+        with torch.no_grad():
+            return self._run(x, None)
+
+    def _run(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
+        options = self._options()
+        cond = self.guider.conds[self.entry.name][self.entry.index]
+        seen: list[Capture] = []
+
+        def positive_only(x, sigma, model_options=None, seed=None):
+            area = comfy.samplers.get_area_and_mult(cond, x, sigma)
+            layout = self.family.layout(tuple(area.input_x.shape), area.conditioning)
+            transformer = model_options["transformer_options"]
+            capture = Capture(layout, self.columns, self.levels, heads=self.needs.heads, stop_after=stop_after,
+                              previous=transformer.get("optimized_attention_override"), backend=attention_pytorch)
+            seen.append(capture)
+            transformer["optimized_attention_override"] = capture
+            replace = transformer.get("patches_replace", {})
+            if "attn2" in replace:
+                transformer["patches_replace"] = {**replace, "attn2": show_replaced(capture, replace["attn2"])}
+            return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
+
+        self.forwards += 1
+        predicted = None
+        try:
+            if isinstance(self.model_k, comfy.samplers.KSamplerX0Inpaint):
+                blended = copy.copy(self.model_k)  # the host's own blending of masked latents, around our one-entry model
+                positive_only.inner_model = self.guider.inner_model
+                blended.inner_model = positive_only
+                predicted = blended(x, self.sigma, denoise_mask=plain(self.extra.get("denoise_mask")), model_options=options)
+            else:
+                predicted = positive_only(x, self.sigma, options)
+        except AllCaptured:
+            pass
+        capture = seen[0]
+        if not capture.layers:
+            raise RuntimeError(
+                f"No text-to-image attention was seen at level {', '.join(map(str, self.levels))} of this model "
+                f"(queries, keys seen: {sorted(capture.lengths)}). Set levels to 'auto', or choose a level that this model has."
+            )
+        self.layers = self.layers or len(capture.layers)
+        self.cut_override |= capture.cut_override
+        return self._maps(capture), predicted
+
+    def _maps(self, capture: Capture) -> AttentionMaps:
+        """Mean over layers (and heads) per level: [B, h, w, n]."""
+        by_level: dict[int, list[Tensor]] = {}
+        for level, p in capture.layers:
+            by_level.setdefault(level, []).append(p)
+        columns = tuple(range(self.columns.start, self.columns.stop))
+        if not self.needs.heads:
+            return AttentionMaps({level: torch.stack(p).mean(0) for level, p in by_level.items()}, columns, self.spans)
+        cross = {level: torch.stack([p.mean(1) for p in layers]).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
+        return AttentionMaps(cross, columns, self.spans, {level: tuple(layers) for level, layers in by_level.items()})
+
+    def _options(self) -> dict:
+        """A private copy of the run's model options, made safe for a single differentiable pass."""
+        options = comfy.model_patcher.create_model_options_clone(self.extra["model_options"])
+        options.pop("multigpu_clones", None)  # that path runs in threads without gradients
+        transformer = options.setdefault("transformer_options", {})
+        for table in transformer.get("wrappers", {}).values():
+            for key in SKIPS_THE_MODEL:
+                table.pop(key, None)
+        if "control" in self.guider.conds[self.entry.name][self.entry.index]:
+            # The host adds ControlNet residuals in place to tensors that autograd has saved.
+            patches = {**transformer.get("patches", {})}
+            patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), _fresh]
+            transformer["patches"] = patches
+        return options
+
+
+def _fresh(h: Tensor, _options: dict) -> Tensor:
+    return h.clone()
