@@ -102,29 +102,22 @@ def kernel_1d(size: int, sigma: float, legacy: bool) -> Tensor:
     return weight / weight.sum()
 
 
-def smoothing_matrix(n: int, kernel: Tensor, like: Tensor) -> Tensor:
-    """S [n, n] so that S v is v [n] convolved with the kernel after reflect padding; n > size // 2.
-
-    Made on the device of `like` without a copy from the host, so that a refinement loop never waits for it.
-    """
-    cells = torch.arange(n, device=like.device)
-    matrix = torch.zeros(n, n, dtype=like.dtype, device=like.device)
-    for d, weight in enumerate(kernel.tolist()):
-        source = n - 1 - (n - 1 - (cells + d - len(kernel) // 2).abs()).abs()  # mirrored at both ends
-        matrix = matrix + weight * (source[:, None] == cells).to(like.dtype)
-    return matrix
-
-
 def smooth(m: Tensor, size: int, sigma: float, legacy: bool = True) -> Tensor:
     """Smooth maps [B, k, h, w] with reflect padding. Size 0, or a grid no larger than the padding, changes nothing.
 
-    Two matrix products, not pad and convolve: on CUDA those are neither deterministic nor full float32 by default.
+    Slices and sums instead of pad and convolve, which on CUDA are neither deterministic nor full float32 by default;
+    nothing is copied to the device, so a refinement loop never waits here.
     """
-    h, w = m.shape[-2:]
-    if size == 0 or min(h, w) <= size // 2:
+    pad = size // 2
+    if size == 0 or min(m.shape[-2:]) <= pad:
         return m
-    kernel = kernel_1d(size, sigma, legacy)
-    return smoothing_matrix(h, kernel, m) @ m @ smoothing_matrix(w, kernel, m).T  # [B, k, h, w]
+    weights = kernel_1d(size, sigma, legacy).tolist()
+    for axis in (-2, -1):
+        n = m.shape[axis]
+        before, after = m.narrow(axis, 1, pad).flip(axis), m.narrow(axis, n - 1 - pad, pad).flip(axis)
+        padded = torch.cat([before, m, after], axis)  # n + 2 pad along the axis
+        m = sum(weight * padded.narrow(axis, d, n) for d, weight in enumerate(weights))
+    return m  # [B, k, h, w]
 
 
 def group_maps(a: Tensor, groups: Sequence[Sequence[int]], span: slice, options: MapOptions) -> Tensor:
