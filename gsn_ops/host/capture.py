@@ -127,7 +127,7 @@ class Capture:
         self.lengths.add((n_q, n_k))
         if not self.layout.is_text_to_image(n_q, n_k, nth):
             return
-        h, w = self.layout.cells(n_q - self.layout.first_row if self.layout.grid is None else n_q)
+        h, w = self.layout.cells(n_q)
         level = self.layout.level(n_q)
         if level not in self.levels:
             return

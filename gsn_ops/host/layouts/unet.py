@@ -18,4 +18,4 @@ SD1 = Family("Stable Diffusion 1.x", levels=(4,), span="legacy_sd1", layout=cros
 DEMO = Family("GSN demo model", levels=(2,), span="legacy_sd1", layout=cross_attention)
 
 register_family(SD1, "SD15", "SD15_instructpix2pix")
-register_family(DEMO, "TinySD", "GSNDemo")
+register_family(DEMO, "DemoSD")
