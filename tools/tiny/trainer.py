@@ -1,0 +1,178 @@
+"""The training loop: one flat vector of weights, one optimiser step, averaged over a few single-thread processes.
+
+Two processes of one thread beat one process of two threads on a busy machine. Every draw of a step comes from the
+seed and the step's number, so a resumed run sees what the killed one would have seen.
+"""
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from . import denoiser
+from .attention_supervision import Attention, supervision
+from .captions import caption, encode
+from .dataset import EMPTY, Batch, Dataset, take
+from .files import write_atomically
+from .latent_frame import latent_to_rgb
+from .recipe import Recipe, Stage
+from .text_encoder import TextEncoder
+from .world import COLOURS, SHAPES, contact_sheet
+
+LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 25, 100, 400
+log = logging.getLogger("train_tiny")
+
+
+class Model:
+    """UNet and text encoder whose parameters and gradients are views of two flat vectors."""
+
+    def __init__(self, seed: int):
+        torch.manual_seed(seed)
+        self.unet, self.text = denoiser.build(), TextEncoder()
+        self.named = [*((f"model.diffusion_model.{n}", p) for n, p in self.unet.named_parameters()),
+                      *((f"cond_stage_model.transformer.text_model.{n}", p) for n, p in self.text.named_parameters())]
+        self.flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for _, p in self.named]))
+        self.flat.grad = torch.zeros_like(self.flat)
+        for (_, p), weight, grad in zip(self.named, self.views(self.flat.data), self.views(self.flat.grad)):
+            p.data, p.grad = weight, grad
+        self.ema = self.flat.detach().clone()
+
+    def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """A flat vector as tensors of the parameters' shapes."""
+        return [part.view_as(p) for part, (_, p) in zip(flat.split([p.numel() for _, p in self.named]), self.named)]
+
+
+def learning_rate(step: int, stage: Stage, recipe: Recipe) -> float:
+    """Linear warm-up, flat, cosine down to a floor."""
+    warm = min(1.0, (step + 1) / min(recipe.warm_up, max(1, stage.steps // 4)))
+    done = max(0.0, (step / stage.steps - recipe.flat_until) / (1 - recipe.flat_until))
+    return stage.lr * warm * (recipe.lr_floor + (1 - recipe.lr_floor) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def drop_padding(context: torch.Tensor, empty: torch.Tensor, rows: torch.Tensor, drop: torch.Tensor) -> torch.Tensor:
+    """Where drop [b], the context [b, 77, 64] from the end token on becomes that of the empty prompt [1, 77, 64].
+
+    Without it a causal encoder tells everything through the padding, and the words' own maps stay meaningless.
+    """
+    padding = rows == int(EMPTY[-1])                     # (b, 77): the end token and the padding share one row
+    return torch.where((padding & drop[:, None])[..., None], empty, context)
+
+
+def draw_batch(data: Dataset, stage: Stage, recipe: Recipe, step: int, rank: int, workers: int):
+    """This worker's part of batch `step` -> Batch, timesteps [b], noise [b, 4, 32, 32], pad dropout [b] bool."""
+    rng = np.random.default_rng([stage.seed, step])
+    torch_rng = torch.Generator().manual_seed(stage.seed * 1_000_003 + step)
+    scenes, size = len(data.pictures), recipe.batch
+    place = np.arange(step * size, (step + 1) * size)
+    orders = {e: np.random.default_rng([stage.seed, 7, e]).permutation(scenes) for e in set(place // scenes)}
+    index = np.array([orders[p // scenes][p % scenes] for p in place])
+    flip, blank, drop = (rng.uniform(size=size) < p for p in (0.5, recipe.blank, recipe.pad_dropout))
+    t = denoiser.stratified_timesteps(size, torch_rng)
+    noise = torch.randn(size, 4, 32, 32, generator=torch_rng)
+    mine = slice(rank, None, workers)
+    return take(data, index[mine], flip[mine], blank[mine]), t[mine], noise[mine], torch.from_numpy(drop[mine])
+
+
+def losses(model: Model, batch: Batch, t, noise, drop, abar, supervised: bool):
+    """Weighted eps-MSE and the attention supervision (zero in stage 1) -> two scalars."""
+    attention, a = Attention(record=supervised), abar[t]                         # (b,)
+    x = a.sqrt().view(-1, 1, 1, 1) * batch.latent + (1 - a).sqrt().view(-1, 1, 1, 1) * noise
+    with torch.autocast("cpu", torch.bfloat16):
+        context = model.text(torch.cat([batch.rows, torch.from_numpy(EMPTY).long()[None]]))
+        context = drop_padding(context[:-1], context[-1:], batch.rows, drop)
+        eps = model.unet(x, t.float(), context, transformer_options=attention.options())
+    error = (eps.float() - noise).square().mean((1, 2, 3))                       # (b,)
+    weighted = (denoiser.loss_weight(a) * error).mean()
+    if not supervised:
+        return weighted, torch.zeros(())
+    return weighted, supervision(attention.maps, batch.masks, batch.columns, a.sqrt())
+
+
+def look(model: Model, path: Path) -> None:
+    """Sixteen pictures of the averaged weights, for a person to look at."""
+    rng = np.random.default_rng(5)
+    prompts = [caption([(COLOURS[c], SHAPES[s]) for c, s in zip(rng.permutation(6)[:n], rng.permutation(6)[:n])])
+               for n in (1, 2, 2, 3) * 4]
+    now = model.flat.detach().clone()
+    model.flat.data.copy_(model.ema)
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            context = model.text(torch.from_numpy(np.stack([encode(p) for p in [*prompts, ""]])).long()).float()
+            noise = torch.randn(16, 4, 32, 32, generator=torch.Generator().manual_seed(5))
+            z = denoiser.ddim(model.unet, context[:-1], context[-1:], noise, transformer_options=Attention().options())
+    finally:
+        model.flat.data.copy_(now)
+    pictures = (latent_to_rgb(z).clamp(0, 1) * 255).round().byte().numpy()
+    contact_sheet(pictures).save(path)
+    path.with_suffix(".txt").write_text("\n".join(prompts) + "\n")
+
+
+class Checkpoint:
+    """The state of a run in one file: weights, average, optimiser, place, loss curve."""
+
+    def __init__(self, path: Path, fingerprint: str):
+        self.path, self.fingerprint = path, fingerprint
+
+    def save(self, model, optimiser, stage: int, step: int, curve: list) -> None:
+        state = {"fingerprint": self.fingerprint, "flat": model.flat.detach(), "ema": model.ema,
+                 "optimiser": optimiser.state_dict(), "stage": stage, "step": step, "curve": curve}
+        write_atomically(self.path, lambda f: torch.save(state, f))
+
+    def load(self) -> dict | None:
+        if not self.path.exists():
+            return None
+        state = torch.load(self.path, weights_only=True)
+        if state["fingerprint"] != self.fingerprint:
+            raise SystemExit(f"{self.path} belongs to a run with another recipe or seed: delete it to start anew.")
+        return state
+
+
+def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: Model, checkpoint: Checkpoint,
+          folder: Path) -> list:
+    """Run (or go on with) all stages on this worker; the loss curve [(stage, step, eps, attention), ...]."""
+    abar, curve = denoiser.alphas_cumprod(), []
+    optimiser = torch.optim.AdamW([model.flat], lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+    state, first, begin = checkpoint.load(), 0, 0
+    if state:
+        model.flat.data.copy_(state["flat"])
+        model.ema.copy_(state["ema"])
+        optimiser.load_state_dict(state["optimiser"])
+        first, begin, curve = state["stage"], state["step"], [tuple(entry) for entry in state["curve"]]
+    for number, stage in list(enumerate(recipe.stages))[first:]:
+        if number and not begin:                         # a new stage goes on from the average, with a new optimiser
+            model.flat.data.copy_(model.ema)
+            optimiser.state.clear()
+        recent, clock = [], time.monotonic()
+        for step in range(begin, stage.steps):
+            eps, attention = losses(model, *draw_batch(data[number], stage, recipe, step, rank, workers), abar,
+                                    stage.supervised)
+            model.flat.grad.zero_()
+            (eps + attention).backward()
+            if workers > 1:
+                dist.all_reduce(model.flat.grad)
+                model.flat.grad /= workers
+            norm = float(model.flat.grad.norm())
+            model.flat.grad *= min(1.0, recipe.clip / (norm + 1e-6))
+            optimiser.param_groups[0]["lr"] = learning_rate(step, stage, recipe)
+            optimiser.step()
+            model.ema.lerp_(model.flat.detach(), 1 - recipe.ema)
+            recent.append((eps.item(), attention.item()))
+            done = step + 1
+            if rank == 0 and (done % LOG_EVERY == 0 or done == stage.steps):
+                mean = np.mean(recent, 0)
+                curve.append((number, done, float(mean[0]), float(mean[1])))
+                rate = len(recent) / (time.monotonic() - clock)
+                log.info("%s %d/%d eps %.4f attention %.4f gradient %.2f, %.2f steps/s", stage.name, done, stage.steps,
+                         *mean, norm, rate)
+                recent, clock = [], time.monotonic()
+            if rank == 0 and (done % LOOK_EVERY == 0 or done == stage.steps):
+                look(model, folder / f"look_{number}_{done}.png")
+            if rank == 0 and done % SAVE_EVERY == 0 and done < stage.steps:
+                checkpoint.save(model, optimiser, number, done, curve)
+        begin = 0
+        if rank == 0:
+            checkpoint.save(model, optimiser, number + 1, 0, curve)
+    return curve
