@@ -1,0 +1,152 @@
+"""Moments to steps: the published table for SD1 and flow models, and runs that do not contain the moment."""
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gsn_ops.schedule import Moment, find_step, step_size, to_x, to_z
+
+BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+KEPT = (1 - BETAS).cumprod(0)
+SD1 = ((1 - KEPT) / KEPT).sqrt()  # sigma of each of SD1's 1000 timesteps
+LOW, HIGH = SD1[0].item(), SD1[-1].item()
+
+
+def at(t):
+    """Sigma at a fractional timestep: interpolated in the logarithm."""
+    t = torch.as_tensor(t, dtype=torch.float64)
+    low = t.floor().long()
+    log = SD1.log()
+    return ((1 - t % 1) * log[low] + t % 1 * log[t.ceil().long()]).exp()
+
+
+def sd1_percent(percent):
+    return 999999999.9 if percent <= 0 else 0.0 if percent >= 1 else at((1 - percent) * 999).item()
+
+
+def karras(n):
+    ramp = torch.linspace(0, 1, n, dtype=torch.float64)
+    return (HIGH ** (1 / 7) + ramp * (LOW ** (1 / 7) - HIGH ** (1 / 7))) ** 7
+
+
+SCHEDULERS = {
+    "normal": lambda n: at(torch.linspace(999, 0, n, dtype=torch.float64)),
+    "karras": karras,
+    "exponential": lambda n: torch.linspace(math.log(HIGH), math.log(LOW), n, dtype=torch.float64).exp(),
+    "sgm_uniform": lambda n: at(torch.linspace(999, 0, n + 1, dtype=torch.float64)[:-1]),
+    "simple": lambda n: torch.stack([SD1[-(1 + int(i * 1000 / n))] for i in range(n)]),
+    "ddim_uniform": lambda n: SD1[1::1000 // n].flip(0),
+    "kl_optimal": lambda n: torch.tan(torch.linspace(1, 0, n, dtype=torch.float64) * (math.atan(HIGH) - math.atan(LOW))
+                                      + math.atan(LOW)),
+}
+WANTED = (10.425, 6.836, 5.633, 4.692, 3.946)
+TABLE = {  # METHODS of the papers, steps 2, 6, 8, 10, 12 of 50 elsewhere; columns: 20, 25, 30, 40, 50 steps
+    "normal": "1/3/3/4/5 1/3/4/5/6 2/4/5/6/7 2/5/7/9/10 3/7/9/11/13",
+    "karras": "2/3/4/5/6 2/4/5/6/7 2/5/6/7/8 3/7/8/10/11 4/9/11/12/14",
+    "exponential": "1/2/3/3/4 1/3/4/4/5 2/4/4/5/6 2/5/6/7/8 3/6/8/9/10",
+    "sgm_uniform": "1/3/4/4/5 1/3/4/5/6 2/4/5/7/8 2/6/7/9/10 3/7/9/11/13",
+    "simple": "1/3/4/4/5 1/3/4/5/6 2/4/5/7/8 2/6/7/9/10 3/7/9/11/13",
+    "ddim_uniform": "0/2/3/3/4 1/3/4/5/6 2/4/5/6/8 1/5/6/8/9 2/6/8/10/12",
+    "kl_optimal": "0/1/1/2/2 1/1/2/2/3 1/2/2/3/4 1/2/3/4/5 1/3/4/5/6",
+}
+
+
+def run_of(scheduler, n):
+    return [*SCHEDULERS[scheduler](n).tolist(), 0.0]
+
+
+@pytest.mark.parametrize("scheduler", TABLE)
+def test_nearest_steps_of_sd1(scheduler):
+    for n, expected in zip((20, 25, 30, 40, 50), TABLE[scheduler].split(), strict=True):
+        found = [find_step(Moment(sigma=s), run_of(scheduler, n), sd1_percent) for s in WANTED]
+        near = [str(f.step) if f.step is not None else nearest(s, run_of(scheduler, n))
+                for f, s in zip(found, WANTED, strict=True)]
+        assert "/".join(near) == expected
+        assert all(f.step is not None for f in found) or scheduler == "kl_optimal"  # coarse where it matters
+
+
+def nearest(sigma, run):
+    return str(min(range(len(run) - 1), key=lambda i: abs(math.log(run[i] / sigma))))
+
+
+def test_papers_sigmas_at_fifty_steps():
+    run = run_of("ddim_uniform", 50)
+    assert [run[i] for i in (0, 2, 4, 6, 8, 10, 12, 16, 20, 24, 49)] == pytest.approx(
+        [13.120, 10.425, 8.391, 6.836, 5.633, 4.692, 3.946, 2.863, 2.135, 1.624, 0.041], abs=6e-4)
+    assert find_step(Moment(), run, sd1_percent).step == 8  # the default percent is the paper's step
+    assert find_step(Moment(percent=0.058), run, sd1_percent).step == 2
+
+
+def flow_run(shift, n):
+    t = torch.linspace(1, 0, n + 1, dtype=torch.float64)
+    return (shift * t / (1 + (shift - 1) * t)).tolist()
+
+
+def test_flow_models_use_plain_distance():
+    run = flow_run(3.0, 28)
+    assert find_step(Moment(sigma=0.93), run, lambda p: 1 - p, flow=True).step == 5
+    even = [1.0, 0.5, 0.1, 0.0]
+    assert find_step(Moment(sigma=0.29), [1.0, 0.38, 0.22, 0.0], lambda p: 1 - p, flow=True).step == 2
+    assert find_step(Moment(sigma=0.29), [1.0, 0.38, 0.22, 0.0], lambda p: 1 - p, flow=False).step == 1
+    assert find_step(Moment(sigma=0.8), even, lambda p: 1 - p, flow=True).step is None
+
+
+def test_step_wins_over_sigma_wins_over_percent():
+    run = run_of("normal", 20)
+    assert find_step(Moment(percent=0.18, sigma=1.0, step=0), run, sd1_percent).step == 0
+    by_sigma = find_step(Moment(percent=0.18, sigma=1.0), run, sd1_percent)
+    assert by_sigma.sigma == run[by_sigma.step] == pytest.approx(1.0, rel=0.2)
+    assert find_step(Moment(percent=0.18), run, sd1_percent).step == 3
+
+
+def test_percent_zero_is_the_beginning():
+    assert find_step(Moment(percent=0.0), run_of("normal", 20), sd1_percent).step == 0
+    late = [s for s in run_of("normal", 20) if s < 3]
+    assert find_step(Moment(percent=0.0), late, sd1_percent).step is None
+
+
+@pytest.mark.parametrize("moment, sigmas, words", [
+    (Moment(), [2.9, 1.5, 0.5, 0.0], ["5.59", "2.9", "0.5", "3 steps", "denoise"]),
+    (Moment(sigma=1.0), [14.6, 10.0, 7.0, 5.0], ["at_sigma 1", "ends before", "earlier"]),
+    (Moment(sigma=5.0), [14.6, 1.0, 0.0], ["too far apart", "at_step"]),
+    (Moment(step=20), [3.0, 2.0, 1.0, 0.0], ["at_step is 20", "3 steps"]),
+    (Moment(percent=1.0), [3.0, 2.0, 1.0, 0.0], ["at_percent 1", "end of sampling"]),
+    (Moment(), [0.0, 0.0], ["no step with noise"]),
+])
+def test_a_moment_outside_the_run_is_explained(moment, sigmas, words):
+    found = find_step(moment, sigmas, sd1_percent)
+    assert found.step is None
+    assert [w for w in words if w not in found.reason] == []
+
+
+def test_last_entry_is_no_step():
+    assert find_step(Moment(step=2), [3.0, 2.0, 1.0], sd1_percent).step is None
+    assert find_step(Moment(sigma=1.0), [3.0, 2.0, 1.0], sd1_percent).step is None
+    assert find_step(Moment(sigma=1.4), [3.0, 2.0, 1.0], sd1_percent).step == 1
+
+
+def test_tensors_do_as_sigmas():
+    found = find_step(Moment(), torch.tensor(run_of("karras", 20)), sd1_percent)
+    assert found.step == 4 and isinstance(found.sigma, float)
+
+
+def test_step_sizes():
+    assert [step_size(i, 50, function=f) for f in ("sqrt", "linear", "constant", "cosine") for i in (0, 49)] == (
+        pytest.approx([20, 20 * 0.5**0.5, 20, 10, 20, 20, 20, 10]))
+    assert step_size(0, 1) == 20
+    assert step_size(9, 10, 20, 1, 0, "sqrt") == 0
+    with pytest.raises(ValueError, match="sqrt, linear"):
+        step_size(0, 10, function="cubic")
+
+
+@pytest.mark.parametrize("sigma", [0.05, 1.74, 5.633, 13.12])
+def test_a_gradient_step_in_z_is_the_published_shift_at_any_sigma(sigma):
+    c = math.sqrt(1 + sigma**2)
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * sigma
+    g = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    moved = to_x(to_z(x, c) - 20 * g, c)
+    assert torch.allclose((moved - x) / c, -20 * g, rtol=1e-6)
+    dl_dx = g / c
+    assert torch.allclose(moved, x - 20 * (1 + sigma**2) * dl_dx, rtol=1e-6)
