@@ -25,7 +25,8 @@ TINT = 0.05                                              # colour jitter per cha
 
 def has_hold_out(shapes) -> bool:
     """True when the shape names contain a pair that training never showed together."""
-    return any(pair <= set(shapes) for pair in HOLD_OUT)
+    names = set(shapes)
+    return any(pair <= names for pair in HOLD_OUT)
 
 
 def _circle(x, y, s):
