@@ -113,5 +113,5 @@ def directory_arguments(host: Host) -> list[str]:
     return [
         "--base-directory", str(HOST_DIR),
         "--models-directory", str(host.root / "models"),
-        "--database-url", f"sqlite:///{HOST_DIR / 'user' / 'comfyui.db'}",
+        "--database-url", "sqlite:///:memory:",  # a file would let only one server run at a time
     ]  # fmt: skip

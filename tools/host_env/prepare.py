@@ -47,14 +47,15 @@ def _steps(host: Host, say: Callable[[str], None]) -> list[Step]:
     """What has to be there for this host."""
     tools = HOST_DIR / "tools"
     pip_log = HOST_DIR / "logs" / "pip.log"
-    base = Path(sys.executable) if host.prepared else host.python  # same Python: the tools are put beside the host
+    base = base_python(host)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}" if host.prepared else str(base)
     install_tools = ["-r", REQUIREMENTS_DEV]
     steps = [
         Step(
             "development tools (pytest, ruff, comfy-cli, playwright)",
             tools,
             venv_python(tools),
-            made_from(REQUIREMENTS_DEV, python="" if host.prepared else str(host.python)),
+            made_from(REQUIREMENTS_DEV, python=python),
             partial(make_environment, base, tools, install_tools, pip_log, say),
         )
     ]
@@ -80,10 +81,15 @@ def _steps(host: Host, say: Callable[[str], None]) -> list[Step]:
             "ComfyUI's environment (torch and its requirements, 6 GB)",
             venv,
             venv_python(venv),
-            made_from(REQUIREMENTS_HOST, source=source.SHA256),
-            partial(make_environment, Path(sys.executable), venv, install_host, pip_log, say),
+            made_from(REQUIREMENTS_HOST, python=python, source=source.SHA256),
+            partial(make_environment, base, venv, install_host, pip_log, say),
         ),
     ]
+
+
+def base_python(host: Host) -> Path:
+    """The Python whose version all environments here have: the tools' packages are put beside the host's."""
+    return Path(sys.executable) if host.prepared else host.python
 
 
 def made_from(requirements: Path, **facts: str) -> str:
@@ -101,8 +107,7 @@ def make_environment(base: Path, venv: Path, requirements: list, log: Path, say:
 
 def check_machine(host: Host) -> None:
     """Raise HostError, before anything is begun, for what would fail later and less clearly."""
-    base = Path(sys.executable) if host.prepared else host.python
-    check_python(base)
+    check_python(base_python(host))
     free = shutil.disk_usage(HOST_DIR).free / 1e9
     if host.prepared and free < FREE_GB_NEEDED:
         raise HostError(

@@ -21,6 +21,8 @@ from .paths import HOST_DIR, PACK_NAME, Host, HostError
 ADDRESS = "127.0.0.1"
 SECONDS_TO_START = 180
 SECONDS_TO_STOP = 10
+COLOUR = r"\x1b\[[0-9;]*m"
+LOG_DECORATION = re.compile(rf"(?:{COLOUR})*\[(?:INFO|WARNING|ERROR)\](?:{COLOUR})* ?|{COLOUR}")
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,14 @@ def wait_until_it_answers(server: Server) -> None:
 
 
 def check_pack_loaded(log: str, host: Host) -> None:
-    """Raise HostError, with the traceback that the host logged, unless it loaded this pack and no neighbour failed."""
-    loaded = re.findall(r"seconds( \(IMPORT FAILED\))?: (.+)$", log, re.MULTILINE)
-    failed = [path for failure, path in loaded if failure]
-    if failed:
-        reasons = re.findall(r"^(?:Traceback [\s\S]+?)?^(?:Cannot import|Error while calling|Skip ).*$", log, re.M)
-        raise HostError(f"ComfyUI could not load {', '.join(failed)}:\n" + "\n".join(reasons))
-    if not any(Path(path).name == PACK_NAME for _, path in loaded):
+    """Raise HostError, with the traceback that the host only logged, unless the host loaded this pack."""
+    log = LOG_DECORATION.sub("", log)
+    loaded = {Path(path).name: not failed for failed, path in re.findall(r"seconds( \(.+ FAILED\))?: (.+)$", log, re.M)}
+    if PACK_NAME not in loaded:
         raise HostError(f"ComfyUI at {host.root} did not look for the pack in {HOST_DIR / 'custom_nodes'}.")
+    if not loaded[PACK_NAME]:
+        reasons = re.findall(rf"(?:^Traceback [\s\S]+?)?^[A-Za-z].*{PACK_NAME}.*$", log, re.M)
+        raise HostError("ComfyUI could not load the pack:\n" + "\n".join(reasons))
 
 
 def stop(process: subprocess.Popen) -> None:

@@ -1,0 +1,46 @@
+"""ComfyUI inside the test process, booted once, and the pack as ComfyUI itself loads it.
+
+Tests reach the pack's modules through `pack_module`: a plain `import gsn_ops` would be a second copy of them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tools.host_env import inprocess
+
+from .tiny import Tiny
+
+
+@pytest.fixture(scope="session")
+def comfy_root() -> Path:
+    """The host's folder; from here on `import comfy` and `import nodes` are the host's."""
+    return inprocess.boot()
+
+
+@pytest.fixture(scope="session")
+def host(comfy_root: Path) -> ModuleType:
+    """The host's module `nodes` (its core node classes), with `comfy` ready."""
+    import nodes
+
+    return nodes
+
+
+@pytest.fixture(scope="session")
+def pack(host: ModuleType) -> ModuleType:
+    """This clone as the host's loader made it: the pack's root module."""
+    return inprocess.load_pack()
+
+
+@pytest.fixture(scope="session")
+def pack_module(pack: ModuleType) -> Callable[[str], ModuleType]:
+    """A function: `pack_module("gsn_ops.host.sampling")` is that module of the loaded pack."""
+    return inprocess.pack_module
+
+
+@pytest.fixture(scope="session")
+def tiny(host: ModuleType, pack_module: Callable[[str], ModuleType]) -> Tiny:
+    """The embedded model and short ways to run it."""
+    return Tiny(host, pack_module)
