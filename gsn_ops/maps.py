@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .prompt import Span, SubjectColumns
+from .regions import Region
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ class StepContext:
     """Where in the run an objective is evaluated.
 
     index, n_steps: 0-based step within the sampler call and number of steps. sigma: its noise level. c: x = c * z.
-    previous: detached maps of the last evaluated step, if any. regions: subject label -> mask [B or 1, h, w], if any.
+    previous: detached maps of the last evaluated step, if any. regions: subject label -> where the user wants it.
+    memory: what an objective remembers from step to step of one run (detached tensors); empty when a run starts.
     """
 
     index: int
@@ -179,4 +181,5 @@ class StepContext:
     sigma: float
     c: float
     previous: AttentionMaps | None = None
-    regions: Mapping[str, Tensor] = field(default_factory=dict)
+    regions: Mapping[str, Region] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)

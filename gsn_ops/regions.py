@@ -2,12 +2,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 CONVENTIONS = ("lmd", "round", "floor", "inclusive")
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where a subject shall be.
+
+    boxes: (x1, y1, x2, y2) as fractions of the image. mask: [H, W] in 0 ... 1, any size. point: (x, y) as fractions.
+    """
+
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    mask: Tensor | None = None
+    point: tuple[float, float] | None = None
+
+    def on_grid(self, height: int, width: int, convention: str = "lmd") -> Tensor:
+        """Cells of the region: bool [height, width], at least one; all cells for a region without box or mask."""
+        cells = [box_mask(box, height, width, convention) for box in self.boxes]
+        if self.mask is not None:
+            area = F.adaptive_avg_pool2d(self.mask[None, None].float().cpu(), (height, width))[0, 0]  # [height, width]
+            cells.append(area >= min(0.5, float(area.max())))  # a region smaller than a cell still means that place
+        if not cells:
+            return torch.ones(height, width, dtype=torch.bool)
+        return torch.stack(cells).any(0)
 
 
 def box_mask(box: Sequence[float], height: int, width: int, convention: str = "lmd") -> Tensor:
