@@ -1,9 +1,17 @@
-"""The pack's nodes, one line per file: each ends with `NODES = [...]`; one that is not listed here is not there."""
+"""The pack's nodes: a file ends with `NODES = [...]`, and one that is not listed here is not there."""
 
-# from . import refine_model
+from . import (
+    demo,
+    nursing,
+    refine,
+    text,
+)
 
 FILES = [
-    # refine_model,
+    nursing,
+    refine,
+    text,
+    demo,
 ]
 
 NODES = [node for file in FILES for node in file.NODES]

@@ -146,4 +146,4 @@ def link_pack() -> None:
 
         _winapi.CreateJunction(str(CLONE), str(PACK_LINK))
     else:
-        PACK_LINK.symlink_to(Path("..") / "..", target_is_directory=True)
+        PACK_LINK.symlink_to(CLONE, target_is_directory=True)
