@@ -24,6 +24,7 @@ class SubjectReport:
 class ActionReport:
     """One recipe's work in one run.
 
+    subjects: labels of its subjects, in the order of the maxima and maps (two recipes of one run may have different ones).
     method: name shown to people. status: one line saying what was done, or why not. step: 0-based, None if it did not run.
     losses: [shift][image], each before its update; shifts: updates made per image; forwards, backwards: model passes spent.
     maxima_before, maxima_after: [image][subject] highest attention. maps_before, maps_after: [B, k, h, w] float16 on the CPU.
@@ -48,6 +49,7 @@ class ActionReport:
     picture_before: Tensor | None = None
     picture_after: Tensor | None = None
     settings: dict[str, float | int | str | bool] | None = None
+    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ def image_lines(action: ActionReport, labels: list[str], b: int) -> list[str]:
 
 def report_text(report: RunReport) -> str:
     """The whole report as lines for people."""
-    labels = [s.label for s in report.subjects]
     lines = [f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {report.n_steps} steps"]
     lines += ["subject " + subject_line(s) for s in report.subjects] or ["no subjects"]
     for action in report.actions:
@@ -54,5 +53,5 @@ def report_text(report: RunReport) -> str:
                 f"  step {action.step}{sigma}, {action.forwards} forward and {action.backwards} backward passes"
             )
         for b in range(max(len(action.shifts), len(action.maxima_before))):
-            lines += image_lines(action, labels, b)
+            lines += image_lines(action, list(action.subjects) or [s.label for s in report.subjects], b)
     return "\n".join(lines + [f"note: {w}" for w in report.warnings])

@@ -54,7 +54,7 @@ def _report(recipe: Refine, context: StepContext, subjects, probe: Probe, result
     shifts = tuple(result.shifts.tolist())
     loss_after = () if after[0] is None else tuple(recipe.objective(after[0], subjects, context).tolist())
     return ActionReport(
-        method=recipe.method, status=_status(recipe, context, losses, shifts, loss_after, probe, result),
+        method=recipe.method, subjects=tuple(s.label for s in subjects), status=_status(recipe, context, losses, shifts, loss_after, probe, result),
         step=context.index, sigma=context.sigma, c=context.c,
         losses=tuple(map(tuple, losses.tolist())), loss_after=loss_after, shifts=shifts, forwards=probe.forwards, backwards=len(losses),
         maxima_before=tuple(map(tuple, result.maxima.tolist())),

@@ -73,7 +73,7 @@ def report_card(
     shown = [(p, text) for p, text in ((before, "predicted before the shifts"), (after, "predicted after the shifts"))
              if p is not None]
     tall = max([fitted(p, half, half)[1] for p, _ in shown], default=0)
-    labels = [s.label for s in report.subjects]
+    labels = action.subjects or [s.label for s in report.subjects]
     charts = 0 if action.step is None else max(320, 110 + 48 * len(labels))
     top = PAD + TITLE + 52
     height = top + (tall + 34 + GAP if shown else 0) + (charts + GAP if charts else 0) + 22 * len(notes) + PAD - GAP
