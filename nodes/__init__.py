@@ -2,6 +2,7 @@
 
 from . import (
     demo,
+    inspect,
     nursing,
     refine,
     text,
@@ -11,6 +12,7 @@ FILES = [
     nursing,
     refine,
     text,
+    inspect,
     demo,
 ]
 
