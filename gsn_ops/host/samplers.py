@@ -43,6 +43,14 @@ FACTS = {
 }
 """By the name of the sampler function; all others show their state at the first call at sigma_k."""
 
+
+def facts_of(name: str, options: dict) -> SamplerFacts:
+    """A sampler's facts; two of the host's sampler nodes turn their sampler into one of another kind by an option."""
+    if (name == "sample_seeds_2" and options.get("r") == 1.0) or (name == "sample_sa_solver" and options.get("use_pece")):
+        return TRIAL_POINT_FIRST
+    return FACTS.get(name, SamplerFacts())
+
+
 GUIDER_ARGUMENTS = ("model_options", "seed")
 """What follows (x, sigma) in a call of the host's guiders, by position."""
 
@@ -66,8 +74,9 @@ def _sa_solver_decay(options: dict, model_sampling) -> Callable[[float, float], 
 class Watcher:
     """Decides, call by call, whether the sampler is showing its state at one of the wanted steps, and shifts it there."""
 
-    def __init__(self, name: str, sigmas: Tensor, steps: Collection[int], shift: Shift, decay: Callable[[float, float], float] | None = None):
-        self.facts = FACTS.get(name, SamplerFacts())
+    def __init__(self, facts: SamplerFacts, sigmas: Tensor, steps: Collection[int], shift: Shift,
+                 decay: Callable[[float, float], float] | None = None):
+        self.facts = facts
         self.grid = [float(s) for s in sigmas]
         self.shift, self.decay = shift, decay
         self.waiting = {k: k for k in steps if k < len(self.grid) - 1}  # position on the sampler's own grid -> step of the schedule
@@ -178,7 +187,7 @@ def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[
         def sampler_function(model, noise, sigmas, *args, extra_args=None, callback=None, **options):
             model_sampling = model.inner_model.inner_model.model_sampling
             decay = _sa_solver_decay(options, model_sampling) if inner.__name__ == "sample_sa_solver" else None
-            watcher = Watcher(inner.__name__, sigmas, steps, shift, decay)
+            watcher = Watcher(facts_of(inner.__name__, options), sigmas, steps, shift, decay)
 
             def on_step(state):
                 watcher.on_callback()
@@ -190,7 +199,7 @@ def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[
         return watched
 
     def sample(model_wrap, sigmas, extra_args, callback, *args, **kwargs):  # a sampler with a loop of its own
-        watcher = Watcher(type(sampler).__name__, sigmas, steps, shift)
+        watcher = Watcher(SamplerFacts(), sigmas, steps, shift)
 
         def on_step(*state):
             watcher.on_callback()

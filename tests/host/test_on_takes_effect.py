@@ -1,0 +1,200 @@
+"""A shift takes effect in every sampler: nothing before its step, everything after it, and exactly what a shifted state would give.
+
+The shifts here are a constant given straight to the watcher, so that the right answer is known; refinements come at the end.
+"""
+
+import pytest
+import torch
+
+from .tiny import SAMPLERS, empty, recording
+
+N = 6
+CARRIED = ("uni_pc", "uni_pc_bh2", "sa_solver")
+MEMORYLESS = ("euler", "euler_cfg_pp", "heun", "exp_heun_2_x0", "dpm_2", "ddim")
+OWN_GRID = ("dpm_fast", "dpm_adaptive")
+
+
+@pytest.fixture(scope="module")
+def delta():
+    """A known shift in z."""
+    return 0.2 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.fixture(scope="module")
+def flow_model(tiny):
+    """The embedded network under a flow model's sampling (SD3's, shift 3), by the host's own node."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+
+    return ModelSamplingSD3().patch(tiny.model, 3.0)[0]
+
+
+def constant_shift(delta):
+    """x + c delta, c being the scale of an EPS model's input space."""
+    return lambda step, model, x, sigma, extra: x + delta * (1 + float(sigma[0]) ** 2) ** 0.5
+
+
+def sampler_object(name):
+    import comfy.samplers
+
+    return comfy.samplers.sampler_object(name)
+
+
+def prepared_noise():
+    import comfy.sample
+
+    return comfy.sample.prepare_noise(empty(), 3)
+
+
+@pytest.mark.parametrize("k", (0, 3))
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_model_sees_the_same_before_the_step_and_something_else_after_it(tiny, delta, name, k):
+    sigmas, stock, shifted, met, missed, steps_done = tiny.sigmas(name, steps=N), [], [], [], [], []
+    plain = tiny.sample_with(sampler_object(name), sigmas, recording(tiny.model, stock))
+
+    def shift(*args):
+        met.append((args[0], float(args[3][0]), len(shifted), len(steps_done)))
+        return constant_shift(delta)(*args)
+    watched = tiny.watch(sampler_object(name), [k], shift, missed.extend)
+    changed = tiny.sample_with(watched, sigmas, recording(tiny.model, shifted), callback=lambda step, *_: steps_done.append(step))
+
+    assert [m[0] for m in met] == [k] and missed == []
+    _, sigma, calls, callbacks = met[0]
+    if name not in OWN_GRID:
+        assert sigma == pytest.approx(float(sigmas[k]), rel=1e-3)
+        assert callbacks == k + (name == "sa_solver_pece" and k > 0)  # whose callback lies between the predicted and the corrected state
+    assert (calls > 0) == (k > 0)
+    for a, b in zip(stock[:calls], shifted[:calls], strict=True):
+        assert torch.equal(a[1], b[1])
+    assert len(shifted) > calls
+    for a, b in zip(stock[calls:], shifted[calls:]):  # dpm_adaptive may need another number of calls
+        assert not torch.equal(a[1], b[1])
+    assert (plain - changed).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_at_step_0_it_is_a_stock_run_from_shifted_noise(tiny, delta, name):
+    noise, sigmas = prepared_noise(), tiny.sigmas(name, steps=N)
+    # at sigma_max the host starts from noise * sqrt(1 + sigma^2), which is exactly c
+    right = tiny.sample_with(sampler_object(name), sigmas, noise=noise + delta)
+    ours = tiny.sample_with(tiny.watch(sampler_object(name), [0], constant_shift(delta)), sigmas, noise=noise)
+    assert (ours - right).abs().max() < 5e-3  # rounding of the shifted start, amplified by cfg 7.5; the next test is exact
+    assert (ours - tiny.sample_with(sampler_object(name), sigmas, noise=noise)).abs().mean() > 0.05
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_at_step_0_of_a_flow_model_it_is_that_run_bit_for_bit(tiny, flow_model, delta, name):
+    noise, sigmas = prepared_noise(), tiny.sigmas(name, steps=4, model=flow_model)
+    right = tiny.sample_with(sampler_object(name), sigmas, flow_model, noise=noise + delta)
+    watched = tiny.watch(sampler_object(name), [0], lambda step, model, x, sigma, extra: x + delta)
+    ours = tiny.sample_with(watched, sigmas, flow_model, noise=noise)
+    if name in CARRIED:
+        assert (ours - right).abs().max() < 1e-4  # the offset is added at the end
+    else:
+        assert torch.equal(ours, right)
+    assert not torch.equal(ours, tiny.sample_with(sampler_object(name), sigmas, flow_model, noise=noise))
+
+
+@pytest.mark.parametrize("name", MEMORYLESS)
+def test_a_memoryless_sampler_equals_run_to_k_shift_and_resume(tiny, delta, name):
+    k, sigmas = 3, tiny.sigmas(name, steps=N)
+    ours = tiny.sample_with(tiny.watch(sampler_object(name), [k], constant_shift(delta)), sigmas)
+    state = tiny.sample_with(sampler_object(name), sigmas[:k + 1])
+    shifted = state + delta * (1 + float(sigmas[k]) ** 2) ** 0.5
+    resumed = tiny.sample_with(sampler_object(name), sigmas[k:], latent=shifted, noise=torch.zeros_like(shifted))
+    assert torch.equal(ours, resumed)
+
+
+@pytest.mark.parametrize("k", (1, 3))
+@pytest.mark.parametrize("name", ("uni_pc", "uni_pc_bh2"))
+def test_unipc_is_shifted_at_the_corrected_state_that_its_model_never_sees(tiny, delta, name, k, monkeypatch):
+    from comfy.extra_samplers.uni_pc import UniPC
+
+    sigmas, update = tiny.sigmas(name, steps=N), UniPC.multistep_uni_pc_update
+    ours = tiny.sample_with(tiny.watch(sampler_object(name), [k], constant_shift(delta)), sigmas)
+
+    def instrumented(self, x, model_prev_list, t_prev_list, t, order, **options):
+        """The host's own step; the one that ends on sigma_k gets the shift (UniPC works in z) at its trial point and its result."""
+        if float(t[0]) != float(sigmas[k]):
+            return update(self, x, model_prev_list, t_prev_list, t, order, **options)
+        model_fn = self.model_fn
+        self.model_fn = lambda x, t: model_fn(x + delta, t)
+        x, model_x = update(self, x, model_prev_list, t_prev_list, t, order, **options)
+        self.model_fn = model_fn
+        return x + delta, model_x
+    monkeypatch.setattr(UniPC, "multistep_uni_pc_update", instrumented)
+    right = tiny.sample_with(sampler_object(name), sigmas)
+    assert (ours - right).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("name, calls", [("heun", 8), ("uni_pc", 8), ("sa_solver", 8), ("ddpm", 8), ("sa_solver_pece", 8), ("dpm_fast", 3)])
+def test_with_a_shift_at_each_of_several_steps_each_happens_once_and_in_order(tiny, delta, name, calls):
+    steps = []
+
+    def shift(step, model, x, sigma, extra):
+        steps.append(step)
+        return constant_shift(delta / 20)(step, model, x, sigma, extra)
+    out = tiny.sample_with(tiny.watch(sampler_object(name), range(8), shift), tiny.sigmas(name, steps=16))
+    assert len(steps) == calls and sorted(set(steps)) == steps  # dpm_fast has a grid of its own, 3 states of it in this half
+    assert out.isfinite().all()
+
+
+def test_the_watched_sampler_keeps_its_options_and_the_given_object_is_not_written_to(tiny, delta):
+    from comfy_extras.nodes_custom_sampler import SamplerDPMPP_2M_SDE
+
+    given = SamplerDPMPP_2M_SDE.execute("heun", 0.5, 0.9, "cpu")[0]
+    before = dict(vars(given))
+    watched = tiny.watch(given, [0], constant_shift(delta))
+    tiny.sample_with(watched, tiny.sigmas(steps=4))
+    assert watched is not given and vars(given) == before
+    assert watched.extra_options == given.extra_options
+    assert watched.sampler_function.__name__ == given.sampler_function.__name__
+
+
+@pytest.mark.parametrize("k", (0, 1, 3))
+def test_a_sampler_node_whose_options_make_it_another_sampler(tiny, delta, k):
+    from comfy_extras.nodes_custom_sampler import SamplerSASolver, SamplerSEEDS2
+
+    for node, name in ((SamplerSEEDS2.execute("phi_2", 0.0, 1.0, 1.0)[0], "exp_heun_2_x0"),
+                       (SamplerSASolver.execute(tiny.model, 1.0, 0.2, 0.8, 1.0, 3, 4, True, False)[0], "sa_solver_pece")):
+        ours, same = (tiny.sample_with(tiny.watch(sampler, [k], constant_shift(delta)), tiny.sigmas(steps=N))
+                      for sampler in (node, sampler_object(name)))
+        assert torch.equal(ours, same)
+
+
+@pytest.mark.parametrize("k", (0, 3))
+def test_a_sampler_with_a_loop_of_its_own(tiny, delta, k):
+    """Not a KSAMPLER: another pack's Sampler class, with its own arithmetic, callback and use of the model's attributes."""
+    import comfy.samplers
+
+    class OwnEuler(comfy.samplers.Sampler):
+        def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+            x = model_wrap.inner_model.model_sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(model_wrap, sigmas))
+            for i in range(len(sigmas) - 1):
+                denoised = model_wrap(x, sigmas[i] * x.new_ones(len(x)), **extra_args)
+                callback(i, denoised, x, len(sigmas) - 1)
+                x = x + (x - denoised) / sigmas[i] * (sigmas[i + 1] - sigmas[i])
+            return x
+
+    sigmas, steps_done = tiny.sigmas(steps=N), []
+    ours = tiny.sample_with(tiny.watch(OwnEuler(), [k], constant_shift(delta)), sigmas, callback=lambda step, *_: steps_done.append(step))
+    euler = tiny.sample_with(tiny.watch(sampler_object("euler"), [k], constant_shift(delta)), sigmas)
+    assert steps_done == list(range(N))
+    assert (ours - euler).abs().max() < 1e-4
+
+
+def test_noise_added_before_each_call_is_reported_as_a_missed_step(tiny, delta):
+    """s_churn evaluates above sigma_k: the state is never shown, nothing happens, and the caller hears which step."""
+    import comfy.samplers
+
+    missed = []
+    churning = comfy.samplers.ksampler("euler", {"s_churn": 2.0})
+    plain = tiny.sample_with(churning, tiny.sigmas(steps=4))
+    ours = tiny.sample_with(tiny.watch(churning, [2], constant_shift(delta), missed.extend), tiny.sigmas(steps=4))
+    assert missed == [2] and torch.equal(plain, ours)
+
+
+@pytest.mark.parametrize("name", ("euler", "heun", "dpmpp_2m_sde", "uni_pc", "dpm_fast"))
+def test_a_refinement_twice_with_one_seed_is_the_same_bits(tiny, name):
+    once, again = (tiny.sample(tiny.attach(step=2, shifts=3)[0], name) for _ in range(2))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, tiny.sample(sampler=name))
