@@ -86,6 +86,23 @@ def text_probabilities(q: Tensor, k: Tensor, columns: slice, joint: bool, mask: 
     return torch.cat(out, -1)
 
 
+@dataclass(frozen=True)
+class SelfAttention:
+    """Queries and keys of one self-attention call, [B, H, N, d]: rows of softmax(q k^T) are evaluated only for the cells wanted."""
+
+    q: Tensor
+    k: Tensor
+    grid: tuple[int, int]
+    scale: float | None = None
+
+    def rows(self, cells: Tensor) -> Tensor:
+        """Attention of the cells [B, r] (row-major) to every cell, mean over heads: [B, r, h, w], differentiable."""
+        index = cells[:, None, :, None].expand(-1, self.q.shape[1], -1, self.q.shape[-1])  # [B, H, r, d]
+        q = self.q.float().gather(2, index)
+        logits = q @ self.k.float().transpose(-1, -2) * (self.scale or q.shape[-1] ** -0.5)  # [B, H, r, N]
+        return logits.softmax(-1).mean(1).unflatten(-1, self.grid)  # [B, r, h, w]
+
+
 class Capture:
     """The override of one forward pass: keeps text-to-image probabilities of the wanted levels, then ends the pass.
 
@@ -93,11 +110,12 @@ class Capture:
     (None = run to the end). previous: another pack's override, which stays in force.
     """
 
-    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, heads: bool = False, stop_after: int | None = None,
-                 previous=None, backend=None):
-        self.layout, self.columns, self.levels, self.heads = layout, columns, levels, heads
+    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, heads: bool = False, self_rows: bool = False,
+                 stop_after: int | None = None, previous=None, backend=None):
+        self.layout, self.columns, self.levels, self.heads, self.self_rows = layout, columns, levels, heads, self_rows
         self.stop_after, self.previous, self.backend = stop_after, previous, backend
         self.layers: list[tuple[int, Tensor]] = []  # (level, [B, h, w, n] or, with heads, [B, H, h, w, n])
+        self.self_attention: list[tuple[int, SelfAttention]] = []  # (level, rows to be evaluated later)
         self.lengths: set[tuple[int, int]] = set()  # (queries, keys) of every call seen, for the error when nothing fits
         self.cut_override = False  # another pack's override returned a tensor without gradient
         self._calls: dict[tuple, int] = {}
@@ -126,6 +144,8 @@ class Capture:
         n_q, n_k = q.shape[2], k.shape[2]
         self.lengths.add((n_q, n_k))
         if not self.layout.is_text_to_image(n_q, n_k, nth):
+            if self.self_rows and n_q == n_k and self.layout.level(n_q) in self.levels:
+                self.self_attention.append((self.layout.level(n_q), SelfAttention(q, k, self.layout.cells(n_q), scale)))
             return
         h, w = self.layout.cells(n_q)
         level = self.layout.level(n_q)

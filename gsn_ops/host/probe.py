@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds
 from ..prompt import PromptTokens
-from .capture import AllCaptured, Capture, show_replaced
+from .capture import AllCaptured, Capture, SelfAttention, show_replaced
 from .gradients import plain
 from .layouts import Family
 
@@ -75,7 +76,7 @@ class Probe:
             area = comfy.samplers.get_area_and_mult(cond, x, sigma)
             layout = self.family.layout(tuple(area.input_x.shape), area.conditioning)
             transformer = model_options["transformer_options"]
-            capture = Capture(layout, self.columns, self.levels, heads=self.needs.heads, stop_after=stop_after,
+            capture = Capture(layout, self.columns, self.levels, heads=self.needs.heads, self_rows=self.needs.self_rows, stop_after=stop_after,
                               previous=transformer.get("optimized_attention_override"), backend=attention_pytorch)
             seen.append(capture)
             transformer["optimized_attention_override"] = capture
@@ -112,10 +113,12 @@ class Probe:
         for level, p in capture.layers:
             by_level.setdefault(level, []).append(p)
         columns = tuple(range(self.columns.start, self.columns.stop))
+        own = {level: functools.partial(_self_rows, [a for at, a in capture.self_attention if at == level]) for level in self.levels}
+        own = own if self.needs.self_rows else {}
         if not self.needs.heads:
-            return AttentionMaps({level: torch.stack(p).mean(0) for level, p in by_level.items()}, columns, self.spans)
+            return AttentionMaps({level: torch.stack(p).mean(0) for level, p in by_level.items()}, columns, self.spans, {}, own)
         cross = {level: torch.stack([p.mean(1) for p in layers]).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
-        return AttentionMaps(cross, columns, self.spans, {level: tuple(layers) for level, layers in by_level.items()})
+        return AttentionMaps(cross, columns, self.spans, {level: tuple(layers) for level, layers in by_level.items()}, own)
 
     def _options(self) -> dict:
         """A private copy of the run's model options, made safe for a single differentiable pass."""
@@ -131,6 +134,11 @@ class Probe:
             patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), _fresh]
             transformer["patches"] = patches
         return options
+
+
+def _self_rows(layers: list[SelfAttention], cells: Tensor) -> Tensor:
+    """Rows of self-attention, mean over layers: [B, r, h, w]."""
+    return torch.stack([layer.rows(cells) for layer in layers]).mean(0)
 
 
 def _fresh(h: Tensor, _options: dict) -> Tensor:
