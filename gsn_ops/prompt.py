@@ -84,7 +84,7 @@ class PromptTokens:
     """What one encode call saw. Carried in the conditioning dict under the key `gsn`.
 
     rows: rows of the conditioning that this prompt made (columns are below it). subjects: set by the person for this prompt.
-    notes: remarks for the report, e.g. words that the encoder does not know.
+    notes: remarks for the report, e.g. words that the encoder does not know. checksum: sum of the rows as they were encoded.
     """
 
     encoders: tuple[EncoderTokens, ...]
@@ -92,6 +92,7 @@ class PromptTokens:
     subjects: tuple[SubjectPhrase, ...] = ()
     notes: tuple[str, ...] = ()
     schema: int = field(default=1)
+    checksum: float | None = None
 
     def spans(self, rule: str) -> tuple[Span, ...]:
         """Spans of the second softmax: "legacy_sd1" = all rows but the first and last of a chunk, "prompt_only" = up to the end marker."""

@@ -1,0 +1,278 @@
+"""Finding the subjects of an English caption or tag list with word lists and patterns: nothing to install.
+
+Noun phrases `(DET) (ADJ (and|,))* ADJ* NOUN+` and descriptions `NOUN (is|are|that is|which is) ADJ (and ADJ)*`.
+Groups of words as SynGen's dependency rules give them (Rassin et al., NeurIPS 2023, appendix B).
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .matching import JOINERS, SINGLES, Word, places, split_words
+from .prompt import SubjectPhrase
+from .words import (
+    ADVERBS,
+    COLOURS,
+    COMPOUNDS,
+    CONJUNCTIONS,
+    COPULAS,
+    DEFINITE,
+    INDEFINITE,
+    MATERIALS,
+    MEASURES,
+    NOT_THINGS,
+    OTHER_FUNCTION_WORDS,
+    PREPOSITIONS,
+    RELATIVES,
+    SKIPPED_TAGS,
+    TEMPLATES,
+    is_adjective,
+    is_adverb,
+    is_listed_adjective,
+    is_verb_form,
+)
+
+MOST = 5
+FUNCTION_WORDS = PREPOSITIONS | CONJUNCTIONS | COPULAS | RELATIVES | OTHER_FUNCTION_WORDS | (DEFINITE | INDEFINITE)
+COLOURED_THINGS = frozenset("orange rose violet peach olive lime cherry ruby pearl diamond crystal".split())
+"""Words that are colours or materials before a noun, and things without one ("an apple and an orange")."""
+TEMPLATE_LINKS = frozenset("of with showing shows depicting depicts featuring features capturing captures".split())
+SINGLE = re.compile(f"[{SINGLES}]")
+IGNORED = (
+    r"<[^<>]*>",                                                    # <lora:name:1>
+    r"embedding\s*:\s*\S+",
+    r":\s*\d*\s*\.?\s*\d+\s*(?=\))",                                # the weight of "(cat:1.3)" where an encoder reads it as text
+    r"(?<=\w)\s*\\?\((?![^()]*:\s*[\d.])[^()]*\\?\)(?=\s*(?:,|$))",  # the qualifier of a tag: "saber \(fate\)"
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A word, or words joined by hyphens. at: indices of its words. gap: punctuation before it."""
+
+    text: str
+    at: range
+    gap: str
+
+
+@dataclass
+class NounPhrase:
+    """A noun with what describes it: before it, after "that is", after "is". determiner: "a", "the" or ""."""
+
+    noun: list[Unit]
+    before: list[Unit]
+    determiner: str = ""
+    relative: list[Unit] = field(default_factory=list)
+    predicate: list[Unit] = field(default_factory=list)
+
+    @property
+    def modifiers(self) -> list[Unit]:
+        return [*self.before, *self.relative, *self.predicate]
+
+
+def find_subjects(text: str) -> tuple[list[SubjectPhrase], list[str]]:
+    """The things a prompt names, in order: at most five, and the labels of the others.
+
+    Works on captions and tag lists, and on text as a tokenizer decodes it (lower case, spaced punctuation).
+    """
+    words = split_words(text)
+    found: dict[str, SubjectPhrase] = {}
+    for phrase in noun_phrases(text):
+        subject = _as_subject(phrase, words)
+        if subject is None:
+            continue
+        known = any(s.noun == subject.noun for s in found.values())
+        again = subject.occurrence > 1 and phrase.determiner not in INDEFINITE
+        if not again and not (known and phrase.determiner in DEFINITE and not phrase.before):
+            found.setdefault(subject.label, subject)
+    subjects = list(found.values())
+    return subjects[:MOST], [s.label for s in subjects[MOST:]]
+
+
+def groups(text: str, rule: str = "std") -> list[list[str]]:
+    """SynGen's groups of words that belong together: rule "std", "with_verbs" ("a dog that is red") or "verb_root" ("the dog is brown").
+
+    Noun last, except for "verb_root", which is in text order. Nouns without modifiers form no group.
+    """
+    out = []
+    for p in noun_phrases(text):
+        units = {"std": [*p.before, *p.noun], "with_verbs": [*p.before, *p.relative, *p.noun],
+                 "verb_root": [*p.before, *p.noun, *p.predicate] if p.predicate else []}[rule]
+        if len(units) > len(p.noun):
+            out.append([u.text for u in units])
+    return out
+
+
+def _as_subject(phrase: NounPhrase, words: Sequence[Word]) -> SubjectPhrase | None:
+    """The phrase with the number that makes `places` find this very place; None where that is part of a longer name."""
+    noun, modifiers = " ".join(u.text for u in phrase.noun), tuple(u.text for u in phrase.modifiers)
+    for kept in (modifiers, ()):
+        subject = SubjectPhrase(" ".join([*kept, noun]), noun, kept, source="found")
+        starts = [p.noun.start for p in places(subject, words)]
+        if phrase.noun[0].at.start in starts:
+            n = starts.index(phrase.noun[0].at.start) + 1
+            return SubjectPhrase(subject.label + (f"#{n}" if n > 1 else ""), noun, kept, "wanted", n, "found")
+    return None
+
+
+def noun_phrases(text: str) -> list[NounPhrase]:
+    """All noun phrases that name things, in text order."""
+    return _Reader(_units(text)).read()
+
+
+def _units(text: str) -> list[Unit]:
+    """Words with hyphens joined, without weights, embeddings, qualifiers and quality tags."""
+    words = split_words(text)
+    ignored = [m.span() for pattern in IGNORED for m in re.finditer(pattern, text, re.IGNORECASE)]
+    units: list[Unit] = []
+    gap = ""
+    for n, word in enumerate(words):
+        gap += word.gap
+        if any(a <= word.start < b for a, b in ignored):
+            continue
+        shown = text[word.start:word.stop].lower()
+        joins = units and gap in ("-", "\u2010", "\u2011") and units[-1].at.stop == n
+        if joins and shown not in FUNCTION_WORDS - {"up", "s", "t"} and units[-1].text not in FUNCTION_WORDS - {"t"}:
+            units[-1] = Unit(f"{units[-1].text}-{shown}", range(units[-1].at.start, n + 1), units[-1].gap)
+        else:
+            units.append(Unit(shown, range(n, n + 1), gap))
+        gap = ""
+    return _without_quality_tags(units)
+
+
+def _breaks(unit: Unit) -> bool:
+    """Does punctuation before the unit end a phrase?"""
+    return not set(unit.gap) <= JOINERS
+
+
+def _without_quality_tags(units: list[Unit]) -> list[Unit]:
+    segments: list[list[Unit]] = []
+    for unit in units:
+        if not segments or _breaks(unit):
+            segments.append([])
+        segments[-1].append(unit)
+    keep = [s for s in segments if " ".join(u.text for u in s) not in SKIPPED_TAGS
+            and not (len(s) > 1 and s[0].text in ("score", "source", "rating", "artist"))]
+    return [u for s in keep for u in s]
+
+
+def _noun_size(words: Sequence[Unit]) -> int:
+    """How many of the last words are the noun: more than one for things like "hot dog"."""
+    for k in (3, 2):
+        last = words[-k:]
+        if " ".join(u.text for u in last) in COMPOUNDS and last[-1].at.stop - last[0].at.start == len(last):
+            return len(last)
+    return 1
+
+
+class _Reader:
+    """One pass over the units; holds the phrase being read."""
+
+    def __init__(self, units: Sequence[Unit]):
+        self.units, self.phrases = units, []
+        self.words: list[Unit] = []
+        self.determiner = ""
+
+    def read(self) -> list[NounPhrase]:
+        n = 0
+        while n < len(self.units):
+            n = self._step(n)
+        self._close("")
+        return self.phrases
+
+    def _step(self, n: int) -> int:
+        """Read unit n; returns the index of the next one to read."""
+        unit = self.units[n]
+        text = unit.text
+        if _breaks(unit) and not (unit.gap == "," and self._describes() and self.determiner and self._adjective(n)):
+            self._close(unit.gap)
+        if text in DEFINITE | INDEFINITE - RELATIVES and not self._relative(n) or text.isdigit():
+            self._close(text)
+            self.determiner = "a" if text.isdigit() else text
+        elif text in CONJUNCTIONS and self._describes() and self._adjective(n + 1):
+            pass  # "red and blue table": one phrase
+        elif text in COPULAS or self._relative(n):
+            return self._describe(n)
+        elif is_adverb(text):
+            pass
+        elif text in FUNCTION_WORDS or len(text) == 1 and text.isascii() or SINGLE.match(text):
+            self._close(text)
+        elif self.words and not self._describes() and is_verb_form(text, self.words[-1].text):
+            self._close(text)
+        else:
+            self.words.append(unit)
+        return n + 1
+
+    def _describes(self) -> bool:
+        """Are there words so far, and only adjectives?"""
+        return bool(self.words) and all(is_adjective(u.text) for u in self.words)
+
+    def _adjective(self, n: int) -> bool:
+        """Is the next word that is not a degree word an adjective?"""
+        while n < len(self.units) and is_adverb(self.units[n].text):
+            n += 1
+        return n < len(self.units) and is_adjective(self.units[n].text)
+
+    def _relative(self, n: int) -> bool:
+        """Is this "that", "which" or "who" followed by "is" (also as "that's")?"""
+        if self.units[n].text not in RELATIVES:
+            return False
+        return n + 1 < len(self.units) and self.units[n + 1].text in COPULAS
+
+    def _describe(self, n: int) -> int:
+        """NOUN (is|that is) ADJ (and ADJ)*: the adjectives belong to the noun just read."""
+        relative = self.units[n].text in RELATIVES
+        phrase = self._close(self.units[n].text)
+        n += 2 if relative else 1
+        adjectives: list[Unit] = []
+        while n < len(self.units):
+            text = self.units[n].text
+            if is_adverb(text) or (adjectives and text in CONJUNCTIONS and self._adjective(n + 1) and not self._noun_follows(n + 1)):
+                n += 1
+            elif is_adjective(text) and not self._noun_follows(n):
+                if adjectives and _breaks(self.units[n]) and self.units[n].gap != ",":
+                    break
+                adjectives.append(self.units[n])
+                n += 1
+            else:
+                break
+        if phrase is not None:
+            (phrase.relative if relative else phrase.predicate).extend(adjectives)
+        return n
+
+    def _noun_follows(self, n: int) -> bool:
+        """Is the adjective at n followed by a word that could be its noun ("is red meat")?"""
+        if n + 1 >= len(self.units) or _breaks(self.units[n + 1]):
+            return False
+        text = self.units[n + 1].text
+        return not (text in FUNCTION_WORDS or is_adjective(text) or is_adverb(text) or is_verb_form(text) or text in ADVERBS)
+
+    def _close(self, after: str) -> NounPhrase | None:
+        """End the phrase before the word `after`. Returns it if it names a thing."""
+        words, determiner = self.words, self.determiner
+        self.words, self.determiner = [], ""
+        while words and _noun_size(words) == 1 and self._no_noun(words, determiner):
+            words = words[:-1]
+        if not words:
+            return None
+        size = _noun_size(words)
+        noun, before = words[-size:], words[:-size]
+        last = " ".join(u.text for u in noun)
+        if last in TEMPLATES and after in TEMPLATE_LINKS:
+            return None
+        if last in MEASURES and after == "of" or last in NOT_THINGS and not any(u.text in COLOURS for u in before):
+            return None
+        phrase = NounPhrase(noun, before, determiner)
+        self.phrases.append(phrase)
+        return phrase
+
+    @staticmethod
+    def _no_noun(words: list[Unit], determiner: str) -> bool:
+        """Is the last word no noun: a verb form, or an adjective that stands alone?"""
+        last = words[-1].text
+        alone = len(words) == 1 and determiner
+        if is_listed_adjective(last):
+            thing = last in COLOURED_THINGS or last in MATERIALS
+            return not (thing and alone) and not (last in COLOURED_THINGS and len(words) > 1)
+        return is_verb_form(last) and not alone

@@ -1,0 +1,120 @@
+"""What an encode call sees: which piece of the user's text is in which row of the conditioning.
+
+The host is asked, not copied: its own encode path runs over a shadow of the text encoder whose transformers only number
+their positions, so its cropping, padding, masking and concatenation decide where a token goes. No weight is read, no
+model is loaded, nothing shared is changed.
+"""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+ENCODER_STEP = 100_000
+"""Marks are encoder * ENCODER_STEP + position + 1: whole numbers below 2^24, exact in float32."""
+
+
+class _Numberer(torch.nn.Module):
+    """Stands for a text transformer: every channel of every output is the number of the token at that position."""
+
+    def __init__(self, original: torch.nn.Module, number: int):
+        super().__init__()
+        self.number = number
+        self.num_layers = getattr(original, "num_layers", 24)
+        self.width = width_of(original)
+
+    def get_input_embeddings(self) -> Callable[..., Tensor]:
+        def embed(ids: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
+            return torch.zeros(*ids.shape, self.width, device=ids.device)
+
+        embed.weight = torch.zeros(1, self.width)
+        return embed
+
+    def forward(self, ids=None, attention_mask=None, embeds=None, intermediate_output=None, capture_layers=None, **options):
+        shape = embeds.shape if embeds is not None else (*ids.shape, self.width)
+        device = embeds.device if embeds is not None else ids.device
+        b, n, width = shape
+        positions = torch.arange(b * n, dtype=torch.float32, device=device).reshape(b, n, 1)  # [B, N, 1]: chunks follow each other
+        marks = (self.number * ENCODER_STEP + positions + 1).expand(b, n, width).contiguous()
+        if capture_layers is not None:
+            return {"hidden_states": [marks] * len(capture_layers)}
+        pooled = torch.zeros(b, width, device=device)
+        if intermediate_output is None or isinstance(intermediate_output, int):
+            return marks, marks.clone(), pooled, pooled
+        layers = self.num_layers if intermediate_output == "all" else len(intermediate_output)
+        return marks, marks.unsqueeze(1).repeat(1, layers, 1, 1), pooled, pooled  # [B, layers, N, C]
+
+
+def width_of(transformer: torch.nn.Module) -> int:
+    """Channels of its input embeddings."""
+    embeddings = transformer.get_input_embeddings()
+    return int(getattr(embeddings, "embedding_dim", None) or embeddings.weight.shape[-1])
+
+
+def is_text_encoder(module: torch.nn.Module) -> bool:
+    return hasattr(module, "transformer") and hasattr(module, "encode_token_weights")
+
+
+def _shadow(module: torch.nn.Module, path: str, names: dict[int, str]) -> torch.nn.Module:
+    """A copy of the module tree in which each text transformer is a _Numberer; parameters are shared, options are not."""
+    children = dict(module._modules)
+    if is_text_encoder(module):
+        names[len(names) + 1] = path
+        children["transformer"] = _Numberer(module.transformer, len(names))
+    else:
+        for name, child in children.items():
+            if child is not None:
+                children[name] = _shadow(child, f"{path}.{name}".strip("."), names)
+    shadow = copy.copy(module)
+    shadow.__dict__["_modules"] = children
+    return shadow
+
+
+def conditioning_rows(cond_stage_model: torch.nn.Module, tokens: dict) -> tuple[dict[str, dict[int, int]], int]:
+    """({path of the text encoder's module: {position in its tokens: row}}, number of rows).
+
+    tokens: as `CLIP.tokenize` returns them; positions run through all chunks. Positions that are cropped, padding that is
+    not kept and encoders that are only pooled have no row. Raises ValueError if the model has no text transformer.
+    """
+    names: dict[int, str] = {}
+    shadow = _shadow(cond_stage_model, "", names)
+    if not names:
+        raise ValueError("it has no text transformer of a known kind")
+    if hasattr(shadow, "reset_clip_options"):
+        shadow.reset_clip_options()  # on the copy: the device and clip skip of the last real encode do not matter here
+    with torch.no_grad():
+        cond = shadow.encode_token_weights(_without_weights(tokens))[0]
+    table = cond.reshape(-1, *cond.shape[-2:])[0].float().cpu()  # [rows, C]
+    firsts = torch.ones_like(table, dtype=torch.bool)
+    firsts[:, 1:] = table[:, 1:] != table[:, :-1]  # one entry for each encoder whose channels are side by side in a row
+    rows: dict[str, dict[int, int]] = {name: {} for name in names.values()}
+    for row, mark in zip(firsts.nonzero()[:, 0].tolist(), table[firsts].tolist()):
+        number, position = divmod(mark - 1, ENCODER_STEP)
+        if number in names and position == int(position):
+            rows[names[int(number)]].setdefault(int(position), row)
+    return rows, table.shape[0]
+
+
+def _without_weights(tokens: dict) -> dict:
+    """All weights 1: a weight mixes a row with that of the empty prompt."""
+    return {
+        key: [[(entry[0], 1.0, *entry[2:]) for entry in chunk] for chunk in chunks] if is_chunks(chunks) else chunks
+        for key, chunks in tokens.items()
+    }
+
+
+def is_chunks(value) -> bool:
+    """Is it a list of chunks of (token, weight, ...) entries, as the host's tokenizers make them?"""
+    return isinstance(value, list) and all(
+        isinstance(chunk, list) and all(isinstance(entry, tuple) and len(entry) > 1 for entry in chunk) for chunk in value)
+
+
+def encoder_of(key: str, paths: Sequence[str]) -> str | None:
+    """The text encoder (module path) that reads tokens[key]: by its name, else the only one there is."""
+    last = {path.rsplit(".", 1)[-1]: path for path in paths}
+    for name in (key, f"clip_{key}", *(name for name in last if name and (key in name or name in key))):
+        if name in last:
+            return last[name]
+    return paths[0] if len(paths) == 1 else None

@@ -1,0 +1,185 @@
+"""Subjects: what people type, and which columns of the text those words are.
+
+Typed syntax: phrases separated by commas, semicolons or lines, or in brackets: `red car, blue bench`, `[red car] [blue bench]`.
+The last word is the noun, the others are its modifiers; articles and `and` are left out. `car* red` marks the noun.
+A noun of several words is quoted or joined: `green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog",
+"teddy bear": words.COMPOUNDS) need no mark. `dog#2` is the second place at which the phrase stands; a phrase typed twice
+takes the first and the second. Weights `(cat:1.3)` are dropped, `saber \\(fate\\)` keeps its literal parentheses as a
+qualifier after the noun.
+"""
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .captions import find_subjects
+from .matching import Place, Word, places, split_words
+from .prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
+from .words import COMPOUNDS, CONJUNCTIONS, DEFINITE, INDEFINITE
+
+GLUE = DEFINITE | INDEFINITE | CONJUNCTIONS | {"of", "with", "in", "on"}
+OPEN, CLOSE, QUOTED_SPACE = "\x00", "\x01", "\x02"
+SYNTAX = "Type phrases separated by commas, for example: red car, blue bench. The last word is the noun; dog#2 is the second dog."
+
+
+def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
+    """The typed phrases, in order; () for an empty field. Raises ValueError naming the phrase that cannot be read."""
+    text = text.replace("\\(", OPEN).replace("\\)", CLOSE)
+    text = re.sub(r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text)
+    parts = [part for inside, outside in re.findall(r"\[([^\[\]]*)\]|([^\[\]]+)", text)
+             for part in ([re.sub("[,;]", " ", inside)] if inside else re.split(r"[,;\n]", outside))]
+    phrases = [_parse_phrase(part) for part in parts if part.strip(" \t\r\n,;")]
+    seen: Counter = Counter()
+    for n, phrase in enumerate(phrases):
+        key = (phrase.noun, phrase.modifiers)
+        seen[key] += 1
+        if phrase.occurrence == 1 and seen[key] > 1:
+            phrases[n] = replace(phrase, occurrence=seen[key], label=f"{phrase.label}#{seen[key]}")
+    return tuple(phrases)
+
+
+def _parse_phrase(part: str) -> SubjectPhrase:
+    shown = part.strip(" \t\r\n,;").replace(OPEN, "\\(").replace(CLOSE, "\\)").replace(QUOTED_SPACE, " ")
+    part = re.sub(r":\s*[-+]?\d*\.?\d+\s*(?=\))", "", part)  # the weight of "(cat:1.3)"
+    part = re.sub(r"[()]", " ", part)
+    number = re.search(r"#\s*(\S*)\s*$", part)
+    if number and not re.fullmatch(r"[1-9]\d*", number[1]):
+        raise ValueError(f"'{shown}': the number after # must be 1, 2, 3, ... (dog#2 is the second dog in the prompt).")
+    occurrence = int(number[1]) if number else 1
+    qualifier = re.search(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}", part[:number.start()] if number else part)
+    plain = re.sub(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}", " ", part[:number.start()] if number else part)
+    words = [w for w in plain.split() if split_words(w)]
+    if not words:
+        raise ValueError(f"The subject '{shown}' has no word in it. {SYNTAX}")
+    noun, modifiers = _noun_and_modifiers(words, shown)
+    label = " ".join(w.replace("*", "").replace(QUOTED_SPACE, " ") for w in words)
+    if qualifier:
+        label += f" ({qualifier[0][1:-1].strip()})"
+    return SubjectPhrase(label + (f"#{occurrence}" if occurrence > 1 else ""), noun, modifiers, occurrence=occurrence)
+
+
+def _noun_and_modifiers(words: list[str], shown: str) -> tuple[str, tuple[str, ...]]:
+    marked = [n for n, w in enumerate(words) if w.endswith("*")]
+    if len(marked) > 1:
+        raise ValueError(f"'{shown}': only one word can be marked as the noun with *. Separate subjects with commas.")
+    words = [w.replace("*", "").replace(QUOTED_SPACE, " ") for w in words]
+    first, last = (marked[0], marked[0] + 1) if marked else (len(words) - 1, len(words))
+    if not marked:
+        size = next((k for k in (3, 2) if " ".join(words[-k:]).lower() in COMPOUNDS), 1)
+        first = max(len(words) - size, 0)
+    rest = words[:first] + words[last:]
+    return " ".join(words[first:last]), tuple(w for w in rest if w.lower() not in GLUE)
+
+
+def resolve(
+    phrases: Sequence[SubjectPhrase], tokens: PromptTokens, first_column: int = 0
+) -> tuple[SubjectColumns, ...]:
+    """Look the phrases up in every encoder's text; columns are rows of the conditioning + `first_column`.
+
+    An encoder that does not have a phrase contributes nothing to it. Raises ValueError for a phrase that no encoder has,
+    with the prompt's words and the nearest one.
+    """
+    return resolve_with_notes(phrases, tokens, first_column)[0]
+
+
+def resolve_with_notes(
+    phrases: Sequence[SubjectPhrase], tokens: PromptTokens, first_column: int = 0
+) -> tuple[tuple[SubjectColumns, ...], tuple[str, ...]]:
+    """As `resolve`, and remarks: words that do not stand together, encoders that lack a phrase, shared places."""
+    found: list[tuple[dict, list[dict]]] = [({}, [{} for _ in p.modifiers]) for p in phrases]
+    notes: list[str] = []
+    lacking: list[set[str]] = [set() for _ in phrases]
+    for encoder in tokens.encoders:
+        words, taken = split_words(encoder.text), {}
+        # Phrases with more words first, so that "red dog" gets its dog before "dog" takes what is left.
+        for n in sorted(range(len(phrases)), key=lambda n: -len(phrases[n].modifiers)):
+            phrase = phrases[n]
+            place = _choose_place(phrase, places(phrase, words), taken)
+            columns = place and _columns(encoder, words, place.noun)
+            if not columns:
+                lacking[n].add(encoder.name)
+                continue
+            notes += _place_notes(phrase, place, taken)
+            taken.setdefault(place.noun.start, phrase.label)
+            found[n][0][encoder.name] = tuple(c + first_column for c in columns)
+            for k, modifier in enumerate(place.modifiers):
+                found[n][1][k][encoder.name] = tuple(c + first_column for c in _columns(encoder, words, modifier))
+    seeing = {e.name for e in tokens.encoders if any(p.column is not None for p in e.pieces)}
+    for phrase, (noun, _), missing in zip(phrases, found, lacking):
+        if not noun:
+            raise ValueError(_not_found(phrase, tokens))
+        notes += [f"'{phrase.label}' is not in what the text encoder {name} saw; the others are used" for name in sorted(missing & seeing)]
+    subjects = tuple(SubjectColumns(p, noun, tuple(modifiers)) for p, (noun, modifiers) in zip(phrases, found))
+    return subjects, tuple(dict.fromkeys(notes))
+
+
+def _choose_place(phrase: SubjectPhrase, found: list[Place], taken: dict[int, str]) -> Place | None:
+    """The occurrence asked for; without a number the first place that no other subject has."""
+    if phrase.occurrence > 1:
+        return found[phrase.occurrence - 1] if len(found) >= phrase.occurrence else None
+    return next((p for p in found if p.noun.start not in taken), found[0] if found else None)
+
+
+def _place_notes(phrase: SubjectPhrase, place: Place, taken: dict[int, str]) -> list[str]:
+    notes = []
+    if not place.exact:
+        notes.append(f"the words of '{phrase.label}' do not stand together in the prompt: "
+                     f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers))
+    if place.noun.start in taken:
+        notes.append(f"'{phrase.label}' and '{taken[place.noun.start]}' are the same word of the prompt")
+    return notes
+
+
+def _columns(encoder: EncoderTokens, words: Sequence[Word], at: range) -> tuple[int, ...]:
+    """Columns of the pieces that spell these words, whole or in part."""
+    start, stop = words[at.start].start, words[at.stop - 1].stop
+    return tuple(dict.fromkeys(
+        p.column for p in encoder.pieces if p.start < stop and p.stop > start and p.column is not None))
+
+
+def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
+    """Why no encoder has this phrase, and what to do."""
+    texts = [split_words(e.text) for e in tokens.encoders]
+    counts = max((len(places(phrase, words)) for words in texts), default=0)
+    if counts >= phrase.occurrence:
+        return (f"The subject '{phrase.label}' is in the prompt, but the model does not get to see its words: the text is "
+                "longer than its text encoder takes. Move it towards the beginning.")
+    if counts:
+        name = re.sub(r"#\d+$", "", phrase.label)
+        return f"The subject '{phrase.label}' is not in the prompt: '{name}' stands in it only {counts} time(s)."
+    shown = list(dict.fromkeys(w for e in tokens.encoders for w in _shown_words(e)))
+    if not shown:
+        return f"The subject '{phrase.label}' is not in the prompt: the prompt is empty."
+    known = {w.text for words in texts for w in words}
+    missing = [w for w in (*phrase.modifiers, phrase.noun) if not {x.text for x in split_words(w)} <= known]
+    text = f"The subject '{phrase.label}' is not in the prompt" + (f" (missing: {', '.join(missing)})" if missing else "") + ". "
+    near = [m[0] for w in missing for m in [difflib.get_close_matches(w.lower(), shown, 1, 0.5)] if m]
+    text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""
+    return text + f"Its words are: {', '.join(shown[:60])}{', ...' if len(shown) > 60 else ''}."
+
+
+def _shown_words(encoder: EncoderTokens) -> list[str]:
+    return [encoder.text[w.start:w.stop].lower() for w in split_words(encoder.text)]
+
+
+def choose(
+    typed: Sequence[SubjectPhrase], tokens: PromptTokens, first_column: int = 0
+) -> tuple[tuple[SubjectColumns, ...], tuple[str, ...]]:
+    """The subjects of a run and remarks: typed on the node, else those on the conditioning, else found in the text.
+
+    () when nothing is typed and nothing found. Raises ValueError as `resolve` does.
+    """
+    left_out: list[str] = []
+    phrases = tuple(typed) or tuple(replace(p, source="conditioning") for p in tokens.subjects)
+    if not phrases:
+        seeing = [e for e in tokens.encoders if any(p.column is not None for p in e.pieces)]
+        found, left_out = find_subjects(seeing[0].text) if seeing else ([], [])
+        phrases = tuple(found)
+    subjects, notes = resolve_with_notes(phrases, tokens, first_column)
+    if left_out:
+        names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
+        notes = (*notes, f"left out (at most {len(phrases)} subjects are chosen automatically): {names}")
+    return subjects, notes
