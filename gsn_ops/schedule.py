@@ -10,6 +10,7 @@ from torch import Tensor
 
 NEAR_FACTOR = 1.5  # a step further away than this factor is another place of the run (models with an open sigma scale)
 NEAR_FLOW = 0.1  # the same for flow models, where sigma is the share of noise, 0 ... 1
+WINDOW_SLACK = 1e-3  # a step whose noise level is that of the window's edge belongs to it, whatever float made of it
 SMALLEST_PERCENT = 1e-6  # the host answers 0 % with "infinite" noise; just above it is the model's own maximum
 
 Latent = TypeVar("Latent", float, Tensor)
@@ -31,6 +32,29 @@ class Found:
     step: int | None
     sigma: float
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The noise levels of one run (n_steps + 1 of them) and the host's own meaning of percent. flow: sigma is a share of noise."""
+
+    sigmas: tuple[float, ...]
+    percent_to_sigma: Callable[[float], float]
+    flow: bool = False
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.sigmas) - 1
+
+    def find(self, moment: Moment) -> Found:
+        """The step of a moment, see `find_step`."""
+        return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow)
+
+    def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
+        """The steps from start to end (shares of the noise schedule, both included)."""
+        high, low = (self.percent_to_sigma(p) for p in (start_percent, end_percent))
+        slack = 1 + WINDOW_SLACK
+        return tuple(i for i, s in enumerate(self.sigmas[:-1]) if s > 0 and low <= s * slack and s <= high * slack)
 
 
 def find_step(

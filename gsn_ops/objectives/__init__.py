@@ -34,4 +34,14 @@ def register(name: str) -> Callable:
     return add
 
 
+def shortfall(objective: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float,
+              loss: Tensor) -> Tensor:
+    """[B], > 0 while refinement at a checkpoint must go on: the objective's own `shortfall`, else loss - (1 - threshold).
+
+    loss: the objective's value [B] on these maps, detached.
+    """
+    own = getattr(objective, "shortfall", None)
+    return loss - (1 - threshold) if own is None else own(maps, subjects, context, threshold)
+
+
 from . import cn_iou, iou, presence  # noqa: E402, F401  registers them

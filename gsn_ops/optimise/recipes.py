@@ -1,12 +1,35 @@
-"""What to run in a sampling run, as frozen data. A MODEL carries an ordered list of recipes; presets.py holds the papers' numbers."""
+"""What to run in a sampling run, as frozen data. A MODEL carries an ordered list of recipes; presets.py holds the papers' numbers.
+
+Every recipe says `when(schedule)` it acts and `start()`s a worker for one run: worker(z, maps_of, subjects, context, on_shift)
+is called once at each of its steps. `order` sorts recipes that meet at one step: refinement, then guidance.
+"""
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
+from torch import Tensor
+
+from ..maps import AttentionMaps, StepContext
 from ..objectives import Objective
 from ..objectives.cn_iou import PresenceAndSeparation
-from ..prompt import SubjectPhrase
-from ..schedule import Moment
+from ..objectives.presence import Presence
+from ..prompt import SubjectColumns, SubjectPhrase
+from ..schedule import Moment, Schedule, step_size
+from .guidance import Descent, Guided, descend, guide
+from .refine import Refined, refine
+
+MapsOf = Callable[[Tensor], AttentionMaps]
+OnShift = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class When:
+    """steps: where a recipe acts in one run, () = nowhere, for this reason. updates: at most so many of the latent in all."""
+
+    steps: tuple[int, ...]
+    updates: dict[int, int] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,3 +56,148 @@ class Refine:
     report: str = "full"
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
+    order = 2
+
+    @property
+    def off(self) -> bool:
+        return self.shifts == 0
+
+    def scaled(self, strength: float) -> Refine:
+        """The recipe with shifts of this size (1 = as published, 0 = off)."""
+        return replace(self, learning_rate=self.learning_rate * strength) if strength else replace(self, shifts=0)
+
+    def when(self, schedule: Schedule) -> When:
+        found = schedule.find(self.moment)
+        return When((), {}, found.reason) if found.step is None else When((found.step,), {found.step: self.shifts})
+
+    def start(self, schedule: Schedule) -> Callable[..., Refined]:
+        def work(z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Refined:
+            return refine(z, maps_of, self.objective, subjects, context, shifts=self.shifts, learning_rate=self.learning_rate, eps=self.eps,
+                          stop_at_loss=self.stop_at_loss, only_if_needed=self.only_if_needed, present_at=self.present_at, on_shift=on_shift)
+        return work
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """a in z <- z - a dL/dz at one step.
+
+    function: how `factor` changes over the run, see schedule.step_size (start and end are its range); or "noise" =
+    factor sigma / c (LMD: sqrt(1 - abar) eta), or "x" = factor (sigma / c)^2, which is x <- x - factor sigma^2 dL/dx (layout guidance).
+    """
+
+    factor: float = 20.0
+    start: float = 1.0
+    end: float = 0.5
+    function: str = "sqrt"
+
+    def at(self, context: StepContext) -> float:
+        if self.function == "noise":
+            return self.factor * context.sigma / context.c
+        if self.function == "x":
+            return self.factor * (context.sigma / context.c) ** 2
+        return step_size(context.index, context.n_steps, self.factor, self.start, self.end, self.function)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A step at which an image is refined until its weakest subject reaches `threshold`; None = max_rounds times, untested."""
+
+    moment: Moment
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Several updates per step while the loss was too high: `rounds` updates in the steps up to `until_percent`.
+
+    threshold: the objective's own test. carried: the last step's test decides whether this one starts (LMD).
+    """
+
+    until_percent: float
+    rounds: int
+    threshold: float
+    carried: bool = False
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Gradient steps at many sampling steps (Attend-and-Excite, SynGen, Divide & Bind, the layout methods ...).
+
+    start_percent ... end_percent: the window of per-step updates (0.5 = the first half of the noise schedule; an empty one
+    leaves only the checkpoints). checkpoints, max_rounds: refinement at single steps. loops: replaces the one update per step.
+    report, subjects, strict: as in Refine.
+    """
+
+    method: str = "Attention Guidance"
+    objective: Objective = field(default_factory=Presence)
+    start_percent: float = 0.0
+    end_percent: float = 0.5
+    step_size: StepSize = StepSize()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    max_rounds: int = 20
+    loops: tuple[Loops, ...] = ()
+    report: str = "full"
+    subjects: tuple[SubjectPhrase, ...] = ()
+    strict: bool = False
+    order = 3
+
+    @property
+    def off(self) -> bool:
+        return self.step_size.factor == 0 or (self.start_percent >= self.end_percent and not self.checkpoints)
+
+    def scaled(self, strength: float) -> Guide:
+        """The recipe with gradient steps of this size (1 = as published, 0 = off)."""
+        return replace(self, step_size=replace(self.step_size, factor=self.step_size.factor * strength))
+
+    def window(self, schedule: Schedule) -> tuple[int, ...]:
+        return schedule.window(self.start_percent, self.end_percent) if self.start_percent < self.end_percent else ()
+
+    def checkpoints_at(self, schedule: Schedule) -> dict[int, Checkpoint]:
+        found = [(schedule.find(c.moment).step, c) for c in self.checkpoints]
+        return {step: c for step, c in found if step is not None}
+
+    def loops_at(self, schedule: Schedule) -> dict[int, Loops]:
+        """Step -> its loops: the first of the list whose end is not passed."""
+        ends = [(set(schedule.window(self.start_percent, loops.until_percent)), loops) for loops in self.loops]
+        return {i: next(loops for steps, loops in ends if i in steps) for i in self.window(schedule) if any(i in steps for steps, _ in ends)}
+
+    def when(self, schedule: Schedule) -> When:
+        window, checkpoints, loops = self.window(schedule), self.checkpoints_at(schedule), self.loops_at(schedule)
+        updates = {i: loops[i].rounds if i in loops else 1 for i in window if not self.loops or i in loops}
+        for i in checkpoints:
+            updates[i] = updates.get(i, 0) + self.max_rounds
+        reason = "" if updates else (
+            f"no step of this run lies between {self.start_percent:.0%} and {self.end_percent:.0%} of the noise schedule: widen the window")
+        return When(tuple(sorted(updates)), updates, reason)
+
+    def start(self, schedule: Schedule) -> GuideWork:
+        return GuideWork(self, schedule)
+
+
+class GuideWork:
+    """A Guide in one run: remembers the last step's maps and tests."""
+
+    def __init__(self, recipe: Guide, schedule: Schedule):
+        self.recipe, self.window = recipe, set(recipe.window(schedule))
+        self.checkpoints, self.loops = recipe.checkpoints_at(schedule), recipe.loops_at(schedule)
+        self.previous: AttentionMaps | None = None
+        self.memory: dict[str, Tensor] = {}
+        self.lacking: Tensor | None = None
+
+    def __call__(self, z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Guided | None:
+        context = replace(context, previous=self.previous, memory=self.memory)
+        descent = Descent(z, maps_of, self.recipe.objective, subjects, context, on_shift)
+        size = self.recipe.step_size.at(context)
+        loops, checkpoint = self.loops.get(context.index), self.checkpoints.get(context.index)
+        if loops is not None:
+            before = self.lacking if loops.carried else None
+            guided, self.lacking = descend(descent, size, max_rounds=loops.rounds, threshold=loops.threshold, before=before)
+        else:
+            guided = guide(descent, size, in_window=context.index in self.window, max_rounds=self.recipe.max_rounds if checkpoint else 0,
+                           threshold=checkpoint and checkpoint.threshold, exact=checkpoint is not None and checkpoint.threshold is None)
+        if guided is not None:
+            self.previous = replace(guided.maps, self_rows={})  # they would keep the graph's queries and keys
+        return guided
+
+
+Recipe = Refine | Guide
