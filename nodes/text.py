@@ -1,26 +1,28 @@
 """Text encoding that remembers its words, and subjects for a conditioning that was made elsewhere."""
 
-from dataclasses import replace
-
 from comfy_api.latest import io
 
-from ..gsn_ops.host.prompt_tokens import KEY, remember, token_table, tokens_of
+from ..gsn_ops.host.prompt_tokens import KEY, remember, token_table, with_subjects
 from ..gsn_ops.subjects import choose, parse_subjects
 from .common import say, subjects_input
 
-NO_WORDS = (
-    "This conditioning does not remember its words. Connect clip and text (the prompt it was made from) as well, "
-    "or make it with a CLIP that went through Semantic Nursing, or with CLIP Text Encode (GSN)."
-)
-
 
 def told(node, conditioning):
-    """The node's outputs: the conditioning and its token table. Says on the node what was found in the prompt."""
-    tokens = tokens_of(conditioning)
-    subjects, notes = choose((), tokens)
-    found = ", ".join(f"{s.label} ({s.phrase.source})" for s in subjects) or "no subjects found in the prompt"
-    say(node)("; ".join([found, *notes]))
-    return io.NodeOutput(conditioning, token_table(tokens))
+    """The node's outputs: the conditioning and its token table. Says on the node what was found in the prompt.
+
+    Of several combined prompts, the first that has the subjects. Raises ValueError if typed subjects are in none.
+    """
+    errors = []
+    for _, extra in conditioning:
+        try:
+            subjects, notes = choose((), extra[KEY])
+        except ValueError as error:
+            errors.append(error)
+            continue
+        found = ", ".join(f"{s.label} ({s.phrase.source})" for s in subjects) or "no subjects found in the prompt"
+        say(node)("; ".join([found, *notes]))
+        return io.NodeOutput(conditioning, token_table(extra[KEY]))
+    raise errors[0]
 
 
 def encode(clip, text, subjects):
@@ -96,14 +98,7 @@ class GSNSubjects(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, subjects="", clip=None, text=None):
-        if clip is not None and text is not None:
-            tokens = tokens_of(encode(clip, text, subjects))
-        else:
-            tokens = tokens_of(conditioning)
-        if tokens is None:
-            raise ValueError(NO_WORDS)
-        tokens = replace(tokens, subjects=parse_subjects(subjects))
-        return told(cls, [[rows, {**extra, KEY: tokens}] for rows, extra in conditioning])
+        return told(cls, with_subjects(conditioning, parse_subjects(subjects), clip, text))
 
 
 NODES = [GSNTextEncode, GSNSubjects]
