@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 
 from .captions import find_subjects
 from .matching import Place, Word, places, split_words
@@ -32,13 +32,20 @@ def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
     parts = [part for inside, outside in re.findall(r"\[([^\[\]]*)\]|([^\[\]]+)", text)
              for part in ([re.sub("[,;]", " ", inside)] if inside else re.split(r"[,;\n]", outside))]
     phrases = [_parse_phrase(part) for part in parts if part.strip(" \t\r\n,;")]
-    seen: Counter = Counter()
-    for n, phrase in enumerate(phrases):
-        key = (phrase.noun, phrase.modifiers)
-        seen[key] += 1
-        if phrase.occurrence == 1 and seen[key] > 1:
-            phrases[n] = replace(phrase, occurrence=seen[key], label=f"{phrase.label}#{seen[key]}")
-    return tuple(phrases)
+    return tuple(_numbered(phrases))
+
+
+def _numbered(phrases: list[SubjectPhrase]) -> list[SubjectPhrase]:
+    """Phrases typed more than once get the numbers that are still free: "dog, dog" is the first and the second dog."""
+    taken = {(p.noun, p.modifiers, p.occurrence) for p in phrases if p.occurrence > 1}
+    out = []
+    for phrase in phrases:
+        if phrase.occurrence == 1:
+            n = next(n for n in count(1) if (phrase.noun, phrase.modifiers, n) not in taken)
+            taken.add((phrase.noun, phrase.modifiers, n))
+            phrase = replace(phrase, occurrence=n, label=phrase.label + (f"#{n}" if n > 1 else ""))
+        out.append(phrase)
+    return out
 
 
 def _parse_phrase(part: str) -> SubjectPhrase:
@@ -162,7 +169,7 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
 
 
 def _shown_words(encoder: EncoderTokens) -> list[str]:
-    return [encoder.text[w.start:w.stop].lower() for w in split_words(encoder.text)]
+    return re.findall(r"\w+", encoder.text.lower())
 
 
 def choose(

@@ -47,14 +47,14 @@ MATERIALS = _set(
     "bamboo wicker straw clay brass tin chrome felt fur tweed suede"
 )
 ADJECTIVES = _set(
-    "big small large little tiny huge giant gigantic enormous massive tall short long wide narrow thin thick fat slim young "
-    "old new ancient modern vintage antique retro classic futuristic beautiful pretty cute handsome elegant gorgeous "
-    "attractive ugly scary cool nice good bad great fine light dark bright dim vivid pale deep soft hard smooth rough sharp "
-    "round square rectangular triangular circular oval flat curved straight hot cold warm dry wet clean fresh raw cooked ripe "
+    "big small large little tiny huge gigantic enormous massive tall short long wide narrow thin thick fat slim young "
+    "old new ancient modern vintage retro futuristic beautiful pretty cute handsome elegant gorgeous "
+    "attractive ugly scary cool nice good bad great fine dark bright dim vivid pale deep soft hard smooth rough sharp "
+    "round rectangular triangular circular flat curved straight hot cold warm dry wet clean fresh raw cooked ripe "
     "whole full empty open closed broken frozen happy sad angry calm quiet loud strong weak fast slow wild tame domestic "
-    "male female human medieval royal magical mystical mythical majestic epic cosmic robotic mechanical electric "
-    "cartoon realistic photorealistic abstract minimalist detailed intricate ornate simple plain single double tropical "
-    "exotic blank solid transparent translucent opaque glossy matte neon pastel monochrome curly bald naked nude dead "
+    "medieval royal magical mystical mythical majestic epic cosmic robotic mechanical electric "
+    "realistic photorealistic abstract minimalist detailed intricate ornate simple plain single double tropical "
+    "exotic blank solid transparent translucent opaque glossy matte neon monochrome curly bald naked nude dead "
     "alive asleep awake alone"
 )
 POST_NOUN_VERBS = _set(
