@@ -45,3 +45,4 @@ def shortfall(objective: Objective, maps: AttentionMaps, subjects: Sequence[Subj
 
 
 from . import cn_iou, iou, presence  # noqa: E402, F401  registers them
+from . import boxdiff  # noqa: E402, F401
