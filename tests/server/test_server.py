@@ -1,11 +1,18 @@
 """The server and the client that the other tests use, on core nodes only."""
 
 import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tools.host_env.client import PromptFailed
+from tools.host_env.paths import CLONE
+from tools.host_env.server import running_server
 
 
 def grey_picture(color: int) -> dict:
@@ -37,16 +44,45 @@ def test_a_refused_prompt_says_which_input_is_wrong(client):
 
 
 def test_a_failed_prompt_says_what_the_node_said(client):
+    replace = {"string": "a", "regex_pattern": "(", "replace": "b"}
     prompt = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
-        "3": {"class_type": "ImageCompositeMasked", "inputs": {"destination": ["1", 0], "source": ["2", 0], "x": 0,
-                                                               "y": 0, "resize_source": False, "mask": ["4", 0]}},
-        "4": {"class_type": "LoadImageMask", "inputs": {"image": "absent.png", "channel": "red"}},
-        "5": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
-    }  # fmt: skip
-    with pytest.raises(PromptFailed, match="absent.png"):
+        "1": {"class_type": "RegexReplace", "inputs": replace},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+    }
+    with pytest.raises(PromptFailed, match=r"node 1 \(RegexReplace\).*unterminated subpattern") as failure:
         client.run(prompt)
+    assert failure.value.kind == "error"
+
+
+def test_the_server_is_gone_when_the_block_is_left_by_an_error():
+    with pytest.raises(ZeroDivisionError), running_server(cpu=True) as second:
+        raise ZeroDivisionError
+    assert second.process.poll() is not None
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from tools.host_env.server import running_server
+with running_server(cpu=True) as server:
+    print(server.process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system has no such service")
+def test_the_server_is_gone_when_its_owner_is_killed():
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(CLONE)], capture_output=True, text=True)
+    pid = int(killed.stdout)
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":  # ended; its new parent has not yet asked
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the server (process {pid}) outlived its owner")
 
 
 def test_the_pack_is_loaded_and_described(server, client):

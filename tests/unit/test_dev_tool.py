@@ -111,6 +111,32 @@ def test_only_one_prepares_at_a_time(tmp_path):
     assert order[1:] == ["first leaves", "second enters"]
 
 
+ORPHAN = """
+import os, signal, sys, threading
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tools.host_env.steps import only_one, run_logged
+folder = Path(sys.argv[2])
+def kill_when_it_writes():
+    while not (folder / "begun").exists():
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=kill_when_it_writes).start()
+child = "import pathlib, sys, time; f = pathlib.Path(sys.argv[1]); (f / 'begun').touch();"
+child += "time.sleep(1); (f / 'done').touch()"
+with only_one(folder, print):
+    run_logged([sys.executable, "-c", child, folder], folder / "log", print)
+"""
+
+
+def test_what_a_killed_run_has_started_is_waited_for(tmp_path):
+    """pip goes on when we are killed; the next run must not begin while it still writes."""
+    killed = subprocess.run([sys.executable, "-c", ORPHAN, str(CLONE), str(tmp_path)])
+    assert killed.returncode == -signal.SIGKILL
+    with steps.only_one(tmp_path, print):
+        assert (tmp_path / "done").exists()
+
+
 # --- commands that may fail ------------------------------------------------------------------------------------------
 
 

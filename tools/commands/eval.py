@@ -13,4 +13,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_in_host(prepare_host(), "-m", "tools.eval", *args.arguments)
+    return run_in_host(prepare_host(tools=False), "-m", "tools.eval", *args.arguments)

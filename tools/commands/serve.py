@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    prepare_host()
+    prepare_host(tools=False)
     print("ComfyUI is starting ...", flush=True)
     with running_server(args.port, cpu=args.cpu or None, arguments=args.arguments) as server:
         print(f"ComfyUI with this pack: {server.url}   (log: {server.log}; Ctrl-C ends it)", flush=True)

@@ -1,7 +1,10 @@
 """Starting a program in the host's environment."""
 
 import argparse
+import ctypes
+import signal
 import subprocess
+import sys
 
 from . import paths
 from .paths import CLONE, Host
@@ -16,4 +19,13 @@ def pass_everything_on(parser: argparse.ArgumentParser, help: str) -> None:
 def run_in_host(host: Host, *command: str) -> int:
     """Run `SCRIPT ARGS` or `-m MODULE ARGS` in the host's Python from the clone's root; returns its exit status."""
     launcher = CLONE / "tools" / "host_env" / "with_tools.py"
-    return subprocess.run([str(host.python), str(launcher), *command], cwd=CLONE, env=paths.environment()).returncode
+    command = (str(host.python), str(launcher), *command)
+    return subprocess.run(command, cwd=CLONE, env=paths.environment(), **die_with_parent()).returncode
+
+
+def die_with_parent() -> dict:
+    """Arguments for Popen: the child is ended when we are killed and cannot do it ourselves (Linux only)."""
+    if sys.platform != "linux":
+        return {}
+    prctl, set_death_signal = ctypes.CDLL(None).prctl, 1
+    return {"preexec_fn": lambda: prctl(set_death_signal, signal.SIGTERM)}

@@ -27,13 +27,16 @@ def say_on_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def prepare_host(say: Callable[[str], None] = say_on_stderr) -> Host:
-    """The host, ready to run; makes what is missing. Raises HostError with the cure when that is not possible."""
+def prepare_host(say: Callable[[str], None] = say_on_stderr, tools: bool = True) -> Host:
+    """The host, ready to run; makes what is missing. Raises HostError with the cure when that is not possible.
+
+    `tools=False`: pytest and the like are not needed; with COMFYUI_PATH set nothing is then installed at all.
+    """
     host = paths.locate()
     with only_one(HOST_DIR, say):
         for folder in FOLDERS:
             (HOST_DIR / folder).mkdir(parents=True, exist_ok=True)
-        steps = _steps(host, say)
+        steps = _steps(host, say) if host.prepared or tools else []
         if not all(step.is_done() for step in steps):
             check_machine(host)
             say(f"Preparing the host in {HOST_DIR} (once; about 2 minutes with a fast network)")

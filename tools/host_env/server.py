@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import paths
+from .launch import die_with_parent
 from .paths import HOST_DIR, PACK_NAME, Host, HostError
 
 ADDRESS = "127.0.0.1"
@@ -66,6 +67,7 @@ def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[s
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a group of its own: ended whole, and Ctrl-C reaches us first
             env={**paths.environment(), "PYTHONUNBUFFERED": "1"},
+            **die_with_parent(),
         )
     server = Server(f"http://{ADDRESS}:{port}", log, process)
     try:

@@ -23,6 +23,7 @@ OFFLINE_SIGNS = (
     "Network is unreachable", "Max retries exceeded", "Connection refused", "ConnectTimeoutError", "ProxyError",
     "nodename nor servname",
 )  # fmt: skip
+PIP_STAGES = ("Collecting", "Downloading", "Building", "Installing collected")
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 15
 
 
@@ -86,20 +87,30 @@ def run_logged(command: Sequence[str | Path], log: Path, say: Callable[[str], No
     begun = shown = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(part) for part in command], stdout=output, stderr=subprocess.STDOUT, env=paths.environment()
+            [str(part) for part in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=paths.environment(),
+            close_fds=False,  # it holds the lock of `only_one` as long as it writes, even if we are killed
         )
         try:
             while process.poll() is None:
                 time.sleep(0.1)
                 if time.monotonic() - shown > SECONDS_BETWEEN_SIGNS_OF_LIFE:
                     shown = time.monotonic()
-                    say(f"      {shown - begun:4.0f} s  {_last_line(log)[:90]}")
+                    say(f"      {shown - begun:4.0f} s  {_stage(log)[:90]}")
         finally:
             if process.poll() is None:  # interrupted: the child must not go on writing
                 process.kill()
                 process.wait()
     if process.returncode:
         raise HostError(_explain_failure(command, log))
+
+
+def _stage(log: Path) -> str:
+    """What pip said last about its progress (not its warnings); of other programs the last line."""
+    lines = log.read_text("utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip().startswith(PIP_STAGES)), _last_line(log))
 
 
 def _last_line(log: Path) -> str:
@@ -114,7 +125,8 @@ def _explain_failure(command: Sequence[str | Path], log: Path) -> str:
         return (
             "The package index cannot be reached.\nConnect this machine to the network (behind a proxy: set "
             "HTTPS_PROXY; with a mirror: set PIP_INDEX_URL) and run the command again; what is done stays done.\n"
-            f"Offline, set COMFYUI_PATH to a ComfyUI that is already there. pip's output: {log}"
+            "Offline, `serve`, `demo` and `eval` work with COMFYUI_PATH set to a ComfyUI that is already there.\n"
+            f"pip's output: {log}"
         )
     if "No space left on device" in text:
         return f"The disk is full. Free some space and run the command again. pip's output: {log}"
@@ -132,13 +144,14 @@ def _explain_failure(command: Sequence[str | Path], log: Path) -> str:
 def only_one(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the folder's lock, so that two commands started together do not prepare the same thing.
 
-    The system releases the lock when the process ends, however it ends.
+    The system releases the lock when this process and what it started by `run_logged` have ended, however they end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         if os.name == "posix":
             import fcntl
 
+            os.set_inheritable(lock.fileno(), True)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
