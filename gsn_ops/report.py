@@ -21,8 +21,36 @@ class SubjectReport:
 
 
 @dataclass(frozen=True)
+class StepReport:
+    """One recipe's work at one sampling step: the numbers of the method's papers, per image.
+
+    losses: [evaluation][image]. maxima: [image][subject] at the first look. shifts: updates. guided, success, rounds: at a
+    checkpoint only, whether the image was refined, whether that reached the threshold, and in how many updates.
+    """
+
+    step: int
+    sigma: float
+    losses: tuple[tuple[float, ...], ...]
+    maxima: tuple[tuple[float, ...], ...]
+    shifts: tuple[int, ...]
+    guided: tuple[bool, ...] = ()
+    success: tuple[bool, ...] = ()
+    rounds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Counters:
+    """How often refinement at checkpoints was needed and helped (USTC study of Attend-and-Excite, 2024). None = undefined."""
+
+    checkpoints: int
+    guidance_rate: float | None
+    success_rate: float | None
+    mean_rounds: float | None
+
+
+@dataclass(frozen=True)
 class ActionReport:
-    """One recipe's work in one run.
+    """One recipe's work in one run, `steps` in detail and the rest in sum.
 
     subjects: labels of its subjects, in the order of the maxima and maps (two recipes of one run may have different ones).
     method: name shown to people. status: one line saying what was done, or why not. step: 0-based, None if it did not run.
@@ -50,6 +78,19 @@ class ActionReport:
     picture_after: Tensor | None = None
     settings: dict[str, float | int | str | bool] | None = None
     subjects: tuple[str, ...] = ()
+    steps: tuple[StepReport, ...] = ()
+    counters: Counters | None = None
+
+
+def count(steps: tuple[StepReport, ...]) -> Counters | None:
+    """guidance_rate = guided / checkpoints, success_rate = successes / guided, mean_rounds = rounds / checkpoints; per (image, step)."""
+    tested = [s for s in steps if s.guided]
+    if not tested:
+        return None
+    checkpoints = sum(len(s.guided) for s in tested)
+    guided = sum(map(sum, (s.guided for s in tested)))
+    successes, rounds = (sum(map(sum, values)) for values in ((s.success for s in tested), (s.rounds for s in tested)))
+    return Counters(checkpoints, guided / checkpoints, successes / guided if guided else None, rounds / checkpoints)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..gsn_ops.host.prompt_tokens import remember
 from ..gsn_ops.host.sampling import attach
-from ..gsn_ops.host.status import blocked
+from ..gsn_ops.host.status import Absent
 from ..gsn_ops.optimise.presets import METHODS, preset
 from ..gsn_ops.optimise.settings import check, override
 from ..gsn_ops.subjects import parse_subjects
@@ -119,8 +119,8 @@ class GSNNursing(io.ComfyNode):
             recipe = replace(recipe, shifts=0)
         else:
             recipe = replace(recipe, learning_rate=recipe.learning_rate * strength)
-        model, book = attach(model, recipe, say(cls))
-        return io.NodeOutput(model, blocked(NO_CLIP) if clip is None else remember(clip), book)
+        model, book = attach(model, recipe, on_status=say(cls))
+        return io.NodeOutput(model, Absent(NO_CLIP) if clip is None else remember(clip), book)
 
 
 NODES = [GSNNursing]

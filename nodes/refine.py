@@ -95,7 +95,7 @@ class GSNRefineModel(io.ComfyNode):
             only_if_needed,
             report_level,
         )
-        return io.NodeOutput(*attach(model, recipe, say(cls)))
+        return io.NodeOutput(*attach(model, recipe, on_status=say(cls)))
 
 
 class GSNLatentRefine(io.ComfyNode):
@@ -194,7 +194,7 @@ class GSNLatentRefine(io.ComfyNode):
             only_if_needed,
             report_level,
         )
-        model, book = attach(model, replace(recipe, subjects=parse_subjects(subjects), strict=True), say(cls))
+        model, book = attach(model, replace(recipe, subjects=parse_subjects(subjects), strict=True), on_status=say(cls))
         latent = ksampler.sample(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
         )

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import comfy.samplers
+
 import nodes  # the host's module; ours of that name lives inside the pack
 
 SAMPLERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SAMPLERS)

@@ -8,9 +8,9 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
-from ..optimise.recipes import Refine
+from ..optimise.recipes import Recipe, When
 from ..prompt import SubjectColumns
-from ..schedule import Found, find_step
+from ..schedule import Schedule
 from ..subjects import choose
 from .layouts import Family, family_of
 from .probe import Entry
@@ -22,41 +22,37 @@ from .reports import ReportBook
 class Act:
     """One recipe on a model, the book its reports go to, and how its node is told what happened."""
 
-    recipe: Refine
+    recipe: Recipe
     book: ReportBook
     on_status: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)
 class PlannedAct:
-    """An act in one run: where it happens (or why not), and the entries it may read with their subjects' columns."""
+    """An act in one run: when it happens (or why not), and the entries it may read with their subjects' columns."""
 
     act: Act
-    found: Found
+    when: When
     candidates: tuple[tuple[Entry, tuple[SubjectColumns, ...]], ...] = ()
     notes: tuple[str, ...] = ()
     skip: str = ""
 
     @property
     def runs(self) -> bool:
-        return self.found.step is not None and not self.skip
+        return bool(self.when.steps) and not self.skip
 
 
 @dataclass(frozen=True)
 class Plan:
     family: Family
-    flow: bool
+    schedule: Schedule
     acts: tuple[PlannedAct, ...]
     warnings: tuple[str, ...] = field(default=())
 
     @property
-    def steps(self) -> dict[int, list[PlannedAct]]:
-        """Step -> acts in the order of the nodes."""
-        due: dict[int, list[PlannedAct]] = {}
-        for planned in self.acts:
-            if planned.runs:
-                due.setdefault(planned.found.step, []).append(planned)
-        return due
+    def steps(self) -> set[int]:
+        """All steps at which something is due."""
+        return {step for planned in self.acts if planned.runs for step in planned.when.steps}
 
 
 def network_scale(model_sampling, sigma: Tensor, ndim: int) -> float:
@@ -94,10 +90,9 @@ def make_plan(guider, acts: tuple[Act, ...], sigmas: Tensor, latent: Tensor, noi
         raise ValueError("Context windows split the picture over several passes, so its attention cannot be read in one. "
                          "Remove the context window node or Semantic Nursing.")
     flow = network_scale(model_sampling, sigmas[:1].clamp(min=1e-3), latent.ndim) == 1.0
-    grid = [float(s) for s in sigmas]
+    schedule = Schedule(tuple(float(s) for s in sigmas), model_sampling.percent_to_sigma, flow)
     entries, warnings = positive_entries(guider)
-    planned = tuple(_plan_act(act, find_step(act.recipe.moment, grid, model_sampling.percent_to_sigma, flow), entries) for act in acts)
-    return Plan(family, flow, planned, warnings)
+    return Plan(family, schedule, tuple(_plan_act(act, act.recipe.when(schedule), entries) for act in acts), warnings)
 
 
 def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
@@ -117,10 +112,10 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     return tuple(entries), tuple(dict.fromkeys(warnings))
 
 
-def _plan_act(act: Act, found: Found, entries: tuple[Entry, ...]) -> PlannedAct:
+def _plan_act(act: Act, when: When, entries: tuple[Entry, ...]) -> PlannedAct:
     """Resolve the subjects in every entry that has them; a phrase typed on the node must be in one of them."""
-    if found.step is None and act.recipe.strict:
-        raise ValueError(found.reason)
+    if not when.steps and act.recipe.strict:
+        raise ValueError(when.reason)
     candidates, notes, errors = [], [], []
     for entry in entries:
         try:
@@ -134,4 +129,4 @@ def _plan_act(act: Act, found: Found, entries: tuple[Entry, ...]) -> PlannedAct:
     if not candidates and errors:
         raise errors[0]
     skip = "" if candidates else "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
-    return PlannedAct(act, found, tuple(candidates), tuple(dict.fromkeys(notes)), skip)
+    return PlannedAct(act, when, tuple(candidates), tuple(dict.fromkeys(notes)), skip)

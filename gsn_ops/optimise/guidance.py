@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,27 +10,7 @@ from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
 from ..objectives import Objective, shortfall
 from ..prompt import SubjectColumns
 from .refine import per_image
-
-
-@dataclass(frozen=True)
-class Guided:
-    """What one sampling step's guidance made of a batch; everything stays on the device of z.
-
-    z: [B, ...] float32. losses: [evaluations, B], NaN where an image was not concerned. shifts: [B] updates made.
-    maxima: [B, k] highest attention per subject at the first look. maps: of the last evaluation, detached.
-    guided, success: [B], at a threshold step: was the entry loss too high, and did the refinement mend it? None elsewhere.
-    rounds: [B] refinement iterations. non_finite: [B], True = an update was left out because it was not finite.
-    """
-
-    z: Tensor
-    losses: Tensor
-    shifts: Tensor
-    maxima: Tensor
-    maps: AttentionMaps
-    rounds: Tensor
-    non_finite: Tensor
-    guided: Tensor | None = None
-    success: Tensor | None = None
+from .work import Worked
 
 
 class Descent:
@@ -77,11 +56,11 @@ class Descent:
         """[B] bool: must refinement go on, by the objective's own test?"""
         return shortfall(self.objective, self.maps, self.subjects, self.context, threshold, self.loss) > 0
 
-    def result(self, rounds: Tensor, guided: Tensor | None = None, success: Tensor | None = None) -> Guided:
-        return Guided(self.z, torch.stack(self.losses), self.shifts, self.maxima, self.maps, rounds, self.non_finite, guided, success)
+    def result(self, rounds: Tensor, guided: Tensor | None = None, success: Tensor | None = None) -> Worked:
+        return Worked(self.z, torch.stack(self.losses), self.shifts, self.maxima, self.non_finite, None, guided, success, rounds, self.maps)
 
 
-def guide(descent: Descent, step_size: float, *, in_window: bool, threshold: float | None = None, exact: bool = False, max_rounds: int = 0) -> Guided:
+def guide(descent: Descent, step_size: float, *, in_window: bool, threshold: float | None = None, exact: bool = False, max_rounds: int = 0) -> Worked:
     """One sampling step of the Attend-and-Excite family (SIGGRAPH 2023, algorithm 1, in the exact order of the authors' code).
 
     At a threshold step, images that lack something are refined: each iteration updates and then tests the loss from before
@@ -113,7 +92,7 @@ def guide(descent: Descent, step_size: float, *, in_window: bool, threshold: flo
     return descent.result(rounds, guided, success)
 
 
-def descend(descent: Descent, step_size: float, *, max_rounds: int, threshold: float, before: Tensor | None = None) -> tuple[Guided | None, Tensor]:
+def descend(descent: Descent, step_size: float, *, max_rounds: int, threshold: float, before: Tensor | None = None) -> tuple[Worked | None, Tensor]:
     """One sampling step of the layout methods: up to max_rounds updates while the loss of the last one was too high.
 
     before: [B] bool, did the last evaluation (of an earlier step) still lack something? None = the first update is always

@@ -16,8 +16,9 @@ from ..objectives.cn_iou import PresenceAndSeparation
 from ..objectives.presence import Presence
 from ..prompt import SubjectColumns, SubjectPhrase
 from ..schedule import Moment, Schedule, step_size
-from .guidance import Descent, Guided, descend, guide
-from .refine import Refined, refine
+from .guidance import Descent, descend, guide
+from .refine import refine
+from .work import Worked
 
 MapsOf = Callable[[Tensor], AttentionMaps]
 OnShift = Callable[[int], None]
@@ -70,8 +71,8 @@ class Refine:
         found = schedule.find(self.moment)
         return When((), {}, found.reason) if found.step is None else When((found.step,), {found.step: self.shifts})
 
-    def start(self, schedule: Schedule) -> Callable[..., Refined]:
-        def work(z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Refined:
+    def start(self, schedule: Schedule) -> Callable[..., Worked]:
+        def work(z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Worked:
             return refine(z, maps_of, self.objective, subjects, context, shifts=self.shifts, learning_rate=self.learning_rate, eps=self.eps,
                           stop_at_loss=self.stop_at_loss, only_if_needed=self.only_if_needed, present_at=self.present_at, on_shift=on_shift)
         return work
@@ -184,7 +185,7 @@ class GuideWork:
         self.memory: dict[str, Tensor] = {}
         self.lacking: Tensor | None = None
 
-    def __call__(self, z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Guided | None:
+    def __call__(self, z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Worked | None:
         context = replace(context, previous=self.previous, memory=self.memory)
         descent = Descent(z, maps_of, self.recipe.objective, subjects, context, on_shift)
         size = self.recipe.step_size.at(context)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,26 +9,9 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
 from ..objectives import Objective
 from ..prompt import SubjectColumns
+from .work import Worked
 
 BETAS = (0.9, 0.999)
-
-
-@dataclass(frozen=True)
-class Refined:
-    """What a refinement made of a batch; everything stays on the device of z.
-
-    z: [B, ...] float32. losses: [looks, B], each before its update; NaN where an image had already stopped.
-    shifts: [B] updates that are in z. needed: [B], False = all subjects were there at the first look.
-    non_finite: [B], True = a loss or gradient was not finite and z is the last good one.
-    maxima: [B, k] highest attention per subject at the first look.
-    """
-
-    z: Tensor
-    losses: Tensor
-    shifts: Tensor
-    needed: Tensor
-    non_finite: Tensor
-    maxima: Tensor
 
 
 def refine(
@@ -46,7 +28,7 @@ def refine(
     only_if_needed: bool = False,
     present_at: float = 0.8,
     on_shift: Callable[[int], None] = lambda j: None,
-) -> Refined:
+) -> Worked:
     """Adam on the latent itself, in the network's space z [B, ...], never in place.
 
     maps_of(z) is called at most `shifts` times (one forward each), on_shift(j) once before each; the loss after the
@@ -102,7 +84,7 @@ def refine(
         made = made + active.long()
     else:
         good = leaf.detach()
-    return Refined(good, torch.stack(losses), made, needed, non_finite, maxima)
+    return Worked(good, torch.stack(losses), made, maxima, non_finite, needed)
 
 
 def per_image(flags: Tensor, like: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Tiny:
 
     def attach(self, model=None, on_status=None, **changes):
         """A patched MODEL and its book, as GSNRefineModel makes them."""
-        return self.module("gsn_ops.host.sampling").attach(model or self.model, self.recipe(**changes), on_status)
+        return self.module("gsn_ops.host.sampling").attach(model or self.model, self.recipe(**changes), on_status=on_status)
 
     def watch(self, sampler, steps, shift, on_end=lambda missed: None):
         """The sampler object, watched, with a shift function of the test."""

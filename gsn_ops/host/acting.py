@@ -1,0 +1,134 @@
+"""One recipe in one running sampler: probe, worker, and what is reported about them."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from ..optimise.refine import per_image
+from ..optimise.work import Worked
+from ..prompt import SubjectColumns
+from ..report import ActionReport, StepReport, count
+from ..schedule import Schedule
+from .gradients import differentiable, plain
+from .layouts import Family
+from .plan import PlannedAct
+from .probe import Entry, Probe, control_models
+
+NOT_A_SETTING = {"method", "objective", "moment", "subjects", "report", "strict", "step_size", "checkpoints", "loops"}
+
+
+class Acting:
+    """A planned act while its run lasts. Keeps numbers, small maps and predicted pictures; nothing that refers to the model."""
+
+    def __init__(self, planned: PlannedAct, schedule: Schedule, family: Family):
+        self.planned, self.recipe, self.family, self.n_steps = planned, planned.act.recipe, family, schedule.n_steps
+        self.work = self.recipe.start(schedule)
+        self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
+        self.subjects: tuple[SubjectColumns, ...] = ()
+        self.entry: Entry | None = None
+        self.steps: list[StepReport] = []
+        self.c: float | None = None
+        self.looks: dict[str, tuple[Tensor, Tensor, tuple[float, ...]]] = {}  # "before", "after" -> maps, picture, loss
+        self.forwards = self.backwards = 0
+        self.left_alone = self.broken = 0
+        self.cut_override = False
+        self.missing = ""
+
+    def __call__(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, entry: Entry, subjects: tuple[SubjectColumns, ...],
+                 context: StepContext, on_shift: Callable[[int, Tensor], None]) -> Tensor:
+        """The sampler's state x [B, ...] after this step's work; x itself is not changed.
+
+        on_shift(j, picture) is called before each evaluation with the best known picture of the result; it may raise to cancel.
+        """
+        self.entry, self.subjects, self.c = self.entry or entry, self.subjects or subjects, context.c
+        with differentiable(guider.inner_model, *control_models(guider, entry)):
+            state = plain(x)
+            probe = Probe(guider, model_k, extra, sigma, entry, self.family, self.recipe.objective.needs, context.c)
+            probe.layers = self.layers
+            picture = state
+            if self.recipe.report == "full" and not self.looks:
+                picture = self._look("before", guider, probe, state, context)
+            worked = self.work(state.float() / context.c, probe.maps_of, subjects, context, lambda j: on_shift(j, picture))
+            if worked is None:
+                return x
+            # An image without an update keeps its very bits: x / c * c would not.
+            shifted = torch.where(per_image(worked.shifts > 0, state), (worked.z * context.c).to(state.dtype), state)
+            if self.recipe.report == "full" and context.index == self.planned.when.steps[-1]:
+                self._look("after", guider, probe, shifted, context)
+            self._note(worked, probe, context)
+        return shifted
+
+    def _look(self, when: str, guider, probe: Probe, x: Tensor, context: StepContext) -> Tensor:
+        """Keep maps, predicted picture and loss at x (one complete pass without gradients). Returns the prediction."""
+        with torch.no_grad():
+            maps, predicted = probe.look(x)
+            kept = self._subject_maps(maps).half().cpu()  # [B, k, h, w]
+            loss = tuple(self.recipe.objective(maps, self.subjects, context).tolist())
+            self.looks[when] = kept, guider.inner_model.process_latent_out(predicted).half().cpu(), loss
+        return predicted
+
+    def _subject_maps(self, maps: AttentionMaps) -> Tensor:
+        return subject_maps(maps, self.subjects, getattr(self.recipe.objective, "maps", MapOptions()))
+
+    def _note(self, worked: Worked, probe: Probe, context: StepContext) -> None:
+        def rows(t: Tensor | None) -> tuple:
+            return () if t is None else tuple(tuple(r) if isinstance(r, list) else r for r in t.tolist())
+        self.steps.append(StepReport(context.index, context.sigma, rows(worked.losses), rows(worked.maxima), rows(worked.shifts),
+                                     rows(worked.guided), rows(worked.success), rows(worked.rounds) if worked.guided is not None else ()))
+        self.layers = probe.layers
+        self.forwards, self.backwards = self.forwards + probe.forwards, self.backwards + len(worked.losses)
+        self.broken = max(self.broken, int(worked.non_finite.sum()))
+        self.left_alone = 0 if worked.needed is None else int((~worked.needed).sum())
+        self.cut_override |= probe.cut_override
+
+    def report(self) -> ActionReport:
+        """Everything this act did, also if that was nothing."""
+        if not self.steps:
+            reason = self.planned.skip or self.planned.when.reason or self.missing or "its step was not reached"
+            return ActionReport(self.recipe.method, f"{self.recipe.method}: skipped, {reason}")
+        before, after = (self.looks.get(when, (None, None, ())) for when in ("before", "after"))
+        shifts = tuple(map(sum, zip(*(s.shifts for s in self.steps), strict=True)))
+        losses = tuple(row for s in self.steps for row in s.losses)
+        return ActionReport(
+            method=self.recipe.method, status=self._status(losses, after[2], shifts), step=self.steps[0].step, sigma=self.steps[0].sigma, c=self.c,
+            losses=losses, loss_after=after[2], shifts=shifts, forwards=self.forwards, backwards=self.backwards,
+            maxima_before=self.steps[0].maxima, maxima_after=() if after[0] is None else _maxima(after[0]),
+            maps_before=before[0], maps_after=after[0], picture_before=before[1], picture_after=after[1],
+            settings=self._settings(), subjects=tuple(s.label for s in self.subjects), steps=tuple(self.steps), counters=count(tuple(self.steps)),
+        )
+
+    def _settings(self) -> dict[str, float | int | str | bool]:
+        plain_values = {f.name: getattr(self.recipe, f.name) for f in fields(self.recipe) if f.name not in NOT_A_SETTING}
+        return {**plain_values, "levels": ", ".join(map(str, self.recipe.objective.needs.levels or self.family.levels)),
+                "objective": type(self.recipe.objective).__name__}
+
+    def _status(self, losses: tuple[tuple[float, ...], ...], loss_after: tuple[float, ...], shifts: tuple[int, ...]) -> str:
+        """One line for the person: where, how much, how it went, what it cost."""
+        first, last = self.steps[0], self.steps[-1]
+        where = f"step {first.step}" if first is last else f"steps {first.step} to {last.step}"
+        sigma = f"{first.sigma:.3g}" if first is last else f"{first.sigma:.3g} to {last.sigma:.3g}"
+        made = str(shifts[0]) if len(set(shifts)) == 1 else f"{min(shifts)} to {max(shifts)}"
+        words = [f"{self.recipe.method}: {where} of {self.n_steps} (sigma {sigma})", f"{made} shifts",
+                 f"loss {_mean(losses[0])} -> {_mean(loss_after or losses[-1])}",
+                 f"{self.forwards} forward and {self.backwards} backward passes"]
+        if self.left_alone:
+            words.append(f"{self.left_alone} of {len(shifts)} images left alone, their subjects are present")
+        if self.broken:
+            words.append(f"{self.broken} images stopped early: the loss or its gradient was not finite, their last good latent was kept")
+        if self.cut_override:
+            words.append("another pack's attention kernel has no gradient and was replaced in these passes")
+        return ", ".join(words)
+
+
+def _mean(values: tuple[float, ...]) -> str:
+    known = [v for v in values if math.isfinite(v)]
+    return f"{sum(known) / len(known):.3f}" if known else "not finite"
+
+
+def _maxima(maps: Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, maps.float().flatten(2).amax(-1).tolist()))

@@ -1,0 +1,111 @@
+"""One sampler call while it lasts: carries out the plan, keeps the one progress bar, gathers the report."""
+from __future__ import annotations
+
+import logging
+
+import comfy.model_management
+from torch import Tensor
+
+from .. import __version__
+from ..maps import StepContext
+from ..report import RunReport, SubjectReport
+from .acting import Acting
+from .plan import Act, Plan, network_scale
+from .probe import is_active
+from .reports import preview_matrix
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One sampler call. Gone when the call returns."""
+
+    def __init__(self, guider, plan: Plan, callback):
+        self.guider, self.plan, self.callback = guider, plan, callback
+        self.actings = [Acting(planned, plan.schedule, plan.family) for planned in plan.acts]
+        # At one step a refinement comes before guidance, whatever the order of the nodes.
+        self.in_order = sorted((a for a in self.actings if a.planned.runs), key=lambda a: a.recipe.order)
+        self.total = plan.schedule.n_steps + sum(sum(a.planned.when.updates.values()) for a in self.in_order)
+        self.shifts_done, self.steps_done = 0, 0
+        self.denoised: Tensor | None = None  # the last step's prediction, as the host hands it to SamplerCustom's second output
+        self.warnings = list(plan.warnings)
+
+    def shift(self, step: int, model_k, x: Tensor, sigma: Tensor, extra: dict) -> Tensor:
+        """All acts due at this step, one after the other; called by the watcher with the sampler's state."""
+        for acting in self.in_order:
+            if step in acting.planned.when.updates:
+                x = self._act(acting, step, model_k, x, sigma, extra)
+                self.shifts_done += acting.planned.when.updates[step]
+        return x
+
+    def _act(self, acting: Acting, step: int, model_k, x: Tensor, sigma: Tensor, extra: dict) -> Tensor:
+        active = [c for c in acting.planned.candidates if is_active(self.guider, c[0], x, sigma)]
+        if not active:
+            acting.missing = f"no prompt with these subjects is active at step {step} (its timestep range is elsewhere)"
+            return x
+        if len(active) > 1:
+            self.warnings.append("Several prompts are active at this step; the attention of the first one with these subjects is read.")
+        c = network_scale(self.guider.inner_model.model_sampling, sigma, x.ndim)
+        context = StepContext(step, self.plan.schedule.n_steps, float(sigma.max()), c)
+
+        def on_shift(j: int, picture: Tensor) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if self.callback is not None:
+                done = min(j, acting.planned.when.updates[step])  # the last evaluation after a refinement makes no shift of its own
+                self.callback(self.steps_done + self.shifts_done + done, picture if self.denoised is None else self.denoised, x, self.total)
+        return acting(self.guider, model_k, x, sigma, extra, *active[0], context, on_shift)
+
+    def on_step(self, step: int, x0: Tensor, x: Tensor, total: int):
+        """The host's own callback, on one bar that counts steps and shifts."""
+        self.denoised, self.steps_done = x0, step + 1
+        if self.callback is not None:
+            return self.callback(step + self.shifts_done, x0, x, max(self.total, total))
+
+    def on_end(self, missed: list[int]) -> None:
+        """The sampler function has returned; `missed` are the steps whose state it never showed."""
+        if missed:
+            self.warnings.append(f"The sampler never showed its state at step {', '.join(map(str, missed))} (it adds noise before each call, "
+                                 "or has steps of its own), so nothing was done there. Choose another sampler, or s_churn 0.")
+
+    def finish(self, acts: tuple[Act, ...], sampler: str, samples: Tensor) -> None:
+        """Write the report into every act's book and tell every act's node."""
+        model = self.guider.model_patcher
+        report = RunReport(
+            version=__version__, model=self.plan.family.name, sampler=sampler, n_steps=self.plan.schedule.n_steps, subjects=self._subjects(),
+            actions=tuple(acting.report() for acting in self.actings),
+            warnings=tuple(dict.fromkeys([*self.warnings, *(note for planned in self.plan.acts for note in planned.notes)])),
+            latent_rgb=preview_matrix(model.get_model_object("latent_format")),
+        )
+        outputs = _as_handed_on(samples)
+        if self.denoised is not None:
+            outputs += _as_handed_on(model.model.process_latent_out(self.denoised.cpu()))
+        for book in {id(act.book): act.book for act in acts}.values():
+            book.add(report, *outputs)
+        lines: dict[object, list[str]] = {}  # one node may have brought several recipes
+        for act, action in zip(acts, report.actions, strict=True):
+            log.info(action.status)
+            lines.setdefault(act.on_status, []).append(action.status + (f" [{', '.join(action.subjects)}]" if action.subjects else ""))
+        for tell, said in lines.items():
+            if tell is not None:
+                tell("\n".join(said))
+
+    def _subjects(self) -> tuple[SubjectReport, ...]:
+        """The subjects of every act, each label once, with the pieces they were found in."""
+        reports: dict[str, SubjectReport] = {}
+        for acting in self.actings:
+            entry, subjects = acting.entry, acting.subjects
+            if entry is None and acting.planned.candidates:
+                entry, subjects = acting.planned.candidates[0]
+            for s in subjects:
+                text = {e.name: {p.column: p.text for p in e.pieces} for e in entry.tokens.encoders}
+                columns = s.columns("phrase")
+                pieces = {e: tuple(text[e][c] for c in cs) for e, cs in columns.items()}
+                reports.setdefault(s.label, SubjectReport(s.label, s.phrase.source, pieces, columns))
+        return tuple(reports.values())
+
+
+def _as_handed_on(samples: Tensor) -> list[Tensor]:
+    """A run's output as sampler nodes hand it on, which is what reports are looked up by: SamplerCustomAdvanced keeps the dtype."""
+    samples = samples.to(comfy.model_management.intermediate_device())
+    cast = samples.to(comfy.model_management.intermediate_dtype())
+    return [samples] if cast.dtype == samples.dtype else [samples, cast]

@@ -1,0 +1,32 @@
+"""What a recipe's worker gives back after one sampling step."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..maps import AttentionMaps
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What one sampling step's work made of a batch; everything stays on the device of z.
+
+    z: [B, ...] float32. losses: [evaluations, B], each before its update; NaN where an image was not concerned any more.
+    shifts: [B] updates that are in z. maxima: [B, k] highest attention per subject at the first look.
+    non_finite: [B], True = a loss or gradient was not finite and z is the last good one.
+    needed: [B], False = every subject was there at the first look (Refine with only_if_needed).
+    guided, success: [B], at a checkpoint: was the entry loss too high, and did the refinement mend it? rounds: [B] its updates.
+    maps: of the last evaluation, detached (guidance only: the next step's objective may ask for them).
+    """
+
+    z: Tensor
+    losses: Tensor
+    shifts: Tensor
+    maxima: Tensor
+    non_finite: Tensor
+    needed: Tensor | None = None
+    guided: Tensor | None = None
+    success: Tensor | None = None
+    rounds: Tensor | None = None
+    maps: AttentionMaps | None = None
