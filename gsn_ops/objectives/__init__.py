@@ -1,19 +1,24 @@
 """Objectives: attention maps in, one loss per image out. One idea per file, imported at the end of this one."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from typing import Protocol
 
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
 
 
 class Objective(Protocol):
     """`objective(maps, subjects, context) -> Tensor[B]`: float32, differentiable, one value per image.
 
-    `needs` says what to capture.
+    `needs` says what to capture. An objective may have more:
+    role: the subjects it looks at, "unwanted" for one that suppresses things ("wanted" if it does not say).
+    shortfall(maps, subjects, context, threshold) -> Tensor[B]: its own test of a refinement, see `shortfall`.
+    check(subjects, regions): raises ValueError for a prompt that it can do nothing for, see `check`.
     """
 
     needs: MapNeeds
@@ -44,5 +49,29 @@ def shortfall(objective: Objective, maps: AttentionMaps, subjects: Sequence[Subj
     return loss - (1 - threshold) if own is None else own(maps, subjects, context, threshold)
 
 
-from . import cn_iou, iou, presence  # noqa: E402, F401  registers them
+def check(objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
+    """Raises ValueError, before any model call, where the objective lacks something: a region, a point, a subject."""
+    own = getattr(objective, "check", None)
+    if own is not None:
+        own(subjects, regions)
+
+
+def options(name: str) -> dict[str, str | int | float | bool]:
+    """Names and defaults of the plain options of a registered objective. Raises KeyError for an unknown one."""
+    return {f.name: f.default for f in fields(REGISTRY[name])
+            if f.default is not MISSING and isinstance(f.default, (str, int, float, bool))}
+
+
+def choice(option: str, value: str, allowed: Sequence[str]) -> None:
+    """Raises ValueError, naming the option and its values, if `value` is not one of them."""
+    if value not in allowed:
+        raise ValueError(f"The option '{option}' cannot be '{value}': choose one of {', '.join(allowed)}.")
+
+
+def with_role(subjects: Sequence[SubjectColumns], role: str = "wanted") -> list[SubjectColumns]:
+    """The subjects that the person wants to see, or (role="unwanted") wants to keep out."""
+    return [subject for subject in subjects if subject.phrase.role == role]
+
+
+from . import cn_iou, iou, presence, syngen, tv, tv_bind  # noqa: E402, F401  registers them
 from . import boxdiff  # noqa: E402, F401

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
 from ..prompt import SubjectColumns
-from . import register
+from . import choice, register, with_role
 from .iou import separation
 from .presence import presence
 
@@ -25,7 +25,10 @@ class PresenceAndSeparation:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
+    def __post_init__(self):
+        choice("reduction", self.reduction, ("sum", "mean"))
+
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
-        m = subject_maps(maps, subjects, self.maps)
+        m = subject_maps(maps, with_role(subjects), self.maps)
         loss = presence(m) + separation(m)
         return loss / 2 if self.reduction == "mean" else loss

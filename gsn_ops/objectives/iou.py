@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
 from ..prompt import SubjectColumns
-from . import register
+from . import register, with_role
 
 
 def separation(m: Tensor) -> Tensor:
@@ -35,4 +35,4 @@ class Separation:
     needs: MapNeeds = MapNeeds()
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
-        return separation(subject_maps(maps, subjects, self.maps))
+        return separation(subject_maps(maps, with_role(subjects), self.maps))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
 from ..prompt import SubjectColumns
-from . import register
+from . import register, with_role
 
 
 def presence(m: Tensor, top_k: int = 1) -> Tensor:
@@ -32,4 +32,4 @@ class Presence:
     needs: MapNeeds = MapNeeds()
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
-        return presence(subject_maps(maps, subjects, self.maps), self.top_k)
+        return presence(subject_maps(maps, with_role(subjects), self.maps), self.top_k)

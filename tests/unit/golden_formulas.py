@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 
 import torch
 
@@ -50,9 +51,20 @@ def attention(inputs: dict, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     spec = inputs[name]
     if "from" in spec:  # logits16_heads: A and its mirror image
         leaf, a = attention(inputs, spec["from"])
-        return leaf, torch.stack([a, a.flip(1)])
+        (axis,) = re.search(r"flip of A along (\w)", spec["A"]).groups()
+        return leaf, torch.stack([a, a.flip("yx".index(axis))])
     if "logits" in spec:
         leaf = table(spec, "logits").requires_grad_(True)
         return leaf, leaf.softmax(-1).float()
     leaf = table(spec, "A").requires_grad_(True)
     return leaf, leaf
+
+
+def self_attention(inputs: dict, name: str, height: int, width: int) -> torch.Tensor:
+    """[cells, cells] of an input stated as "softmax over j of <formula of d2(i,j)> with d2 = squared distance ..."."""
+    spec = inputs[name]
+    (formula,) = re.search(r"softmax over j of (.+?) with d2 = squared distance", spec["A"]).groups()
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    cells = torch.stack([y.flatten(), x.flatten()], 1).double()  # [cells, 2]
+    d2 = (cells[:, None] - cells).square().sum(-1)
+    return evaluate(formula.replace("d2(i,j)", "d2"), {"d2": d2}).softmax(-1).float()

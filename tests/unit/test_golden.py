@@ -9,13 +9,13 @@ import json
 import math
 import os
 import re
-from dataclasses import fields
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, kernel_1d, smooth
+from gsn_ops.maps import AttentionMaps, StepContext, kernel_1d, smooth
 from gsn_ops.objectives import REGISTRY
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
@@ -25,17 +25,15 @@ from gsn_ops.schedule import step_size, to_x, to_z
 HERE = Path(__file__).parent
 GOLDEN = json.loads(Path(os.environ.get("GSN_GOLDEN") or HERE.parent / "data" / "golden.json").read_text("utf-8"))
 
-_spec = importlib.util.spec_from_file_location("gsn_golden_formulas", HERE / "golden_formulas.py")
-formulas = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(formulas)
-
-SMOOTHING = {
-    "legacy": MapOptions(), "none": MapOptions(kernel_size=0), "true": MapOptions(legacy_sigma=False),
-}
+_spec = importlib.util.spec_from_file_location("gsn_golden_cases", HERE / "golden_cases.py")
+cases = importlib.util.module_from_spec(_spec)
+sys.modules["gsn_golden_cases"] = cases  # dataclasses look their module up
+_spec.loader.exec_module(cases)
+formulas = cases.formulas
 
 
 def waits(case: dict) -> bool:
-    return case["objective"] not in REGISTRY or case.get("combine", "average") != "average"
+    return case["objective"] not in REGISTRY
 
 
 def pytest_generate_tests(metafunc):
@@ -49,38 +47,17 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("constant", known, ids=[c["id"] for c in known])
 
 
-def encoders(case: dict) -> list[tuple[str, list[list[int]], list[int]]]:
-    """(input name, groups, span) per encoder: the case itself, or one entry of it for each of its inputs."""
-    if isinstance(case["input"], str):
-        return [(case["input"], case["subjects"], case["span"])]
-    parts = {v["input"]: v for v in case.values() if isinstance(v, dict) and "input" in v}
-    return [(name, parts[name]["subjects"], parts[name]["span"]) for name in case["input"]]
-
-
 def test_case(case):
-    leaves, blocks, spans, first = {}, [], [], 0
-    groups: list[dict[str, tuple[int, ...]]] = []
-    for name, subjects, span in encoders(case):
-        leaves[name], a = formulas.attention(GOLDEN["inputs"], name)
-        blocks.append(a.mean(0) if a.ndim == 4 else a)  # [h, w, n]
-        spans.append(Span(name, first + span[0], first + span[1]))
-        groups = groups or [{} for _ in subjects]
-        for group, columns in zip(groups, subjects, strict=True):
-            group[name] = tuple(first + c for c in columns)
-        first += blocks[-1].shape[-1]
-    maps = AttentionMaps({2: torch.cat(blocks, -1)[None]}, tuple(range(first)), tuple(spans))
-    subjects = [SubjectColumns(SubjectPhrase(f"s{j}", f"s{j}"), group) for j, group in enumerate(groups)]
     cls = REGISTRY[case["objective"]]
-    given = {key.lower(): value for key, value in case.items()}
-    options = {f.name: given[f.name] for f in fields(cls) if f.name in given and f.name not in ("maps", "needs")}
-    objective = cls(**options, maps=SMOOTHING[case["smoothing"]])
+    built = cases.build(GOLDEN["inputs"], case, cls)
+    objective = cases.objective_of(case, cls, *built.maps.cross[cases.LEVEL].shape[1:3])
 
-    loss = objective(maps, subjects, StepContext(case.get("step", 0), 50, 1.0, math.sqrt(2)))
+    loss = objective(built.maps, built.subjects, built.context)
 
     assert loss.shape == (1,)
     assert abs(loss.item() - case["loss"]) <= case["tol"]["loss_abs"]
-    gradients = dict(zip(leaves, torch.autograd.grad(loss.sum(), list(leaves.values())), strict=True))
-    expected = case["grad"] if isinstance(case["grad"], list) else [{**case["grad"], "wrt": case["input"]}]
+    gradients = dict(zip(built.leaves, torch.autograd.grad(loss.sum(), list(built.leaves.values())), strict=True))
+    expected = case["grad"] if isinstance(case["grad"], list) else [{**case["grad"], "wrt": next(iter(built.leaves))}]
     assert {e["wrt"] for e in expected} == set(gradients)
     for e in expected:
         assert gradients[e["wrt"]].norm().item() == pytest.approx(e["l2"], rel=case["tol"]["grad_rel"], abs=0)
