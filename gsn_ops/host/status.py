@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 
 
@@ -16,6 +15,14 @@ def status_line(node_id: str | None) -> Callable[[str], None]:
     return say
 
 
-def blocked(message: str) -> ExecutionBlocker:
-    """An output that stops whoever uses it, with this message (an output that nobody uses stops nothing)."""
-    return ExecutionBlocker(message)
+class Absent:
+    """Stands for an output that cannot be given: whoever uses it gets an AttributeError with the reason.
+
+    None would make the next node guess at the cause; the host's ExecutionBlocker ends a prompt as if it had succeeded.
+    """
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+    def __getattr__(self, name: str):
+        raise AttributeError(self.__dict__.get("reason", name))
