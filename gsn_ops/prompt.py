@@ -84,7 +84,7 @@ class PromptTokens:
     """What one encode call saw. Carried in the conditioning dict under the key `gsn`.
 
     rows: rows of the conditioning that this prompt made (columns are below it). subjects: set by the person for this prompt.
-    notes: remarks for the report, e.g. words that the encoder does not know. checksum: sum of the rows as they were encoded.
+    notes: remarks for the report, e.g. words that the encoder does not know. checksum: sum of the magnitudes of its rows.
     """
 
     encoders: tuple[EncoderTokens, ...]

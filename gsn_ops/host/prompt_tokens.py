@@ -82,8 +82,8 @@ def _embeddings(tokenize: Callable[[str], dict], text: str) -> list[tuple[str, d
 
 
 def _checksum(rows: Tensor) -> float:
-    """A number by which changed rows are recognised."""
-    return float(rows.double().sum())
+    """A number by which changed rows are recognised (of the values themselves it is the same for all: they are normalised)."""
+    return float(rows.double().abs().sum())
 
 
 def tokens_of(conditioning: Sequence[Sequence[Any]]) -> PromptTokens | None:
@@ -128,7 +128,7 @@ def check_entry(rows: Tensor | None, tokens: PromptTokens | None) -> tuple[str, 
     if rows.shape[-2] > tokens.rows:
         notes.append(f"something was appended to the prompt '{_text(tokens)}' after it was encoded (ConditioningConcat?): "
                      "subjects are looked for in that first part only")
-    elif tokens.checksum is not None and abs(_checksum(rows) - tokens.checksum) > 1e-6 * float(rows.double().abs().sum()):
+    elif tokens.checksum is not None and abs(_checksum(rows) - tokens.checksum) > 1e-6 * tokens.checksum:
         notes.append(f"the conditioning was changed after it was encoded (averaged?): its words are taken to be those of '{_text(tokens)}'")
     return tuple(notes)
 
