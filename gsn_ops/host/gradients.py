@@ -67,8 +67,8 @@ def differentiable(*modules: torch.nn.Module) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(plain_weights(*modules))  # first: inference tensors that ask for a gradient cannot be told twice
         stack.enter_context(frozen_weights(*modules))
-        stack.enter_context(plain_weights(*modules))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(_keep, lambda t: t))
         yield
 

@@ -37,9 +37,16 @@ def is_active(guider, entry: Entry, x: Tensor, sigma: Tensor) -> bool:
 
 
 def control_models(guider, entry: Entry) -> list[torch.nn.Module]:
-    """The networks of the ControlNets on this entry: gradients run through them too."""
-    control = guider.conds[entry.name][entry.index].get("control")
-    return [] if control is None else [m.model for m in control.get_models()]
+    """The networks of the chain of ControlNets on this entry: gradients run through them too.
+
+    Not by the host's `get_models`, which leaves out those that are made when a run begins (control LoRA).
+    """
+    networks, control = [], guider.conds[entry.name][entry.index].get("control")
+    while control is not None:
+        network = getattr(control, "control_model", None)
+        networks += [network] if isinstance(network, torch.nn.Module) else []
+        control = control.previous_controlnet
+    return networks
 
 
 class Probe:

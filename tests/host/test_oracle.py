@@ -1,0 +1,264 @@
+"""Maps and gradients are right: the same as a hand-run network with an explicit softmax, whatever the host does to a pass."""
+
+import pytest
+import torch
+
+from .looking import assert_same, look, slow_pass
+from .tiny import PROMPT, empty
+
+SECOND = "a yellow star and a green heart"
+BLOCK = ("input", 3)  # the first block with cross-attention: what is done to it changes all other maps
+PLACE = "input_blocks.3.1.transformer_blocks.0.attn2"
+
+
+@pytest.fixture(scope="module")
+def network(tiny):
+    """The same weights as ordinary tensors: the oracle's own copy."""
+    return fresh_network(tiny)
+
+
+def fresh_network(tiny):
+    return tiny.module("gsn_ops.host.demo_model").load_demo_model()[0].model
+
+
+@pytest.fixture(scope="module")
+def read(tiny):
+    """A function: what the network reads for a text [1, 77 n, 64]."""
+    return lambda text: tiny.encode(text, plain=True)[0][0].clone()
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("levels", ((2,), (4,), (2, 4)), ids=str)
+def test_levels(tiny, network, read, levels):
+    seen = look(tiny, levels=levels)
+    assert set(seen.full.maps) == set(levels)
+    assert_same(seen, slow_pass(network, seen, read(PROMPT)))
+
+
+def test_a_level_that_the_model_has_not_is_named(tiny):
+    with pytest.raises(RuntimeError, match="at level 8 of this model .*auto"):
+        look(tiny, levels=(8,))
+
+
+@pytest.mark.parametrize("height, width", ((24, 40), (40, 24), (20, 28)))
+def test_not_square(tiny, network, read, height, width):
+    seen = look(tiny, levels=(2, 4), latent=empty(1, height, width))
+    assert seen.full.maps[4].shape[1:3] == (height // 4, width // 4)
+    assert_same(seen, slow_pass(network, seen, read(PROMPT)))
+
+
+def test_batch_of_2(tiny, network, read):
+    seen = look(tiny, latent=empty(2))
+    assert not torch.equal(seen.full.maps[2][0], seen.full.maps[2][1])
+    assert_same(seen, slow_pass(network, seen, read(PROMPT).repeat(2, 1, 1)))
+
+
+def test_two_chunks_of_text(tiny, network, read):
+    text = PROMPT + " on a white ground" * 20
+    seen = look(tiny, positive=tiny.encode(text))
+    assert read(text).shape[1] == 154 and seen.columns[-1] > 77
+    assert_same(seen, slow_pass(network, seen, read(text)))
+
+
+def test_long_negative_prompt(tiny, network, read):
+    """The host pads the shorter of two prompts when it runs them together; the probe runs the positive alone."""
+    seen = look(tiny, negative=tiny.encode("a square " * 60))
+    assert_same(seen, slow_pass(network, seen, read(PROMPT)))
+
+
+@pytest.mark.parametrize("name", ("heun", "uni_pc", "dpm_2", "dpmpp_2m_sde"))
+def test_in_other_samplers(tiny, network, read, name):
+    seen = look(tiny, sampler=name, step=2)
+    assert_same(seen, slow_pass(network, seen, read(PROMPT)))
+
+
+def test_inpainting_mask(tiny, network, read):
+    import comfy.sample
+
+    mask, latent = torch.zeros(1, 1, 16, 16), 0.5 * noise(1, 4, 16, 16)
+    mask[..., 3:12, 2:10] = 1
+    seen = look(tiny, latent=latent, noise_mask=mask)
+    surroundings = latent + comfy.sample.prepare_noise(latent, 3) * float(seen.sigma[0])
+    assert_same(seen, slow_pass(network, seen, read(PROMPT), part=lambda x: x * mask + surroundings * (1 - mask)))
+    assert seen.full.gradient[..., mask[0, 0] == 0].count_nonzero() == 0
+
+
+def test_nine_channel_inpainting_model(tiny, read):
+    """A UNet that reads the mask and the masked picture beside the latent, through the host's own conditioning for it."""
+    import comfy.sd
+    import comfy.supported_models
+
+    demo = tiny.module("gsn_ops.host.demo_model")
+
+    class NineChannels(demo.DemoSD):
+        pass
+
+    def load():
+        weights = demo.read(demo.PATH)
+        first = weights["model.diffusion_model.input_blocks.0.0.weight"]
+        weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.cat([first, 0.1 * noise(first.shape[0], 5, 3, 3).to(first)], 1)
+        comfy.supported_models.models.append(NineChannels)
+        try:
+            return comfy.sd.load_state_dict_guess_config(
+                weights, te_model_options={"clip_l_model_config": demo.TEXT_MODEL}, disable_dynamic=True)[0]
+        finally:
+            comfy.supported_models.models.remove(NineChannels)
+    with torch.inference_mode():
+        model = load()
+    latent, mask = 0.5 * noise(1, 4, 16, 16, seed=1), torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12, 4:12] = 1
+    positive, negative = ([[c[0][0], {**c[0][1], "concat_latent_image": latent, "concat_mask": mask}]]
+                          for c in (tiny.encode(PROMPT), tiny.encode("")))
+    seen = look(tiny, model, positive=positive, negative=negative)
+    assert_same(seen, slow_pass(load().model, seen, read(PROMPT), concat=torch.cat([mask, latent], 1)))
+
+
+def test_area(tiny, network, read, host):
+    """Conditioning for a part of the picture: the network sees that part, and the rest has no gradient."""
+    positive = host.ConditioningSetArea().append(tiny.encode(PROMPT), 64, 96, 32, 16, 1.0)[0]  # pixels: 8x12 cells at (4, 2)
+    seen = look(tiny, positive=positive)
+    assert seen.full.maps[2].shape[1:3] == (6, 4)
+    assert_same(seen, slow_pass(network, seen, read(PROMPT), part=lambda x: x[..., 2:14, 4:12]))
+
+
+def test_conditioning_mask(tiny, network, read, host):
+    """A mask acts on what the network gives, not on what it sees."""
+    mask = torch.zeros(1, 16, 16)
+    mask[:, :8] = 1
+    seen = look(tiny, positive=host.ConditioningSetMask().append(tiny.encode(PROMPT), mask, "default", 1.0)[0])
+    assert_same(seen, slow_pass(network, seen, read(PROMPT)))
+
+
+@pytest.mark.parametrize("step, text", ((0, PROMPT), (3, SECOND)))
+def test_timestep_ranges(tiny, network, read, host, step, text):
+    """Of two prompts, the one that is in force at the step is the one that is read."""
+    ranged = host.ConditioningSetTimestepRange()
+    positive = ranged.set_range(tiny.encode(PROMPT), 0.0, 0.4)[0] + ranged.set_range(tiny.encode(SECOND), 0.4, 1.0)[0]
+    seen = look(tiny, positive=positive, step=step)
+    assert_same(seen, slow_pass(network, seen, read(text)))
+
+
+def control_net(tiny, kind):
+    """A small random ControlNet of the host's class; "lora" borrows the UNet's weights when a run begins."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+    import comfy.ops
+
+    config = {**tiny.model.model.model_config.unet_config, "hint_channels": 3, "operations": comfy.ops.disable_weight_init}
+    config.pop("out_channels")
+    net = comfy.cldm.cldm.ControlNet(**config)
+    weights = {name: 0.2 * noise(*p.shape, seed=i) / p[0].numel() ** 0.5 for i, (name, p) in enumerate(net.named_parameters())}
+    if kind == "lora":
+        own = ("input_hint_block", "zero_convs", "middle_block_out")
+        return comfy.controlnet.ControlLora({name: w for name, w in weights.items() if name.startswith(own)})
+    net.load_state_dict(weights, strict=False)
+    return comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("step", (0, 2))
+@pytest.mark.parametrize("kind", ("net", "lora"))
+def test_control_net(tiny, network, read, host, kind, step):
+    picture = noise(1, 128, 128, 3, seed=5).sigmoid()
+    with torch.inference_mode():
+        positive, negative = host.ControlNetApplyAdvanced().apply_controlnet(
+            tiny.encode(PROMPT), tiny.encode(""), control_net(tiny, kind), picture, 1.0, 0.0, 1.0)
+    seen = look(tiny, positive=positive, negative=negative, step=step, levels=(2, 4))
+    theirs = control_net(tiny, kind).set_cond_hint(picture.movedim(-1, 1).clone())
+    theirs.pre_run(network, lambda percent: 999999.9 if percent == 0 else 0.0)
+    theirs.model_sampling_current = network.model_sampling
+    with torch.enable_grad():
+        slow = slow_pass(network, seen, read(PROMPT), control=lambda x: theirs.get_control(x, seen.sigma, {"c_crossattn": read(PROMPT)}, 1, {}))
+    assert_same(seen, slow)
+    without = slow_pass(network, seen, read(PROMPT))
+    assert (without.maps[2] - slow.maps[2]).abs().max() > 1e-3  # it has a say in the decoder's maps
+
+
+def lora():
+    """A LoRA file for one layer, and the change it makes."""
+    up, down, name = noise(64, 4, seed=1), noise(4, 64, seed=2), "lora_unet_" + PLACE.replace(".", "_") + "_to_k"
+    return {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down, f"{name}.alpha": torch.tensor(2.0)}, up @ down * 2.0 / 4
+
+
+@pytest.mark.parametrize("way", ("patch", "hook"))
+def test_lora(tiny, read, way):
+    import comfy.hooks
+    import comfy.sd
+    import node_helpers
+
+    weights, change = lora()
+    changed = fresh_network(tiny)
+    changed.diffusion_model.get_submodule(PLACE).to_k.weight.data += change
+    if way == "patch":
+        model, positive = comfy.sd.load_lora_for_models(tiny.model, None, weights, 1.0, 0.0)[0], tiny.encode(PROMPT)
+    else:
+        model, hooks = tiny.model.clone(), comfy.hooks.create_hook_lora(lora=weights, strength_model=1.0, strength_clip=0.0)
+        positive = node_helpers.conditioning_set_values(tiny.encode(PROMPT), {"hooks": hooks})
+    seen = look(tiny, model, positive=positive)
+    assert_same(seen, slow_pass(changed, seen, read(PROMPT)))
+
+
+@pytest.mark.parametrize("options", (True, False), ids=("with options", "without options"))
+def test_another_packs_replacement_of_cross_attention_stays_in_force(tiny, network, read, options):
+    from comfy.ldm.modules.attention import optimized_attention
+
+    calls = []
+
+    def half(q, k, v, extra):
+        calls.append(extra["block"])
+        more = {"transformer_options": extra} if options else {}
+        return 0.5 * optimized_attention(q, k, v, extra["n_heads"], **more)
+    model = tiny.model.clone()
+    model.set_model_attn2_replace(half, *BLOCK)
+    seen = look(tiny, model, levels=(2, 4))
+    assert set(calls) == {BLOCK}
+    slow = slow_pass(network, seen, read(PROMPT), options={"patches_replace": {"attn2": {BLOCK: half}}})
+    assert_same(seen, slow)
+    assert (slow_pass(network, seen, read(PROMPT)).maps[4] - slow.maps[4]).abs().max() > 1e-4
+
+
+def test_another_packs_replacement_of_self_attention_stays_in_force(tiny, network, read):
+    """Perturbed attention and its kind: the block then makes one call less, and its cross-attention is still recognised."""
+    def identity(q, k, v, extra):
+        return v
+    model = tiny.model.clone()
+    model.set_model_attn1_replace(identity, *BLOCK)
+    seen = look(tiny, model, levels=(2, 4))
+    assert_same(seen, slow_pass(network, seen, read(PROMPT), options={"patches_replace": {"attn1": {BLOCK: identity}}}))
+
+
+@pytest.mark.parametrize("longer", (False, True), ids=("same length", "longer"))
+def test_another_packs_patch_of_the_text_stays_in_force(tiny, network, read, longer):
+    def patch(n, context, value, extra):
+        context = torch.cat([context, 0.5 * context[:, :4]], 1) if longer else 0.8 * context
+        return n, context, context
+    model = tiny.model.clone()
+    model.set_model_attn2_patch(patch)
+    seen = look(tiny, model)
+    assert_same(seen, slow_pass(network, seen, read(PROMPT), options={"patches": {"attn2_patch": [patch]}}))
+
+
+def with_override(model, override):
+    model = model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = override
+    return model
+
+
+def test_another_packs_attention_override_is_chained(tiny, network, read):
+    def louder(func, *args, **kwargs):
+        return 1.5 * func(*args, **kwargs)
+    seen = look(tiny, with_override(tiny.model, louder), levels=(2, 4))
+    assert_same(seen, slow_pass(network, seen, read(PROMPT), options={"optimized_attention_override": louder}))
+
+
+def test_an_attention_kernel_without_gradient_is_replaced_and_named(tiny, network, read):
+    def inference_only(func, *args, **kwargs):
+        return func(*args, **kwargs).detach()
+    model = with_override(tiny.model, inference_only)
+    seen = look(tiny, model, levels=(2, 4))
+    assert_same(seen, slow_pass(network, seen, read(PROMPT)))
+    said = []
+    tiny.sample(tiny.attach(model, said.append, step=1)[0], steps=3)
+    assert "another pack's attention kernel has no gradient" in said[0]
