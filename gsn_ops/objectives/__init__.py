@@ -74,4 +74,4 @@ def with_role(subjects: Sequence[SubjectColumns], role: str = "wanted") -> list[
 
 
 from . import cn_iou, iou, presence, syngen, tv, tv_bind  # noqa: E402, F401  registers them
-from . import boxdiff  # noqa: E402, F401
+from . import boxdiff, conform, focus, focus_ae, focus_tv  # noqa: E402, F401

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
 from ..prompt import SubjectColumns
-from . import register
-from .placed import placed, top_mean
+from . import register, with_role
+from .placed import must_be_placed, placed, top_mean
 
 
 def strongest(m: Tensor, mask: Tensor, share: float) -> Tensor:
@@ -50,6 +50,7 @@ class BoxDiff:
     corner: int = 1
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
+    check = staticmethod(must_be_placed)
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         losses = []
@@ -67,5 +68,6 @@ class BoxDiff:
 
     def _pairs(self, maps, subjects, context) -> list[tuple[Tensor, Tensor]]:
         """Map [B, h, w] and cells [h, w] of each subject that has a region."""
+        subjects = with_role(subjects)
         m = subject_maps(maps, subjects, self.maps)
         return [(m[:, j], mask) for j, mask in placed(subjects, context, *m.shape[-2:], self.mask)]

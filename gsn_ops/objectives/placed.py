@@ -1,12 +1,21 @@
-"""Subjects that the person has given a place: what the layout objectives share."""
+"""What the layout objectives share: the cells that a subject shall have, the columns of its phrase, its strongest cells."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ..maps import StepContext
+from ..maps import AttentionMaps, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
+
+
+def must_be_placed(subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
+    """Raises ValueError if no subject has a region (an objective's `check`)."""
+    if not any(s.label in regions for s in subjects):
+        labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
+        raise ValueError("A layout method must know where a subject shall be, and no subject of this prompt has a region "
+                         f"(subjects: {labels}). Add a Subject Region for one of them, or choose a method without layout.")
 
 
 def placed(subjects: Sequence[SubjectColumns], context: StepContext, height: int, width: int,
@@ -16,13 +25,18 @@ def placed(subjects: Sequence[SubjectColumns], context: StepContext, height: int
     The cells stay on the CPU: counts and edges of boxes are then known without waiting for the device.
     Raises ValueError if no subject has a region, or for an unknown convention (`regions.CONVENTIONS`).
     """
-    found = [(j, context.regions[s.label].on_grid(height, width, convention).cpu())
-             for j, s in enumerate(subjects) if s.label in context.regions]
+    must_be_placed(subjects, context.regions)
+    return [(j, context.regions[s.label].on_grid(height, width, convention).cpu())
+            for j, s in enumerate(subjects) if s.label in context.regions]
+
+
+def phrase_columns(maps: AttentionMaps, subject: SubjectColumns) -> list[int]:
+    """Columns of all words of a phrase in all encoders of the maps, each once. Raises ValueError if there is none."""
+    columns = subject.columns("phrase")
+    found = {c for span in maps.spans for c in columns.get(span.encoder, ()) if span.start <= c < span.stop}
     if not found:
-        labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
-        raise ValueError("A layout method must know where a subject shall be, and no subject of this prompt has a region "
-                         f"(subjects: {labels}). Add a Subject Region for one of them, or choose a method without layout.")
-    return found
+        raise ValueError(f"The subject '{subject.label}' has no column in the captured text.")
+    return sorted(found)
 
 
 def top_mean(m: Tensor, count: int) -> Tensor:

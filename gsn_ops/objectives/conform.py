@@ -1,0 +1,68 @@
+"""CONFORM: words of one subject attend alike, words of different subjects do not (Meral et al., CVPR 2024)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..prompt import SubjectColumns
+from . import register, with_role
+from .placed import phrase_columns
+
+
+def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross entropy over all ordered pairs of one label, rows e [B, n, d] -> [B], >= 0.
+
+    L = mean of l_ij over pairs i != j of one label, s_ij = cos(e_i, e_j) / T,
+    l_ij = -ln(exp(s_ij) / (exp(s_ij) + sum of exp(s_in) over the n of other labels)).
+    Without such a pair, or without another label, a differentiable 0.
+    """
+    if len(set(labels)) in (1, len(labels)):
+        return 0 * e.sum((1, 2))
+    label = torch.tensor(labels, device=e.device)
+    same = label[:, None] == label  # [n, n]
+    pairs = same.to(e) - torch.eye(len(labels)).to(e)
+    unit = F.normalize(e, dim=-1)
+    s = (unit[:, :, None] * unit[:, None]).sum(-1) / temperature  # [B, n, n]
+    others = s.masked_fill(same, -torch.inf).logsumexp(-1, keepdim=True)  # [B, n, 1]
+    return (F.softplus(others - s) * pairs).sum((1, 2)) / pairs.sum()
+
+
+def words_of(maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> tuple[list[SubjectColumns], list[int]]:
+    """Every piece of every phrase as a subject of its own, and the number of the phrase it belongs to.
+
+    A column that two encoders share is one piece.
+    """
+    pieces, labels = [], []
+    for j, subject in enumerate(subjects):
+        columns = subject.columns("phrase")
+        for c in phrase_columns(maps, subject):
+            pieces.append(SubjectColumns(subject.phrase, {e: (c,) for e in columns if c in columns[e]}))
+            labels.append(j)
+    return pieces, labels
+
+
+@register("conform")
+@dataclass(frozen=True)
+class Conform:
+    """L = NT-Xent over the maps of all pieces of all phrases, the same pieces' maps of the previous step among them.
+
+    temperature: T. use_previous: compare with the previous step as well.
+    """
+
+    temperature: float = 0.5
+    use_previous: bool = True
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+
+    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+        pieces, labels = words_of(maps, with_role(subjects))
+        e = subject_maps(maps, pieces, self.maps).flatten(2)  # [B, pieces, (h w)]
+        if self.use_previous and context.previous is not None:
+            e = torch.cat([e, subject_maps(context.previous, pieces, self.maps).detach().flatten(2)], 1)
+            labels = labels * 2
+        return nt_xent(e, labels, self.temperature)

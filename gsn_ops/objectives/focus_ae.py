@@ -1,0 +1,32 @@
+"""Attend-and-Excite as the authors of FOCUS run it on flow models (Bill et al. 2025)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..prompt import SubjectColumns
+from . import register
+from .focus import BLUR, rows_of
+from .presence import presence
+
+
+def shares(groups: Sequence[Tensor]) -> Tensor:
+    """Each subject's share of every cell, k of [B, T_j, h, w] -> [B, k, h, w]: rows over the sum of all rows, mean of its own."""
+    total = sum(g.sum(1) for g in groups).clamp(min=1e-12)  # [B, h, w]
+    return torch.stack([g.mean(1) / total for g in groups], 1)
+
+
+@register("focus_ae")
+@dataclass(frozen=True)
+class FocusPresence:
+    """L = max(0, 1 - min_j max_yx share_j). There is no second softmax; maps: only its smoothing is used."""
+
+    maps: MapOptions = BLUR
+    needs: MapNeeds = MapNeeds()
+
+    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+        return presence(shares(rows_of(maps, subjects, self.maps)))

@@ -1,0 +1,47 @@
+"""Divide & Bind as the authors of FOCUS run it on flow models (Bill et al. 2025)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..prompt import SubjectColumns
+from . import choice, register
+from .focus import BLUR, rows_of
+from .tv import KINDS, total_variation
+
+
+def around_one(groups: Sequence[Tensor]) -> Tensor:
+    """Each subject's mean row with a mean of 1 over its cells, k of [B, T_j, h, w] -> [B, k, h, w]."""
+    rows = torch.stack([g.mean(1) for g in groups], 1)
+    return rows / rows.mean((2, 3), keepdim=True).clamp(min=1e-12)
+
+
+@register("focus_tv")
+@dataclass(frozen=True)
+class FocusVariation:
+    """L = -min_j TV(row_j), rows normalised to the sum H W. There is no second softmax; maps: only its smoothing is used.
+
+    tv: "textbook" as published for flow models; "legacy" = the rows of Divide & Bind's code.
+    """
+
+    tv: str = "textbook"
+    maps: MapOptions = BLUR
+    needs: MapNeeds = MapNeeds()
+
+    def __post_init__(self):
+        choice("tv", self.tv, KINDS)
+
+    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+        return -self._least(maps, subjects)
+
+    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
+                  threshold: float) -> Tensor:
+        """[B], > 0 while min_j TV(row_j) < threshold, as for Divide & Bind."""
+        return threshold - self._least(maps, subjects)
+
+    def _least(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> Tensor:
+        return total_variation(around_one(rows_of(maps, subjects, self.maps)), self.tv).amin(1)
