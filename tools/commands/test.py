@@ -17,5 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     host = prepare_host()
     ruff = [str(paths.venv_python(paths.HOST_DIR / "tools")), "-m", "ruff", "check", "."]
-    failed = subprocess.run(ruff, cwd=paths.CLONE, env=paths.environment()).returncode
-    return failed or run_in_host(host, "-m", "pytest", *args.arguments)
+    lint = subprocess.run(ruff, cwd=paths.CLONE, env=paths.environment()).returncode
+    tests = run_in_host(host, "-m", "pytest", *args.arguments)
+    if lint:
+        print("ruff found problems: see above the tests.")
+    return tests or lint
