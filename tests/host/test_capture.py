@@ -1,0 +1,123 @@
+"""The capture by itself: probabilities against an explicit softmax, and which attention calls it recognises."""
+
+import pytest
+import torch
+
+COLUMNS = slice(2, 40)  # wider than a head, so that joint attention needs more than one pass
+
+
+@pytest.fixture(scope="module")
+def capture(pack_module):
+    return pack_module("gsn_ops.host.capture")
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def explicit(q, k, mask=None, scale=None):
+    """softmax(q k^T scale + mask), [B, H, N, K], written out."""
+    e = torch.exp(torch.einsum("bhid,bhjd->bhij", q, k) * (scale or q.shape[-1] ** -0.5) + (0 if mask is None else mask))
+    return e / e.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("scale", (None, 0.7))
+@pytest.mark.parametrize("masked", (False, True), ids=("", "mask"))
+@pytest.mark.parametrize("joint", (False, True), ids=("cross", "joint"))
+def test_probabilities_and_their_gradient(capture, joint, masked, scale):
+    q, k = random(2, 3, 20, 16), random(2, 3, 60, 16, seed=1)
+    mask = random(2, 1, 20, 60, seed=2) if masked else None
+    weights, gradients, values = random(2, 3, 20, COLUMNS.stop - COLUMNS.start, seed=3), [], []
+    for compute in (lambda q: capture.text_probabilities(q, k, COLUMNS, joint, mask, scale), lambda q: explicit(q, k, mask, scale)[..., COLUMNS]):
+        leaf = q.clone().requires_grad_(True)
+        p = compute(leaf)
+        gradients.append(torch.autograd.grad((p * weights).sum(), leaf)[0])
+        values.append(p.detach())
+    assert values[0].shape == (2, 3, 20, 38) and values[0].dtype == torch.float32
+    assert (values[0] - values[1]).abs().max() < 1e-5
+    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), 0) > 0.99999
+
+
+def test_half_precision_is_raised_to_float32(capture):
+    q, k = random(1, 2, 8, 16).half(), random(1, 2, 12, 16, seed=1).half()
+    for joint in (False, True):
+        p = capture.text_probabilities(q, k, slice(0, 12), joint)
+        assert p.dtype == torch.float32 and (p - explicit(q.float(), k.float())).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("ndim", (2, 3, 4))
+@pytest.mark.parametrize("kind", ("float", "bool"))
+def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind, ndim):
+    """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form the host takes."""
+    grid, n_text, first = (4, 6), 10, 3
+    layout = capture.Layout("joint", (8, 12), n_text, n_text + 24, first_column=first, first_row=n_text, grid=grid)
+    q, k = random(2, 4, n_text + 24, 8), random(2, 2, n_text + 24, 8, seed=1)
+    seen = capture.Capture(layout, slice(1, 6), (2,))
+    mask = random(n_text + 24, n_text + 24, seed=2)
+    mask = mask > -1 if kind == "bool" else mask
+    shaped = {2: mask, 3: mask.expand(2, -1, -1), 4: mask.expand(2, 1, -1, -1)}[ndim]
+    seen.show(q, k, {"block": ("double", 0)}, shaped)
+    additive = torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) if kind == "bool" else mask
+    right = explicit(q, k.repeat_interleave(2, 1), additive).mean(1)[:, n_text:, first + 1:first + 6].unflatten(1, grid)
+    (level, maps), = seen.layers
+    assert level == 2 and maps.shape == (2, 4, 6, 5)
+    assert (maps - right).abs().max() < 1e-5
+
+
+def test_single_heads_on_request(capture):
+    layout = capture.Layout("cross", (8, 8), 77, 77)
+    q, k = random(1, 2, 16, 8), random(1, 2, 77, 8, seed=1)
+    whole, single = capture.Capture(layout, slice(1, 76), (2,)), capture.Capture(layout, slice(1, 76), (2,), heads=True)
+    for seen in (whole, single):
+        seen.show(q, k, {"block": ("input", 1)})
+    assert single.layers[0][1].shape == (1, 2, 4, 4, 75)
+    assert torch.equal(single.layers[0][1].mean(1), whole.layers[0][1])
+
+
+def test_rows_of_self_attention_on_request(capture):
+    layout = capture.Layout("cross", (8, 12), 77, 77)
+    q, k = random(2, 3, 24, 8), random(2, 3, 24, 8, seed=1)
+    seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True)
+    seen.show(q, k, {"block": ("input", 1)})
+    (level, attention), = seen.self_attention
+    cells = torch.tensor([[0, 23], [7, 5]])
+    right = explicit(q, k).mean(1)[torch.arange(2)[:, None], cells].unflatten(-1, (4, 6))
+    assert level == 2 and seen.layers == []
+    assert (attention.rows(cells) - right).abs().max() < 1e-5
+
+
+def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_have_the_same_length(capture):
+    """A 7x11 grid has 77 cells, as many as the text has tokens: only the order within the block tells."""
+    layout = capture.Layout("cross", (14, 22), 77, 77)
+    assert layout.is_text_to_image(28, 77, 0) and layout.is_text_to_image(28, 77, 1)
+    assert not layout.is_text_to_image(28, 28, 0)
+    assert not layout.is_text_to_image(77, 77, 0) and layout.is_text_to_image(77, 77, 1)
+    assert layout.is_text_to_image(28, 81, 1) and not layout.is_text_to_image(28, 16, 1)  # longer text; an image prompt of 16 tokens
+    seen = capture.Capture(layout, slice(1, 76), (2,))
+    first, second = random(1, 1, 77, 8), random(1, 1, 77, 8, seed=1)
+    seen.show(first, first, {"block": ("input", 1), "block_index": 0})
+    assert seen.layers == []
+    seen.show(first, second, {"block": ("input", 1), "block_index": 0})
+    assert seen.layers[0][1].shape == (1, 7, 11, 75)
+
+
+def test_levels_of_a_latent_whose_sides_are_odd(capture):
+    layout = capture.Layout("cross", (27, 18), 77, 77)
+    assert [(layout.cells(n), layout.level(n)) for n in (27 * 18, 14 * 9, 7 * 5, 4 * 3)] == [((27, 18), 1), ((14, 9), 2), ((7, 5), 4), ((4, 3), 8)]
+
+
+def test_tokens_that_another_node_has_merged_are_refused_by_name(capture):
+    with pytest.raises(ValueError, match="HyperTile, Token Merging"):
+        capture.Layout("cross", (32, 32), 77, 77).cells(200)
+
+
+def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture):
+    assert not issubclass(capture.AllCaptured, Exception)
+    seen = capture.Capture(capture.Layout("cross", (8, 8), 77, 77), slice(1, 76), (2,), stop_after=2)
+    q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
+    seen.show(q, k, {"block": ("input", 1)})
+    with pytest.raises(capture.AllCaptured):
+        try:
+            seen.show(q, k, {"block": ("input", 2)})
+        except Exception:
+            pass
