@@ -152,8 +152,8 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     texts = [split_words(e.text) for e in tokens.encoders]
     counts = max((len(places(phrase, words)) for words in texts), default=0)
     if counts >= phrase.occurrence:
-        return (f"The subject '{phrase.label}' is in the prompt, but the model does not get to see its words: the text is "
-                "longer than its text encoder takes. Move it towards the beginning.")
+        reason = "; ".join(tokens.notes) or "the text is longer than its text encoder takes. Move it towards the beginning"
+        return f"The subject '{phrase.label}' is in the prompt, but the model does not get to see its words: {reason}."
     if counts:
         name = re.sub(r"#\d+$", "", phrase.label)
         return f"The subject '{phrase.label}' is not in the prompt: '{name}' stands in it only {counts} time(s)."

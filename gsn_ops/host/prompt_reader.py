@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,6 +28,19 @@ class Chunks(list):
         self.options, self.embeddings = options, tuple(embeddings)
 
 
+class Vector(NamedTuple):
+    """A token that is a vector of a textual-inversion embedding; those of one embedding are equal."""
+
+    name: str
+    number: int
+    width: int
+    rows: int
+
+    def positions(self, width: int | None) -> int:
+        """How many it takes in an encoder of this width: the host leaves out what has another width."""
+        return self.rows if width in (None, self.width) else 0
+
+
 def read_prompt(clip, tokens: dict[str, Any]) -> PromptTokens:
     """What an encode call for these tokens sees. Loads no model and changes nothing.
 
@@ -35,54 +50,37 @@ def read_prompt(clip, tokens: dict[str, Any]) -> PromptTokens:
     try:
         rows, count = conditioning_rows(clip.cond_stage_model, tokens)
         notes: list[str] = []
-        encoders = tuple(
-            _read_encoder(clip, key, chunks, rows, notes) for key, chunks in tokens.items() if is_chunks(chunks))
+        keys = [key for key, chunks in tokens.items() if is_chunks(chunks)]
+        encoders = tuple(_read_encoder(clip, key, tokens[key], encoder_of(key, keys, list(rows)), rows, notes) for key in keys)
         return PromptTokens(encoders, count, notes=tuple(dict.fromkeys(notes)))
     except Exception as error:
         logging.getLogger(__name__).warning("GSN: cannot read the tokens of %s", type(clip.cond_stage_model).__name__, exc_info=True)
         return PromptTokens((), 0, notes=(f"the tokens of this text encoder cannot be read: {error}",))
 
 
-def _read_encoder(clip, key: str, chunks: list, rows: dict[str, dict[int, int]], notes: list[str]) -> EncoderTokens:
-    """Pieces, text and chunks of tokens[key]."""
+def _read_encoder(clip, key: str, chunks: list, path: str | None, rows: dict, notes: list[str]) -> EncoderTokens:
+    """Pieces, text and chunks of tokens[key], which the module at `path` reads."""
     part = _tokenizer_of(clip.tokenizer, key)
-    path = encoder_of(key, list(rows))
-    row_at = rows.get(path, {})
-    width = None if path is None else width_of(clip.cond_stage_model.get_submodule(path).transformer)
+    tokens = _tokens(chunks, notes)
     options = getattr(chunks, "options", {})
-    others = [_ids(chunk for chunk in clip.tokenize(text, **options).get(key, ())) for text in SENTINELS]
-    start, stop = user_span(_ids(chunks), others, getattr(part, "pad_token", None))
+    others = [_ids(_tokens(clip.tokenize(text, **options).get(key, ()), [])) for text in SENTINELS]
+    span = user_span(_ids(tokens), others, getattr(part, "pad_token", None))
+    row_at = rows.get(path, {})
+    if any(token is None for chunk in tokens for token in chunk):
+        notes.append(f"the text encoder {key} reads pictures too, so the rows of the words are not known")
+        row_at = {}
+    width = None if path is None else width_of(clip.cond_stage_model.get_submodule(path).transformer)
+    found, spans = _place(tokens, part, span, width, row_at)
+
     vocabulary = getattr(part, "inv_vocab", {})
-
-    names = _embedding_names(chunks, notes)
-    items, shown, columns, spans = [], [], [], []
-    offset = base = 0  # of the chunk: in the token list, and in the encoder's positions
-    for chunk in chunks:
-        ids, sizes = _ids([chunk]), [_size(entry[0], width) for entry in chunk]
-        first, last, end = _text_of_chunk(ids, part, start - offset, stop - offset)
-        while offset == 0 and first > 0 and vocabulary.get(ids[first - 1]) == BARE_MARK:
-            first -= 1  # the sentinels begin with a bare mark too; here it belongs to the text
-        positions = [base + sum(sizes[:n]) for n in range(len(sizes) + 1)]
-        for n, entry in enumerate(chunk):
-            item = names.pop(0) if torch.is_tensor(entry[0]) else ids[n]
-            if not first <= n < last or item is None:
-                continue
-            if torch.is_tensor(entry[0]) and sizes[n] == 0:
-                notes.append(f"{item[0]} does not fit the text encoder {key}, which leaves it out")
-            for position in range(positions[n], positions[n] + max(sizes[n], 1)):
-                items.append(item)
-                shown.append(item[0] if isinstance(item, tuple) else str(vocabulary.get(item, item)))
-                columns.append(row_at.get(position) if sizes[n] else None)
-        offset += len(chunk)
-        length = sum(max(size, 1) for size in sizes)  # the host pads for what it leaves out
-        spans.append(_rows_of_chunk(row_at, range(base, base + length), positions[first], positions[end]))
-        base += length
-
+    shown = [token.name if isinstance(token, Vector) else str(vocabulary.get(token, token)) for token, _ in found]
+    notes += [f"{token.name} does not fit the text encoder {key}, which leaves it out"
+              for token, _ in found if isinstance(token, Vector) and not token.positions(width)]
     if "<unk>" in shown:
         notes.append(f"the text encoder {key} does not know some characters of the prompt")
-    text, ranges = spell(items, lambda ids: part.decode(ids))
-    pieces = tuple(Piece(name, a, b, column) for name, (a, b), column in zip(shown, ranges, columns))
-    return EncoderTokens(key, text, pieces, tuple(span for span in spans if span is not None))
+    text, ranges = spell([token for token, _ in found], lambda ids: part.decode(ids))
+    pieces = tuple(Piece(name, a, b, row) for name, (a, b), (_, row) in zip(shown, ranges, found))
+    return EncoderTokens(key, text, pieces, tuple(spans))
 
 
 def _tokenizer_of(tokenizer, key: str):
@@ -93,42 +91,56 @@ def _tokenizer_of(tokenizer, key: str):
     raise ValueError(f"it has no tokenizer '{key}'")
 
 
-def _ids(chunks) -> list[int | None]:
-    """Token ids of all chunks, None for entries that are vectors or pictures."""
-    return [entry[0] if isinstance(entry[0], int) else None for chunk in chunks for entry in chunk]
-
-
-def _size(token, width: int | None) -> int:
-    """Positions that an entry takes in the encoder: 0 for an embedding of another width, which the host leaves out."""
-    if not torch.is_tensor(token) or width is None:
-        return 1
-    return token.numel() // width if token.shape[-1] == width else 0
-
-
-def _text_of_chunk(ids: list[int | None], part, start: int, stop: int) -> tuple[int, int, int]:
-    """(first, last, end): the user's text is [first, last), the end marker is at `end`; [start, stop) bounds it."""
-    begins = bool(ids) and ids[0] is not None and ids[0] == getattr(part, "start_token", None)
-    first = min(max(start, int(begins)), len(ids))
-    marker = getattr(part, "end_token", None)
-    end = next((n for n in range(first, len(ids)) if marker is not None and ids[n] == marker), None)
-    last = max(first, min(stop, len(ids) if end is None else end))
-    return first, last, last if end is None else end
-
-
-def _rows_of_chunk(row_at: dict[int, int], positions: range, first: int, end: int) -> tuple[int, int, int] | None:
-    """(first text row, row of the end marker, row after the padding); None if the chunk has no row."""
-    rows = [row_at[p] for p in positions if p in row_at]
-    if first not in row_at:
-        return None
-    return row_at[first], row_at.get(end, max(rows) + 1), max(rows) + 1
-
-
-def _embedding_names(chunks: list, notes: list[str]) -> list[tuple[str, int]]:
-    """(name, number) for each vector in the token list; vectors of one embedding have the same number."""
+def _tokens(chunks: list, notes: list[str]) -> list[list[int | Vector | None]]:
+    """The token of each entry: an id, a vector of an embedding, or None for what is neither (a picture)."""
     count = sum(torch.is_tensor(entry[0]) for chunk in chunks for entry in chunk)
-    known = getattr(chunks, "embeddings", ())
-    names = [(name, n) for n, (name, size) in enumerate(known) for _ in range(size)]
+    names = [(name, n) for n, (name, size) in enumerate(getattr(chunks, "embeddings", ())) for _ in range(size)]
     if len(names) != count:
         notes.append("the names of the textual-inversion embeddings in this prompt are not known")
-        return [("embedding", 0)] * count
-    return names
+        names = [("embedding", 0)] * count
+    following = iter(names)
+
+    def token(value):
+        if torch.is_tensor(value):
+            return Vector(*next(following), value.shape[-1], value.numel() // value.shape[-1])
+        return int(value) if isinstance(value, Integral) else None
+    return [[token(entry[0]) for entry in chunk] for chunk in chunks]
+
+
+def _ids(tokens: list[list]) -> list[int | None]:
+    return [token if isinstance(token, int) else None for chunk in tokens for token in chunk]
+
+
+def _place(
+    tokens: list[list[int | Vector | None]], part, span: tuple[int, int], width: int | None, row_at: dict[int, int]
+) -> tuple[list[tuple[int | Vector, int | None]], list[tuple[int, int, int]]]:
+    """(token, row) of the user's text, and (first text row, row of the end marker, row after the padding) of the chunks."""
+    found, spans = [], []
+    offset = base = 0  # of the chunk: in the token list, and in the encoder's positions
+    for chunk in tokens:
+        first, last, end = _text_of_chunk(chunk, part, span[0] - offset, span[1] - offset)
+        sizes = [token.positions(width) if isinstance(token, Vector) else 1 for token in chunk]
+        positions = [base, *(base + n for n in accumulate(sizes))]
+        for token, position, size in zip(chunk[first:last], positions[first:], sizes[first:]):
+            if token is not None:
+                found += [(token, row_at.get(p)) for p in range(position, position + size)] or [(token, None)]
+        after = base + sum(max(size, 1) for size in sizes)  # the host pads for what it leaves out
+        rows = [row_at[p] for p in range(base, after) if p in row_at]
+        if positions[first] in row_at:
+            stop = max(rows) + 1
+            spans.append((row_at[positions[first]], row_at.get(positions[end], stop), stop))
+        offset, base = offset + len(chunk), after
+    return found, spans
+
+
+def _text_of_chunk(chunk: list, part, start: int, stop: int) -> tuple[int, int, int]:
+    """(first, last, end): the user's text is chunk[first:last], the end marker is at `end`; [start, stop) bounds it."""
+    begins = bool(chunk) and chunk[0] is not None and chunk[0] == getattr(part, "start_token", None)
+    first = min(max(start, int(begins)), len(chunk))
+    vocabulary = getattr(part, "inv_vocab", {})
+    while start == first > 0 and vocabulary.get(chunk[first - 1]) == BARE_MARK:
+        start = first = first - 1  # the sentinels begin with a bare mark too; here it belongs to the text
+    marker = getattr(part, "end_token", None)
+    end = next((n for n in range(first, len(chunk)) if marker is not None and chunk[n] == marker), None)
+    last = max(first, min(stop, len(chunk) if end is None else end))
+    return first, last, last if end is None else end

@@ -111,10 +111,10 @@ def is_chunks(value) -> bool:
         isinstance(chunk, list) and all(isinstance(entry, tuple) and len(entry) > 1 for entry in chunk) for chunk in value)
 
 
-def encoder_of(key: str, paths: Sequence[str]) -> str | None:
-    """The text encoder (module path) that reads tokens[key]: by its name, else the only one there is."""
+def encoder_of(key: str, keys: Sequence[str], paths: Sequence[str]) -> str | None:
+    """The text encoder (module path) that reads tokens[key]: by its name, else the only one if there is only one key."""
     last = {path.rsplit(".", 1)[-1]: path for path in paths}
     for name in (key, f"clip_{key}", *(name for name in last if name and (key in name or name in key))):
         if name in last:
             return last[name]
-    return paths[0] if len(paths) == 1 else None
+    return paths[0] if len(paths) == len(keys) == 1 else None

@@ -258,6 +258,14 @@ def test_tokens_made_by_another_pack_lose_only_the_names(stock, clip, pt, subjec
     assert seen.notes == ("the names of the textual-inversion embeddings in this prompt are not known",)
 
 
+def test_pictures_in_the_prompt_are_said_to_hide_the_rows(clip, pt, subjects):
+    tokens = clip.tokenize("a cat and a dog")
+    tokens["l"][0][2] = ({"type": "image"}, 1.0)
+    seen = pt.read_prompt(clip, tokens)
+    with pytest.raises(ValueError, match="'dog' is in the prompt, but .* its words: the text encoder l reads pictures too"):
+        subjects.resolve(subjects.parse_subjects("dog"), seen)
+
+
 # -------------------------------------------------------------------------------------------------------- other families
 def test_sdxl_one_row_holds_both_encoders(sdxl, pt, subjects):
     text = "a giraffe and a red bench"
