@@ -73,5 +73,24 @@ def with_role(subjects: Sequence[SubjectColumns], role: str = "wanted") -> list[
     return [subject for subject in subjects if subject.phrase.role == role]
 
 
-from . import cn_iou, iou, presence, syngen, tv, tv_bind  # noqa: E402, F401  registers them
-from . import boxdiff, conform, focus, focus_ae, focus_tv  # noqa: E402, F401
+from . import (  # noqa: E402, F401  registers them
+    astar,
+    boxdiff,
+    cn_iou,
+    conform,
+    focus,
+    focus_ae,
+    focus_tv,
+    initno,
+    iou,
+    lmd,
+    lmd_transfer,
+    neglect,
+    point_kl,
+    presence,
+    retention,
+    syngen,
+    tv,
+    tv_bind,
+    weighted_sum,
+)

@@ -15,8 +15,8 @@ from . import Objective, check, shortfall
 def one_encoder(maps: AttentionMaps, subjects: Sequence[SubjectColumns],
                 encoder: str) -> tuple[AttentionMaps, list[SubjectColumns]]:
     """The maps with the spans of one encoder only, and the subjects that it knows."""
-    spans = tuple(span for span in maps.spans if span.encoder == encoder)
-    return replace(maps, spans=spans), [subject for subject in subjects if subject.noun.get(encoder)]
+    spans, prompt = (tuple(s for s in some if s.encoder == encoder) for some in (maps.spans, maps.prompt))
+    return replace(maps, spans=spans, prompt=prompt), [subject for subject in subjects if subject.noun.get(encoder)]
 
 
 def memory_key(name: str, maps: AttentionMaps) -> str:

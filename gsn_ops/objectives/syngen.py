@@ -73,7 +73,7 @@ class SynGen:
     variant: str = "original"
     include_entities: bool = False
     skip: int = 0
-    needs: MapNeeds = MapNeeds(span="prompt_only")
+    needs: MapNeeds = MapNeeds()
 
     def __post_init__(self):
         choice("variant", self.variant, ("original", "group_mean"))
@@ -82,9 +82,10 @@ class SynGen:
         a = aggregate(maps).flatten(1, 2)  # [B, (h w), n]
         of_column = dict(zip(maps.columns, a.unbind(-1), strict=True))  # column -> [B, s]
         losses = []
-        for encoder in dict.fromkeys(span.encoder for span in maps.spans):
+        spans = maps.prompt or maps.spans
+        for encoder in dict.fromkeys(span.encoder for span in spans):
             known = entities(with_role(subjects), encoder)
-            prompt = [c for s in maps.spans if s.encoder == encoder for c in range(s.start, s.stop)]
+            prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
             if known:
                 losses.append(self._one_encoder(of_column, prompt[self.skip:], known))
         return sum(losses) / len(losses) if losses else 0 * a.sum((1, 2))

@@ -62,14 +62,6 @@ def words_of(part: ChainMap) -> list[tuple[tuple[int, ...], list[tuple[int, ...]
     return [(listed(noun), [listed(a)] if a else []) for noun, a in zip(part["subjects"], attributes, strict=True)]
 
 
-def span_of(part: ChainMap, rule: str, n: int) -> tuple[int, int]:
-    """Columns [start, stop) that the objective works with: of the prompt, of the second softmax, or all n."""
-    if rule == "prompt_only" and "prompt_tokens" in part:
-        first, last = part["prompt_tokens"]
-        return first, last + 1
-    return tuple(part.get("span", (0, n)))
-
-
 def regions_of(case: dict, height: int, width: int) -> list[Region]:
     """The region of each subject, as far as the case has any."""
     boxes, unit = case.get("boxes"), 1
@@ -85,15 +77,18 @@ def regions_of(case: dict, height: int, width: int) -> list[Region]:
 
 
 def build(inputs: dict, case: dict, cls: type) -> Case:
-    leaves, blocks, spans, first = {}, [], [], 0
+    leaves, blocks, spans, prompt, first = {}, [], [], [], 0
     nouns: list[dict] = []
     modifiers: list[list[dict]] = []
     for name, part in parts_of(case):
         leaves[name], a = formulas.attention(inputs, name)
         a = a if a.ndim == 4 else a[None]  # [heads, h, w, n]
-        start, stop = span_of(part, cls().needs.span, a.shape[-1])
+        start, stop = part.get("span", (0, a.shape[-1]))
         blocks.append(a)
         spans.append(Span(name, first + start, first + stop))
+        if "prompt_tokens" in part:
+            start, last = part["prompt_tokens"]
+            prompt.append(Span(name, first + start, first + last + 1))
         words = words_of(part)
         nouns, modifiers = nouns or [{} for _ in words], modifiers or [[{} for _ in ms] for _, ms in words]
         for j, (noun, ms) in enumerate(words):
@@ -109,7 +104,7 @@ def build(inputs: dict, case: dict, cls: type) -> Case:
         if "self_map" in case:
             own = formulas.self_attention(inputs, case["self_map"], height, width)
             rows = {LEVEL: lambda cells: own[cells].unflatten(-1, (height, width))}
-        return AttentionMaps({LEVEL: a.mean(0)[None]}, tuple(range(first)), tuple(spans), {LEVEL: (a[None],)}, rows)
+        return AttentionMaps({LEVEL: a.mean(0)[None]}, tuple(range(first)), tuple(spans), {LEVEL: (a[None],)}, rows, tuple(prompt))
 
     role = getattr(cls, "role", "wanted")
     subjects = [SubjectColumns(SubjectPhrase(f"s{j}", f"s{j}", role=role), noun, tuple(ms))

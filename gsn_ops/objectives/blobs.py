@@ -1,0 +1,39 @@
+"""The place that a map means: its Otsu foreground around its highest cell (InitNO, Guo et al., CVPR 2024)."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..regions import otsu_mask
+
+
+def peak(m: Tensor) -> Tensor:
+    """The highest cell of maps [..., h, w]: bool, exactly one cell each (the first of equals)."""
+    cells = m.flatten(-2)  # [..., (h w)]
+    return F.one_hot(cells.argmax(-1), cells.shape[-1]).bool().unflatten(-1, m.shape[-2:])
+
+
+def component(inside: Tensor, seed: Tensor) -> Tensor:
+    """Cells of `inside` connected to `seed` by shared edges, both bool [..., h, w]: bool.
+
+    Grows by one cell until nothing changes, so no recursion and no limit on the grid.
+    """
+    room = inside.flatten(0, -3).unsqueeze(1).float()  # [(...), 1, h, w]
+    reached = seed.flatten(0, -3).unsqueeze(1).float() * room
+    while True:
+        upright = F.max_pool2d(reached, (3, 1), 1, (1, 0))
+        grown = torch.maximum(upright, F.max_pool2d(reached, (1, 3), 1, (0, 1))) * room
+        if torch.equal(grown, reached):
+            return reached.bool().view(inside.shape)
+        reached = grown
+
+
+def blob(m: Tensor) -> Tensor:
+    """B: the 4-connected component of {M >= Otsu's threshold} that holds the maximum, maps [..., h, w] -> bool, no gradient.
+
+    A flat map is all foreground.
+    """
+    m = m.detach()
+    top = peak(m)
+    return component(otsu_mask(m) | top, top)

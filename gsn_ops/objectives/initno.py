@@ -1,0 +1,123 @@
+"""InitNO: every subject present, in a place of its own, and nowhere else (Guo et al., CVPR 2024)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, smooth, subject_maps
+from ..prompt import SubjectColumns
+from . import choice, register, with_role
+from .blobs import blob
+from .encoders import memory_key
+from .presence import presence
+
+
+def self_overlap(s: Tensor) -> Tensor:
+    """L_s = mean over pairs of sum(min(S_a, S_b)) / (sum(S_a + S_b) + 1e-6), self-attention maps [B, k, h, w] -> [B].
+
+    Self-attention conflict loss, eq. 5 of InitNO. One subject: a differentiable 0.
+    """
+    rows = s.flatten(2).unbind(1)  # k of [B, (h w)]
+    if len(rows) == 1:
+        return 0 * rows[0].sum(1)
+    return torch.stack([
+        torch.minimum(a, b).sum(1) / ((a + b).sum(1) + 1e-6) for a, b in combinations(rows, 2)
+    ]).mean(0)
+
+
+def stray_attention(m: Tensor) -> Tensor:
+    """L_clean = sum over subjects of bgmax where bgmax > fgmin, maps [B, k, h, w] -> [B] (authors' code only).
+
+    With B = the blob around the maximum: fgmin = min(M B + 1 - B), bgmax = max(M (1 - B)).
+    """
+    inside = blob(m).to(m)
+    weakest = (m * inside + 1 - inside).flatten(2).amin(-1)  # [B, k]
+    strongest = (m * (1 - inside)).flatten(2).amax(-1)
+    return (strongest * (strongest > weakest)).sum(1)
+
+
+def noise_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL of N(mu, exp(logvar)) and N(0, 1) = mean(-(1 + logvar - mu^2 - exp(logvar)) / 2), [B, ...] -> [B]. Eq. 8."""
+    return (-(1 + logvar - mu.square() - logvar.exp()) / 2).flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class InitNOTerms:
+    """The parts of InitNO's objective, each [B]. overlap is 0 where its gate is closed; alignment 0 outside "refine"."""
+
+    cross: Tensor
+    overlap: Tensor
+    clean: Tensor
+    alignment: Tensor
+
+
+@register("initno")
+@dataclass(frozen=True)
+class InitNO:
+    """InitNO's joint objective in three phases.
+
+    phase: "init" (initial noise) = L_c + L_s + L_clean, L_s gated: 0 while L_c > 0.5; "refine" (later steps, authors'
+    code) = L_c + L_s + 0.1 L_clean + 0.1 L_align, no gate; "guidance" (per step) = L_c.
+    top_k: cells averaged in L_c. overlap_target: what L_s must reach in a refinement.
+    L_align = sum_j mean |M_j - cache_j|, the cache being 0.9 cache + 0.1 M, kept in `context.memory`. A loop in which
+    images stop one by one says which still go on in context.memory["active"] [B] bool: the others' cache rests.
+    """
+
+    phase: str = "init"
+    top_k: int = 1
+    overlap_target: float = 0.3
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds(self_rows=True)
+
+    def __post_init__(self):
+        choice("phase", self.phase, ("init", "refine", "guidance"))
+
+    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+        if self.phase == "guidance":
+            return presence(subject_maps(maps, with_role(subjects), self.maps), self.top_k)
+        terms = self.terms(maps, subjects, context)
+        small = 1.0 if self.phase == "init" else 0.1
+        return terms.cross + terms.overlap + small * terms.clean + 0.1 * terms.alignment
+
+    def terms(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> InitNOTerms:
+        """The parts one by one, for the success test of the noise phase. Phase "refine" moves the cache of L_align on."""
+        m = subject_maps(maps, with_role(subjects), self.maps)
+        cross, overlap = presence(m, self.top_k), self._overlap(maps, m)
+        if self.phase == "init":
+            overlap = torch.where(cross > 0.5, 0 * overlap, overlap)
+        alignment = self._alignment(m, memory_key("initno", maps), context.memory) if self.phase == "refine" else 0 * cross
+        return InitNOTerms(cross, overlap, stray_attention(m), alignment)
+
+    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
+                  threshold: float) -> Tensor:
+        """[B], > 0 while L_c > 1 - threshold or L_s > overlap_target (phase "guidance": the former only)."""
+        m = subject_maps(maps, with_role(subjects), self.maps)
+        lacking = presence(m, self.top_k) - (1 - threshold)
+        if self.phase == "guidance":
+            return lacking
+        return torch.maximum(lacking, self._overlap(maps, m) - self.overlap_target)
+
+    def _overlap(self, maps: AttentionMaps, m: Tensor) -> Tensor:
+        """L_s of the self-attention maps at the highest cells, on the grid of the subject maps: [B]."""
+        if m.shape[1] == 1:
+            return 0 * m.sum((1, 2, 3))
+        level = max(maps.cross)
+        if level not in maps.self_rows:
+            raise ValueError("InitNO compares the self-attention of the subjects' places, which is not captured here "
+                             "(joint attention has none of its own). Choose another objective for this model.")
+        rows = maps.self_rows[level](m.detach().flatten(2).argmax(-1))  # [B, k, h, w]
+        return self_overlap(smooth(rows, self.maps.kernel_size, self.maps.kernel_sigma, self.maps.legacy_sigma))
+
+    def _alignment(self, m: Tensor, key: str, memory: dict[str, Tensor]) -> Tensor:
+        """L_align [B] against the cache that includes the maps themselves; the first call starts it (0)."""
+        now = m.detach()
+        cache = memory.get(key)
+        moved = now if cache is None else 0.9 * cache + 0.1 * now  # of smoothed maps: smoothing is linear
+        if cache is not None and "active" in memory:
+            moved = torch.where(memory["active"].view(-1, 1, 1, 1), moved, cache)
+        memory[key] = moved
+        return (m - moved).abs().mean((2, 3)).sum(1)

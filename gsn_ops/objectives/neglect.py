@@ -1,0 +1,47 @@
+"""Neglect: the inverse of presence, for things that shall not appear (exploration study of Attend-and-Excite, USTC 2024)."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..prompt import SubjectColumns
+from ..regions import Region
+from . import register, with_role
+
+
+def excess(m: Tensor, tolerated: float) -> Tensor:
+    """L_neg = max_j max(0, max_yx M_j - tolerated), maps [B, k, h, w] -> [B]. The study has a picture but no formula."""
+    return (m.flatten(2).amax(-1) - tolerated).clamp(min=0).amax(1)
+
+
+@register("neglect")
+@dataclass(frozen=True)
+class Neglect:
+    """Holds the strongest unwanted subject down. tau: attention that is tolerated.
+
+    Looks at the subjects whose role is "unwanted" only; add `presence` in a weighted sum for the wanted ones (weight 1).
+    """
+
+    tau: float = 0.05
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+    role: ClassVar[str] = "unwanted"
+
+    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+        self.check(subjects, context.regions)
+        return excess(subject_maps(maps, with_role(subjects, self.role), self.maps), self.tau)
+
+    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
+                  threshold: float) -> Tensor:
+        """[B], > 0 while anything unwanted is above tau; the threshold does not matter."""
+        return self(maps, subjects, context)
+
+    def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
+        if not with_role(subjects, self.role):
+            wanted = ", ".join(f"'{s.label}'" for s in subjects) or "none"
+            raise ValueError("There is nothing to suppress: no subject is marked as unwanted "
+                             f"(subjects: {wanted}). Mark one, or choose another method.")
