@@ -30,7 +30,7 @@ STANDARD = set(sys.stdlib_module_names)
 FLOORS = {
     "__init__.py": (6, {"comfy_api"}),
     "nodes": (5, {"comfy_api"}),
-    "gsn_ops/host": (4, HOST_MODULES | {"torch"}),
+    "gsn_ops/host": (4, HOST_MODULES | {"torch", "numpy"}),
     "gsn_ops/pictures": (4, {"torch", "numpy", "PIL"}),  # beside the host's floor: nobody below imports it
     "gsn_ops/optimise": (3, {"torch"}),
     "gsn_ops/objectives": (2, {"torch"}),
