@@ -91,9 +91,10 @@ def empty(batch: int = 1, height: int = 16, width: int = 16) -> Tensor:
 
 
 def recording(model, seen: list):
-    """A clone of MODEL that notes (sigma, x of the first image, gradients on?) of every call of the network."""
+    """A clone of MODEL that notes (sigma, x, gradients on?) of every call of the network."""
     def wrapper(apply, args):
-        seen.append((float(args["timestep"][0]), args["input"][:1].detach().clone(), torch.is_grad_enabled()))
+        x = args["input"].chunk(len(args["cond_or_uncond"]))[0]  # positive and negative run as one batch
+        seen.append((float(args["timestep"][0]), x.detach().clone(), torch.is_grad_enabled()))
         return apply(args["input"], args["timestep"], **args["c"])
     model = model.clone()
     model.set_model_unet_function_wrapper(wrapper)
