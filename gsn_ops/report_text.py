@@ -46,12 +46,7 @@ def report_text(report: RunReport) -> str:
     lines = [f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {report.n_steps} steps"]
     lines += ["subject " + subject_line(s) for s in report.subjects] or ["no subjects"]
     for action in report.actions:
-        lines.append(f"{action.method}: {action.status}")
-        if action.step is not None:
-            sigma = "" if action.sigma is None else f" (sigma {action.sigma:.3f})"
-            lines.append(
-                f"  step {action.step}{sigma}, {action.forwards} forward and {action.backwards} backward passes"
-            )
+        lines.append(action.status)
         for b in range(max(len(action.shifts), len(action.maxima_before))):
             lines += image_lines(action, list(action.subjects) or [s.label for s in report.subjects], b)
     return "\n".join(lines + [f"note: {w}" for w in report.warnings])

@@ -1,6 +1,6 @@
 """Example workflows, from the form that the queue takes to the form that the browser saves, by a real browser.
 
-    python tools/workflows.py --url http://127.0.0.1:8188 [NAME ...]
+    python tools/workflows.py --url http://127.0.0.1:8188 [--run] [NAME ...]
 
 Opens example_workflows/api/NAME.json in the front end of a running server, arranges the nodes in columns, writes
 example_workflows/NAME.json, a picture of the graph NAME.jpg, and the API form as the browser gives it back. Author the
@@ -10,6 +10,7 @@ API form by hand, then run this. Needs `pip install playwright pillow` and a Chr
 import argparse
 import io
 import json
+import shutil
 import urllib.request
 from pathlib import Path
 
@@ -24,7 +25,11 @@ SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.VueNod
 READY = "() => !!(window.app && app.extensionManager && window.LiteGraph && LiteGraph.registered_node_types['GSNReport'] && app.canvas)"
 
 # Columns by distance from the sources, rows in the order of the ids; sources move right, next to who uses them.
-ARRANGE = """async ({api, name, ver, hostVer}) => {
+SIZES = {"GSNReport": [560, 620], "GSNAttentionMaps": [560, 420], "SaveImage": [560, 380], "PreviewAny": [560, 300],
+         "CLIPTextEncode": [360, 130], "GSNTextEncode": [360, 220], "GSNNursing": [330, 320]}
+
+# Columns by distance from the sources, rows in the order of the ids; sources move right, next to who uses them.
+ARRANGE = """async ({api, name, ver, hostVer, sizes}) => {
   await app.loadApiJson(api, name + '.json');
   await new Promise(r => setTimeout(r, 500));
   const nodes = app.graph.nodes, column = {};
@@ -38,9 +43,8 @@ ARRANGE = """async ({api, name, ver, hostVer}) => {
   for (let c = 0; c <= Math.max(...Object.values(column)); c++) {
     let y = 0, width = 0;
     for (const n of nodes.filter(n => column[n.id] === c).sort((a, b) => a.id - b.id)) {
-      const minimum = n.computeSize();
-      n.setSize([Math.max(n.size[0], minimum[0], 270), n.outputs?.length && !n.type.match(/GSNReport|GSNAttention|Preview/)
-          ? Math.max(n.size[1], minimum[1]) : Math.max(minimum[1] + 260, 300)]);
+      const minimum = n.computeSize(), wanted = sizes[n.type] ?? [270, 0];
+      n.setSize([Math.max(minimum[0], wanted[0]), Math.max(minimum[1], wanted[1])]);
       n.pos = [x, y];
       y += n.size[1] + 60; width = Math.max(width, n.size[0]);
       const ours = n.type.startsWith('GSN');
@@ -50,18 +54,29 @@ ARRANGE = """async ({api, name, ver, hostVer}) => {
     }
     x += width + 80;
   }
-  const [left, top, right, bottom] = nodes.reduce((b, n) => [Math.min(b[0], n.pos[0]), Math.min(b[1], n.pos[1] - 30),
-      Math.max(b[2], n.pos[0] + n.size[0]), Math.max(b[3], n.pos[1] + n.size[1])], [1e9, 1e9, -1e9, -1e9]);
-  app.graph.extra = {...app.graph.extra, ds: {scale: 0.8, offset: [60, 80]}};
   const graph = JSON.parse(JSON.stringify(app.graph.serialize()));
-  const output = (await app.graphToPrompt()).output;
-  const room = [innerWidth - 140, innerHeight - 120];
-  app.canvas.ds.scale = Math.min(room[0] / (right - left), room[1] / (bottom - top), 1);
-  app.canvas.ds.offset = [90 / app.canvas.ds.scale - left, 70 / app.canvas.ds.scale - top];
+  graph.extra = {...graph.extra, ds: {scale: 0.6, offset: [80, 120]}};
+  return {graph, output: (await app.graphToPrompt()).output};
+}"""
+RUN = """async () => {
+  const done = new Promise((resolve, reject) => {
+    app.api.addEventListener('execution_success', resolve, {once: true});
+    app.api.addEventListener('execution_error', e => reject(new Error(e.detail.exception_message)), {once: true});
+  });
+  await app.queuePrompt(0);
+  await done;
+  await new Promise(r => setTimeout(r, 2000));
+}"""
+SHOW = """async () => {  // the whole graph below the browser's own bars; returns the rectangle it takes
+  const b = app.graph.nodes.reduce((b, n) => [Math.min(b[0], n.pos[0]), Math.min(b[1], n.pos[1] - 50),
+      Math.max(b[2], n.pos[0] + n.size[0]), Math.max(b[3], n.pos[1] + n.size[1])], [1e9, 1e9, -1e9, -1e9]);
+  const room = [innerWidth - 160, innerHeight - 240];
+  const s = app.canvas.ds.scale = Math.min(room[0] / (b[2] - b[0]), room[1] / (b[3] - b[1]));
+  app.canvas.ds.offset = [100 / s - b[0], 160 / s - b[1]];
+  app.graph.nodes.forEach(n => n.has_errors = false);
   app.canvas.setDirty(true, true);
-  await new Promise(r => setTimeout(r, 800));
-  const s = app.canvas.ds.scale;
-  return {graph, output, box: [80, 60, (right - left) * s + 20, (bottom - top) * s + 20]};
+  await new Promise(r => setTimeout(r, 1000));
+  return {x: 80, y: 140, width: (b[2] - b[0]) * s + 40, height: (b[3] - b[1]) * s + 40};
 }"""
 
 
@@ -79,17 +94,18 @@ def write(path: Path, data: dict) -> None:
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def convert(page, name: str, versions: dict) -> None:
+def convert(page, name: str, versions: dict, run: bool) -> None:
     """One workflow: both forms and the thumbnail. Raises SystemExit if the browser understood another graph."""
     source = FOLDER / "api" / f"{name}.json"
     api = json.loads(source.read_text(encoding="utf-8"))
-    answer = page.evaluate(ARRANGE, {"api": api, "name": name, **versions})
+    answer = page.evaluate(ARRANGE, {"api": api, "name": name, "sizes": SIZES, **versions})
     if plain(answer["output"]) != plain(api):
         raise SystemExit(f"{name}: the browser gives back another prompt:\n{json.dumps(answer['output'], indent=1)}")
-    x, y, width, height = answer["box"]
-    picture = Image.open(io.BytesIO(page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})))
-    picture.thumbnail((768, 768), Image.Resampling.LANCZOS)
-    picture.convert("RGB").save(FOLDER / f"{name}.jpg", quality=88, optimize=True)
+    if run:
+        page.evaluate(RUN)
+    picture = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(SHOW))))
+    picture.thumbnail((1024, 1024), Image.Resampling.LANCZOS)
+    picture.convert("RGB").save(FOLDER / f"{name}.jpg", quality=85, optimize=True)
     write(FOLDER / f"{name}.json", answer["graph"])
     write(source, answer["output"])
     print(name, len(answer["graph"]["nodes"]), "nodes")
@@ -99,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--url", default="http://127.0.0.1:8188")
+    parser.add_argument("--run", action="store_true", help="run each first, so that its pictures are on the thumbnail")
     args = parser.parse_args()
     post(f"{args.url}/api/settings", SETTINGS)
     with urllib.request.urlopen(f"{args.url}/system_stats", timeout=30) as answer:
@@ -106,12 +123,13 @@ def main() -> None:
     pack_version = next(line.split('"')[1] for line in (CLONE / "pyproject.toml").read_text().splitlines()
                         if line.startswith("version"))
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("chrome"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 2200, "height": 1300})
         page.goto(args.url)
         page.wait_for_function(READY, timeout=120_000)
+        page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")  # a checkpoint is missing
         for name in args.names or sorted(p.stem for p in (FOLDER / "api").glob("*.json")):
-            convert(page, name, {"ver": pack_version, "hostVer": host_version})
+            convert(page, name, {"ver": pack_version, "hostVer": host_version}, args.run)
         browser.close()
 
 

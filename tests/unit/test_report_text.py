@@ -13,7 +13,7 @@ NAN = math.nan
 
 def example() -> RunReport:
     action = ActionReport(
-        method="Latent Refine", status="2 shifts at step 4", step=4, sigma=5.585, losses=((1.0, 0.5), (0.6, NAN)),
+        method="Latent Refine", status="Latent Refine: 2 shifts at step 4", step=4, sigma=5.585, losses=((1.0, 0.5), (0.6, NAN)),
         loss_after=(), shifts=(2, 1), forwards=4, backwards=2, maxima_before=((0.1, 0.9), (0.8, 0.7)),
         maxima_after=((0.6, 0.95), (0.81, 0.72)), maps_before=torch.zeros(2, 2, 4, 4, dtype=torch.float16),
         picture_before=torch.zeros(2, 4, 8, 8, dtype=torch.float16), settings={"shifts": 2},
@@ -25,13 +25,12 @@ def example() -> RunReport:
     return RunReport("0.1.0", "SD15", "euler", 20, subjects, (action,), ("one remark",))
 
 
-def test_text_has_every_number_a_person_asks_for():
+def test_text_names_subjects_with_their_columns_and_what_each_image_got():
     assert report_text(example()).splitlines() == [
         "Semantic Nursing 0.1.0: SD15, euler, 20 steps",
         "subject red car (typed): l 'red' 'car' at 2 3",
         "subject Hund (found): l 'h\u00fcnd' at 5",
         "Latent Refine: 2 shifts at step 4",
-        "  step 4 (sigma 5.585), 4 forward and 2 backward passes",
         "  image 1: loss 1.000 -> 0.600 in 2 shifts",
         "    attention maximum of red car: 0.100 -> 0.600",
         "    attention maximum of Hund: 0.900 -> 0.950",
@@ -43,8 +42,8 @@ def test_text_has_every_number_a_person_asks_for():
 
 
 def test_text_of_a_run_that_did_nothing():
-    report = RunReport("0.1.0", "SD15", "euler", 20, (), (ActionReport("Latent Refine", "skipped: no subjects"),))
-    assert report_text(report).splitlines()[1:] == ["no subjects", "Latent Refine: skipped: no subjects"]
+    report = RunReport("0.1.0", "SD15", "euler", 20, (), (ActionReport("Latent Refine", "Latent Refine: skipped, no subjects"),))
+    assert report_text(report).splitlines()[1:] == ["no subjects", "Latent Refine: skipped, no subjects"]
 
 
 def test_loss_after_the_last_shift_wins_over_the_last_look():
