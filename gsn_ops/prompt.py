@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .regions import Region
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -85,6 +87,7 @@ class PromptTokens:
 
     rows: rows of the conditioning that this prompt made (columns are below it). subjects: set by the person for this prompt.
     notes: remarks for the report, e.g. words that the encoder does not know. checksum: sum of the magnitudes of its rows.
+    regions: where the person wants a subject, for layout methods.
     """
 
     encoders: tuple[EncoderTokens, ...]
@@ -93,6 +96,7 @@ class PromptTokens:
     notes: tuple[str, ...] = ()
     schema: int = field(default=1)
     checksum: float | None = None
+    regions: tuple[tuple[SubjectPhrase, Region], ...] = ()
 
     def spans(self, rule: str) -> tuple[Span, ...]:
         """Spans of the second softmax: "legacy_sd1" = all rows but the first and last of a chunk, "prompt_only" = up to the end marker."""

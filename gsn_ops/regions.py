@@ -22,6 +22,14 @@ class Region:
     mask: Tensor | None = None
     point: tuple[float, float] | None = None
 
+    def __or__(self, other: Region) -> Region:
+        """Both regions as one; the masks meet at the first one's size."""
+        mask = self.mask if other.mask is None else other.mask
+        if self.mask is not None and other.mask is not None:
+            resized = F.interpolate(other.mask[None, None].float(), self.mask.shape, mode="bilinear")[0, 0]  # [H, W]
+            mask = torch.maximum(self.mask.float(), resized)
+        return Region(self.boxes + other.boxes, mask, self.point or other.point)
+
     def on_grid(self, height: int, width: int, convention: str = "lmd") -> Tensor:
         """Cells of the region: bool [height, width], at least one; all cells for a region without box or mask."""
         cells = [box_mask(box, height, width, convention) for box in self.boxes]

@@ -16,7 +16,7 @@ from ..report import ActionReport, StepReport, count
 from ..schedule import Schedule
 from .gradients import differentiable, plain
 from .layouts import Family
-from .plan import PlannedAct
+from .plan import Candidate, PlannedAct
 from .probe import Entry, Probe, control_models
 
 NOT_A_SETTING = {"method", "objective", "moment", "subjects", "report", "strict", "step_size", "checkpoints", "loops"}
@@ -25,9 +25,9 @@ NOT_A_SETTING = {"method", "objective", "moment", "subjects", "report", "strict"
 class Acting:
     """A planned act while its run lasts. Keeps numbers, small maps and predicted pictures; nothing that refers to the model."""
 
-    def __init__(self, planned: PlannedAct, schedule: Schedule, family: Family):
+    def __init__(self, planned: PlannedAct, schedule: Schedule, family: Family, seed: int):
         self.planned, self.recipe, self.family, self.n_steps = planned, planned.act.recipe, family, schedule.n_steps
-        self.work = self.recipe.start(schedule)
+        self.work = self.recipe.start(schedule, seed)
         self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
         self.subjects: tuple[SubjectColumns, ...] = ()
         self.entry: Entry | None = None
@@ -39,12 +39,13 @@ class Acting:
         self.cut_override = False
         self.missing = ""
 
-    def __call__(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, entry: Entry, subjects: tuple[SubjectColumns, ...],
-                 context: StepContext, on_shift: Callable[[int, Tensor], None]) -> Tensor:
+    def __call__(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, candidate: Candidate, context: StepContext,
+                 on_shift: Callable[[int, Tensor], None]) -> Tensor:
         """The sampler's state x [B, ...] after this step's work; x itself is not changed.
 
         on_shift(j, picture) is called before each evaluation with the best known picture of the result; it may raise to cancel.
         """
+        entry, subjects = candidate.entry, candidate.subjects
         self.entry, self.subjects, self.c = self.entry or entry, self.subjects or subjects, context.c
         with differentiable(guider.inner_model, *control_models(guider, entry)):
             state = plain(x)

@@ -8,8 +8,12 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
-from ..optimise.recipes import Recipe, When
+from ..layout import place_subjects
+from ..objectives import check
+from ..optimise.recipes import Recipe
+from ..optimise.when import When
 from ..prompt import SubjectColumns
+from ..regions import Region
 from ..schedule import Schedule
 from ..subjects import choose
 from .layouts import Family, family_of
@@ -28,12 +32,21 @@ class Act:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A conditioning entry that has an act's subjects: their columns, and where the person wants them."""
+
+    entry: Entry
+    subjects: tuple[SubjectColumns, ...]
+    regions: dict[str, Region]
+
+
+@dataclass(frozen=True)
 class PlannedAct:
     """An act in one run: when it happens (or why not), and the entries it may read with their subjects' columns."""
 
     act: Act
     when: When
-    candidates: tuple[tuple[Entry, tuple[SubjectColumns, ...]], ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     notes: tuple[str, ...] = ()
     skip: str = ""
 
@@ -120,12 +133,15 @@ def _plan_act(act: Act, when: When, entries: tuple[Entry, ...]) -> PlannedAct:
     for entry in entries:
         try:
             subjects, remarks = choose(act.recipe.subjects, entry.tokens)
+            subjects, regions = place_subjects(subjects, entry.tokens)
+            if subjects:
+                check(act.recipe.objective, subjects, regions)
         except ValueError as error:
             errors.append(error)
             continue
         notes += remarks
         if subjects:
-            candidates.append((entry, subjects))
+            candidates.append(Candidate(entry, subjects, regions))
     if not candidates and errors:
         raise errors[0]
     skip = "" if candidates else "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"

@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 class Run:
     """One sampler call. Gone when the call returns."""
 
-    def __init__(self, guider, plan: Plan, callback):
+    def __init__(self, guider, plan: Plan, callback, seed: int):
         self.guider, self.plan, self.callback = guider, plan, callback
-        self.actings = [Acting(planned, plan.schedule, plan.family) for planned in plan.acts]
+        self.actings = [Acting(planned, plan.schedule, plan.family, seed) for planned in plan.acts]
         # At one step a refinement comes before guidance, whatever the order of the nodes.
         self.in_order = sorted((a for a in self.actings if a.planned.runs), key=lambda a: a.recipe.order)
         self.total = plan.schedule.n_steps + sum(sum(a.planned.when.updates.values()) for a in self.in_order)
@@ -39,21 +39,21 @@ class Run:
         return x
 
     def _act(self, acting: Acting, step: int, model_k, x: Tensor, sigma: Tensor, extra: dict) -> Tensor:
-        active = [c for c in acting.planned.candidates if is_active(self.guider, c[0], x, sigma)]
+        active = [c for c in acting.planned.candidates if is_active(self.guider, c.entry, x, sigma)]
         if not active:
             acting.missing = f"no prompt with these subjects is active at step {step} (its timestep range is elsewhere)"
             return x
         if len(active) > 1:
             self.warnings.append("Several prompts are active at this step; the attention of the first one with these subjects is read.")
         c = network_scale(self.guider.inner_model.model_sampling, sigma, x.ndim)
-        context = StepContext(step, self.plan.schedule.n_steps, float(sigma.max()), c)
+        context = StepContext(step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=active[0].regions)
 
         def on_shift(j: int, picture: Tensor) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             if self.callback is not None:
                 done = min(j, acting.planned.when.updates[step])  # the last evaluation after a refinement makes no shift of its own
                 self.callback(self.steps_done + self.shifts_done + done, picture if self.denoised is None else self.denoised, x, self.total)
-        return acting(self.guider, model_k, x, sigma, extra, *active[0], context, on_shift)
+        return acting(self.guider, model_k, x, sigma, extra, active[0], context, on_shift)
 
     def on_step(self, step: int, x0: Tensor, x: Tensor, total: int):
         """The host's own callback, on one bar that counts steps and shifts."""
@@ -95,7 +95,8 @@ class Run:
         for acting in self.actings:
             entry, subjects = acting.entry, acting.subjects
             if entry is None and acting.planned.candidates:
-                entry, subjects = acting.planned.candidates[0]
+                first = acting.planned.candidates[0]
+                entry, subjects = first.entry, first.subjects
             for s in subjects:
                 text = {e.name: {p.column: p.text for p in e.pieces} for e in entry.tokens.encoders}
                 columns = s.columns("phrase")

@@ -1,7 +1,7 @@
 """What to run in a sampling run, as frozen data. A MODEL carries an ordered list of recipes; presets.py holds the papers' numbers.
 
 Every recipe says `when(schedule)` it acts and `start()`s a worker for one run: worker(z, maps_of, subjects, context, on_shift)
-is called once at each of its steps. `order` sorts recipes that meet at one step: refinement, then guidance.
+is called once at each of its steps. `order` sorts recipes that meet at one step: noise, refinement, then guidance.
 """
 from __future__ import annotations
 
@@ -17,20 +17,13 @@ from ..objectives.presence import Presence
 from ..prompt import SubjectColumns, SubjectPhrase
 from ..schedule import Moment, Schedule, step_size
 from .guidance import Descent, descend, guide
+from .initial_noise import OptimiseNoise
 from .refine import refine
+from .when import When
 from .work import Worked
 
 MapsOf = Callable[[Tensor], AttentionMaps]
 OnShift = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class When:
-    """steps: where a recipe acts in one run, () = nowhere, for this reason. updates: at most so many of the latent in all."""
-
-    steps: tuple[int, ...]
-    updates: dict[int, int] = field(default_factory=dict)
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class Refine:
         found = schedule.find(self.moment)
         return When((), {}, found.reason) if found.step is None else When((found.step,), {found.step: self.shifts})
 
-    def start(self, schedule: Schedule) -> Callable[..., Worked]:
+    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., Worked]:
         def work(z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Worked:
             return refine(z, maps_of, self.objective, subjects, context, shifts=self.shifts, learning_rate=self.learning_rate, eps=self.eps,
                           stop_at_loss=self.stop_at_loss, only_if_needed=self.only_if_needed, present_at=self.present_at, on_shift=on_shift)
@@ -171,7 +164,7 @@ class Guide:
             f"no step of this run lies between {self.start_percent:.0%} and {self.end_percent:.0%} of the noise schedule: widen the window")
         return When(tuple(sorted(updates)), updates, reason)
 
-    def start(self, schedule: Schedule) -> GuideWork:
+    def start(self, schedule: Schedule, seed: int = 0) -> GuideWork:
         return GuideWork(self, schedule)
 
 
@@ -201,4 +194,4 @@ class GuideWork:
         return guided
 
 
-Recipe = Refine | Guide
+Recipe = OptimiseNoise | Refine | Guide
