@@ -1,0 +1,221 @@
+"""Nothing is left behind: after success, an error in the objective or in the model, or an interrupt during a shift, all is as it was."""
+
+import dataclasses
+import gc
+import weakref
+
+import pytest
+import torch
+
+from .tiny import PROMPT, empty
+
+STEP, SHIFTS = 1, 3
+
+
+def contents(value, depth=0):
+    """What a thing is made of, down to identities of what can be shared: equal before and after if nothing was exchanged or added."""
+    if isinstance(value, (str, int, float, bool, type(None), torch.dtype, torch.device)):
+        return value
+    if isinstance(value, dict) and depth < 8:
+        return [(k, contents(v, depth + 1)) for k, v in value.items()]
+    if isinstance(value, (list, tuple, set)) and depth < 8:
+        return [contents(v, depth + 1) for v in value]
+    return id(value)
+
+
+def state_of(model) -> dict:
+    """Everything that a run could leave changed: the MODEL, its network, and the host's and torch's global state."""
+    import comfy.ldm.modules.attention as attention
+    import comfy.model_management as management
+    import comfy.samplers
+    import comfy.supported_models
+
+    network = model.model
+    return {
+        "model options": contents(model.model_options),
+        "wrappers": contents(model.wrappers),
+        "callbacks": contents(model.callbacks),
+        "attachments": contents(model.attachments),
+        "patches": contents(model.patches),
+        "object patches": contents(model.object_patches),
+        "hooks": (model.current_hooks, contents(model.hook_patches), contents(model.hook_backup)),
+        "modules": {name: contents(module.__dict__) for name, module in network.named_modules()},
+        "parameters": {name: (id(p), p.data_ptr(), p.requires_grad, p.is_inference(), p.grad) for name, p in network.named_parameters()},
+        "buffers": {name: (id(b), b.data_ptr(), b.is_inference()) for name, b in network.named_buffers()},
+        "values": {name: float(p.double().sum()) for name, p in network.named_parameters()},
+        "training": management.in_training,
+        "interrupt": management.interrupt_processing,
+        "model classes": list(comfy.supported_models.models),
+        "loaded": {id(loaded.model.model) for loaded in management.current_loaded_models},
+        "cast buffers": contents(management.STREAM_CAST_BUFFERS),
+        "attention": {name: id(f) for name, f in vars(attention).items() if callable(f)},
+        "attention registry": contents(attention.REGISTERED_ATTENTION_FUNCTIONS),
+        "samplers": {name: id(f) for name, f in vars(comfy.samplers).items() if callable(f)},
+        "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+    }
+
+
+def difference(before: dict, after: dict) -> dict:
+    return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+
+
+@pytest.fixture
+def loaded(tiny):
+    """A MODEL of this test's own, run once: what a first run changes is the host's affair."""
+    model = tiny.load()[0]
+    tiny.sample(model, steps=2)
+    return model
+
+
+class Failed(Exception):
+    """What goes wrong on purpose."""
+
+
+def spoiled(tiny, then):
+    """An objective that does `then()` at its second evaluation, in the middle of the shifts."""
+    objective, calls = tiny.recipe().objective, []
+
+    @dataclasses.dataclass(frozen=True)
+    class Spoiled:
+        needs: object = objective.needs
+
+        def __call__(self, maps, subjects, context):
+            calls.append(torch.is_grad_enabled())
+            if sum(calls) == 2:
+                then()
+            return objective(maps, subjects, context)
+    return Spoiled()
+
+
+def fail():
+    raise Failed
+
+
+def with_broken_patch(model, when):
+    """The MODEL with another pack's patch that fails in the probe's passes, or in the sampler's own after the shifts."""
+    calls = []
+
+    def patch(n, context, value, extra):
+        calls.append(torch.is_grad_enabled())
+        if sum(calls) > 1 and (when == "probe" or torch.is_inference_mode_enabled()):
+            raise Failed
+        return n, context, value
+    model = model.clone()
+    model.set_model_attn2_patch(patch)
+    return model
+
+
+def succeed(tiny, model):
+    assert not torch.equal(tiny.sample(tiny.attach(model, step=STEP, shifts=SHIFTS)[0], steps=4), tiny.sample(model, steps=4))
+
+
+def fail_in_the_objective(tiny, model):
+    with pytest.raises(Failed):
+        tiny.sample(tiny.attach(model, step=STEP, shifts=SHIFTS, objective=spoiled(tiny, fail))[0], steps=4)
+
+
+def fail_in_a_pass_of_the_probe(tiny, model):
+    with pytest.raises(Failed):
+        tiny.sample(tiny.attach(with_broken_patch(model, "probe"), step=STEP, shifts=SHIFTS)[0], steps=4)
+
+
+def fail_in_the_samplers_next_pass(tiny, model):
+    with pytest.raises(Failed):
+        tiny.sample(tiny.attach(with_broken_patch(model, "sampler"), step=STEP, shifts=SHIFTS)[0], steps=4)
+
+
+def interrupt(tiny, model):
+    import comfy.model_management as management
+
+    with pytest.raises(management.InterruptProcessingException):
+        objective = spoiled(tiny, management.interrupt_current_processing)
+        tiny.sample(tiny.attach(model, step=STEP, shifts=SHIFTS, objective=objective)[0], steps=4)
+
+
+def fail_before_the_first_call(tiny, model):
+    with pytest.raises(ValueError):
+        tiny.sample(tiny.attach(model, step=STEP, subjects=tiny.module("gsn_ops.subjects").parse_subjects("zebra"))[0], steps=4)
+
+
+@pytest.mark.parametrize("run", (succeed, fail_in_the_objective, fail_in_a_pass_of_the_probe, fail_in_the_samplers_next_pass, interrupt,
+                                 fail_before_the_first_call), ids=lambda run: run.__name__)
+def test_everything_is_as_before_and_a_second_branch_is_stock(tiny, loaded, run):
+    other = loaded.clone()
+    stock = tiny.sample(other, steps=4)
+    before, before_other = state_of(loaded), state_of(other)
+    run(tiny, loaded)
+    gc.collect()
+    assert difference(before, state_of(loaded)) == {}
+    assert difference(before_other, state_of(other)) == {}
+    assert torch.equal(tiny.sample(other, steps=4), stock)
+    assert torch.equal(tiny.sample(loaded, steps=4), stock)
+
+
+def test_a_patched_model_works_again_after_a_failure(tiny, loaded):
+    model, book = tiny.attach(loaded, step=STEP, shifts=SHIFTS)
+    right = tiny.sample(model, steps=4)
+    fail_in_the_objective(tiny, loaded)
+    interrupt(tiny, loaded)
+    assert torch.equal(tiny.sample(model, steps=4), right) and len(book) == 1
+
+
+def test_weights_that_ask_for_a_gradient_get_none_and_keep_asking(tiny):
+    """Loaded outside inference mode, as scripts do; the run itself outside inference mode too."""
+    model = tiny.module("gsn_ops.host.demo_model").load_demo_model()[0]
+    for p in model.model.parameters():
+        p.requires_grad_(True)
+    patched = tiny.attach(model, step=STEP)[0]
+    with torch.inference_mode(False), torch.enable_grad():
+        out = run_in_this_mode(tiny, patched)
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    assert all(p.requires_grad and p.grad is None for p in model.model.parameters())
+    assert not out.requires_grad and not torch.equal(out, tiny.sample(model, steps=4))
+
+
+def run_in_this_mode(tiny, model):
+    import comfy.sample
+
+    return comfy.sample.sample(model, comfy.sample.prepare_noise(empty(), 3), 4, 7.5, "euler", "normal", tiny.encode(PROMPT), tiny.encode(""),
+                               empty(), disable_pbar=True, seed=3)
+
+
+@pytest.mark.parametrize("name", ("euler", "dpmpp_sde", "ddim"))
+def test_the_global_random_numbers_are_those_of_a_stock_run(tiny, name):
+    states = []
+    for model in (tiny.model, tiny.attach(step=STEP)[0]):
+        torch.manual_seed(5)
+        tiny.sample(model, name, steps=3)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def test_a_cached_sampler_object_and_the_conditioning_are_not_written_to(tiny, host):
+    from comfy_extras.nodes_custom_sampler import KSamplerSelect
+
+    sampler, positive = KSamplerSelect.execute("dpmpp_2m")[0], tiny.encode(PROMPT)
+    before = dict(vars(sampler)), contents(positive)
+    model = tiny.attach(step=STEP)[0]
+    once = tiny.sample_with(sampler, tiny.sigmas(steps=4), model)
+    assert (dict(vars(sampler)), contents(positive)) == before
+    assert torch.equal(tiny.sample_with(sampler, tiny.sigmas(steps=4), model), once)
+
+
+def test_a_second_node_adds_to_a_copy(tiny):
+    """Two refinements on one MODEL: both act, in order, and the model after the first node goes on doing the first alone."""
+    one, _ = tiny.attach(step=1, method="first")
+    before = tiny.sample(one)
+    two, book = tiny.attach(one, step=3, method="second")
+    both = tiny.sample(two)
+    assert [(action.method, action.step) for action in book.find(both).actions] == [("first", 1), ("second", 3)]
+    assert torch.equal(tiny.sample(one), before)
+    assert not torch.equal(both, before)
+
+
+def test_a_book_keeps_no_model_alive(tiny):
+    model, book = tiny.attach(tiny.load()[0], step=STEP)
+    network = weakref.ref(model.model)
+    out = tiny.sample(model, steps=3)
+    del model
+    gc.collect()
+    assert network() is None
+    assert book.find(out).actions[0].step == STEP
