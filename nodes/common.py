@@ -40,7 +40,7 @@ def moment_inputs() -> list[io.Input]:
             step=0.001,
             round=0.0001,
             tooltip="When to act, as a share of the noise schedule (the same meaning as in ControlNet's "
-            "start_percent). 0.18 is the published moment of every model family.",
+            "start_percent). 0.18 is the published moment of every model family (and leaves a method its own moment).",
         ),
         io.Float.Input(
             "at_sigma",

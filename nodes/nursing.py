@@ -8,7 +8,7 @@ from ..gsn_ops.host.prompt_tokens import remember
 from ..gsn_ops.host.sampling import attach
 from ..gsn_ops.host.status import Absent
 from ..gsn_ops.optimise.presets import METHODS, preset
-from ..gsn_ops.optimise.settings import check, override
+from ..gsn_ops.optimise.settings import check, moved, only_needed, override
 from ..gsn_ops.subjects import parse_subjects
 from .common import (
     DEFAULT_LEVEL,
@@ -79,7 +79,7 @@ class GSNNursing(io.ComfyNode):
                     default="",
                     advanced=True,
                     tooltip="Other numbers than the method's, for example: shifts=30, learning_rate=0.02. "
-                    "Keys: shifts, learning_rate, eps, stop_at_loss, present_at, levels.",
+                    "A key that the method does not have is refused with the list of those it has.",
                 ),
             ],
             outputs=[
@@ -106,20 +106,10 @@ class GSNNursing(io.ComfyNode):
     ):
         if not strength >= 0:
             raise ValueError(f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published.")
-        recipe = check(
-            replace(
-                override(preset(method), overrides),
-                moment=moment(at_percent, at_sigma, at_step),
-                only_if_needed=only_if_needed,
-                report=report_kind(report_level),
-                subjects=parse_subjects(subjects),
-            )
-        )
-        if strength == 0:
-            recipe = replace(recipe, shifts=0)
-        else:
-            recipe = replace(recipe, learning_rate=recipe.learning_rate * strength)
-        model, book = attach(model, recipe, on_status=say(cls))
+        recipes = moved(override(preset(method), overrides), moment(at_percent, at_sigma, at_step))
+        common = {"report": report_kind(report_level), "subjects": parse_subjects(subjects)}
+        recipes = tuple(check(replace(recipe, **common)).scaled(strength) for recipe in only_needed(recipes, only_if_needed))
+        model, book = attach(model, *recipes, on_status=say(cls))
         return io.NodeOutput(model, Absent(NO_CLIP) if clip is None else remember(clip), book)
 
 

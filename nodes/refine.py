@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..gsn_ops.host import ksampler
 from ..gsn_ops.host.sampling import attach
-from ..gsn_ops.optimise.presets import LATENT_REFINE, preset
+from ..gsn_ops.optimise.presets import latent_refine
 from ..gsn_ops.optimise.recipes import Refine
 from ..gsn_ops.optimise.settings import check, with_levels
 from ..gsn_ops.subjects import parse_subjects
@@ -28,7 +28,7 @@ def recipe_of(
     shifts, at_percent, at_sigma, at_step, learning_rate, objective, levels, stop_at_loss, only_if_needed, report_level
 ) -> Refine:
     """The published method with the numbers of the widgets."""
-    recipe = preset(LATENT_REFINE)
+    recipe = latent_refine()
     return check(
         with_levels(
             replace(

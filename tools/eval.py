@@ -26,12 +26,14 @@ from tools.tiny.prompts import Prompt, prompts
 class Tally:
     """What one recipe did to the pictures so far."""
     name: str
-    recipe: object
+    recipes: tuple
     verdicts: list[Verdict] = field(default_factory=list)
     first_loss: list[float] = field(default_factory=list)
     last_loss: list[float] = field(default_factory=list)
     steps: set[int] = field(default_factory=set)
     seconds: float = 0.0
+    forwards: int = 0
+    backwards: int = 0
 
     def against(self, plain: list[Verdict], what: str) -> Comparison:
         """Compared by objects or colours."""
@@ -66,20 +68,21 @@ def tallies(args: argparse.Namespace) -> list[Tally]:
     presets, settings = pack_module("gsn_ops.optimise.presets"), pack_module("gsn_ops.optimise.settings")
     moment = pack_module("gsn_ops.schedule").Moment
     node = shipped_settings()
+    numbers = ", ".join(f"{name}={getattr(args, name)}" for name in ("shifts", "learning_rate") if getattr(args, name) is not None)
     base = settings.override(presets.preset(args.method or node["method"]), node["overrides"] if args.method is None else "")
-    given = {name: getattr(args, name) for name in ("shifts", "learning_rate") if getattr(args, name) is not None}
-    base = replace(base, report="curve", strict=True, **given)
+    base = tuple(replace(recipe, report="curve", strict=True) for recipe in settings.override(base, numbers))
     moments = [(f"step {step}", moment(step=step)) for step in args.at_step or ()]
     if not moments:
         moments = [(f"{100 * share:g} %", moment(percent=share)) for share in args.at_percent or [node["at_percent"]]]
     result = []
     for (when, at), pieces, levels in itertools.product(moments, args.pieces or [None], args.levels):
-        objective = base.objective
+        recipes = settings.moved(base, at)
         if pieces:
-            objective = replace(objective, maps=replace(objective.maps, pieces=pieces))
-        recipe = settings.with_levels(replace(base, objective=objective, moment=at), levels)
+            recipes = tuple(replace(r, objective=replace(r.objective, maps=replace(r.objective.maps, pieces=pieces)))
+                            if hasattr(r.objective, "maps") else r for r in recipes)
+        recipes = tuple(settings.check(settings.with_levels(recipe, levels)) for recipe in recipes)
         name = ", ".join([f"at {when}", *([pieces] if pieces else []), *([f"levels {levels}"] if levels != "auto" else [])])
-        result.append(Tally(name, settings.check(recipe)))
+        result.append(Tally(name, recipes))
     return result
 
 
@@ -94,12 +97,14 @@ def measure(demo: Demo, wanted: list[Prompt], how: Sampling, runs: list[Tally], 
         plain += judge(latents, some)
         for run in runs:
             clock = time.monotonic()
-            refined = demo.refine(run.recipe, some, how)
+            refined = demo.refine(run.recipes, some, how)
             run.seconds += time.monotonic() - clock
             run.verdicts += judge(refined.latents, some)
             run.first_loss += refined.first_loss
             run.last_loss += refined.last_loss
             run.steps.add(refined.step)
+            run.forwards += refined.forwards
+            run.backwards += refined.backwards
         done, left = len(plain), len(wanted) - len(plain)
         objects = [sum(v.objects for v in verdicts) for verdicts in (plain, *(run.verdicts for run in runs))]
         print(f"  {done:4d} of {len(wanted)}: right {objects[0]} plain, {', '.join(map(str, objects[1:]))} refined; "
@@ -130,7 +135,7 @@ def main() -> None:
     runs = tallies(args)
     about = (f"{args.objects} objects, {args.pairs} pairs of the {args.split} prompts, {how.sampler} + {how.scheduler}, "
              f"{how.steps} steps, cfg {how.cfg:g}")
-    print(f"{runs[0].recipe.method}: {about}", flush=True)
+    print(f"{runs[0].recipes[0].method}: {about}", flush=True)
     plain, seconds = measure(demo, prompts(args.objects, args.pairs, args.split), how, runs, args.batch)
     facts = versions(args)
     print("\n" + ", ".join(f"{key} {value}" for key, value in facts.items()))
@@ -138,7 +143,9 @@ def main() -> None:
     for run in runs:
         found = {what: run.against(plain, what) for what in ("objects", "colours")}
         first, last = (sum(losses) / len(losses) for losses in (run.first_loss, run.last_loss))
-        print(f"\n{run.name} (step {', '.join(map(str, sorted(run.steps)))}), {run.recipe.shifts} shifts of {run.recipe.learning_rate:g}"
+        batches = -(-args.pairs // args.batch)
+        print(f"\n{run.name} (step {', '.join(map(str, sorted(run.steps)))}), {run.forwards / batches:g} forward and "
+              f"{run.backwards / batches:g} backward passes"
               f"\n  {'right':8} {'plain (95 %)':>23}  {'refined (95 %)':>23}  points  McNemar p  mended  broken")
         print("\n".join(row(what, comparison) for what, comparison in found.items()))
         print(f"  loss {first:.3f} -> {last:.3f}; seconds per picture: plain {seconds / args.pairs:.2f}, "

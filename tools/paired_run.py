@@ -35,11 +35,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Refined:
-    """Latents [B, 4, 32, 32], and per image the loss at the first and at the last look (before the last update)."""
+    """Latents [B, 4, 32, 32], per image the loss at the first and at the last look (before the last update), the first step, passes spent."""
     latents: torch.Tensor
     first_loss: tuple[float, ...]
     last_loss: tuple[float, ...]
     step: int
+    forwards: int
+    backwards: int
 
 
 class Demo:
@@ -69,14 +71,16 @@ class Demo:
             model, noise, how.steps, how.cfg, how.sampler, how.scheduler, self.encode([p.text for p in prompts]),
             self.encode([""]), torch.zeros_like(noise), disable_pbar=True, seed=prompts[0].seed)
 
-    def refine(self, recipe, prompts: Sequence[Prompt], how: Sampling) -> Refined:
-        """The same with a recipe. Raises RuntimeError, in the report's words, if it did not act."""
-        model, book = self.attach(self.model, recipe)
+    def refine(self, recipes: Sequence, prompts: Sequence[Prompt], how: Sampling) -> Refined:
+        """The same with a method's recipes. Raises RuntimeError, in the report's words, if none acted."""
+        model, book = self.attach(self.model, *recipes)
         latents = self.sample(model, prompts, how)
-        action = book.find(latents).actions[0]
-        if not action.losses:
-            raise RuntimeError(action.status)
-        return Refined(latents, action.losses[0], action.losses[-1], action.step)
+        report = book.find(latents)
+        acted = [action for action in report.actions if action.losses]
+        if not acted:
+            raise RuntimeError(report.status())
+        passes = sum(action.forwards for action in acted), sum(action.backwards for action in acted)
+        return Refined(latents, acted[0].losses[0], acted[0].losses[-1], acted[0].step, *passes)
 
 
 def pictures(latents: torch.Tensor) -> np.ndarray:

@@ -1,21 +1,53 @@
-"""The papers' numbers: one function per published method, looked up by the name shown to people."""
+"""The papers' numbers: each published method as a few recipes, looked up by the name shown to people.
+
+Steps are those of the papers, 50 DDPM/DDIM steps of SD1; `at(k)` is the share of the host's noise schedule that step k
+stands for, so that a preset means the same moments under any scheduler, number of steps and model.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..maps import MapOptions
+from ..objectives.astar import AStar
+from ..objectives.bounded import Bounded
+from ..objectives.boxdiff import BoxDiff
 from ..objectives.cn_iou import PresenceAndSeparation
+from ..objectives.conform import Conform
+from ..objectives.ebama import Ebama
+from ..objectives.initno import InitNO
+from ..objectives.layout_guidance import LayoutGuidance
+from ..objectives.lmd import LMD
+from ..objectives.neglect import Neglect
+from ..objectives.point_kl import PointLayout
+from ..objectives.presence import Presence
+from ..objectives.rnb import RegionAndBoundary
+from ..objectives.selfcross import SelfCross
+from ..objectives.syngen import SynGen
+from ..objectives.tv_bind import TotalVariationAndBinding
 from ..schedule import Moment
-from .recipes import Refine
+from .initial_noise import OptimiseNoise
+from .recipes import Checkpoint, Guide, Loops, Recipe, Refine, StepSize
 
 LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
+CONSTANT = StepSize(20.0, 1.0, 1.0, "constant")
+FIRST_HALF = {"start_percent": 0.0, "end_percent": 0.5}
+
+
+def at(step: float) -> float:
+    """Share of the noise schedule at step k of 50 (SD1, ddim_uniform: t = 981 - 20 k of 0 ... 999)."""
+    return 1 - (981 - 20 * step) / 999
+
+
+def checkpoints(*thresholds: tuple[int, float | None]) -> tuple[Checkpoint, ...]:
+    return tuple(Checkpoint(Moment(percent=at(step) if step else 0.0), threshold) for step, threshold in thresholds)
 
 
 def latent_refine() -> Refine:
-    """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025, "Ours".
+    """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025, method "Ours".
 
-    L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates (lr 1e-2; eps 1e-3 in the authors' code) at step 8
-    of 50 DDPM steps of SD1 = sigma 5.633, which is 18 % of the host's scale.
+    L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates (lr 1e-2; eps 1e-3 in the authors' code) at step 8 of
+    50 DDPM steps of SD1 = sigma 5.633, which is 18 % of the host's scale.
     """
     return Refine(
         method=LATENT_REFINE,
@@ -24,12 +56,136 @@ def latent_refine() -> Refine:
     )
 
 
-_PRESETS: dict[str, Callable[[], Refine]] = {LATENT_REFINE: latent_refine}
+def ours_plus() -> tuple[Recipe, ...]:
+    """Grimal et al., method "Ours+": the refinement at step 2, then SynGen over group means at steps 2 ... 24, without "a photo of"."""
+    refine = replace(latent_refine(), moment=Moment(percent=round(at(2), 3)))
+    guide = Guide(objective=SynGen(variant="group_mean", skip=3), start_percent=at(2), end_percent=at(24), step_size=CONSTANT)
+    return refine, guide
+
+
+def syngen() -> tuple[Recipe, ...]:
+    """Rassin et al., NeurIPS 2023: steps 0 ... 24, constant step size 20."""
+    return (Guide(objective=SynGen(), step_size=CONSTANT, **FIRST_HALF),)
+
+
+def syngen_plus() -> tuple[Recipe, ...]:
+    """Grimal et al., table 2, "Syngen+" (a negative result): 20 Adam updates on SynGen's loss at step 0, then SynGen."""
+    return Refine(objective=SynGen(), moment=Moment(percent=0.0), shifts=20), *syngen()
+
+
+def attend_and_excite(first: float = 0.05) -> tuple[Recipe, ...]:
+    """Chefer et al., SIGGRAPH 2023: refinement at steps 0, 10, 20; first = 0.2 is the study's variant that separates subjects."""
+    return (Guide(objective=Presence(), checkpoints=checkpoints((0, first), (10, 0.5), (20, 0.8)), max_rounds=20, **FIRST_HALF),)
+
+
+def divide_and_bind() -> tuple[Recipe, ...]:
+    """Li et al., BMVC 2023: total variation (and binding where a subject has a modifier), thresholds on min TV."""
+    return (Guide(objective=TotalVariationAndBinding(), checkpoints=checkpoints((0, 0.05), (10, 0.2), (20, 0.3)), max_rounds=50, **FIRST_HALF),)
+
+
+def initno() -> tuple[Recipe, ...]:
+    """Guo et al., CVPR 2024: the noise phase alone."""
+    return (OptimiseNoise(),)
+
+
+def initno_plus() -> tuple[Recipe, ...]:
+    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on L_c."""
+    return (*initno(), Guide(objective=InitNO(phase="refine"), start_percent=0, end_percent=0, checkpoints=checkpoints((10, 0.8), (20, 0.8))),
+            Guide(objective=InitNO(phase="guidance"), **FIRST_HALF))
+
+
+def self_cross() -> tuple[Recipe, ...]:
+    """Qiu et al., CVPR 2025: InitNO's schedule with the self-cross loss."""
+    return (OptimiseNoise(objective=SelfCross()),
+            Guide(objective=SelfCross(phase="guidance"), checkpoints=checkpoints((10, 0.8), (20, 0.8)), **FIRST_HALF))
+
+
+def a_star() -> tuple[Recipe, ...]:
+    """Agarwal et al., ICCV 2023: one step of segregation and retention per sampling step (no official code: A&E's step size and window)."""
+    return (Guide(objective=AStar(), **FIRST_HALF),)
+
+
+def conform() -> tuple[Recipe, ...]:
+    """Meral et al., CVPR 2024: exactly 20 iterations at steps 0, 10, 20, no threshold."""
+    return (Guide(objective=Conform(), checkpoints=checkpoints((0, None), (10, None), (20, None)), max_rounds=20, **FIRST_HALF),)
+
+
+def ebama() -> tuple[Recipe, ...]:
+    """Zhang et al., ECCV 2024: steps 0 ... 25, constant step size 20."""
+    return (Guide(objective=Ebama(), start_percent=0.0, end_percent=at(25), step_size=CONSTANT),)
+
+
+def box_diff() -> tuple[Recipe, ...]:
+    """Xie et al., ICCV 2023: A&E's schedule, the refinement tested on the weakest box."""
+    return (Guide(objective=BoxDiff(), checkpoints=checkpoints((0, 0.05), (10, 0.5), (20, 0.8)), max_rounds=20, **FIRST_HALF),)
+
+
+def per_step(objective, last: int, rounds: int, threshold: float, size: StepSize) -> tuple[Recipe, ...]:
+    """Up to `rounds` updates in each of the steps 0 ... last, the first one always."""
+    return (Guide(objective=objective, start_percent=0.0, end_percent=at(last), loops=(Loops(at(last), rounds, threshold),), step_size=size),)
+
+
+def layout_guidance() -> tuple[Recipe, ...]:
+    """Chen et al., WACV 2024: the first 10 steps, x <- x - sigma^2 dL/dx while L / 30 > 0.2."""
+    return per_step(LayoutGuidance(), 9, 5, 0.2, StepSize(1.0, function="x"))
+
+
+def region_and_boundary() -> tuple[Recipe, ...]:
+    """Xiao et al., ICLR 2024 (R&B): the first 10 steps, step size 70."""
+    return per_step(RegionAndBoundary(), 9, 5, 1.0, StepSize(70.0, 1.0, 1.0, "constant"))
+
+
+def bounded_attention() -> tuple[Recipe, ...]:
+    """Dahary et al., ECCV 2024: step size 18 to 5 over the first 15 steps while L / N_box > 0.2 (the loss only, attention is not masked)."""
+    return per_step(Bounded(), 14, 5, 0.2, StepSize(1.0, 18.0, 18.0 - 13.0 * 49 / 14, "linear"))
+
+
+def lmd() -> tuple[Recipe, ...]:
+    """Lian et al., TMLR 2024: the energy of boxes, up to 4, 3, 2, 1 updates per step while E > 5, carried from step to step."""
+    loops = tuple(Loops(at(last), rounds, 5.0, carried=True) for last, rounds in ((4, 4), (9, 3), (19, 2), (29, 1)))
+    return (Guide(objective=LMD(), start_percent=0.0, end_percent=at(29), loops=loops, step_size=StepSize(5.0, function="noise")),)
+
+
+def point_layout() -> tuple[Recipe, ...]:
+    """A&E exploration study (USTC 2024): a step towards the point, then one of A&E's at the shifted latent."""
+    return Guide(objective=PointLayout(), **FIRST_HALF), Guide(objective=Presence(), **FIRST_HALF)
+
+
+def neglect() -> tuple[Recipe, ...]:
+    """A&E exploration study (USTC 2024): what is unwanted is pushed below its threshold, at A&E's steps."""
+    return (Guide(objective=Neglect(), checkpoints=checkpoints((0, 0.0), (10, 0.0), (20, 0.0)), max_rounds=20, **FIRST_HALF),)
+
+
+_PRESETS: dict[str, Callable[[], tuple[Recipe, ...]]] = {
+    LATENT_REFINE: lambda: (latent_refine(),),
+    "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)": ours_plus,
+    "SynGen (Rassin et al. 2023)": syngen,
+    "SynGen+ (Grimal et al. 2025)": syngen_plus,
+    "Attend-and-Excite (Chefer et al. 2023)": attend_and_excite,
+    "Attend-and-Excite, separate (USTC study 2024)": lambda: attend_and_excite(0.2),
+    "Divide & Bind (Li et al. 2023)": divide_and_bind,
+    "InitNO (Guo et al. 2024)": initno,
+    "InitNO+ (Guo et al. 2024)": initno_plus,
+    "A-STAR (Agarwal et al. 2023)": a_star,
+    "CONFORM (Meral et al. 2024)": conform,
+    "EBAMA (Zhang et al. 2024)": ebama,
+    "Self-Cross Guidance (Qiu et al. 2025)": self_cross,
+    "BoxDiff (Xie et al. 2023)": box_diff,
+    "Layout Guidance (Chen et al. 2024)": layout_guidance,
+    "R&B, Region and Boundary (Xiao et al. 2024)": region_and_boundary,
+    "Bounded Attention, loss (Dahary et al. 2024)": bounded_attention,
+    "LMD energy (Lian et al. 2024)": lmd,
+    "Point Layout (USTC study 2024)": point_layout,
+    "Neglect (USTC study 2024)": neglect,
+}
 METHODS: tuple[str, ...] = tuple(_PRESETS)
 
 
-def preset(method: str) -> Refine:
-    """The recipe of a published method, made to be adjusted with `dataclasses.replace`. Raises ValueError."""
+def preset(method: str) -> tuple[Recipe, ...]:
+    """The recipes of a published method, each under its name, to be adjusted with `dataclasses.replace`.
+
+    Raises ValueError that lists METHODS.
+    """
     if method not in _PRESETS:
         raise ValueError(f"Unknown method '{method}': choose one of {', '.join(METHODS)}.")
-    return _PRESETS[method]()
+    return tuple(replace(recipe, method=method) for recipe in _PRESETS[method]())

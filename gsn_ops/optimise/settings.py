@@ -4,9 +4,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from .recipes import Refine
+from ..schedule import Moment
+from .recipes import Recipe, Refine
 
 _PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>[^=]*?)\s*(?:[,;\n](?=\s*\w+\s*=)|[,;]?\s*$)")
 
@@ -22,7 +23,7 @@ def parse_levels(text: str) -> tuple[int, ...] | None:
     return tuple(sorted({int(word) for word in words}))
 
 
-def with_levels(recipe: Refine, text: str) -> Refine:
+def with_levels(recipe: Recipe, text: str) -> Recipe:
     """The recipe with its objective looking at these levels only. Raises ValueError as parse_levels does."""
     levels = parse_levels(text)
     if levels is None:
@@ -30,67 +31,97 @@ def with_levels(recipe: Refine, text: str) -> Refine:
     return replace(recipe, objective=replace(recipe.objective, needs=replace(recipe.objective.needs, levels=levels)))
 
 
-def _number(name: str, kind: type) -> Callable[[Refine, str], Refine]:
-    def put(recipe: Refine, text: str) -> Refine:
-        try:
-            value = kind(text)
-        except ValueError:
-            raise ValueError(f"{name} wants a {'whole ' if kind is int else ''}number, not '{text}'.") from None
-        return replace(recipe, **{name: value})
-    return put
-
-
-OVERRIDES: dict[str, Callable[[Refine, str], Refine]] = {
-    "shifts": _number("shifts", int),
-    "learning_rate": _number("learning_rate", float),
-    "eps": _number("eps", float),
-    "stop_at_loss": _number("stop_at_loss", float),
-    "present_at": _number("present_at", float),
-    "levels": with_levels,
+SETTINGS = {
+    "shifts": int, "learning_rate": float, "eps": float, "stop_at_loss": float, "present_at": float,
+    "start_percent": float, "end_percent": float, "max_rounds": int, "rounds": int, "iterations": int, "more": int,
 }
+"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor and levels."""
 
 
-def override(recipe: Refine, text: str) -> Refine:
-    """The recipe with "shifts=30, learning_rate=0.02" put in (separated by commas, semicolons or lines).
+def keys_of(recipe: Recipe) -> list[str]:
+    """What can be overridden in this recipe."""
+    own = [f.name for f in fields(recipe) if f.name in SETTINGS]
+    return [*own, "scale_factor", "levels"] if hasattr(recipe, "step_size") else [*own, "levels"]
 
-    Raises ValueError that names the position and lists the keys of OVERRIDES.
+
+def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
+    """The recipe with one setting put in. Raises ValueError for text that is not of its kind."""
+    if key == "levels":
+        return with_levels(recipe, text)
+    kind = SETTINGS.get(key, float)
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"{key} wants a {'whole ' if kind is int else ''}number, not '{text}'.") from None
+    if key == "scale_factor":
+        return replace(recipe, step_size=replace(recipe.step_size, factor=value))
+    return replace(recipe, **{key: value})
+
+
+def override(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:
+    """The recipes with "shifts=30, learning_rate=0.02" put in (separated by commas, semicolons or lines), each where it applies.
+
+    Raises ValueError that names the position and lists the keys that these recipes have.
     """
+    known = list(dict.fromkeys(key for recipe in recipes for key in keys_of(recipe)))
     at = 0
     while text[at:].strip():
         pair = _PAIR.match(text, at)
         place = f"overrides, character {at + len(text[at:]) - len(text[at:].lstrip()) + 1}"
         if pair is None:
             raise ValueError(f"{place}: '{text[at:].strip()}' is not of the form key=value. Write for example "
-                             f"shifts=30, learning_rate=0.02. Keys: {', '.join(OVERRIDES)}.")
+                             f"{known[0]}=30, levels=2. Keys of this method: {', '.join(known)}.")
         key, value = pair["key"], pair["value"]
-        if key not in OVERRIDES:
-            raise ValueError(f"{place}: there is no setting '{key}'. Keys: {', '.join(OVERRIDES)}.")
+        if key not in known:
+            raise ValueError(f"{place}: there is no setting '{key}'. Keys of this method: {', '.join(known)}.")
         try:
-            recipe = OVERRIDES[key](recipe, value)
+            recipes = tuple(with_setting(recipe, key, value) if key in keys_of(recipe) else recipe for recipe in recipes)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
         at = pair.end()
-    return recipe
+    return recipes
 
 
-def check(recipe: Refine) -> Refine:
+def moved(recipes: tuple[Recipe, ...], moment: Moment) -> tuple[Recipe, ...]:
+    """The recipes with their refinement at another moment; the default moment leaves every method its published one."""
+    if moment == Moment():
+        return recipes
+    return tuple(replace(recipe, moment=moment) if isinstance(recipe, Refine) else recipe for recipe in recipes)
+
+
+def only_needed(recipes: tuple[Recipe, ...], wanted: bool) -> tuple[Recipe, ...]:
+    """The recipes, their refinement leaving images alone that have all subjects already."""
+    return tuple(replace(recipe, only_if_needed=wanted) if isinstance(recipe, Refine) else recipe for recipe in recipes)
+
+
+PUBLISHED_OFF = "To switch it off, set shifts or strength to 0 or bypass the node"
+RULES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "shifts": (lambda v: v >= 0, "choose 0 (off, a plain run) or more; 50 is the published number"),
+    "learning_rate": (lambda v: math.isfinite(v) and v > 0, f"it must be greater than 0 (published: 0.01). {PUBLISHED_OFF}"),
+    "eps": (lambda v: math.isfinite(v) and v > 0, "it must be greater than 0 (published: 0.001)"),
+    "stop_at_loss": (lambda v: v >= 0, "choose 0 (never stop early) or more"),
+    "present_at": (lambda v: 0 <= v <= 1, "it is an attention maximum and lies between 0 and 1"),
+    "start_percent": (lambda v: 0 <= v <= 1, "it is a share of the run and lies between 0 (start) and 1 (end)"),
+    "end_percent": (lambda v: 0 <= v <= 1, "it is a share of the run and lies between 0 (start) and 1 (end)"),
+    "max_rounds": (lambda v: v >= 0, "choose 0 (no refinement) or more; 20 is the published number"),
+    "rounds": (lambda v: v >= 0, "choose 0 (off) or more; 5 is the published number"),
+    "iterations": (lambda v: v > 0, "choose 1 or more; 10 is the published number"),
+    "more": (lambda v: v >= 0, "choose 0 or more; 50 is the published number"),
+}
+
+
+def check(recipe: Recipe) -> Recipe:
     """The recipe itself if its numbers can work. Raises ValueError that names the setting, its value and the cure."""
-    def refuse(name: str, value: float, cure: str):
-        raise ValueError(f"{name} is {value:g}: {cure}.")
-
-    if recipe.shifts < 0:
-        refuse("shifts", recipe.shifts, "choose 0 (off, a plain run) or more; 50 is the published number")
-    if not (math.isfinite(recipe.learning_rate) and recipe.learning_rate > 0):
-        refuse("learning_rate", recipe.learning_rate, "it must be greater than 0 (published: 0.01). To switch the "
-               "refinement off, set shifts or strength to 0 or bypass the node")
-    if not (math.isfinite(recipe.eps) and recipe.eps > 0):
-        refuse("eps", recipe.eps, "it must be greater than 0 (published: 0.001)")
-    if not recipe.stop_at_loss >= 0:
-        refuse("stop_at_loss", recipe.stop_at_loss, "choose 0 (never stop early) or more")
-    if not 0 <= recipe.present_at <= 1:
-        refuse("present_at", recipe.present_at, "it is an attention maximum and lies between 0 and 1")
-    if not 0 <= recipe.moment.percent <= 1:
-        refuse("at_percent", recipe.moment.percent, "it is a share of the run and lies between 0 (start) and 1 (end)")
-    if not (math.isfinite(recipe.moment.sigma) and recipe.moment.sigma >= 0):
-        refuse("at_sigma", recipe.moment.sigma, "choose a noise level greater than 0, or 0 to choose by at_percent")
+    for name, (good, cure) in RULES.items():
+        value = getattr(recipe, name, None)
+        if value is not None and not good(value):
+            raise ValueError(f"{name} is {value:g}: {cure}.")
+    size = getattr(recipe, "step_size", None)
+    if size is not None and not (math.isfinite(size.factor) and size.factor >= 0):
+        raise ValueError(f"scale_factor is {size.factor:g}: choose 0 (off) or more; 20 is the published number.")
+    moment = getattr(recipe, "moment", Moment())
+    if not 0 <= moment.percent <= 1:
+        raise ValueError(f"at_percent is {moment.percent:g}: it is a share of the run and lies between 0 (start) and 1 (end).")
+    if not (math.isfinite(moment.sigma) and moment.sigma >= 0):
+        raise ValueError(f"at_sigma is {moment.sigma:g}: choose a noise level greater than 0, or 0 to choose by at_percent.")
     return recipe

@@ -44,7 +44,7 @@ class Tiny:
         presets, schedule = self.module("gsn_ops.optimise.presets"), self.module("gsn_ops.schedule")
         if step is not None:
             changes["moment"] = schedule.Moment(step=step)
-        return dataclasses.replace(presets.preset(presets.METHODS[0]), **{"shifts": 2, **changes})
+        return dataclasses.replace(presets.latent_refine(), **{"shifts": 2, **changes})
 
     def attach(self, model=None, on_status=None, **changes):
         """A patched MODEL and its book, as GSNRefineModel makes them."""

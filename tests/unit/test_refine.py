@@ -221,7 +221,7 @@ def test_video_latents_have_one_more_axis():
 
 
 def test_latent_refine_has_the_papers_numbers():
-    recipe = preset(LATENT_REFINE)
+    (recipe,) = preset(LATENT_REFINE)
     assert METHODS[0] == recipe.method == LATENT_REFINE
     assert (recipe.shifts, recipe.learning_rate, recipe.eps) == (50, 0.01, 1e-3)
     assert recipe.objective == PresenceAndSeparation("sum", MapOptions(pieces="phrase"))

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from gsn_ops.optimise.recipes import Refine
-from gsn_ops.optimise.settings import OVERRIDES, check, override, parse_levels, with_levels
+from gsn_ops.optimise.settings import check, keys_of, override, parse_levels, with_levels
 from gsn_ops.schedule import Moment
 
 
@@ -40,11 +40,11 @@ def test_levels_reach_the_objective_and_leave_the_rest():
     ("stop_at_loss=.1\npresent_at=0.5", {"stop_at_loss": 0.1, "present_at": 0.5}),
 ])
 def test_overrides(text, fields):
-    assert override(Refine(), text) == replace(Refine(), **fields)
+    assert override((Refine(),), text) == (replace(Refine(), **fields),)
 
 
 def test_override_of_levels_keeps_its_commas():
-    changed = override(Refine(), "levels=2,4, shifts=7")
+    (changed,) = override((Refine(),), "levels=2,4, shifts=7")
     assert changed.objective.needs.levels == (2, 4)
     assert changed.shifts == 7
 
@@ -63,12 +63,12 @@ def test_override_of_levels_keeps_its_commas():
 ])
 def test_overrides_that_do_not_parse_say_where(text, position, complaint):
     with pytest.raises(ValueError) as error:
-        override(Refine(), text)
+        override((Refine(),), text)
     message = str(error.value)
     assert complaint in message
     assert message.startswith(f"overrides, character {position}:")
     if "no setting" in complaint or "form" in complaint:
-        assert all(key in message for key in OVERRIDES)
+        assert all(key in message for key in keys_of(Refine()))
 
 
 @pytest.mark.parametrize("fields, complaint", [
