@@ -1,6 +1,5 @@
 """The embedded model as a workflow would have it, and one-line sampling runs, for the tests that run in the host."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from types import ModuleType
@@ -41,10 +40,12 @@ class Tiny:
 
     def recipe(self, *, step: int | None = None, **changes):
         """Latent Refine as published, with two shifts."""
-        presets, schedule = self.module("gsn_ops.optimise.presets"), self.module("gsn_ops.schedule")
+        recipes, objectives, maps, schedule = (
+            self.module(f"gsn_ops.{name}") for name in ("optimise.recipes", "objectives.cn_iou", "maps", "schedule"))
         if step is not None:
             changes["moment"] = schedule.Moment(step=step)
-        return dataclasses.replace(presets.latent_refine(), **{"shifts": 2, **changes})
+        objective = objectives.PresenceAndSeparation(maps=maps.MapOptions(pieces="phrase"))
+        return recipes.Refine(**{"objective": objective, "shifts": 2, **changes})
 
     def attach(self, model=None, on_status=None, **changes):
         """A patched MODEL and its book, as GSNRefineModel makes them."""
