@@ -81,22 +81,28 @@ def network_scale(model_sampling, sigma: Tensor, ndim: int) -> float:
     return 1 / scaled
 
 
-def check_latent(latent: Tensor, noise: Tensor) -> None:
-    """Raises ValueError for latents that cannot be refined: several parts, video, not finite."""
-    if getattr(latent, "is_nested", False):
+def check_latent(latent: Tensor, noise: Tensor, parts: int) -> None:
+    """Raises ValueError for latents that cannot be refined: several parts (which the host has packed into one), video, not finite."""
+    if parts > 1:
         raise ValueError("This latent has several parts (picture and sound, say). Semantic Nursing works on picture latents: "
                          "bypass it for this model.")
+    if latent.ndim == 5 and latent.shape[2] > 1:
+        raise ValueError(f"This latent is a video of {latent.shape[2]} frames. Semantic Nursing works on picture latents (one frame): "
+                         "connect an empty latent image, or bypass it for this model.")
     for name, t in (("latent", latent), ("noise", noise)):
         if not torch.isfinite(t).all():
             raise ValueError(f"The {name} given to the sampler contains NaN or infinite values, so there is nothing to refine. "
                              "The node before the sampler made them; a VAE in half precision is a common cause (try --fp32-vae).")
 
 
-def make_plan(guider, acts: tuple[Act, ...], sigmas: Tensor, latent: Tensor, noise: Tensor) -> Plan:
-    """Find steps, prompts and subjects for every act. Raises ValueError, before any model call, for input that cannot work."""
+def make_plan(guider, acts: tuple[Act, ...], sigmas: Tensor, latent: Tensor, noise: Tensor, parts: int = 1) -> Plan:
+    """Find steps, prompts and subjects for every act. Raises ValueError, before any model call, for input that cannot work.
+
+    parts: of how many latents the host has made this one.
+    """
     model = guider.model_patcher
     family, model_sampling = family_of(model), model.get_model_object("model_sampling")
-    check_latent(latent, noise)
+    check_latent(latent, noise, parts)
     if model.model.model_type is ModelType.IMG_TO_IMG_FLOW:
         raise ValueError("This model starts from the picture itself instead of noise; there is no noise level to refine at.")
     if guider.model_options.get("context_handler") is not None:
@@ -118,7 +124,7 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     for name in names:
         for index, cond in enumerate(guider.conds[name] or ()):
             if KEY in cond:
-                warnings += check_entry(cond["cross_attn"], cond[KEY])
+                warnings += check_entry(cond.get("cross_attn"), cond[KEY])
                 entries.append(Entry(name, index, cond[KEY]))
     if not entries:
         check_entry(None, None)  # raises: no remembered prompt
