@@ -19,8 +19,9 @@ def component(inside: Tensor, seed: Tensor) -> Tensor:
 
     Grows by one cell until nothing changes, so no recursion and no limit on the grid.
     """
-    room = inside.flatten(0, -3).unsqueeze(1).float()  # [(...), 1, h, w]
-    reached = seed.flatten(0, -3).unsqueeze(1).float() * room
+    grid = (-1, 1, *inside.shape[-2:])
+    room = inside.reshape(grid).float()  # [(...), 1, h, w]
+    reached = seed.reshape(grid).float() * room
     while True:
         upright = F.max_pool2d(reached, (3, 1), 1, (1, 0))
         grown = torch.maximum(upright, F.max_pool2d(reached, (1, 3), 1, (0, 1))) * room
@@ -30,7 +31,7 @@ def component(inside: Tensor, seed: Tensor) -> Tensor:
 
 
 def blob(m: Tensor) -> Tensor:
-    """B: the 4-connected component of {M >= Otsu's threshold} that holds the maximum, maps [..., h, w] -> bool, no gradient.
+    """B: the 4-connected component of {M >= Otsu's threshold} around the maximum, maps [..., h, w] -> bool, detached.
 
     A flat map is all foreground.
     """

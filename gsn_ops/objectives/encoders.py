@@ -20,7 +20,7 @@ def one_encoder(maps: AttentionMaps, subjects: Sequence[SubjectColumns],
 
 
 def memory_key(name: str, maps: AttentionMaps) -> str:
-    """Where an objective keeps something in `StepContext.memory`: apart for each set of encoders that it is asked about."""
+    """Where an objective keeps something in `StepContext.memory`: apart for each set of encoders it is asked about."""
     return f"{name}:{'+'.join(dict.fromkeys(span.encoder for span in maps.spans))}"
 
 

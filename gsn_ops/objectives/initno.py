@@ -47,7 +47,7 @@ def noise_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class InitNOTerms:
-    """The parts of InitNO's objective, each [B]. overlap is 0 where its gate is closed; alignment 0 outside "refine"."""
+    """The parts of InitNO's objective, each [B]. overlap: 0 where gated off; alignment: 0 outside "refine"."""
 
     cross: Tensor
     overlap: Tensor
@@ -79,17 +79,24 @@ class InitNO:
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         if self.phase == "guidance":
             return presence(subject_maps(maps, with_role(subjects), self.maps), self.top_k)
-        terms = self.terms(maps, subjects, context)
-        small = 1.0 if self.phase == "init" else 0.1
-        return terms.cross + terms.overlap + small * terms.clean + 0.1 * terms.alignment
+        return self.total(self.terms(maps, subjects, context))
+
+    def total(self, terms: InitNOTerms) -> Tensor:
+        """The phase's loss [B] from its parts."""
+        if self.phase == "guidance":
+            return terms.cross
+        clean = 1.0 if self.phase == "init" else 0.1
+        return terms.cross + terms.overlap + clean * terms.clean + 0.1 * terms.alignment
 
     def terms(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> InitNOTerms:
-        """The parts one by one, for the success test of the noise phase. Phase "refine" moves the cache of L_align on."""
+        """The parts one by one, for the success test of the noise phase. Phase "refine" moves L_align's cache on."""
         m = subject_maps(maps, with_role(subjects), self.maps)
         cross, overlap = presence(m, self.top_k), self._overlap(maps, m)
         if self.phase == "init":
             overlap = torch.where(cross > 0.5, 0 * overlap, overlap)
-        alignment = self._alignment(m, memory_key("initno", maps), context.memory) if self.phase == "refine" else 0 * cross
+        alignment = 0 * cross
+        if self.phase == "refine":
+            alignment = self._alignment(m, memory_key("initno", maps), context.memory)
         return InitNOTerms(cross, overlap, stray_attention(m), alignment)
 
     def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,

@@ -15,7 +15,7 @@ from .placed import must_be_placed, placed
 
 
 def reference_key(label: str, level: int, index: int) -> str:
-    """Where `context.memory` holds the reference of a subject at one level and step: [B or 1, layers, boxes, heads, h, w].
+    """Where `context.memory` holds the reference of a subject, level and step: [B or 1, layers, boxes, heads, h, w].
 
     The word's maps of the pass that drew this box alone, already shifted to the box; boxes in the region's order.
     """

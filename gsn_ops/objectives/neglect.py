@@ -1,4 +1,4 @@
-"""Neglect: the inverse of presence, for things that shall not appear (exploration study of Attend-and-Excite, USTC 2024)."""
+"""Neglect: the inverse of presence, for things that shall not appear (a study of Attend-and-Excite, USTC 2024)."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from . import register, with_role
 
 
 def excess(m: Tensor, tolerated: float) -> Tensor:
-    """L_neg = max_j max(0, max_yx M_j - tolerated), maps [B, k, h, w] -> [B]. The study has a picture but no formula."""
+    """L_neg = max_j max(0, max_yx M_j - tolerated), maps [B, k, h, w] -> [B]. The study gives no formula."""
     return (m.flatten(2).amax(-1) - tolerated).clamp(min=0).amax(1)
 
 
@@ -23,7 +23,7 @@ def excess(m: Tensor, tolerated: float) -> Tensor:
 class Neglect:
     """Holds the strongest unwanted subject down. tau: attention that is tolerated.
 
-    Looks at the subjects whose role is "unwanted" only; add `presence` in a weighted sum for the wanted ones (weight 1).
+    Looks at the subjects whose role is "unwanted" only; add `presence` (weight 1) for the wanted ones.
     """
 
     tau: float = 0.05

@@ -1,4 +1,4 @@
-"""Point layout: attention in a soft spot around a point (exploration study of Attend-and-Excite, USTC 2024)."""
+"""Point layout: attention in a soft spot around a point (a study of Attend-and-Excite, USTC 2024)."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def divergence(d: Tensor, m: Tensor, direction: str = "forward") -> Tensor:
 class PointLayout:
     """Mean over the subjects whose region has a point of KL(spot || map).
 
-    sigma: width of the spot as a fraction of the larger side. direction: "forward" = KL(D || P), "reverse" = KL(P || D).
+    sigma: width of the spot as a fraction of the larger side. direction: "forward" KL(D || P), "reverse" KL(P || D).
     Maps are not smoothed by default.
     """
 
@@ -67,8 +67,8 @@ class PointLayout:
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         if not _with_point(subjects, regions):
             labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
-            raise ValueError("Point layout must know where a subject shall be, and no subject of this prompt has a point "
-                             f"(subjects: {labels}). Give one of them a region with a point, or choose another method.")
+            raise ValueError("Point layout must know where a subject shall be, and no subject of this prompt has a "
+                             f"point (subjects: {labels}). Give one of them a region with a point, or another method.")
 
 
 def _with_point(subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> list[SubjectColumns]:

@@ -18,8 +18,8 @@ Unit = tuple[int, ...]
 def distance(a: Tensor, b: Tensor) -> Tensor:
     """D(a, b) = (KL(p || q) + KL(q || p)) / 2 of all pairs of maps [B, m, s] and [B, n, s]: [B, m, n].
 
-    p and q are the maps as distributions over their s cells (Rassin et al., section 3.2). Inside the logarithms they are
-    clamped to eps ... 1 - eps of the dtype, as in the authors' code.
+    p and q are the maps as distributions over their s cells (Rassin et al., section 3.2). Inside the logarithms they
+    are clamped to eps ... 1 - eps of the dtype, as in the authors' code.
     """
     p, q = (x / x.sum(-1, keepdim=True).clamp(min=1e-12) for x in (a, b))
     eps = torch.finfo(a.dtype).eps
@@ -77,6 +77,8 @@ class SynGen:
 
     def __post_init__(self):
         choice("variant", self.variant, ("original", "group_mean"))
+        if self.skip < 0:
+            raise ValueError(f"The option 'skip' is {self.skip}: it counts words at the beginning of the prompt, 0 or more.")
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         a = aggregate(maps).flatten(1, 2)  # [B, (h w), n]
@@ -90,7 +92,8 @@ class SynGen:
                 losses.append(self._one_encoder(of_column, prompt[self.skip:], known))
         return sum(losses) / len(losses) if losses else 0 * a.sum((1, 2))
 
-    def _one_encoder(self, of_column: dict[int, Tensor], prompt: list[int], known: list[tuple[Unit, list[Unit]]]) -> Tensor:
+    def _one_encoder(self, of_column: dict[int, Tensor], prompt: list[int],
+                     known: list[tuple[Unit, list[Unit]]]) -> Tensor:
         grouped = self.variant == "group_mean"
 
         def word(unit: Unit) -> Tensor:

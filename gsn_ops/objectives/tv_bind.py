@@ -17,8 +17,8 @@ from .tv import KINDS, total_variation
 def attribute_divergence(m: Tensor, c: Tensor, variation: Tensor) -> Tensor:
     """JS between the foregrounds of a subject's map and of its attribute's, [B, h, w] each -> [B].
 
-    L_bind of Divide & Bind (eq. 6) as in the authors' code: the attribute's map is scaled to the subject's maximum, both
-    become distributions over pixels, what is below f max(p) is cut, nothing is normalised again.
+    L_bind of Divide & Bind (eq. 6) as in the authors' code: the attribute's map is scaled to the subject's maximum,
+    both become distributions over pixels, what is below f max(p) is cut, nothing is normalised again.
     variation: TV of the subject's map [B]; f = 0.3 below 0.1, else 0.2.
     """
     m, c = m.flatten(1), c.flatten(1)  # [B, (h w)]
@@ -31,7 +31,7 @@ def attribute_divergence(m: Tensor, c: Tensor, variation: Tensor) -> Tensor:
 
 
 def binding_weight(index: int, n_steps: int) -> int:
-    """1, 5 and 10 in the first fifth, the second and the rest of the run (published: before step 10, 20 of 50, after)."""
+    """1, 5 and 10 in the first fifth, the second and the rest of the run (published: steps 0, 10 and 20 of 50)."""
     return 1 if 5 * index < n_steps else 5 if 5 * index < 2 * n_steps else 10
 
 
@@ -41,8 +41,8 @@ class TotalVariationAndBinding:
     """L = max_j -(TV(M_j) - coef JS_j), coef growing in three stages of the run; subjects without modifier: TV alone.
 
     Several modifiers: the mean of their JS. tv: "legacy" or "textbook" rows. attribute_levels: "same" = attribute maps
-    from the subjects' attention; "finer" (the authors) = from the captured levels finer than the coarsest, nearest cell,
-    while the subjects' come from the coarsest alone; with one level that is the same.
+    from the subjects' attention; "finer" (the authors) = from the captured levels finer than the coarsest, nearest
+    cell, while the subjects' come from the coarsest alone; with one level that is the same.
     """
 
     tv: str = "legacy"
@@ -61,7 +61,8 @@ class TotalVariationAndBinding:
         weight = binding_weight(context.index, context.n_steps)
         values = []
         for j, subject in enumerate(subjects):
-            attributes = [replace(subject, noun=words, modifiers=()) for words in subject.modifiers if any(words.values())]
+            attributes = [replace(subject, noun=words, modifiers=()) for words in subject.modifiers
+                          if any(words.values())]
             value = variation[:, j]
             if attributes:
                 c = subject_maps(fine, attributes, self.maps)  # [B, attributes, h, w]

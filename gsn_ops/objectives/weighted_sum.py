@@ -33,8 +33,8 @@ class WeightedSum:
         spans = {part.needs.span: type(part).__name__ for _, part in self.parts if part.needs.span != "auto"}
         if len(spans) > 1:
             asked = ", ".join(f"{name} wants '{span}'" for span, name in spans.items())
-            raise ValueError(f"These objectives compare words over different parts of the text ({asked}) and cannot share "
-                             "one pass: run them as two nodes, one after the other.")
+            raise ValueError(f"These objectives compare words over different parts of the text ({asked}) and cannot "
+                             "share one pass: run them as two nodes, one after the other.")
 
     @property
     def needs(self) -> MapNeeds:

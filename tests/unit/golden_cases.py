@@ -104,7 +104,8 @@ def build(inputs: dict, case: dict, cls: type) -> Case:
         if "self_map" in case:
             own = formulas.self_attention(inputs, case["self_map"], height, width)
             rows = {LEVEL: lambda cells: own[cells].unflatten(-1, (height, width))}
-        return AttentionMaps({LEVEL: a.mean(0)[None]}, tuple(range(first)), tuple(spans), {LEVEL: (a[None],)}, rows, tuple(prompt))
+        return AttentionMaps({LEVEL: a.mean(0)[None]}, tuple(range(first)), tuple(spans), {LEVEL: (a[None],)}, rows,
+                             tuple(prompt))
 
     role = getattr(cls, "role", "wanted")
     subjects = [SubjectColumns(SubjectPhrase(f"s{j}", f"s{j}", role=role), noun, tuple(ms))
