@@ -32,6 +32,8 @@ def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = No
     family_of(model)
     recipes = tuple(recipe for recipe in recipes if not recipe.off)
     if not recipes:
+        if on_status is not None:
+            on_status("Off: a plain run, as without this node.")
         return model.clone(), book
     patched = static_clone(model)
     before = tuple(act for nursing in model.get_wrappers(OUTER_SAMPLE, WRAPPER_KEY) for act in nursing.acts)
