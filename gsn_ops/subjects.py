@@ -4,7 +4,8 @@ Typed syntax: phrases separated by commas, semicolons or lines, or in brackets: 
 The last word is the noun, the others are its modifiers; articles and `and` are left out. `car* red` marks the noun.
 A noun of several words is quoted or joined: `green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog",
 "teddy bear": words.COMPOUNDS) need no mark. `dog#2` is the second place at which the phrase stands; a phrase typed twice
-takes the first and the second. Weights `(cat:1.3)` are dropped, `saber \\(fate\\)` keeps its literal parentheses as a
+takes the first and the second. `-glasses` names something unwanted (method Neglect).
+Weights `(cat:1.3)` are dropped, `saber \\(fate\\)` keeps its literal parentheses as a
 qualifier after the noun.
 """
 from __future__ import annotations
@@ -49,6 +50,9 @@ def _numbered(phrases: list[SubjectPhrase]) -> list[SubjectPhrase]:
 
 
 def _parse_phrase(part: str) -> SubjectPhrase:
+    part = part.strip(" \t\r\n,;")
+    role = "unwanted" if re.match(r"-\s*\w", part) else "wanted"
+    part = part.lstrip("- ") if role == "unwanted" else part
     shown = part.strip(" \t\r\n,;").replace(OPEN, "\\(").replace(CLOSE, "\\)").replace(QUOTED_SPACE, " ")
     part = re.sub(r":\s*[-+]?\d*\.?\d+\s*(?=\))", "", part)  # the weight of "(cat:1.3)"
     part = re.sub(r"[()]", " ", part)
@@ -65,7 +69,7 @@ def _parse_phrase(part: str) -> SubjectPhrase:
     label = " ".join(w.replace("*", "").replace(QUOTED_SPACE, " ") for w in words)
     if qualifier:
         label += f" ({qualifier[0][1:-1].strip()})"
-    return SubjectPhrase(label + (f"#{occurrence}" if occurrence > 1 else ""), noun, modifiers, occurrence=occurrence)
+    return SubjectPhrase(label + (f"#{occurrence}" if occurrence > 1 else ""), noun, modifiers, role=role, occurrence=occurrence)
 
 
 def _noun_and_modifiers(words: list[str], shown: str) -> tuple[str, tuple[str, ...]]:

@@ -2,15 +2,21 @@
 
 from . import (
     demo,
+    guidance,
     inspect,
     nursing,
+    objective,
     refine,
+    region,
     text,
 )
 
 FILES = [
     nursing,
     refine,
+    guidance,
+    objective,
+    region,
     text,
     inspect,
     demo,

@@ -127,16 +127,20 @@ def watching_inputs() -> list[io.Input]:
             default=False,
             tooltip="Leave a picture alone when all its subjects already have the model's attention.",
         ),
-        io.Combo.Input(
-            "report_level",
-            options=list(REPORT_LEVELS),
-            optional=True,
-            default=DEFAULT_LEVEL,
-            advanced=True,
-            tooltip="What the report keeps. Maps and pictures before and after cost two more passes of the "
-            "model; numbers only cost nothing.",
-        ),
+        report_level_input(),
     ]
+
+
+def report_level_input() -> io.Input:
+    return io.Combo.Input(
+        "report_level",
+        options=list(REPORT_LEVELS),
+        optional=True,
+        default=DEFAULT_LEVEL,
+        advanced=True,
+        tooltip="What the report keeps. Maps and pictures before and after cost two more passes of the "
+        "model; numbers only cost nothing.",
+    )
 
 
 def report_output() -> io.Output:

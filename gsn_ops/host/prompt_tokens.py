@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..prompt import PromptTokens, SubjectColumns, SubjectPhrase
-from ..subjects import choose
+from ..regions import Region
+from ..subjects import choose, resolve
 from .prompt_reader import Chunks, read_prompt
 from .token_rows import is_chunks
 
@@ -158,6 +159,27 @@ def with_subjects(
         tokens = memory or extra.get(KEY)
         check_entry(rows, tokens)
         out.append([rows, {**extra, KEY: replace(tokens, subjects=tuple(phrases))}])
+    return out
+
+
+def with_region(conditioning: Sequence[Sequence[Any]], phrases: Sequence[SubjectPhrase], region: Region) -> list[list[Any]]:
+    """The conditioning with a region for one subject. Raises ValueError if no entry has that subject, or its words are not known."""
+    if len(phrases) != 1:
+        raise ValueError("A region belongs to one subject: type its words as they stand in the prompt, for example red car, "
+                         "and use one Subject Region node for each subject.")
+    out, errors = [], []
+    for rows, extra in conditioning:
+        check_entry(rows, extra.get(KEY))
+        tokens = extra[KEY]
+        try:
+            resolve(phrases, tokens)
+        except ValueError as error:
+            errors.append(error)
+        else:
+            tokens = replace(tokens, regions=(*tokens.regions, (phrases[0], region)))
+        out.append([rows, {**extra, KEY: tokens}])
+    if len(errors) == len(out):
+        raise errors[0]
     return out
 
 

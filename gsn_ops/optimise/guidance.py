@@ -14,50 +14,64 @@ from .work import Worked
 
 
 class Descent:
-    """z and its evaluations within one sampling step: one forward and one backward per evaluation, one update per gradient."""
+    """z and its evaluations within one sampling step: one forward and one backward per evaluation, one update per gradient.
+
+    An image whose loss or gradient is not finite goes back to its last good z and rests until the next sampling step.
+    """
 
     def __init__(self, z: Tensor, maps_of: Callable[[Tensor], AttentionMaps], objective: Objective, subjects: Sequence[SubjectColumns],
                  context: StepContext, on_shift: Callable[[int], None]):
-        self.z = z.detach().float()
+        self.z = self.good = z.detach().float()
         self.maps_of, self.objective, self.subjects, self.context, self.on_shift = maps_of, objective, subjects, context, on_shift
         self.losses: list[Tensor] = []
-        self.shifts = torch.zeros(len(z), dtype=torch.int64, device=z.device)
-        self.non_finite = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        self.maxima: Tensor | None = None
-        self.loss = self.gradient = self.maps = None
+        self.shifts = self.good_shifts = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+        self.everyone = torch.ones(len(z), dtype=torch.bool, device=z.device)
+        self.non_finite = ~self.everyone
+        self.loss, self.gradient = torch.zeros(len(z), device=z.device), torch.zeros_like(self.z)
+        self.maps: AttentionMaps | None = None
+        self.maxima: Tensor | None = None  # [B, k] at the first evaluation
+        self.maxima_now: Tensor | None = None  # [B, k] at each image's last one
 
-    def evaluate(self, concerned: Tensor | None = None) -> None:
+    def evaluate(self, concerned: Tensor) -> None:
         """Loss [B], gradient [B, ...] and maps at z. Images that are not concerned keep the loss and gradient they had."""
         self.on_shift(len(self.losses))
+        self.maps = None  # its self-attention would hold the last pass while this one runs
+        self.context.memory["active"] = concerned
         leaf = self.z.detach().requires_grad_(True)
         maps = self.maps_of(leaf)
         loss = self.objective(maps, self.subjects, self.context)
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         loss, self.maps = loss.detach(), detached(maps)
-        if self.maxima is None:
-            self.maxima = subject_maps(self.maps, self.subjects, getattr(self.objective, "maps", MapOptions())).flatten(2).amax(-1)  # [B, k]
-        if concerned is None:
-            self.losses.append(loss)
-            self.loss, self.gradient = loss, gradient
-        else:
-            self.losses.append(torch.where(concerned, loss, torch.nan))
-            self.loss = torch.where(concerned, loss, self.loss)
-            self.gradient = torch.where(per_image(concerned, gradient), gradient, self.gradient)
+        self.losses.append(torch.where(concerned, loss, torch.nan))
+        self.loss = torch.where(concerned, loss, self.loss)
+        self.gradient = torch.where(per_image(concerned, gradient), gradient, self.gradient)
+        failed = concerned & ~(loss.isfinite() & gradient.isfinite().flatten(1).all(1))
+        self.non_finite = self.non_finite | failed
+        self.z = self.good = torch.where(per_image(failed, self.z), self.good, self.z)
+        self.shifts = self.good_shifts = torch.where(failed, self.good_shifts, self.shifts)
+        self._look(concerned & ~failed)
 
-    def update(self, step_size: float, concerned: Tensor) -> None:
-        """z <- z - a dL/dz for the images concerned whose loss is not 0 (METHODS 3.1: no normalisation, no clipping)."""
-        finite = self.loss.isfinite() & self.gradient.isfinite().flatten(1).all(1)
-        moved = concerned & finite & (self.loss != 0)
-        self.non_finite |= concerned & ~finite
+    def update(self, step_size: float, concerned: Tensor) -> Tensor:
+        """z <- z - a dL/dz for the images concerned whose loss is not 0 (METHODS 3.1: no normalisation, no clipping). [B]: who moved."""
+        moved = concerned & ~self.non_finite & (self.loss != 0)
         self.z = torch.where(per_image(moved, self.z), self.z - step_size * self.gradient, self.z)
         self.shifts = self.shifts + moved.long()
+        return moved
 
     def lack(self, threshold: float) -> Tensor:
-        """[B] bool: must refinement go on, by the objective's own test?"""
-        return shortfall(self.objective, self.maps, self.subjects, self.context, threshold, self.loss) > 0
+        """[B] bool: must refinement go on, by the objective's own test of the last evaluation?"""
+        with torch.no_grad():
+            return ~self.non_finite & (shortfall(self.objective, self.maps, self.subjects, self.context, threshold, self.loss) > 0)
 
     def result(self, rounds: Tensor, guided: Tensor | None = None, success: Tensor | None = None) -> Worked:
-        return Worked(self.z, torch.stack(self.losses), self.shifts, self.maxima, self.non_finite, None, guided, success, rounds, self.maps)
+        return Worked(self.z, torch.stack(self.losses), self.shifts, self.maxima, self.non_finite, None, guided, success, rounds, self.maps,
+                      self.maxima_now)
+
+    def _look(self, seen: Tensor) -> None:
+        """Keep the highest attention of each subject."""
+        now = subject_maps(self.maps, self.subjects, getattr(self.objective, "maps", MapOptions())).flatten(2).amax(-1)  # [B, k]
+        self.maxima = now if self.maxima is None else self.maxima
+        self.maxima_now = now if self.maxima_now is None else torch.where(seen[:, None], now, self.maxima_now)
 
 
 def guide(descent: Descent, step_size: float, *, in_window: bool, threshold: float | None = None, exact: bool = False, max_rounds: int = 0) -> Worked:
@@ -66,29 +80,28 @@ def guide(descent: Descent, step_size: float, *, in_window: bool, threshold: flo
     At a threshold step, images that lack something are refined: each iteration updates and then tests the loss from before
     that update, so the one that satisfies the threshold still moves; at most max_rounds. exact: max_rounds iterations without
     a test (CONFORM). The per-step update follows, in the window only. The entry's evaluation serves as the first iteration's,
-    which the published code repeats at the same z: same numbers, one forward less.
+    which the published code repeats at the same z: same numbers, one forward less. An image without an update (loss 0,
+    nothing finite) is where it was, so its iterations end.
     """
-    descent.evaluate()
-    everyone = torch.ones_like(descent.loss, dtype=torch.bool)
+    descent.evaluate(descent.everyone)
     rounds = torch.zeros_like(descent.shifts)
     guided = success = None
     if max_rounds and (exact or threshold is not None):
-        guided = everyone if exact else descent.lack(threshold)
-        active = guided
+        guided = active = descent.everyone if exact else descent.lack(threshold)
         for n in range(max_rounds):
             if not active.any():
                 break
             if n:
                 descent.evaluate(active)
-            descent.update(step_size, active)
+            moved = descent.update(step_size, active)
             rounds = rounds + active.long()
-            if not exact:
-                active = active & descent.lack(threshold)
-        if guided.any():
-            descent.evaluate(guided)
-        success = None if exact else guided & ~descent.lack(threshold)
+            active = moved if exact else moved & descent.lack(threshold)
+        unseen = (descent.shifts > 0) & ~descent.non_finite
+        if unseen.any() and (in_window or not exact):
+            descent.evaluate(unseen)
+        guided, success = (None, None) if exact else (guided, guided & ~descent.non_finite & ~descent.lack(threshold))
     if in_window:
-        descent.update(step_size, everyone)
+        descent.update(step_size, descent.everyone)
     return descent.result(rounds, guided, success)
 
 
@@ -98,15 +111,15 @@ def descend(descent: Descent, step_size: float, *, max_rounds: int, threshold: f
     before: [B] bool, did the last evaluation (of an earlier step) still lack something? None = the first update is always
     made (layout guidance, R&B); LMD carries it from step to step. Also returns the new state. No image active: no forward.
     """
-    active = torch.ones(len(descent.z), dtype=torch.bool, device=descent.z.device) if before is None else before
+    active = descent.everyone if before is None else before
     rounds = torch.zeros_like(descent.shifts)
-    for n in range(max_rounds):
+    for _ in range(max_rounds):
         if not active.any():
             break
-        descent.evaluate(active if n else None)
-        descent.update(step_size, active)
+        descent.evaluate(active)
+        moved = descent.update(step_size, active)
         rounds = rounds + active.long()
-        active = active & descent.lack(threshold)
+        active = moved & descent.lack(threshold)
     return (descent.result(rounds) if descent.losses else None), active
 
 

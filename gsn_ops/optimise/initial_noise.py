@@ -140,7 +140,7 @@ class NoiseWork:
                 self._judge(b, candidates[b], loss, terms, gradients[2 * i:2 * i + 2])
 
     def _judge(self, b: int, candidate: Candidate, loss: Tensor, terms: InitNOTerms, gradients: Sequence[Tensor]) -> None:
-        cross, overlap = float(terms.cross[b]), float(terms.overlap[b])
+        cross, overlap = float(terms.cross[b].detach()), float(terms.overlap[b].detach())
         if not all(g.isfinite().all() for g in gradients) or not loss[b].isfinite():
             self.broken.add(b)
             return

@@ -141,9 +141,12 @@ def bounded_attention() -> tuple[Recipe, ...]:
 
 
 def lmd() -> tuple[Recipe, ...]:
-    """Lian et al., TMLR 2024: the energy of boxes, up to 4, 3, 2, 1 updates per step while E > 5, carried from step to step."""
+    """Lian et al., TMLR 2024: the energy of boxes, up to 4, 3, 2, 1 updates per step while E > 5, carried from step to step.
+
+    8 x (head mean) is the published sum on the 8 heads of SD1, and keeps the threshold meaningful on other models.
+    """
     loops = tuple(Loops(at(last), rounds, 5.0, carried=True) for last, rounds in ((4, 4), (9, 3), (19, 2), (29, 1)))
-    return (Guide(objective=LMD(), start_percent=0.0, end_percent=at(29), loops=loops, step_size=StepSize(5.0, function="noise")),)
+    return (Guide(objective=LMD(heads="mean"), start_percent=0.0, end_percent=at(29), loops=loops, step_size=StepSize(5.0, function="noise")),)
 
 
 def point_layout() -> tuple[Recipe, ...]:

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 
+from ..objectives.typed import at_levels
 from ..schedule import Moment
-from .recipes import Recipe, Refine
+from .recipes import Checkpoint, Recipe, Refine
 
 _PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>[^=]*?)\s*(?:[,;\n](?=\s*\w+\s*=)|[,;]?\s*$)")
 
@@ -28,7 +29,7 @@ def with_levels(recipe: Recipe, text: str) -> Recipe:
     levels = parse_levels(text)
     if levels is None:
         return recipe
-    return replace(recipe, objective=replace(recipe.objective, needs=replace(recipe.objective.needs, levels=levels)))
+    return replace(recipe, objective=at_levels(recipe.objective, levels))
 
 
 SETTINGS = {
@@ -58,27 +59,35 @@ def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
     return replace(recipe, **{key: value})
 
 
+def pairs(text: str, where: str, known: Sequence[str], example: str) -> Iterator[tuple[str, str, str]]:
+    """(place, key, value) of each "key=value" in a text, separated by commas, semicolons or lines.
+
+    Raises ValueError that names the position (`where`, character n) and lists the known keys.
+    """
+    at = 0
+    while text[at:].strip():
+        pair = _PAIR.match(text, at)
+        place = f"{where}, character {at + len(text[at:]) - len(text[at:].lstrip()) + 1}"
+        if pair is None:
+            raise ValueError(f"{place}: '{text[at:].strip()}' is not of the form key=value. Write for example {example}. "
+                             f"Keys: {', '.join(known)}.")
+        if pair["key"] not in known:
+            raise ValueError(f"{place}: there is no setting '{pair['key']}'. Keys: {', '.join(known)}.")
+        yield place, pair["key"], pair["value"]
+        at = pair.end()
+
+
 def override(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:
-    """The recipes with "shifts=30, learning_rate=0.02" put in (separated by commas, semicolons or lines), each where it applies.
+    """The recipes with "shifts=30, learning_rate=0.02" put in, each where it applies.
 
     Raises ValueError that names the position and lists the keys that these recipes have.
     """
     known = list(dict.fromkeys(key for recipe in recipes for key in keys_of(recipe)))
-    at = 0
-    while text[at:].strip():
-        pair = _PAIR.match(text, at)
-        place = f"overrides, character {at + len(text[at:]) - len(text[at:].lstrip()) + 1}"
-        if pair is None:
-            raise ValueError(f"{place}: '{text[at:].strip()}' is not of the form key=value. Write for example "
-                             f"{known[0]}=30, levels=2. Keys of this method: {', '.join(known)}.")
-        key, value = pair["key"], pair["value"]
-        if key not in known:
-            raise ValueError(f"{place}: there is no setting '{key}'. Keys of this method: {', '.join(known)}.")
+    for place, key, value in pairs(text, "overrides", known, f"{known[0]}=30, levels=2"):
         try:
             recipes = tuple(with_setting(recipe, key, value) if key in keys_of(recipe) else recipe for recipe in recipes)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
-        at = pair.end()
     return recipes
 
 
@@ -92,6 +101,20 @@ def moved(recipes: tuple[Recipe, ...], moment: Moment) -> tuple[Recipe, ...]:
 def only_needed(recipes: tuple[Recipe, ...], wanted: bool) -> tuple[Recipe, ...]:
     """The recipes, their refinement leaving images alone that have all subjects already."""
     return tuple(replace(recipe, only_if_needed=wanted) if isinstance(recipe, Refine) else recipe for recipe in recipes)
+
+
+def parse_checkpoints(text: str) -> tuple[Checkpoint, ...]:
+    """Moments and attentions, "0:0.05, 0.218:0.5" (shares of the noise schedule), as checkpoints. Raises ValueError with the position."""
+    found = []
+    for part in re.finditer(r"[^,;\n]+", text):
+        if not part.group().strip():
+            continue
+        numbers = re.fullmatch(r"\s*(\d*\.?\d+)\s*:\s*(\d*\.?\d+)\s*", part.group())
+        if numbers is None or float(numbers[1]) > 1 or float(numbers[2]) > 1:
+            raise ValueError(f"thresholds, character {part.start() + 1}: '{part.group().strip()}' is not moment:attention, both from 0 to 1. "
+                             "Write for example 0:0.05, 0.218:0.5, 0.418:0.8 (the moments are shares of the noise schedule).")
+        found.append(Checkpoint(Moment(percent=float(numbers[1])), float(numbers[2])))
+    return tuple(found)
 
 
 PUBLISHED_OFF = "To switch it off, set shifts or strength to 0 or bypass the node"
