@@ -4,6 +4,7 @@ from __future__ import annotations
 import logging
 
 import comfy.model_management
+import torch
 from torch import Tensor
 
 from .. import __version__
@@ -52,7 +53,8 @@ class Run:
             comfy.model_management.throw_exception_if_processing_interrupted()
             if self.callback is not None:
                 done = min(j, acting.planned.when.updates[step])  # the last evaluation after a refinement makes no shift of its own
-                self.callback(self.steps_done + self.shifts_done + done, picture if self.denoised is None else self.denoised, x, self.total)
+                with torch.inference_mode(x.is_inference()), torch.no_grad():  # as in a step: previews run small networks
+                    self.callback(self.steps_done + self.shifts_done + done, picture if self.denoised is None else self.denoised, x, self.total)
         return acting(self.guider, model_k, x, sigma, extra, active[0], context, on_shift)
 
     def on_step(self, step: int, x0: Tensor, x: Tensor, total: int):
