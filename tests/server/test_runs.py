@@ -150,6 +150,29 @@ def test_one_progress_bar_counts_steps_and_shifts(client, demo):
     assert (values[0], values[-1]) == (1, STEPS + SHIFTS)
 
 
+def lines_on_nodes(messages: list[dict]) -> dict[str, str]:
+    """Node -> the last line it said on itself (the server's binary event 3)."""
+    lines = {}
+    for frame in (m["data"] for m in messages if m["type"] == "binary"):
+        if int.from_bytes(frame[:4], "big") == 3:
+            end = 8 + int.from_bytes(frame[4:8], "big")
+            lines[frame[8:end].decode()] = frame[end:].decode()
+    return lines
+
+
+def test_every_node_that_acts_says_one_line_on_itself(client, demo):
+    said = lines_on_nodes(client.messages(demo(seed=75)))
+    assert "step 1" in said["2"] and "3 shifts" in said["2"] and "[red circle, blue square]" in said["2"]
+    assert "step 1" in said["8"]
+    said = lines_on_nodes(client.messages(demo(seed=76)))  # the patched model is cached: its node still speaks
+    assert "step 1" in said["2"]
+    said = lines_on_nodes(client.messages(demo(seed=75, strength=0.0)))
+    assert said["2"].startswith("Off") and said["8"].startswith("Nursing is off")
+    nothing = changed(demo(seed=75), "3", text="and of")
+    said = lines_on_nodes(client.messages(nothing))
+    assert "no subjects found" in said["2"]
+
+
 def test_the_json_is_data_for_scripts(client, demo):
     prompt = demo(seed=81)
     prompt["9"] = {"class_type": "PreviewAny", "inputs": {"source": ["8", 2]}}
