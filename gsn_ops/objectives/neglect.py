@@ -44,4 +44,4 @@ class Neglect:
         if not with_role(subjects, self.role):
             wanted = ", ".join(f"'{s.label}'" for s in subjects) or "none"
             raise ValueError("There is nothing to suppress: no subject is marked as unwanted "
-                             f"(subjects: {wanted}). Mark one, or choose another method.")
+                             f"(subjects: {wanted}). Put a minus before one, as in '-glasses', or choose another method.")

@@ -24,7 +24,8 @@ def attribute_divergence(m: Tensor, c: Tensor, variation: Tensor) -> Tensor:
     m, c = m.flatten(1), c.flatten(1)  # [B, (h w)]
     c = c / c.amax(1, keepdim=True).clamp(min=1e-12) * m.amax(1, keepdim=True)
     p, q = m.softmax(1), c.softmax(1)
-    threshold = torch.where(variation < 0.1, 0.3, 0.2)[:, None] * p.amax(1, keepdim=True)  # [B, 1]
+    f = 0.2 + 0.1 * (variation < 0.1).to(m)[:, None]  # [B, 1]
+    threshold = f * p.amax(1, keepdim=True)
     p, q = ((x - threshold).relu() + 1e-5 for x in (p, q))
     middle = (p + q) / 2
     return ((p * (p / middle).log()).sum(1) + (q * (q / middle).log()).sum(1)) / 2
