@@ -1,0 +1,166 @@
+"""Every published method on the embedded model: the same prompts and the same noise, one table.
+
+    python3 tools/dev.py compare --pairs 200 --objects 2 3 --processes 3 --write docs/results.md
+
+Numbers are the papers', with one exception that the table states: gradient steps (guidance) are scaled by --scale, because
+20 is far too large for this model. Layout methods get one box per subject, side by side in the order of the prompt.
+"""
+import argparse
+import multiprocessing
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tools.eval import versions
+from tools.paired_run import Demo, Sampling, Verdict, judge, pack_module
+from tools.paired_statistics import compare, percent
+from tools.tiny.prompts import Prompt, prompts
+
+BEGIN, END = "<!-- compare: written by tools/dev.py compare -->\n", "<!-- compare: end -->\n"
+PLAIN = "plain"
+LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
+NEEDS_UNWANTED = "Neglect (USTC study 2024)"
+VARIANTS = {  # rows beside the published methods
+    "Latent Refine at 10 % of the schedule (this model's step)": (LATENT_REFINE, {"at_percent": 0.1}),
+    "Latent Refine at 10 %, nouns only": (LATENT_REFINE, {"at_percent": 0.1, "pieces": "noun"}),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method on the prompts of one size."""
+    method: str
+    objects: int
+    pairs: int
+    split: str
+    how: Sampling
+    scale: float
+    batch: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """Its verdicts, seconds per picture, and passes of the model per batch."""
+    task: Task
+    verdicts: list[Verdict]
+    seconds: float
+    forwards: float
+    backwards: float
+
+
+def recipes_of(method: str, scale: float) -> tuple:
+    """The method's recipes with this model's scale of gradient steps."""
+    presets, settings, schedule = (pack_module(f"gsn_ops.{name}") for name in ("optimise.presets", "optimise.settings", "schedule"))
+    name, changes = VARIANTS.get(method, (method, {}))
+    recipes = presets.preset(name)
+    if "at_percent" in changes:
+        recipes = settings.moved(recipes, schedule.Moment(percent=changes["at_percent"]))
+    if "pieces" in changes:
+        recipes = tuple(replace(r, objective=replace(r.objective, maps=replace(r.objective.maps, pieces=changes["pieces"]))) for r in recipes)
+    return tuple(replace(r.scaled(scale) if hasattr(r, "step_size") else r, report="curve") for r in recipes)
+
+
+class Placed(Demo):
+    """A Demo whose prompts say where their subjects shall be."""
+
+    def encode(self, texts: Sequence[str]) -> list:
+        conditioning = super().encode(texts)
+        tools, region, find = (pack_module(f"gsn_ops.{name}") for name in ("host.prompt_tokens", "regions", "captions"))
+        subjects = find.find_subjects(texts[0])[0] if texts[0] else []
+        for i, phrase in enumerate(subjects):
+            left, right = i / len(subjects), (i + 1) / len(subjects)
+            box = region.Region(boxes=((left, 0.2, right, 0.8),), point=((left + right) / 2, 0.5))
+            conditioning = tools.with_region(conditioning, (phrase,), box)
+        return conditioning
+
+
+_demo: Placed | None = None  # one per process
+
+
+def carry_out(task: Task) -> Done:
+    """Sample and judge all pictures of a task."""
+    global _demo
+    _demo = _demo or Placed()
+    wanted: list[Prompt] = prompts(task.objects, task.pairs, task.split)
+    recipes = () if task.method == PLAIN else recipes_of(task.method, task.scale)
+    verdicts, forwards, backwards, begun = [], 0, 0, time.monotonic()
+    for start in range(0, len(wanted), task.batch):
+        some = wanted[start:start + task.batch]
+        if recipes:
+            refined = _demo.refine(recipes, some, task.how)
+            latents, forwards, backwards = refined.latents, forwards + refined.forwards, backwards + refined.backwards
+        else:
+            latents = _demo.sample(_demo.model, some, task.how)
+        verdicts += judge(latents, some)
+    batches = -(-len(wanted) // task.batch)
+    return Done(task, verdicts, (time.monotonic() - begun) / len(wanted), forwards / batches, backwards / batches)
+
+
+def table(done: list[Done], objects: int) -> list[str]:
+    """One markdown table: methods against plain on the prompts of this size."""
+    of_size = {d.task.method: d for d in done if d.task.objects == objects}
+    plain = of_size.pop(PLAIN)
+    n = len(plain.verdicts)
+    lines = [f"### {objects} objects, n = {n}", "",
+             "| method | objects right (95 %) | colours right (95 %) | points | McNemar p | mended | now wrong | passes fwd/bwd | s per picture |",
+             "|---|---|---|---|---|---|---|---|---|",
+             f"| plain | {percent(sum(v.objects for v in plain.verdicts), n)} | {percent(sum(v.colours for v in plain.verdicts), n)} "
+             f"| | | | | | {plain.seconds:.2f} |"]
+    for method, d in of_size.items():
+        objects_found, colours_found = (compare((getattr(a, what), getattr(b, what)) for a, b in zip(plain.verdicts, d.verdicts, strict=True))
+                                        for what in ("objects", "colours"))
+        lines.append(f"| {method} | {percent(objects_found.refined, n)} | {percent(colours_found.refined, n)} | {objects_found.points:+.1f} "
+                     f"| {objects_found.p:.2g} | {objects_found.mended} | {objects_found.broken} | {d.forwards:.0f}/{d.backwards:.0f} "
+                     f"| {d.seconds:.2f} |")
+    ours, plus = of_size.get(LATENT_REFINE), next((d for m, d in of_size.items() if "Ours+" in m), None)
+    if ours and plus:
+        found = compare((a.objects, b.objects) for a, b in zip(ours.verdicts, plus.verdicts, strict=True))
+        lines += ["", f"Ours+ against Ours: {found.points:+.1f} points, McNemar p = {found.p:.2g} ({found.mended} mended, {found.broken} now wrong)."]
+    return [*lines, ""]
+
+
+def write(path: Path, text: str) -> None:
+    """Put the text between the markers of a file, at its end if it has none."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, _, rest = old.partition(BEGIN)
+    after = rest.partition(END)[2]
+    path.write_text(before + BEGIN + text + END + after, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tools/dev.py compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objects", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--split", default="test", choices=("test", "validation"))
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--methods", nargs="+", help="parts of names (default: all)")
+    parser.add_argument("--scale", type=float, default=0.2, help="of the gradient steps of guidance")
+    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
+    args = parser.parse_args()
+    demo = Demo()
+    methods = [m for m in (*pack_module("gsn_ops.optimise.presets").METHODS, *VARIANTS) if m != NEEDS_UNWANTED]
+    methods = [m for m in methods if not args.methods or any(part.lower() in m.lower() for part in args.methods)]
+    how = Sampling(steps=args.steps)
+    tasks = [Task(m, objects, args.pairs, args.split, how, args.scale, args.batch) for objects in args.objects for m in (PLAIN, *methods)]
+    args.model = None
+    facts = ", ".join(f"{key} {value}" for key, value in versions(args).items())
+    del demo
+    done: list[Done] = []
+    with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
+        for d in pool.imap(carry_out, tasks):
+            done.append(d)
+            print(f"{len(done)} of {len(tasks)}: {d.task.objects} objects, {d.task.method}: "
+                  f"{sum(v.objects for v in d.verdicts)} of {len(d.verdicts)} right, {d.seconds:.2f} s per picture", flush=True)
+    command = f"python3 tools/dev.py compare --pairs {args.pairs} --objects {' '.join(map(str, args.objects))} --steps {args.steps}"
+    text = "\n".join([f"`{command}` ({args.split} prompts, {how.sampler} + {how.scheduler}, cfg {how.cfg:g}; gradient steps of guidance "
+                      f"x {args.scale:g}; {facts}):", "", *(line for objects in args.objects for line in table(done, objects))])
+    print("\n" + text)
+    if args.write:
+        write(args.write, text)
+
+
+if __name__ == "__main__":
+    main()
