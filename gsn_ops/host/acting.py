@@ -17,7 +17,7 @@ from ..schedule import Schedule
 from .gradients import differentiable, plain
 from .layouts import Family
 from .plan import Candidate, PlannedAct
-from .probe import Entry, Probe, control_models
+from .probe import Entry, Probe, side_networks
 
 NOT_A_SETTING = {"method", "objective", "moment", "subjects", "report", "strict", "step_size", "checkpoints", "loops"}
 
@@ -47,7 +47,7 @@ class Acting:
         """
         entry, subjects = candidate.entry, candidate.subjects
         self.entry, self.subjects, self.c = self.entry or entry, self.subjects or subjects, context.c
-        with differentiable(guider.inner_model, *control_models(guider, entry)):
+        with differentiable(guider.inner_model, *side_networks(guider, entry)):
             state = plain(x)
             probe = Probe(guider, model_k, extra, sigma, entry, self.family, self.recipe.objective.needs, context.c)
             probe.layers = self.layers

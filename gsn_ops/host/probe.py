@@ -36,12 +36,13 @@ def is_active(guider, entry: Entry, x: Tensor, sigma: Tensor) -> bool:
     return comfy.samplers.get_area_and_mult(guider.conds[entry.name][entry.index], x, sigma) is not None
 
 
-def control_models(guider, entry: Entry) -> list[torch.nn.Module]:
-    """The networks of the chain of ControlNets on this entry: gradients run through them too.
+def side_networks(guider, entry: Entry) -> list[torch.nn.Module]:
+    """The ControlNets and the GLIGEN model on this entry: gradients run through them too.
 
-    Not by the host's `get_models`, which leaves out those that are made when a run begins (control LoRA).
+    Not by the host's `get_models`, which leaves out a ControlNet that is made when a run begins (control LoRA).
     """
-    networks, control = [], guider.conds[entry.name][entry.index].get("control")
+    cond = guider.conds[entry.name][entry.index]
+    networks, control = [cond["gligen"][1].model] if "gligen" in cond else [], cond.get("control")
     while control is not None:
         network = getattr(control, "control_model", None)
         networks += [network] if isinstance(network, torch.nn.Module) else []

@@ -171,6 +171,7 @@ class Watched:
 def sampler_name(sampler) -> str:
     """The name the facts are listed under."""
     fn = getattr(sampler, "sampler_function", None)
+    fn = getattr(fn, "func", fn)  # functools.partial
     return getattr(fn, "__name__", None) or type(sampler).__name__
 
 
@@ -181,13 +182,13 @@ def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[
     """
     watched = copy.copy(sampler)
     if isinstance(sampler, comfy.samplers.KSAMPLER):
-        inner = sampler.sampler_function
+        inner, name = sampler.sampler_function, sampler_name(sampler)
 
         @functools.wraps(inner)
         def sampler_function(model, noise, sigmas, *args, extra_args=None, callback=None, **options):
             model_sampling = model.inner_model.inner_model.model_sampling
-            decay = _sa_solver_decay(options, model_sampling) if inner.__name__ == "sample_sa_solver" else None
-            watcher = Watcher(facts_of(inner.__name__, options), sigmas, steps, shift, decay)
+            decay = _sa_solver_decay(options, model_sampling) if name == "sample_sa_solver" else None
+            watcher = Watcher(facts_of(name, options), sigmas, steps, shift, decay)
 
             def on_step(state):
                 watcher.on_callback()

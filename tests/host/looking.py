@@ -48,7 +48,7 @@ def look(tiny, model=None, step=1, levels=(2,), **run) -> Look:
         guider = model_k.inner_model
         entry = next(e for e in plan.positive_entries(guider)[0] if probes.is_active(guider, e, x, sigma))
         c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
-        with gradients.differentiable(guider.inner_model, *probes.control_models(guider, entry)):
+        with gradients.differentiable(guider.inner_model, *probes.side_networks(guider, entry)):
             probe = probes.Probe(guider, model_k, extra, sigma, entry, layouts.family_of(model), maps.MapNeeds(levels=levels), c)
             z, passes = x.clone() / c, []
             for _ in range(2):

@@ -3,6 +3,8 @@
 The shifts here are a constant given straight to the watcher, so that the right answer is known; refinements come at the end.
 """
 
+import functools
+
 import pytest
 import torch
 
@@ -182,6 +184,18 @@ def test_a_sampler_with_a_loop_of_its_own(tiny, delta, k):
     assert (ours - euler).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("k", (1, 3))
+def test_a_sampler_function_without_a_name_of_its_own(tiny, delta, k):
+    """A partial of a host sampler, as other packs make them."""
+    import comfy.samplers
+    from comfy.k_diffusion.sampling import sample_heun
+
+    partial = comfy.samplers.KSAMPLER(functools.partial(sample_heun, s_noise=1.0))
+    ours, same = (tiny.sample_with(tiny.watch(sampler, [k], constant_shift(delta)), tiny.sigmas(steps=N))
+                  for sampler in (partial, sampler_object("heun")))
+    assert torch.equal(ours, same)
+
+
 def test_noise_added_before_each_call_is_reported_as_a_missed_step(tiny, delta):
     """s_churn evaluates above sigma_k: the state is never shown, nothing happens, and the caller hears which step."""
     import comfy.samplers
@@ -191,6 +205,15 @@ def test_noise_added_before_each_call_is_reported_as_a_missed_step(tiny, delta):
     plain = tiny.sample_with(churning, tiny.sigmas(steps=4))
     ours = tiny.sample_with(tiny.watch(churning, [2], constant_shift(delta), missed.extend), tiny.sigmas(steps=4))
     assert missed == [2] and torch.equal(plain, ours)
+
+
+def test_a_refinement_of_a_flow_model_and_of_an_eps_model_each_in_its_networks_space(tiny, flow_model):
+    for model, c in ((flow_model, lambda sigma: 1.0), (tiny.model, lambda sigma: (1 + sigma ** 2) ** 0.5)):
+        patched, book = tiny.attach(model, step=2)
+        out = tiny.sample(patched)
+        action = book.find(out).actions[0]
+        assert action.c == pytest.approx(c(action.sigma), rel=1e-5) and action.shifts == (2,)
+        assert not torch.equal(out, tiny.sample(model))
 
 
 @pytest.mark.parametrize("name", ("euler", "heun", "dpmpp_2m_sde", "uni_pc", "dpm_fast"))

@@ -69,6 +69,18 @@ def test_long_negative_prompt(tiny, network, read):
     assert_same(seen, slow_pass(network, seen, read(PROMPT)))
 
 
+@pytest.mark.parametrize("dtype, cosine", ((torch.float16, 0.999), (torch.bfloat16, 0.99)), ids=str)
+def test_low_precision_weights_give_float32_maps_and_gradients(tiny, network, read, dtype, cosine):
+    model = tiny.load()[0]
+    with torch.inference_mode():
+        model.model.diffusion_model.to(dtype).dtype = dtype
+    seen = look(tiny, model)
+    slow = slow_pass(network, seen, read(PROMPT))
+    for ours in (seen.full.maps[2], seen.full.loss, seen.full.gradient):
+        assert ours.dtype == torch.float32
+    assert torch.cosine_similarity(seen.full.gradient.flatten(), slow.gradient.flatten(), 0) > cosine
+
+
 @pytest.mark.parametrize("name", ("heun", "uni_pc", "dpm_2", "dpmpp_2m_sde"))
 def test_in_other_samplers(tiny, network, read, name):
     seen = look(tiny, sampler=name, step=2)
@@ -174,6 +186,31 @@ def test_control_net(tiny, network, read, host, kind, step):
     assert_same(seen, slow)
     without = slow_pass(network, seen, read(PROMPT))
     assert (without.maps[2] - slow.maps[2]).abs().max() > 1e-3  # it has a say in the decoder's maps
+
+
+def gligen(tiny):
+    """A small random GLIGEN of the host's classes: one gated layer for each transformer block."""
+    import comfy.gligen
+    import comfy.model_patcher
+    from comfy.ldm.modules.attention import BasicTransformerBlock
+
+    widths = [m.attn2.to_q.weight.shape[1] for m in tiny.model.model.diffusion_model.modules() if isinstance(m, BasicTransformerBlock)]
+    net = comfy.gligen.Gligen([comfy.gligen.GatedSelfAttentionDense(width, 64, 2, width // 2) for width in widths],
+                              comfy.gligen.PositionNet(64, 64), 64)
+    for i, p in enumerate(net.parameters()):
+        p.data = noise(*p.shape, seed=i) / p.shape[-1] ** 0.5 if p.ndim else torch.tensor(0.7)
+    return comfy.model_patcher.CoreModelPatcher(net, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
+
+
+def test_gligen(tiny, network, read, host):
+    with torch.inference_mode():
+        positive = host.GLIGENTextBoxApply().append(tiny.encode(PROMPT), tiny.plain_clip, gligen(tiny), "square", 64, 64, 32, 16)[0]
+    seen = look(tiny, positive=positive)
+    box = [(positive[0][1]["gligen"][2][0][0].clone(), 8, 8, 2, 4)]
+    patch = gligen(tiny).model.set_position((1, 4, 16, 16), box, torch.device("cpu"))
+    slow = slow_pass(network, seen, read(PROMPT), options={"patches": {"middle_patch": [patch]}})
+    assert_same(seen, slow)
+    assert (slow_pass(network, seen, read(PROMPT)).maps[2] - slow.maps[2]).abs().max() > 1e-3
 
 
 def lora():
