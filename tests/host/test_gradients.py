@@ -1,0 +1,69 @@
+"""Autograd on a model whose weights were made in inference mode: aliases, not copies, and everything put back."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def gradients(pack_module):
+    return pack_module("gsn_ops.host.gradients")
+
+
+@pytest.fixture
+def network():
+    """Made in inference mode, as the host's loaders do; with a buffer and a weight used twice."""
+    with torch.inference_mode():
+        net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.SiLU(), torch.nn.Linear(4, 4))
+        net[2].weight = net[0].weight
+        net.register_buffer("scale", torch.tensor(2.0))
+    return net
+
+
+def tables(net):
+    return [{name: id(t) for name, t in table.items()} for m in net.modules() for table in (m._parameters, m._buffers)]
+
+
+def test_gradients_flow_to_the_input_only_and_no_weight_is_copied(gradients, network):
+    before, places = tables(network), {p.data_ptr() for p in network.parameters()}
+    with torch.inference_mode():
+        x = torch.randn(2, 4)
+        with gradients.differentiable(network):
+            assert {p.data_ptr() for p in network.parameters()} == places
+            assert not any(p.is_inference() or p.requires_grad for p in network.parameters())
+            leaf = gradients.plain(x).requires_grad_(True)
+            (gradient,) = torch.autograd.grad((network(leaf) * network.scale).square().sum(), leaf)
+        assert torch.is_inference_mode_enabled()
+    assert gradient.norm() > 0 and tables(network) == before
+
+
+def test_nesting_and_errors_put_everything_back(gradients, network):
+    before = tables(network)
+    with pytest.raises(KeyError), torch.inference_mode(), gradients.differentiable(network), gradients.differentiable(network):
+        raise KeyError
+    assert tables(network) == before
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+def test_a_weight_that_somebody_replaced_meanwhile_is_left_alone(gradients, network):
+    old, new = network[0].bias, torch.nn.Parameter(torch.zeros(4))
+    with torch.inference_mode(), gradients.differentiable(network):
+        network[0].bias = new
+    assert network[0].bias is new
+    network[0].bias = old
+
+
+def test_what_the_graph_saves_from_the_hosts_shared_cast_buffer_is_a_copy(gradients):
+    """Partly offloaded models cast every layer into one buffer, so that the next layer overwrites what backward needs."""
+    import comfy.model_management as management
+
+    buffer = torch.empty(4)
+    management.STREAM_CAST_BUFFERS["gsn test"] = buffer
+    try:
+        with torch.inference_mode(), gradients.differentiable():
+            x = torch.ones(4, requires_grad=True)
+            first = x * buffer[:].copy_(torch.full((4,), 2.0))
+            second = first * buffer[:].copy_(torch.full((4,), 3.0))
+            (gradient,) = torch.autograd.grad(second.sum(), x)
+    finally:
+        del management.STREAM_CAST_BUFFERS["gsn test"]
+    assert torch.equal(gradient, torch.full((4,), 6.0))
