@@ -45,11 +45,9 @@ class Descent:
         self.losses.append(torch.where(concerned, loss, torch.nan))
         self.loss = torch.where(concerned, loss, self.loss)
         self.gradient = torch.where(per_image(concerned, gradient), gradient, self.gradient)
-        failed = concerned & ~(loss.isfinite() & gradient.isfinite().flatten(1).all(1))
-        self.non_finite = self.non_finite | failed
-        self.z = self.good = torch.where(per_image(failed, self.z), self.good, self.z)
-        self.shifts = self.good_shifts = torch.where(failed, self.good_shifts, self.shifts)
-        self._look(concerned & ~failed)
+        finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
+        self._keep(concerned & finite)
+        self._go_back(concerned & ~finite)
 
     def update(self, step_size: float, concerned: Tensor) -> Tensor:
         """z <- z - a dL/dz for the images concerned whose loss is not 0 (METHODS 3.1: no normalisation, no clipping). [B]: who moved."""
@@ -61,17 +59,25 @@ class Descent:
     def lack(self, threshold: float) -> Tensor:
         """[B] bool: must refinement go on, by the objective's own test of the last evaluation?"""
         with torch.no_grad():
-            return ~self.non_finite & (shortfall(self.objective, self.maps, self.subjects, self.context, threshold, self.loss) > 0)
+            return shortfall(self.objective, self.maps, self.subjects, self.context, threshold, self.loss) > 0
 
     def result(self, rounds: Tensor, guided: Tensor | None = None, success: Tensor | None = None) -> Worked:
         return Worked(self.z, torch.stack(self.losses), self.shifts, self.maxima, self.non_finite, None, guided, success, rounds, self.maps,
                       self.maxima_now)
 
-    def _look(self, seen: Tensor) -> None:
-        """Keep the highest attention of each subject."""
+    def _keep(self, seen: Tensor) -> None:
+        """Where these images are is good. Note the highest attention of each subject."""
+        self.good = torch.where(per_image(seen, self.z), self.z, self.good)
+        self.good_shifts = torch.where(seen, self.shifts, self.good_shifts)
         now = subject_maps(self.maps, self.subjects, getattr(self.objective, "maps", MapOptions())).flatten(2).amax(-1)  # [B, k]
         self.maxima = now if self.maxima is None else self.maxima
         self.maxima_now = now if self.maxima_now is None else torch.where(seen[:, None], now, self.maxima_now)
+
+    def _go_back(self, failed: Tensor) -> None:
+        """These images return to their last good z; the update that led away from it does not count."""
+        self.non_finite = self.non_finite | failed
+        self.z = torch.where(per_image(failed, self.z), self.good, self.z)
+        self.shifts = torch.where(failed, self.good_shifts, self.shifts)
 
 
 def guide(descent: Descent, step_size: float, *, in_window: bool, threshold: float | None = None, exact: bool = False, max_rounds: int = 0) -> Worked:
@@ -109,7 +115,8 @@ def descend(descent: Descent, step_size: float, *, max_rounds: int, threshold: f
     """One sampling step of the layout methods: up to max_rounds updates while the loss of the last one was too high.
 
     before: [B] bool, did the last evaluation (of an earlier step) still lack something? None = the first update is always
-    made (layout guidance, R&B); LMD carries it from step to step. Also returns the new state. No image active: no forward.
+    made (layout guidance, R&B); LMD carries it from step to step. Also returns the new state, in which an image that broke is
+    tried again. No image active: no forward.
     """
     active = descent.everyone if before is None else before
     rounds = torch.zeros_like(descent.shifts)
@@ -120,7 +127,7 @@ def descend(descent: Descent, step_size: float, *, max_rounds: int, threshold: f
         moved = descent.update(step_size, active)
         rounds = rounds + active.long()
         active = moved & descent.lack(threshold)
-    return (descent.result(rounds) if descent.losses else None), active
+    return (descent.result(rounds) if descent.losses else None), active | descent.non_finite
 
 
 def detached(maps: AttentionMaps) -> AttentionMaps:

@@ -144,7 +144,10 @@ class Guide:
         return replace(self, step_size=replace(self.step_size, factor=self.step_size.factor * strength))
 
     def window(self, schedule: Schedule) -> tuple[int, ...]:
-        return schedule.window(self.start_percent, self.end_percent) if self.start_percent < self.end_percent else ()
+        """The steps of the window. It begins with the step nearest to its start, where a refinement meant for that moment acts."""
+        steps = schedule.window(self.start_percent, self.end_percent) if self.start_percent < self.end_percent else ()
+        first = schedule.find(Moment(percent=self.start_percent)).step
+        return steps if not steps or first is None else (*range(first, steps[0]), *steps)
 
     def checkpoints_at(self, schedule: Schedule) -> dict[int, Checkpoint]:
         found = [(schedule.find(c.moment).step, c) for c in self.checkpoints]
@@ -152,20 +155,24 @@ class Guide:
 
     def loops_at(self, schedule: Schedule) -> dict[int, Loops]:
         """Step -> its loops: the first of the list whose end is not passed."""
-        ends = [(set(schedule.window(self.start_percent, loops.until_percent)), loops) for loops in self.loops]
-        return {i: next(loops for steps, loops in ends if i in steps) for i in self.window(schedule) if any(i in steps for steps, _ in ends)}
+        ends = [(max(schedule.window(0.0, loops.until_percent), default=-1), loops) for loops in self.loops]
+        return {i: next(loops for last, loops in ends if i <= last) for i in self.window(schedule) if any(i <= last for last, _ in ends)}
 
     def when(self, schedule: Schedule) -> When:
         window, checkpoints, loops = self.window(schedule), self.checkpoints_at(schedule), self.loops_at(schedule)
         updates = {i: loops[i].rounds if i in loops else 1 for i in window if not self.loops or i in loops}
         for i in checkpoints:
             updates[i] = updates.get(i, 0) + self.max_rounds
-        reason = "" if updates else (
-            f"no step of this run lies between {self.start_percent:.0%} and {self.end_percent:.0%} of the noise schedule: widen the window")
+        reason = "" if updates else self._nowhere(schedule)
         return When(tuple(sorted(updates)), updates, reason)
 
     def start(self, schedule: Schedule, seed: int = 0) -> GuideWork:
         return GuideWork(self, schedule)
+
+    def _nowhere(self, schedule: Schedule) -> str:
+        if self.start_percent >= self.end_percent and self.checkpoints:
+            return schedule.find(self.checkpoints[0].moment).reason
+        return f"no step of this run lies between {self.start_percent:.0%} and {self.end_percent:.0%} of the noise schedule: widen the window"
 
 
 class GuideWork:
