@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
 from ..prompt import SubjectColumns
-from . import register, with_role
+from ..regions import CONVENTIONS
+from . import choice, register, with_role
 from .placed import must_be_placed, placed, top_mean
 
 
@@ -51,6 +52,9 @@ class BoxDiff:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
     check = staticmethod(must_be_placed)
+
+    def __post_init__(self):
+        choice("mask", self.mask, CONVENTIONS)
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         losses = []

@@ -1,0 +1,92 @@
+"""EBAMA: modifiers attend with their noun, the noun apart from all else and strongly (Zhang et al., ECCV 2024)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, aggregate, subject_maps
+from ..prompt import SubjectColumns
+from . import choice, register, with_role
+from .syngen import distance
+
+DISTANCES = ("cos", "kl")
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """1 - <a, b> / (|a| |b|) of all pairs of maps [B, m, s] and [B, n, s]: [B, m, n]."""
+    a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+    return 1 - (a[:, :, None] * b[:, None]).sum(-1)
+
+
+def between_words(a: Tensor, b: Tensor, kind: str) -> Tensor:
+    """Distance of two words given by the maps of their pieces, [B, m, s] and [B, n, s]: [B].
+
+    "cos": sum over the pieces of a of the largest over the pieces of b. "kl": the largest of all pairs of SynGen's D.
+    """
+    if kind == "kl":
+        return distance(a, b).amax((1, 2))
+    return cosine_distance(a, b).amax(2).sum(1)
+
+
+def binding_energy(noun: Tensor, modifiers: Sequence[Tensor], others: Tensor | None, kind: str) -> Tensor:
+    """sum over its modifiers of d(m, noun) - mean over o of d(noun, o), words as maps of their pieces [B, m, s]: [B].
+
+    The attribute-object energy of EBAMA for one noun. others: [B, n, s], one map per other token, or None. No modifier: 0.
+    """
+    if not modifiers:
+        return 0 * noun.sum((1, 2))
+    bound = sum(between_words(m, noun, kind) for m in modifiers)
+    if others is None:
+        return bound
+    apart = (distance if kind == "kl" else cosine_distance)(noun, others).amax(1).mean(1)  # the piece that is furthest
+    return bound - len(modifiers) * apart
+
+
+@register("ebama")
+@dataclass(frozen=True)
+class Ebama:
+    """L = sum over nouns of their `binding_energy` - lam * sum over nouns of max_yx M_noun (its first piece).
+
+    The energy compares raw attention maps, M has the second softmax. distance: "cos" as published, or "kl", SynGen's.
+    Other tokens are those of the prompt outside the phrase. Encoders are evaluated one by one, the losses averaged.
+    """
+
+    distance: str = "cos"
+    lam: float = 0.5
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+
+    def __post_init__(self):
+        choice("distance", self.distance, DISTANCES)
+
+    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+        subjects, spans = with_role(subjects), maps.prompt or maps.spans
+        a = aggregate(maps).flatten(1, 2)  # [B, (h w), n]
+        of_column = dict(zip(maps.columns, a.unbind(-1), strict=True))  # column -> [B, s]
+        losses = []
+        for encoder in dict.fromkeys(span.encoder for span in maps.spans):
+            known = [s for s in subjects if s.noun.get(encoder)]
+            prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
+            if known:
+                losses.append(sum(self._energy(of_column, prompt, s, encoder) for s in known)
+                              - self.lam * self._strength(maps, known, encoder))
+        if not losses:
+            raise ValueError("There is no subject to look at: name at least one word of the prompt.")
+        return sum(losses) / len(losses)
+
+    def _energy(self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns, encoder: str) -> Tensor:
+        def maps_of(columns: Sequence[int]) -> Tensor:
+            return torch.stack([of_column[c] for c in columns], 1)  # [B, pieces, s]
+        own = subject.columns("phrase")[encoder]
+        others = [c for c in prompt if c not in own]
+        return binding_energy(maps_of(subject.noun[encoder]), [maps_of(m[encoder]) for m in subject.modifiers if m.get(encoder)],
+                              maps_of(others) if others else None, self.distance)
+
+    def _strength(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], encoder: str) -> Tensor:
+        """Sum over nouns of the highest attention to the first piece: [B]."""
+        first = [replace(s, noun={encoder: s.noun[encoder][:1]}, modifiers=()) for s in subjects]
+        return subject_maps(maps, first, self.maps).flatten(2).amax(-1).sum(1)
