@@ -1,4 +1,4 @@
-"""Retention: a subject stays where it was, or where it shall be (A-STAR, Agarwal et al., ICCV 2023; SAGA, AAAI 2026)."""
+"""Retention: a subject stays where it was or shall be (A-STAR, Agarwal et al., ICCV 2023; SAGA, AAAI 2026)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from ..regions import CONVENTIONS
 from . import choice, register, with_role
 from .blobs import blob
 from .encoders import memory_key
+from .placed import has_area
 from .presence import presence
 
 SOURCES = ("previous", "frozen")
@@ -27,15 +28,16 @@ def outside(m: Tensor, place: Tensor) -> Tensor:
     return 1 - torch.minimum(m, b).sum((1, 2)) / (m + b).sum((1, 2)).clamp(min=1e-12)
 
 
-def places(maps: AttentionMaps, m: Tensor, subjects: Sequence[SubjectColumns], context: StepContext, options: MapOptions,
-           mask: str, source: str) -> list[tuple[int, Tensor]]:
+def places(maps: AttentionMaps, m: Tensor, subjects: Sequence[SubjectColumns], context: StepContext,
+           options: MapOptions, mask: str, source: str) -> list[tuple[int, Tensor]]:
     """(index of the subject, its place B_j, bool [h, w] or [B, h, w]) for all subjects that have one, without gradient.
 
-    The user's region on the grid, else the blob of the subject's map: of the last evaluated step (source "previous", none
-    at the first), or of the first evaluation of the run, kept from then on ("frozen"). m: today's maps [B, k, h, w].
+    The user's region on the grid, else the blob of the subject's map: of the last evaluated step (source "previous",
+    none at the first), or of the first evaluation of the run, kept from then on ("frozen").
+    m: today's maps [B, k, h, w].
     """
-    regions = {j: context.regions[s.label] for j, s in enumerate(subjects) if s.label in context.regions}
-    drawn = {j: r.on_grid(*m.shape[-2:], mask).to(m.device) for j, r in regions.items() if r.boxes or r.mask is not None}
+    regions = {j: context.regions.get(s.label) for j, s in enumerate(subjects)}
+    drawn = {j: r.on_grid(*m.shape[-2:], mask).to(m.device) for j, r in regions.items() if has_area(r)}
     found = None
     if len(drawn) < len(subjects):
         if source == "frozen":
