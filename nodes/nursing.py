@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
+from .. import gsn_ops
+from ..gsn_ops.host.extensions import collect
 from ..gsn_ops.host.prompt_tokens import remember
 from ..gsn_ops.host.sampling import attach
 from ..gsn_ops.host.status import Absent
-from ..gsn_ops.optimise.presets import METHODS, preset
+from ..gsn_ops.optimise.presets import METHODS, methods, preset
 from ..gsn_ops.optimise.settings import check, moved, only_needed, override
 from ..gsn_ops.subjects import parse_subjects
 from .common import (
@@ -30,6 +32,7 @@ NO_CLIP = (
 class GSNNursing(io.ComfyNode):
     @classmethod
     def define_schema(cls):
+        collect(gsn_ops)
         return io.Schema(
             node_id="GSNNursing",
             display_name="Semantic Nursing",
@@ -55,7 +58,7 @@ class GSNNursing(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "method",
-                    options=list(METHODS),
+                    options=methods(),
                     optional=True,
                     default=METHODS[0],
                     tooltip="A published method with its published numbers.",

@@ -2,17 +2,18 @@
 
 from comfy_api.latest import io
 
+from .. import gsn_ops
+from ..gsn_ops.host.extensions import collect
 from ..gsn_ops.objectives import REGISTRY
 from ..gsn_ops.objectives.typed import at_levels, build, option_names, weighed
 from ..gsn_ops.optimise.settings import pairs, parse_levels
 from .common import Objective
 
-OBJECTIVES = sorted(REGISTRY.keys() - {"weighted_sum"})
-
 
 class GSNObjective(io.ComfyNode):
     @classmethod
     def define_schema(cls):
+        collect(gsn_ops)
         return io.Schema(
             node_id="GSNObjective",
             display_name="GSN Objective",
@@ -21,7 +22,7 @@ class GSNObjective(io.ComfyNode):
             "by its id in the literature. Chain several through add_to: their weighted sum.",
             search_aliases=["gsn", "loss", "syngen", "attend and excite", "divide and bind", "objective"],
             inputs=[
-                io.Combo.Input("objective", options=OBJECTIVES, optional=True, default="cn_iou",
+                io.Combo.Input("objective", options=sorted(REGISTRY.keys() - {"weighted_sum"}), optional=True, default="cn_iou",
                                tooltip="The loss. The help page of this node says what each does."),
                 io.Float.Input("weight", optional=True, default=1.0, min=-100.0, max=100.0, step=0.01, round=0.0001,
                                tooltip="Its share in the sum with add_to."),

@@ -182,13 +182,26 @@ _PRESETS: dict[str, Callable[[], tuple[Recipe, ...]]] = {
     "Neglect (USTC study 2024)": neglect,
 }
 METHODS: tuple[str, ...] = tuple(_PRESETS)
+"""The methods that come with the pack."""
+
+
+def methods() -> list[str]:
+    """All methods, those of other packs last."""
+    return list(_PRESETS)
+
+
+def register_method(name: str, recipes: Callable[[], tuple[Recipe, ...]]) -> None:
+    """Make a method known under the name shown to people. Raises ValueError if the name is taken."""
+    if name in _PRESETS:
+        raise ValueError(f"The method '{name}' is already taken.")
+    _PRESETS[name] = recipes
 
 
 def preset(method: str) -> tuple[Recipe, ...]:
-    """The recipes of a published method, each under its name, to be adjusted with `dataclasses.replace`.
+    """The recipes of a method, each under its name, to be adjusted with `dataclasses.replace`.
 
-    Raises ValueError that lists METHODS.
+    Raises ValueError that lists the methods.
     """
     if method not in _PRESETS:
-        raise ValueError(f"Unknown method '{method}': choose one of {', '.join(METHODS)}.")
+        raise ValueError(f"Unknown method '{method}': choose one of {', '.join(_PRESETS)}.")
     return tuple(replace(recipe, method=method) for recipe in _PRESETS[method]())
