@@ -38,6 +38,7 @@ class AttentionMaps:
     heads: level -> one [B, heads, h, w, n] per layer; empty unless asked for.
     self_rows: level -> function of cells [B, r] (row-major indices) giving [B, r, h, w]; empty unless asked for.
     prompt: columns of the prompt's own words, one span per encoder and chunk, ending before the end marker; () = the spans.
+    template: encoder -> how many of them, at the beginning, only say what kind of picture it is ("a photo of").
     """
 
     cross: Mapping[int, Tensor]
@@ -46,6 +47,7 @@ class AttentionMaps:
     heads: Mapping[int, tuple[Tensor, ...]] = field(default_factory=dict)
     self_rows: Mapping[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     prompt: tuple[Span, ...] = ()
+    template: Mapping[str, int] = field(default_factory=dict)
 
     def index(self, columns: Sequence[int]) -> list[int]:
         """Positions on the last axis of the maps for absolute columns. Raises KeyError for a missing one."""
@@ -60,7 +62,7 @@ class AttentionMaps:
             {level: a[pick] for level, a in self.cross.items()}, self.columns, self.spans,
             {level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
             {level: (lambda cells, rows=rows: rows(cells.expand(batch, -1))[pick])
-             for level, rows in self.self_rows.items()}, self.prompt,
+             for level, rows in self.self_rows.items()}, self.prompt, self.template,
         )
 
 

@@ -1,10 +1,13 @@
 """What the text encoders saw, as plain data that travels with the conditioning, and what of it the user cares about."""
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .regions import Region
+
+TEMPLATE = re.compile(r"\s*(?:an?|the)?\s*(?:photo|photograph|picture|image|painting|scene)\s+of\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class EncoderTokens:
     text: str
     pieces: tuple[Piece, ...]
     chunks: tuple[tuple[int, int, int], ...]
+
+
+    @property
+    def template(self) -> int:
+        """Leading pieces that only say what kind of picture it is ("a photo of"), 0 without such words."""
+        found = TEMPLATE.match(self.text)
+        return sum(piece.stop <= found.end() for piece in self.pieces) if found else 0
 
 
 @dataclass(frozen=True)

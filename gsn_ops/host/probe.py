@@ -62,6 +62,7 @@ class Probe:
         self.levels = needs.levels or family.levels
         self.spans = entry.tokens.spans(family.span if needs.span == "auto" else needs.span)
         self.prompt = entry.tokens.spans("prompt_only")
+        self.template = {encoder.name: encoder.template for encoder in entry.tokens.encoders}
         last = max([s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt])  # one more: the end marker
         self.columns = slice(min(s.start for s in self.spans), min(last, entry.tokens.rows))
         self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
@@ -126,10 +127,10 @@ class Probe:
         own = {level: functools.partial(_self_rows, [a for at, a in capture.self_attention if at == level]) for level in self.levels}
         own = own if self.needs.self_rows else {}
         if not self.needs.heads:
-            return AttentionMaps({level: torch.stack(p).mean(0) for level, p in by_level.items()}, columns, self.spans, {}, own, self.prompt)
+            return AttentionMaps({level: torch.stack(p).mean(0) for level, p in by_level.items()}, columns, self.spans, {}, own, self.prompt, self.template)
         cross = {level: torch.stack([p.mean(1) for p in layers]).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
         return AttentionMaps(cross, columns, self.spans, {level: tuple(layers) for level, layers in by_level.items()}, own,
-                             self.prompt)
+                             self.prompt, self.template)
 
     def _options(self) -> dict:
         """A private copy of the run's model options, made safe for a single differentiable pass."""

@@ -13,6 +13,7 @@ from ..regions import CONVENTIONS
 from . import choice, register, with_role
 from .placed import must_be_placed, phrase_columns, placed
 
+
 def resized(m: Tensor, height: int, width: int) -> Tensor:
     """Maps [..., h, w] bilinear (corners not aligned) to [..., height, width], as matrix products: deterministic on CUDA."""
     return _tent(m, height, -2).mT @ (m @ _tent(m, width, -1))

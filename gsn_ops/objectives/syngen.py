@@ -65,8 +65,8 @@ class SynGen:
 
     variant: "original" = each piece has its own map, the worst pair counts, and only entities with modifiers do unless
     include_entities; "group_mean" = a word is the mean map of its pieces and all entities count (Latent Refine's "+",
-    SAGA+). skip: leading tokens of the prompt that are no "other" words, 3 for the template "a photo of" (about +1 TIAM
-    point in the appendix of Grimal et al.). Encoders are evaluated one by one, the losses averaged.
+    SAGA+). skip: leading tokens of the prompt that are no "other" words; -1 = those of a template such as "a photo of",
+    if it begins with one (about +1 TIAM point in the appendix of Grimal et al.). Encoders are evaluated one by one, the losses averaged.
     No entity that counts: a differentiable 0.
     """
 
@@ -77,8 +77,8 @@ class SynGen:
 
     def __post_init__(self):
         choice("variant", self.variant, ("original", "group_mean"))
-        if self.skip < 0:
-            raise ValueError(f"The option 'skip' is {self.skip}: it counts words at the beginning of the prompt, 0 or more.")
+        if self.skip < -1:
+            raise ValueError(f"The option 'skip' is {self.skip}: it counts tokens at the beginning of the prompt, 0 or more, or is -1.")
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         a = aggregate(maps).flatten(1, 2)  # [B, (h w), n]
@@ -89,7 +89,7 @@ class SynGen:
             known = entities(with_role(subjects), encoder)
             prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
             if known:
-                losses.append(self._one_encoder(of_column, prompt[self.skip:], known))
+                losses.append(self._one_encoder(of_column, prompt[maps.template.get(encoder, 0) if self.skip < 0 else self.skip:], known))
         return sum(losses) / len(losses) if losses else 0 * a.sum((1, 2))
 
     def _one_encoder(self, of_column: dict[int, Tensor], prompt: list[int],

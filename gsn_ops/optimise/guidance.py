@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -132,7 +133,5 @@ def descend(descent: Descent, step_size: float, *, max_rounds: int, threshold: f
 
 def detached(maps: AttentionMaps) -> AttentionMaps:
     """The maps without their graph, for the next step's objective and for tests of the loss."""
-    return AttentionMaps(
-        {level: a.detach() for level, a in maps.cross.items()}, maps.columns, maps.spans,
-        {level: tuple(a.detach() for a in layers) for level, layers in maps.heads.items()}, maps.self_rows,
-    )
+    return replace(maps, cross={level: a.detach() for level, a in maps.cross.items()},
+                   heads={level: tuple(a.detach() for a in layers) for level, layers in maps.heads.items()})

@@ -59,7 +59,7 @@ def latent_refine() -> Refine:
 def ours_plus() -> tuple[Recipe, ...]:
     """Grimal et al., method "Ours+": the refinement at step 2, then SynGen over group means at steps 2 ... 24, without "a photo of"."""
     refine = replace(latent_refine(), moment=Moment(percent=round(at(2), 3)))
-    guide = Guide(objective=SynGen(variant="group_mean", skip=3), start_percent=at(2), end_percent=at(24), step_size=CONSTANT)
+    guide = Guide(objective=SynGen(variant="group_mean", skip=-1), start_percent=at(2), end_percent=at(24), step_size=CONSTANT)
     return refine, guide
 
 

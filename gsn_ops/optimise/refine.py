@@ -63,7 +63,8 @@ def refine(
                 options = getattr(objective, "maps", MapOptions())
                 maxima = subject_maps(maps, subjects, options).flatten(2).amax(-1)  # [B, k]
             if only_if_needed:
-                needed = ~(maxima >= present_at).all(1)
+                wanted = [j for j, subject in enumerate(subjects) if subject.phrase.role == "wanted"]
+                needed = ~(maxima[:, wanted] >= present_at).all(1)
         finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
         failed = active & ~finite
         non_finite = non_finite | failed
