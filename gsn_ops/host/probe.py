@@ -124,13 +124,11 @@ class Probe:
         for level, p in capture.layers:
             by_level.setdefault(level, []).append(p)
         columns = tuple(range(self.columns.start, self.columns.stop))
-        own = {level: functools.partial(_self_rows, [a for at, a in capture.self_attention if at == level]) for level in self.levels}
-        own = own if self.needs.self_rows else {}
-        if not self.needs.heads:
-            return AttentionMaps({level: torch.stack(p).mean(0) for level, p in by_level.items()}, columns, self.spans, {}, own, self.prompt, self.template)
-        cross = {level: torch.stack([p.mean(1) for p in layers]).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
-        return AttentionMaps(cross, columns, self.spans, {level: tuple(layers) for level, layers in by_level.items()}, own,
-                             self.prompt, self.template)
+        self_rows = {level: functools.partial(_self_rows, [a for at, a in capture.self_attention if at == level])
+                     for level in self.levels} if self.needs.self_rows else {}
+        heads = {level: tuple(layers) for level, layers in by_level.items()} if self.needs.heads else {}  # [B, heads, h, w, n] each
+        cross = {level: torch.stack([p.mean(1) if heads else p for p in layers]).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
+        return AttentionMaps(cross, columns, self.spans, heads, self_rows, self.prompt, self.template)
 
     def _options(self) -> dict:
         """A private copy of the run's model options, made safe for a single differentiable pass."""

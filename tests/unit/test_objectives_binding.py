@@ -11,7 +11,7 @@ from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
 from gsn_ops.objectives.syngen import SynGen, away, distance, pair_distance
 from gsn_ops.objectives.tv import TotalVariation, total_variation
 from gsn_ops.objectives.tv_bind import TotalVariationAndBinding, attribute_divergence, binding_weight
-from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.prompt import EncoderTokens, Piece, Span, SubjectColumns, SubjectPhrase
 
 HERE = StepContext(8, 50, 5.63, 5.72)
 
@@ -126,7 +126,25 @@ def test_template_words_can_be_skipped():
     loss = SynGen(skip=3)(maps_of(a, [(1, 11)]), [word("a", (6,), (5,))], HERE)
     assert loss.item() == pytest.approx(plain_syngen(a[0], range(4, 11), entities, "original"))
     with pytest.raises(ValueError, match="skip"):
-        SynGen(skip=-1)
+        SynGen(skip=-2)
+
+
+def test_only_a_template_that_is_there_is_skipped():
+    a, entities = attention(1, 4, 5, 14), [((6,), [(5,)])]
+    for template, first in (({"l": 3}, 4), ({}, 1)):
+        maps = replace(maps_of(a, [(1, 11)]), template=template)
+        loss = SynGen(skip=-1)(maps, [word("a", (6,), (5,))], HERE)
+        assert loss.item() == pytest.approx(plain_syngen(a[0], range(first, 11), entities, "original"))
+
+
+@pytest.mark.parametrize("text, pieces", [("a photo of a cat", 3), ("Painting of a dog", 2), ("a cat in a photo of a dog", 0), ("a photo", 0)])
+def test_the_template_of_a_text(text, pieces):
+    words, at = [], 0
+    for part in text.split():
+        at = text.index(part, at)
+        words.append(Piece(part, at, at + len(part), len(words) + 1))
+        at += len(part)
+    assert EncoderTokens("l", text, tuple(words), ((1, len(words) + 1, 77),)).template == pieces
 
 
 def test_without_a_prompt_the_span_counts():
