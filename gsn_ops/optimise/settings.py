@@ -92,9 +92,16 @@ def override(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:
 
 
 def moved(recipes: tuple[Recipe, ...], moment: Moment) -> tuple[Recipe, ...]:
-    """The recipes with their refinement at another moment; the default moment leaves every method its published one."""
+    """The recipes with their refinement at another moment; the default moment leaves every method its published one.
+
+    Raises ValueError for a method that has no refinement at a single moment.
+    """
     if moment == Moment():
         return recipes
+    if not any(isinstance(recipe, Refine) for recipe in recipes):
+        raise ValueError(f"{recipes[0].method} does not act at one moment that at_percent, at_sigma or at_step could move. Leave them at "
+                         f"{Moment().percent:g}, {Moment().sigma:g} and {Moment().step}, and use overrides where it has a window: "
+                         "start_percent=0.1, end_percent=0.4.")
     return tuple(replace(recipe, moment=moment) if isinstance(recipe, Refine) else recipe for recipe in recipes)
 
 

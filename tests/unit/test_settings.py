@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from gsn_ops.optimise.recipes import Refine
-from gsn_ops.optimise.settings import check, keys_of, override, parse_levels, with_levels
+from gsn_ops.optimise.recipes import Guide, Refine
+from gsn_ops.optimise.settings import check, keys_of, moved, override, parse_checkpoints, parse_levels, with_levels
 from gsn_ops.schedule import Moment
 
 
@@ -91,3 +91,24 @@ def test_numbers_that_cannot_work_are_refused_in_words(fields, complaint):
 def test_numbers_that_work_pass():
     assert check(Refine()) == Refine()
     assert check(Refine(shifts=0)).shifts == 0
+
+
+def test_a_moment_moves_refinements_only():
+    recipes = (Refine(), Guide())
+    assert moved(recipes, Moment()) is recipes
+    assert moved(recipes, Moment(step=3)) == (Refine(moment=Moment(step=3)), Guide())
+    with pytest.raises(ValueError, match="does not act at one moment"):
+        moved((Guide(),), Moment(percent=0.3))
+
+
+@pytest.mark.parametrize("text, found", [
+    ("", ()), (" \n", ()), ("0:0.05", ((0.0, 0.05),)), ("0: .05, 0.218:0.5;0.418:0.8", ((0.0, 0.05), (0.218, 0.5), (0.418, 0.8))),
+])
+def test_thresholds(text, found):
+    assert tuple((c.moment.percent, c.threshold) for c in parse_checkpoints(text)) == found
+
+
+@pytest.mark.parametrize("text, position", [("0.5", 1), ("0:0.05, x:1", 8), ("0:2", 1), ("10:0.5", 1), ("0:0.05 0.2:0.5", 1)])
+def test_thresholds_that_do_not_parse_say_where(text, position):
+    with pytest.raises(ValueError, match=f"thresholds, character {position}:"):
+        parse_checkpoints(text)
