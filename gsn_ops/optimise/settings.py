@@ -36,19 +36,25 @@ SETTINGS = {
     "shifts": int, "learning_rate": float, "eps": float, "stop_at_loss": float, "present_at": float,
     "start_percent": float, "end_percent": float, "max_rounds": int, "rounds": int, "iterations": int, "more": int,
 }
-"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor and levels."""
+"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels and pieces."""
+PIECES = ("noun", "phrase")
 
 
 def keys_of(recipe: Recipe) -> list[str]:
     """What can be overridden in this recipe."""
     own = [f.name for f in fields(recipe) if f.name in SETTINGS]
-    return [*own, "scale_factor", "levels"] if hasattr(recipe, "step_size") else [*own, "levels"]
+    own += ["scale_factor"] if hasattr(recipe, "step_size") else []
+    return [*own, "levels", *(["pieces"] if hasattr(recipe.objective, "maps") else [])]
 
 
 def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
     """The recipe with one setting put in. Raises ValueError for text that is not of its kind."""
     if key == "levels":
         return with_levels(recipe, text)
+    if key == "pieces":
+        if text not in PIECES:
+            raise ValueError(f"pieces is '{text}': choose noun (a subject's map is that of its noun) or phrase (of all its words).")
+        return replace(recipe, objective=replace(recipe.objective, maps=replace(recipe.objective.maps, pieces=text)))
     kind = SETTINGS.get(key, float)
     try:
         value = kind(text)

@@ -112,3 +112,11 @@ def test_thresholds(text, found):
 def test_thresholds_that_do_not_parse_say_where(text, position):
     with pytest.raises(ValueError, match=f"thresholds, character {position}:"):
         parse_checkpoints(text)
+
+
+def test_pieces_reach_the_objective_and_are_one_of_two():
+    (changed,) = override((Refine(),), "pieces=phrase")
+    assert changed.objective.maps.pieces == "phrase"
+    assert replace(changed, objective=Refine().objective) == Refine()
+    with pytest.raises(ValueError, match="character 1: pieces is 'verb': choose noun .* or phrase"):
+        override((Refine(),), "pieces=verb")
