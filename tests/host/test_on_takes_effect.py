@@ -96,9 +96,10 @@ def test_at_step_0_of_a_flow_model_it_is_that_run_bit_for_bit(tiny, flow_model, 
     assert not torch.equal(ours, tiny.sample_with(sampler_object(name), sigmas, flow_model, noise=noise))
 
 
+@pytest.mark.parametrize("k", (1, 3))
 @pytest.mark.parametrize("name", MEMORYLESS)
-def test_a_memoryless_sampler_equals_run_to_k_shift_and_resume(tiny, delta, name):
-    k, sigmas = 3, tiny.sigmas(name, steps=N)
+def test_a_memoryless_sampler_equals_run_to_k_shift_and_resume(tiny, delta, name, k):
+    sigmas = tiny.sigmas(name, steps=N)
     ours = tiny.sample_with(tiny.watch(sampler_object(name), [k], constant_shift(delta)), sigmas)
     state = tiny.sample_with(sampler_object(name), sigmas[:k + 1])
     shifted = state + delta * (1 + float(sigmas[k]) ** 2) ** 0.5
@@ -126,6 +127,23 @@ def test_unipc_is_shifted_at_the_corrected_state_that_its_model_never_sees(tiny,
     monkeypatch.setattr(UniPC, "multistep_uni_pc_update", instrumented)
     right = tiny.sample_with(sampler_object(name), sigmas)
     assert (ours - right).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_a_carried_offset_fades_as_the_samplers_own_state_does(tiny, delta, name):
+    """With a prediction that never changes, a shift fades by the sampler's linear part alone: as in a run that begins shifted."""
+    k, sigmas, target = 2, tiny.sigmas(name, steps=8)[:6], torch.full((1, 4, 16, 16), 0.3)
+    model = tiny.model.clone()
+    model.set_model_sampler_cfg_function(lambda args: args["input"] - target)
+    stock = tiny.sample_with(sampler_object(name), sigmas, model)
+
+    def effect(*steps):
+        return tiny.sample_with(tiny.watch(sampler_object(name), steps, constant_shift(delta)), sigmas, model) - stock
+    start, shift = torch.ones(1, 4, 16, 16), constant_shift(delta)(k, None, torch.zeros_like(delta), sigmas[k:k + 1], {})
+    shifted, plain = (tiny.sample_with(sampler_object(name), sigmas[k:], model, latent=x, noise=torch.zeros_like(x)) for x in (start + shift, start))
+    assert (shifted - plain).abs().max() > 1e-2
+    assert torch.allclose(effect(k), shifted - plain, atol=1e-4)
+    assert torch.allclose(effect(1, k), effect(1) + effect(k), atol=1e-4)
 
 
 @pytest.mark.parametrize("name, calls", [("heun", 8), ("uni_pc", 8), ("sa_solver", 8), ("ddpm", 8), ("sa_solver_pece", 8), ("dpm_fast", 3)])
