@@ -66,9 +66,9 @@ def pixels(client, entry: dict, node: str) -> bytes:
 
 
 def test_reports_stay_right_whatever_the_host_takes_from_its_cache(client, demo):
-    first, everything = demo(seed=11), {"1", "2", "3", "4", "5", "6", "7", "8"}
+    first = demo(seed=11)
     done, entry = run(client, first)
-    assert done == everything
+    assert done >= {"2", "3", "5", "6", "7", "8"}  # the rest may be known from earlier prompts
     report = text(entry)
     assert "step 1" in report and "red circle" in report and "not made in a recorded run" not in report
 
