@@ -1,20 +1,22 @@
 """Initial-noise optimisation: find a start from which the subjects will appear (InitNO, Guo et al., CVPR 2024, algorithm 1)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, StepContext, subject_maps
+from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
 from ..objectives.initno import InitNO, InitNOTerms, noise_divergence
 from ..prompt import SubjectColumns, SubjectPhrase
 from ..schedule import Moment, Schedule
+from .chance import generator, noise_like
 from .when import When
 from .work import Worked
 
 BETAS = (0.9, 0.999)
+MOST_RETURNS = 10_000  # Adam steps on the divergence after one on the loss; with the published numbers it needs far fewer
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,14 @@ class Candidate:
     def z(self) -> Tensor:
         return self.noise * torch.exp(self.logvar / 2) + self.mu
 
-    def divergence(self) -> Tensor:
-        return noise_divergence(self.mu[None], self.logvar[None])[0]
-
     def step(self, gradients: Sequence[Tensor]) -> None:
         """An Adam step on the loss, then as many on the divergence (same state) as bring it back to what is allowed."""
         self.logvar.grad, self.mu.grad = gradients
         self.adam.step()
-        while (divergence := self.divergence()) > self.recipe.divergence:
+        for _ in range(MOST_RETURNS):
+            divergence = noise_divergence(self.mu[None], self.logvar[None])[0]
+            if not divergence > self.recipe.divergence:
+                return
             self.logvar.grad, self.mu.grad = torch.autograd.grad(divergence, (self.logvar, self.mu))
             self.adam.step()
 
@@ -94,66 +96,64 @@ class NoiseWork:
         self.z, self.maps_of, self.subjects, self.context, self.on_shift = z.detach().float(), maps_of, subjects, context, on_shift
         self.losses: list[Tensor] = []
         self.maxima: Tensor | None = None
-        self.shifts = [0] * len(z)
-        self.done: dict[int, Tensor] = {}  # image -> the z that succeeded
+        self.updates = [0] * len(z)
+        self.found: dict[int, Tensor] = {}  # image -> the z that succeeded
         self.broken: set[int] = set()
-        best: list[Candidate | None] = [None] * len(z)
+        sources = [generator(self.seed, b, "initial noise") for b in range(len(z))]
+        best: dict[int, Candidate] = {}
         for n in range(self.recipe.rounds):
-            candidates = {b: Candidate(self._noise(b, n), self.recipe) for b in range(len(z)) if b not in self.done}
-            self._iterate(candidates, self.recipe.iterations)
-            for b, candidate in candidates.items():
-                if best[b] is None or candidate.score < best[b].score:
+            tried = {b: Candidate(noise_like(self.z[b], sources[b]) if n else self.z[b], self.recipe) for b in self._open()}
+            self._iterate(tried, self.recipe.iterations)
+            for b, candidate in tried.items():
+                if b not in best or candidate.score < best[b].score:
                     best[b] = candidate
-        last = {b: Candidate(c.noise, self.recipe) for b, c in enumerate(best) if b not in self.done}
+        last = {b: Candidate(best[b].noise, self.recipe) for b in self._open()}
         self._iterate(last, self.recipe.more)
-        result = torch.stack([self.done.get(b, self.z[b]) if b in self.done or b in self.broken else last[b].z().detach() for b in range(len(z))])
-        device = z.device
-        success = torch.tensor([b in self.done for b in range(len(z))], device=device)
-        made = torch.tensor(self.shifts, device=device)
-        return Worked(result, torch.stack(self.losses), made, self.maxima, torch.tensor([b in self.broken for b in range(len(z))], device=device),
-                      guided=made > 0, success=success, rounds=made)
+        chosen = {b: candidate.z().detach() for b, candidate in last.items()} | dict.fromkeys(self.broken) | self.found
+        result = torch.stack([self.z[b] if chosen[b] is None else chosen[b] for b in range(len(z))])
+        made = torch.tensor([0 if b in self.broken else n for b, n in enumerate(self.updates)], device=z.device)
+        return Worked(result, torch.stack(self.losses), made, self.maxima, _flags(self.broken, made), guided=made > 0,
+                      success=(made > 0) & _flags(self.found, made), rounds=made)
 
-    def _noise(self, b: int, n: int) -> Tensor:
-        """Image b's noise of round n: the run's own, then fresh ones from a generator of the image's own."""
-        if n == 0:
-            return self.z[b]
-        generator = torch.Generator("cpu").manual_seed((self.seed + 1_000_003 * b + n) % 2**63)
-        return torch.randn(self.z.shape[1:], generator=generator).to(self.z)
+    def _open(self) -> list[int]:
+        """The images that are still worked on."""
+        return [b for b in range(len(self.z)) if b not in self.found and b not in self.broken]
 
     def _iterate(self, candidates: dict[int, Candidate], looks: int) -> None:
         """Look and step; images leave as they succeed or break."""
         for _ in range(looks):
-            open_ = [b for b in candidates if b not in self.done and b not in self.broken]
-            if not open_:
+            now = self._open()
+            if not now:
                 return
             self.on_shift(len(self.losses))
-            z = torch.stack([candidates[b].z() if b in open_ else self.z[b] for b in range(len(self.z))])
+            z = torch.stack([candidates[b].z() if b in now else self.z[b] for b in range(len(self.z))])
             maps = self.maps_of(z)
             loss = self.recipe.objective(maps, self.subjects, self.context)
-            terms = self.recipe.objective.terms(maps, self.subjects, self.context)
-            if self.maxima is None:
-                self.maxima = subject_maps(maps, self.subjects, self.recipe.objective.maps).detach().flatten(2).amax(-1)  # [B, k]
-            leaves = [leaf for b in open_ for leaf in (candidates[b].logvar, candidates[b].mu)]
-            gradients = torch.autograd.grad(loss.sum(), leaves)
-            self.losses.append(torch.where(_flags(open_, loss), loss.detach(), torch.nan))
-            for i, b in enumerate(open_):
-                self._judge(b, candidates[b], loss, terms, gradients[2 * i:2 * i + 2])
+            gradients = torch.autograd.grad(loss.sum(), [leaf for b in now for leaf in (candidates[b].logvar, candidates[b].mu)])
+            self.losses.append(torch.where(_flags(now, loss), loss.detach(), torch.nan))
+            with torch.no_grad():
+                terms = self.recipe.objective.terms(maps, self.subjects, self.context)
+                if self.maxima is None:
+                    options = getattr(self.recipe.objective, "maps", MapOptions())
+                    self.maxima = subject_maps(maps, self.subjects, options).flatten(2).amax(-1)  # [B, k]
+            for i, b in enumerate(now):
+                self._judge(b, candidates[b], terms, gradients[2 * i:2 * i + 2])
 
-    def _judge(self, b: int, candidate: Candidate, loss: Tensor, terms: InitNOTerms, gradients: Sequence[Tensor]) -> None:
-        cross, overlap = float(terms.cross[b].detach()), float(terms.overlap[b].detach())
-        if not all(g.isfinite().all() for g in gradients) or not loss[b].isfinite():
+    def _judge(self, b: int, candidate: Candidate, terms: InitNOTerms, gradients: Sequence[Tensor]) -> None:
+        """Success ends the image's work before its step."""
+        cross, overlap = float(terms.cross[b]), float(terms.overlap[b])
+        if not (self.losses[-1][b].isfinite() and all(g.isfinite().all() for g in gradients)):
             self.broken.add(b)
             return
         # An overlap of 0 means that its gate was closed: it has not been looked at, so the score must not trust it.
-        candidate.score = cross + overlap + (1 if overlap <= 1e-6 and len(self.subjects) > 1 else 0)
+        candidate.score = cross + overlap + (1 if overlap <= 1e-6 else 0)
         if cross < self.recipe.cross_target and overlap < self.recipe.overlap_target:
-            self.done[b] = candidate.z().detach()
+            self.found[b] = candidate.z().detach()
             return
         candidate.step(gradients)
-        self.shifts[b] += 1
+        self.updates[b] += 1
 
 
-def _flags(images: Sequence[int], like: Tensor) -> Tensor:
-    flags = torch.zeros(like.shape, dtype=torch.bool, device=like.device)
-    flags[list(images)] = True
-    return flags
+def _flags(images: Collection[int], like: Tensor) -> Tensor:
+    """[B] bool, True for these images."""
+    return torch.tensor([b in images for b in range(len(like))], device=like.device)
