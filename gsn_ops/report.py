@@ -26,6 +26,7 @@ class StepReport:
 
     losses: [evaluation][image]. maxima: [image][subject] at the first look. shifts: updates. guided, success, rounds: at a
     checkpoint only, whether the image was refined, whether that reached the threshold, and in how many updates.
+    maxima_after: as maxima, at the last look (guidance only; the update that follows it shows in the next step's maxima).
     """
 
     step: int
@@ -36,6 +37,7 @@ class StepReport:
     guided: tuple[bool, ...] = ()
     success: tuple[bool, ...] = ()
     rounds: tuple[int, ...] = ()
+    maxima_after: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)

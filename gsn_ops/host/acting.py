@@ -80,7 +80,8 @@ class Acting:
         def rows(t: Tensor | None) -> tuple:
             return () if t is None else tuple(tuple(r) if isinstance(r, list) else r for r in t.tolist())
         self.steps.append(StepReport(context.index, context.sigma, rows(worked.losses), rows(worked.maxima), rows(worked.shifts),
-                                     rows(worked.guided), rows(worked.success), rows(worked.rounds) if worked.guided is not None else ()))
+                                     rows(worked.guided), rows(worked.success), rows(worked.rounds) if worked.guided is not None else (),
+                                     rows(worked.maxima_after)))
         self.layers = probe.layers
         self.forwards, self.backwards = self.forwards + probe.forwards, self.backwards + len(worked.losses)
         self.broken = max(self.broken, int(worked.non_finite.sum()))
