@@ -20,9 +20,11 @@ class AllCaptured(BaseException):
 class Layout:
     """Where text and image are in the attention of one forward pass.
 
-    kind: "cross" (keys are text) or "joint" (text and image in one sequence). latent: (h, w) of the model's input.
+    kind: "cross" (keys are text) or "joint" (the image is among the keys). latent: (h, w) of the model's input.
     n_text: text tokens in the attention. n_keys: keys of a text-to-image call. first_column: key position of row 0 of the
-    conditioning. first_row: query position of the first image token. grid: (h, w) in tokens; None = a UNet, any level.
+    conditioning. first_image: key position of the first image token (joint; queries are the last of the keys, or all).
+    patch: latent cells per token and side; None = a UNet, whose calls have the grid of any level and, where the image is
+    among the keys, begin with it (first_column then counts from the end of the image).
     """
 
     kind: str
@@ -30,27 +32,51 @@ class Layout:
     n_text: int
     n_keys: int
     first_column: int = 0
-    first_row: int = 0
-    grid: tuple[int, int] | None = None
+    first_image: int = 0
+    patch: int | None = None
 
     def is_text_to_image(self, n_q: int, n_k: int, nth_in_block: int) -> bool:
         """Does a call with these lengths, the nth of its block, let the image look at the text?
 
-        A UNet block calls self-attention, then cross-attention; the count decides only where both have the same lengths,
-        or where another pack has made the text longer.
+        Lengths must fit exactly, so that blocks that see only the text or only the image are left out. A block with
+        cross-attention calls self-attention first; the count decides only where both have the same lengths, or where
+        another pack has made a UNet's text longer.
         """
-        if self.grid is None:
+        joint = self.kind == "joint"
+        if self.patch is None:
+            if joint:
+                return n_k == n_q + self.n_text
             return n_k == self.n_text != n_q or (nth_in_block % 2 == 1 and n_k >= self.n_text)
-        n_image = self.grid[0] * self.grid[1]
-        if self.kind == "cross":
-            return n_q == n_image and n_k == self.n_keys
-        return n_k == self.n_keys and n_q >= self.first_row + n_image
+        if joint:
+            return n_k == self.n_keys and self._first_row(n_q) >= 0
+        h, w = self.cells(n_q)
+        return (n_q, n_k) == (h * w, self.n_keys) and (n_q != n_k or nth_in_block % 2 == 1)
+
+    def is_self_attention(self, n_q: int, n_k: int) -> bool:
+        """Does a call with these lengths let the whole image look at itself alone?"""
+        if n_q != n_k:
+            return False
+        h, w = self.cells(n_q)
+        return n_q == h * w
+
+    def rows(self, n_q: int) -> slice:
+        """The image's queries in a text-to-image call."""
+        h, w = self.cells(n_q)
+        return slice(self._first_row(n_q), self._first_row(n_q) + h * w)
+
+    def columns(self, wanted: slice, n_q: int) -> slice:
+        """The keys of rows `wanted` of the conditioning in a text-to-image call."""
+        first = self.first_column + (n_q if self.patch is None and self.kind == "joint" else 0)
+        return slice(first + wanted.start, first + wanted.stop)
+
+    def _first_row(self, n_q: int) -> int:
+        return self.first_image - (self.n_keys - n_q) if self.patch is not None and self.kind == "joint" else 0
 
     def cells(self, n_q: int) -> tuple[int, int]:
-        """The grid (h, w) of a call with n_q queries. Raises ValueError if no level of this latent has that many tokens."""
-        if self.grid is not None:
-            return self.grid
+        """The grid (h, w) of a call with n_q queries. Raises ValueError if no level of a UNet's latent has that many tokens."""
         h, w = self.latent
+        if self.patch is not None:
+            return -(-h // self.patch), -(-w // self.patch)
         while h * w > n_q:
             h, w = -(-h // 2), -(-w // 2)
         if h * w != n_q:
@@ -61,7 +87,9 @@ class Layout:
         return h, w
 
     def level(self, n_q: int) -> int:
-        """Latent height / grid height, as a power of two for a UNet."""
+        """Latent height / grid height: the patch, or a power of two for a UNet."""
+        if self.patch is not None:
+            return self.patch
         level, h = 1, self.latent[0]
         while h > self.cells(n_q)[0]:
             level, h = level * 2, -(-h // 2)
@@ -88,43 +116,56 @@ def text_probabilities(q: Tensor, k: Tensor, columns: slice, joint: bool, mask: 
 
 @dataclass(frozen=True)
 class SelfAttention:
-    """Queries and keys of one self-attention call, [B, H, N, d]: rows of softmax(q k^T) are evaluated only for the cells wanted."""
+    """Queries [B, H, N, d] and keys [B, H, K, d] of one call: rows of softmax(q k^T) are evaluated only for the cells wanted.
+
+    image: the keys that are the image; None = all, as in self-attention.
+    """
 
     q: Tensor
     k: Tensor
     grid: tuple[int, int]
     scale: float | None = None
+    mask: Tensor | None = None  # additive, [B or 1, H or 1, 1 or N, K]
+    image: slice | None = None
 
     def rows(self, cells: Tensor) -> Tensor:
         """Attention of the cells [B, r] (row-major) to every cell, mean over heads: [B, r, h, w], differentiable."""
-        index = cells[:, None, :, None].expand(-1, self.q.shape[1], -1, self.q.shape[-1])  # [B, H, r, d]
-        q = self.q.float().gather(2, index)
-        logits = q @ self.k.float().transpose(-1, -2) * (self.scale or q.shape[-1] ** -0.5)  # [B, H, r, N]
-        return logits.softmax(-1).mean(1).unflatten(-1, self.grid)  # [B, r, h, w]
+        q = _at(self.q.float(), cells)  # [B, H, r, d]
+        logits = q @ self.k.float().transpose(-1, -2) * (self.scale or q.shape[-1] ** -0.5)  # [B, H, r, K]
+        if self.mask is not None:
+            logits = logits + (_at(self.mask.expand(len(q), -1, -1, -1), cells) if self.mask.shape[-2] > 1 else self.mask)
+        return logits.softmax(-1)[..., self.image or slice(None)].mean(1).unflatten(-1, self.grid)  # [B, r, h, w]
+
+
+def _at(t: Tensor, cells: Tensor) -> Tensor:
+    """Rows [B, r] of t [B, H, N, d]: [B, H, r, d]."""
+    return t.gather(2, cells[:, None, :, None].expand(-1, t.shape[1], -1, t.shape[-1]))
 
 
 class Capture:
-    """The override of one forward pass: keeps text-to-image probabilities of the wanted levels, then ends the pass.
+    """The override of one forward pass: keeps text-to-image probabilities of the wanted layers, then ends the pass.
 
-    columns: absolute text columns [start, stop) to keep. stop_after: number of wanted layers after which the pass ends
-    (None = run to the end). previous: another pack's override, which stays in force.
+    columns: rows of the conditioning [start, stop) to keep. levels: wanted ones, () = all. blocks: which text-to-image calls
+    of the pass to keep, None = all. stop_after: number of wanted layers after which the pass ends (None = run to the end).
+    previous: another pack's override, which stays in force.
     """
 
-    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, heads: bool = False, self_rows: bool = False,
-                 stop_after: int | None = None, previous=None, backend=None):
+    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, blocks: range | None = None, heads: bool = False,
+                 self_rows: bool = False, stop_after: int | None = None, previous=None, backend=None):
         self.layout, self.columns, self.levels, self.heads, self.self_rows = layout, columns, levels, heads, self_rows
-        self.stop_after, self.previous, self.backend = stop_after, previous, backend
+        self.blocks, self.stop_after, self.previous, self.backend = blocks, stop_after, previous, backend
         self.layers: list[tuple[int, Tensor]] = []  # (level, [B, h, w, n] or, with heads, [B, H, h, w, n])
         self.self_attention: list[tuple[int, SelfAttention]] = []  # (level, rows to be evaluated later)
         self.lengths: set[tuple[int, int]] = set()  # (queries, keys) of every call seen, for the error when nothing fits
         self.cut_override = False  # another pack's override returned a tensor without gradient
+        self._text_to_image = 0
         self._calls: dict[tuple, int] = {}
         self._shown: tuple | None = None
 
     def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
         options = kwargs.get("transformer_options") or {}
         if not kwargs.get("skip_reshape", False):
-            self.show(_split(q, heads), _split(k, heads), options, mask, kwargs.get("scale"))
+            self.show(*_split(q, k, heads), options, mask, kwargs.get("scale"))
         else:
             self.show(q, k, options, mask, kwargs.get("scale"))
         return self._attend(func, q, k, v, heads, mask, *args, **kwargs)
@@ -143,22 +184,30 @@ class Capture:
             self._shown, nth = label, 1
         n_q, n_k = q.shape[2], k.shape[2]
         self.lengths.add((n_q, n_k))
-        if not self.layout.is_text_to_image(n_q, n_k, nth):
-            if self.self_rows and n_q == n_k and self.layout.level(n_q) in self.levels:
-                self.self_attention.append((self.layout.level(n_q), SelfAttention(q, k, self.layout.cells(n_q), scale)))
-            return
-        h, w = self.layout.cells(n_q)
-        level = self.layout.level(n_q)
-        if level not in self.levels:
-            return
-        first, at = self.layout.first_column, self.layout.first_row
-        rows = slice(at, at + h * w)
+        if self.layout.is_text_to_image(n_q, n_k, nth):
+            self._text_to_image += 1
+            wanted = self.blocks is None or self._text_to_image - 1 in self.blocks
+            if wanted and self._at_wanted_level(n_q):
+                self._keep(q, k, mask, scale)
+        elif self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._at_wanted_level(n_q):
+            self.self_attention.append((self.layout.level(n_q), SelfAttention(q, k, self.layout.cells(n_q), scale, _mask_rows(mask, slice(None)))))
+
+    def _at_wanted_level(self, n_q: int) -> bool:
+        return not self.levels or self.layout.level(n_q) in self.levels
+
+    def _keep(self, q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None) -> None:
+        """Keep the probabilities of one text-to-image call; ends the pass after the last wanted layer."""
+        n_q, rows = q.shape[2], self.layout.rows(q.shape[2])
+        joint, level, grid = self.layout.kind == "joint", self.layout.level(n_q), self.layout.cells(n_q)
         if k.shape[1] != q.shape[1]:  # grouped queries share keys
             k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
-        p = text_probabilities(q[:, :, rows], k, slice(first + self.columns.start, first + self.columns.stop),
-                               self.layout.kind == "joint", _mask_rows(mask, rows), scale)
+        q, mask = q[:, :, rows], _mask_rows(mask, rows)
+        p = text_probabilities(q, k, self.layout.columns(self.columns, n_q), joint, mask, scale)
         p = p if self.heads else p.mean(1)
-        self.layers.append((level, p.unflatten(-2, (h, w))))  # [B, (H), h, w, n]
+        self.layers.append((level, p.unflatten(-2, grid)))  # [B, (H), h, w, n]
+        if self.self_rows and joint:
+            first = self.layout.first_image
+            self.self_attention.append((level, SelfAttention(q, k, grid, scale, mask, slice(first, first + q.shape[2]))))
         if self.stop_after is not None and len(self.layers) >= self.stop_after:
             raise AllCaptured
 
@@ -174,8 +223,9 @@ class Capture:
         return out
 
 
-def _split(t: Tensor, heads: int) -> Tensor:
-    return t.unflatten(-1, (heads, -1)).transpose(1, 2)  # B N (H d) -> B H N d
+def _split(q: Tensor, k: Tensor, heads: int) -> list[Tensor]:
+    d = q.shape[-1] // heads  # keys may have fewer heads
+    return [t.unflatten(-1, (-1, d)).transpose(1, 2) for t in (q, k)]  # B N (H d) -> B H N d
 
 
 def _mask_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
@@ -195,8 +245,7 @@ def show_replaced(capture: Capture, replace: dict) -> dict:
     """
     def wrap(patch):
         def shown(q, k, v, options):
-            heads = options["n_heads"]
-            capture.show(_split(q, heads), _split(k, heads), options, elsewhere=True)
+            capture.show(*_split(q, k, options["n_heads"]), options, elsewhere=True)
             return patch(q, k, v, options)
         return shown
     return {key: wrap(patch) for key, patch in replace.items()}

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator, Sequence
 
 import comfy.model_management
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,54 @@ def differentiable(*modules: torch.nn.Module) -> Iterator[None]:
         stack.enter_context(frozen_weights(*modules))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(_keep, lambda t: t))
         yield
+
+
+class DifferentiableForward(TorchFunctionMode):
+    """Surrounds a forward pass, in this thread only, of networks that autograd cannot follow as they are.
+
+    rope_kernels: the host's rotary kernels, which have no backward, run as their own plain torch code.
+    in_place: layer_norm works on a copy of its input, since Flux-like blocks write into that tensor afterwards.
+    """
+
+    def __init__(self, rope_kernels: bool, in_place: bool):
+        super().__init__()
+        self.plain, self.in_place = _plain_kernels() if rope_kernels else {}, in_place
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if self.in_place and func is torch.nn.functional.layer_norm and torch.is_grad_enabled():
+            args = (args[0].clone(), *args[1:])
+        return self.plain.get(str(func).removesuffix(".default"), func)(*args, **(kwargs or {}))
+
+
+@functools.cache
+def _plain_kernels() -> dict[str, Callable]:
+    """Name of a rotary kernel as torch prints it -> the same in plain torch, both from the host's own kernel package."""
+    from comfy_kitchen.backends.eager import rope
+
+    names = ("apply_rope", "rms_rope", "apply_rope_split_half", "rms_rope_split_half")
+    return {f"comfy_kitchen.{name}": getattr(rope, name) for first in names for name in (first, f"{first}1") if hasattr(rope, name)}
+
+
+@contextlib.contextmanager
+def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict) -> Iterator[None]:
+    """Inside, attention calls made by the network's parts from these Python modules carry `options`, which they else drop.
+
+    Only instances are changed: their forward is the same code with one global replaced. Undone on every exit.
+    """
+    def with_options(attention, *args, **kwargs):
+        return attention(*args, **{"transformer_options": options, **kwargs})
+    changed = []
+    try:
+        for part in network.modules() if modules else ():
+            f = type(part).forward
+            if f.__module__ in modules and "optimized_attention" in f.__code__.co_names and "forward" not in part.__dict__:
+                scope = {**f.__globals__, "optimized_attention": functools.partial(with_options, f.__globals__["optimized_attention"])}
+                part.forward = types.MethodType(types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__), part)
+                changed.append(part)
+        yield
+    finally:
+        for part in changed:
+            del part.__dict__["forward"]
 
 
 def static_clone(model):

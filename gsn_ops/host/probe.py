@@ -1,8 +1,10 @@
 """The probe: one conditional forward pass, exactly as the host would make it, that gives attention maps with gradients."""
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -13,10 +15,10 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds
-from ..prompt import PromptTokens
-from .capture import AllCaptured, Capture, SelfAttention, show_replaced
-from .gradients import plain
-from .layouts import Family
+from ..prompt import PromptTokens, Span
+from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
+from .gradients import DifferentiableForward, pass_options, plain
+from .layouts import Family, Inputs
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
 """Wrapper keys of the host that replace the forward by something without (fresh) attention."""
@@ -50,6 +52,14 @@ def side_networks(guider, entry: Entry) -> list[torch.nn.Module]:
     return networks
 
 
+def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
+    """`tokens.spans`, but encoders that share their rows (CLIP-L and CLIP-G with one text) count once beside others."""
+    first = {}
+    for encoder in tokens.encoders:
+        first.setdefault((encoder.text, encoder.chunks), encoder.name)
+    return tuple(span for span in tokens.spans(rule) if span.encoder in first.values())
+
+
 class Probe:
     """Maps of one conditioning entry at one noise level. Lives as long as one step's work; refers to the running guider.
 
@@ -58,10 +68,11 @@ class Probe:
 
     def __init__(self, guider, model_k, extra: dict, sigma: Tensor, entry: Entry, family: Family, needs: MapNeeds, c: float):
         self.guider, self.model_k, self.extra, self.sigma = guider, model_k, extra, plain(sigma)
+        self.network = guider.inner_model.diffusion_model
         self.entry, self.family, self.needs, self.c = entry, family, needs, c
         self.levels = needs.levels or family.levels
-        self.spans = entry.tokens.spans(family.span if needs.span == "auto" else needs.span)
-        self.prompt = entry.tokens.spans("prompt_only")
+        self.spans = distinct_spans(entry.tokens, family.span if needs.span == "auto" else needs.span)
+        self.prompt = distinct_spans(entry.tokens, "prompt_only")
         self.template = {encoder.name: encoder.template for encoder in entry.tokens.encoders}
         last = max([s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt])  # one more: the end marker
         self.columns = slice(min(s.start for s in self.spans), min(last, entry.tokens.rows))
@@ -80,21 +91,23 @@ class Probe:
 
     def _run(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
         options = self._options()
-        cond = self.guider.conds[self.entry.name][self.entry.index]
+        cond = self._cond()
         seen: list[Capture] = []
 
         def positive_only(x, sigma, model_options=None, seed=None):
-            area = comfy.samplers.get_area_and_mult(cond, x, sigma)
-            layout = self.family.layout(tuple(area.input_x.shape), area.conditioning)
             transformer = model_options["transformer_options"]
-            capture = Capture(layout, self.columns, self.levels, heads=self.needs.heads, self_rows=self.needs.self_rows, stop_after=stop_after,
-                              previous=transformer.get("optimized_attention_override"), backend=attention_pytorch)
+            capture = Capture(
+                self._layout(cond, x, sigma), self.columns, self.levels, blocks=self.family.wanted_blocks(self.network),
+                heads=self.needs.heads, self_rows=self.needs.self_rows, stop_after=stop_after, backend=attention_pytorch,
+                # A network that drops the options never obeys another pack's override.
+                previous=None if self.family.drops_options else transformer.get("optimized_attention_override"))
             seen.append(capture)
             transformer["optimized_attention_override"] = capture
             replace = transformer.get("patches_replace", {})
             if "attn2" in replace:
                 transformer["patches_replace"] = {**replace, "attn2": show_replaced(capture, replace["attn2"])}
-            return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
+            with self._forward(capture):
+                return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
 
         self.forwards += 1
         predicted = None
@@ -110,13 +123,34 @@ class Probe:
             pass
         capture = seen[0]
         if not capture.layers:
+            levels = f"level {', '.join(map(str, self.levels))}" if self.levels else "any level"
             raise RuntimeError(
-                f"No text-to-image attention was seen at level {', '.join(map(str, self.levels))} of this model "
+                f"No text-to-image attention was seen at {levels} of this model "
                 f"(queries, keys seen: {sorted(capture.lengths)}). Set levels to 'auto', or choose a level that this model has."
             )
         self.layers = self.layers or len(capture.layers)
         self.cut_override |= capture.cut_override
         return self._maps(capture), predicted
+
+    def _cond(self) -> dict:
+        """The entry with copies of what its encoders made: some networks write into it."""
+        cond = self.guider.conds[self.entry.name][self.entry.index]
+        made = {name: c._copy_with(c.cond.clone()) if isinstance(c.cond, Tensor) else c for name, c in cond["model_conds"].items()}
+        return {**cond, "model_conds": made}
+
+    def _layout(self, cond: dict, x: Tensor, sigma: Tensor) -> Layout:
+        area = comfy.samplers.get_area_and_mult(cond, x, sigma)
+        conds = {name: c.cond for name, c in area.conditioning.items()}
+        rows = self.entry.tokens.rows if cond.get("cross_attn") is None else cond["cross_attn"].shape[1]
+        return self.family.layout(Inputs(self.network, tuple(area.input_x.shape), conds, rows))
+
+    @contextlib.contextmanager
+    def _forward(self, capture: Capture) -> Iterator[None]:
+        """What this family needs around a pass so that its attention is seen and its gradients are right."""
+        family = self.family
+        followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
+        with pass_options(self.network, family.drops_options, {"optimized_attention_override": capture}), followed:
+            yield
 
     def _maps(self, capture: Capture) -> AttentionMaps:
         """Mean over layers (and heads) per level: [B, h, w, n]."""
@@ -125,7 +159,7 @@ class Probe:
             by_level.setdefault(level, []).append(p)
         columns = tuple(range(self.columns.start, self.columns.stop))
         self_rows = {level: functools.partial(_self_rows, [a for at, a in capture.self_attention if at == level])
-                     for level in self.levels} if self.needs.self_rows else {}
+                     for level in by_level} if self.needs.self_rows else {}
         heads = {level: tuple(layers) for level, layers in by_level.items()} if self.needs.heads else {}  # [B, heads, h, w, n] each
         cross = {level: torch.stack([p.mean(1) if heads else p for p in layers]).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
         return AttentionMaps(cross, columns, self.spans, heads, self_rows, self.prompt, self.template)
@@ -143,6 +177,8 @@ class Probe:
             patches = {**transformer.get("patches", {})}
             patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), _fresh]
             transformer["patches"] = patches
+        if self.family.options is not None:
+            options["transformer_options"] = self.family.options(transformer)
         return options
 
 

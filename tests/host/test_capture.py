@@ -50,7 +50,7 @@ def test_half_precision_is_raised_to_float32(capture):
 def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind, ndim):
     """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form the host takes."""
     grid, n_text, first = (4, 6), 10, 3
-    layout = capture.Layout("joint", (8, 12), n_text, n_text + 24, first_column=first, first_row=n_text, grid=grid)
+    layout = capture.Layout("joint", (8, 12), n_text, n_text + 24, first_column=first, first_image=n_text, patch=2)
     q, k = random(2, 4, n_text + 24, 8), random(2, 2, n_text + 24, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 6), (2,))
     mask = random(n_text + 24, n_text + 24, seed=2)

@@ -1,0 +1,19 @@
+"""Cosmos-Predict2 text-to-image and Anima: cross-attention to 512 rows."""
+from __future__ import annotations
+
+from ..capture import Layout
+from . import Family, Inputs, refuse, register_family
+from .transformer import cross
+
+
+def one_frame(inputs: Inputs) -> Layout:
+    return cross(inputs, patch="patch_spatial")
+
+
+COSMOS = Family("Cosmos-Predict2", one_frame, rope_kernels=True)
+# Anima's adapter makes the rows: one for each token of T5, which looks Qwen's rows up.
+ANIMA = Family("Anima", one_frame, rope_kernels=True, unread=("qwen3_06b",))
+
+register_family(COSMOS, "CosmosT2IPredict2")
+register_family(ANIMA, "Anima")
+refuse("it makes videos.", "CosmosI2VPredict2", "CosmosT2V")

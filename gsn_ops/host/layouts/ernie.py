@@ -1,0 +1,9 @@
+"""ERNIE-Image: [image, text]."""
+from __future__ import annotations
+
+from . import Family, register_family
+from .transformer import joint
+
+ERNIE = Family("ERNIE-Image", lambda inputs: joint(inputs, "IT"), rope_kernels=True, drops_options=("comfy.ldm.ernie.model",))
+
+register_family(ERNIE, "ErnieImage")

@@ -1,0 +1,9 @@
+"""Lens: [image, text]; its latent is already patched."""
+from __future__ import annotations
+
+from . import Family, register_family
+from .transformer import joint
+
+LENS = Family("Lens", lambda inputs: joint(inputs, "IT", patch=1), rope_kernels=True)
+
+register_family(LENS, "Lens")

@@ -1,0 +1,13 @@
+"""Stable Diffusion 3 and 3.5: one sequence [text, image] in every block; the text is CLIP's rows, then those of T5.
+
+All joint blocks are read, as the published SD3 path of Latent Refine does. SD3.5 medium's second attention of the image
+alone is told apart by its length.
+"""
+from __future__ import annotations
+
+from . import Family, register_family
+from .transformer import joint
+
+SD3 = Family("Stable Diffusion 3 and 3.5", lambda inputs: joint(inputs, "TI"))
+
+register_family(SD3, "SD3")
