@@ -83,7 +83,7 @@ class Acting:
                                      rows(worked.guided), rows(worked.success), rows(worked.rounds) if worked.guided is not None else (),
                                      rows(worked.maxima_after)))
         self.layers = probe.layers
-        self.forwards, self.backwards = self.forwards + probe.forwards, self.backwards + len(worked.losses)
+        self.forwards, self.backwards = self.forwards + probe.forwards, self.backwards + (worked.passes or len(worked.losses))
         self.broken = max(self.broken, int(worked.non_finite.sum()))
         self.left_alone = 0 if worked.needed is None else int((~worked.needed).sum())
         self.cut_override |= probe.cut_override

@@ -18,7 +18,7 @@ class Worked:
     needed: [B], False = every subject was there at the first look (Refine with only_if_needed).
     guided, success: [B], at a checkpoint: was the entry loss too high, and did the refinement mend it? rounds: [B] its updates.
     maps: of the last evaluation, detached (guidance only: the next step's objective may ask for them).
-    maxima_after: [B, k] as maxima, at each image's last look.
+    maxima_after: [B, k] as maxima, at each image's last look. passes: with gradients, if not one per row of losses.
     """
 
     z: Tensor
@@ -32,3 +32,4 @@ class Worked:
     rounds: Tensor | None = None
     maps: AttentionMaps | None = None
     maxima_after: Tensor | None = None
+    passes: int | None = None
