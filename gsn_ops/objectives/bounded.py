@@ -1,4 +1,4 @@
-"""Bounded Attention's loss: words and cells of a subject attend inside its box, not to the background (Dahary et al., ECCV 2024)."""
+"""Bounded Attention's loss: a subject's words and cells attend in its box, not outside (Dahary et al., ECCV 2024)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ def words_and_end(maps: AttentionMaps, subject: SubjectColumns) -> list[int]:
 @register("bounded")
 @dataclass(frozen=True)
 class Bounded:
-    """L = cross * sum_i leak(cross-attention of i) + self * sum_i leak(self-attention of i), i = subjects that have a box.
+    """L = cross_weight sum_i leak(cross-attention) + self_weight sum_i leak(self-attention), i = subjects with a box.
 
-    Cross: attention of the cells of box i to the words of i and the end marker, against that of the cells in no box; per
-    head, mean over the layers of a level before the ratio. Self: attention of the cells of box i to box i, against that
-    of the cells in no box to box i; mean over heads and layers. The paper's masking of attention itself is not part of it.
-    mask: convention of the boxes.
+    Cross: attention of the cells of box i to the words of i and the end marker, against that of the cells in no box;
+    per head, mean over the layers of a level before the ratio. Self: attention of the cells of box i to box i, against
+    that of the cells in no box to box i; mean over heads and layers. mask: convention of the boxes.
+    The paper also masks attention itself, which needs no gradient and is not part of this.
     """
 
     cross_weight: float = 1.5
@@ -52,7 +52,8 @@ class Bounded:
         loss = self.cross_weight * self._cross(maps, subjects, context)
         return loss + self.self_weight * self._self(maps, subjects, context) if self.self_weight else loss
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float) -> Tensor:
+    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
+                  threshold: float) -> Tensor:
         """[B], > 0 while L / N_box > threshold (0.2 as published)."""
         n_boxes = sum(has_area(context.regions.get(s.label)) for s in with_role(subjects))
         return self(maps, subjects, context) / max(1, n_boxes) - threshold

@@ -65,8 +65,9 @@ class BoxDiff:
             losses.append(missing + spilled + corner(m, mask, self.corner) + corner(m.mT, mask.T, self.corner))
         return torch.stack(losses).sum(0)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float) -> Tensor:
-        """[B], > 0 while refinement must go on: the weakest fg is below the threshold, max_j (1 - fg) > 1 - threshold."""
+    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
+                  threshold: float) -> Tensor:
+        """[B], > 0 while max_j (1 - fg_j) > 1 - threshold: the weakest box decides, nothing else of the loss does."""
         inside = [strongest(m, mask, self.p) for m, mask in self._pairs(maps, subjects, context)]
         return threshold - torch.stack(inside).amin(0)
 

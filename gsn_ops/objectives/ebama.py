@@ -35,7 +35,8 @@ def between_words(a: Tensor, b: Tensor, kind: str) -> Tensor:
 def binding_energy(noun: Tensor, modifiers: Sequence[Tensor], others: Tensor | None, kind: str) -> Tensor:
     """sum over its modifiers of d(m, noun) - mean over o of d(noun, o), words as maps of their pieces [B, m, s]: [B].
 
-    The attribute-object energy of EBAMA for one noun. others: [B, n, s], one map per other token, or None. No modifier: 0.
+    The attribute-object energy of EBAMA for one noun. others: [B, n, s], one map per other token, or None.
+    No modifier: a differentiable 0.
     """
     if not modifiers:
         return 0 * noun.sum((1, 2))
@@ -78,13 +79,15 @@ class Ebama:
             raise ValueError("There is no subject to look at: name at least one word of the prompt.")
         return sum(losses) / len(losses)
 
-    def _energy(self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns, encoder: str) -> Tensor:
+    def _energy(self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns,
+                encoder: str) -> Tensor:
         def maps_of(columns: Sequence[int]) -> Tensor:
             return torch.stack([of_column[c] for c in columns], 1)  # [B, pieces, s]
         own = subject.columns("phrase")[encoder]
         others = [c for c in prompt if c not in own]
-        return binding_energy(maps_of(subject.noun[encoder]), [maps_of(m[encoder]) for m in subject.modifiers if m.get(encoder)],
-                              maps_of(others) if others else None, self.distance)
+        modifiers = [maps_of(m[encoder]) for m in subject.modifiers if m.get(encoder)]
+        return binding_energy(maps_of(subject.noun[encoder]), modifiers, maps_of(others) if others else None,
+                              self.distance)
 
     def _strength(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], encoder: str) -> Tensor:
         """Sum over nouns of the highest attention to the first piece: [B]."""

@@ -43,7 +43,7 @@ def bound_apart(groups: Sequence[Tensor]) -> Tensor:
 
 
 def rows_of(maps: AttentionMaps, subjects: Sequence[SubjectColumns], options: MapOptions) -> list[Tensor]:
-    """Raw attention to every piece of each phrase in every encoder, smoothed: one [B, pieces, h, w] per wanted subject."""
+    """Raw attention to all pieces of a phrase in all encoders, smoothed: one [B, pieces, h, w] per wanted subject."""
     subjects = with_role(subjects)
     if not subjects:
         raise ValueError("There is no subject to look at: name at least one word of the prompt.")

@@ -15,7 +15,10 @@ from .presence import presence
 
 
 def shares(groups: Sequence[Tensor]) -> Tensor:
-    """Each subject's share of every cell, k of [B, T_j, h, w] -> [B, k, h, w]: rows over the sum of all rows, mean of its own."""
+    """Each subject's share of every cell, k of [B, T_j, h, w] -> [B, k, h, w].
+
+    Rows are divided by the sum of all subjects' rows; a subject is the mean of its own.
+    """
     total = sum(g.sum(1) for g in groups).clamp(min=1e-12)  # [B, h, w]
     return torch.stack([g.mean(1) / total for g in groups], 1)
 

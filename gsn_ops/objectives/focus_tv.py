@@ -23,7 +23,7 @@ def around_one(groups: Sequence[Tensor]) -> Tensor:
 @register("focus_tv")
 @dataclass(frozen=True)
 class FocusVariation:
-    """L = -min_j TV(row_j), rows normalised to the sum H W. There is no second softmax; maps: only its smoothing is used.
+    """L = -min_j TV(row_j), rows with the sum H W. There is no second softmax; maps: only its smoothing is used.
 
     tv: "textbook" as published for flow models; "legacy" = the rows of Divide & Bind's code.
     """

@@ -51,6 +51,7 @@ class LayoutGuidance:
                     losses.append(outside(words, mask).mean((1, 2)))  # [B, words, heads] -> [B]
         return self.loss_scale * torch.stack(losses).mean(0)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float) -> Tensor:
+    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
+                  threshold: float) -> Tensor:
         """[B], > 0 while L / loss_scale > threshold (0.2 as published)."""
         return self(maps, subjects, context) / self.loss_scale - threshold

@@ -1,4 +1,4 @@
-"""What the layout objectives share: the cells that a subject shall have, the columns of its phrase, its strongest cells."""
+"""What layout objectives share: the cells that a subject shall have, the columns of its phrase, strongest cells."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,9 @@ def must_be_placed(subjects: Sequence[SubjectColumns], regions: Mapping[str, Reg
     subjects = with_role(subjects)
     if not any(has_area(regions.get(s.label)) for s in subjects):
         labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
-        raise ValueError("A layout method must know where a subject shall be, and no subject of this prompt has a box or mask "
-                         f"(subjects: {labels}). Add a Subject Region for one of them, or choose a method without layout.")
+        raise ValueError("A layout method must know where a subject shall be, and no subject of this prompt has a box "
+                         f"or mask (subjects: {labels}). Add a Subject Region for one of them, or choose a method "
+                         "without layout.")
 
 
 def placed(subjects: Sequence[SubjectColumns], context: StepContext, height: int, width: int,

@@ -15,7 +15,7 @@ from .placed import must_be_placed, phrase_columns, placed
 
 
 def resized(m: Tensor, height: int, width: int) -> Tensor:
-    """Maps [..., h, w] bilinear (corners not aligned) to [..., height, width], as matrix products: deterministic on CUDA."""
+    """Maps [..., h, w] bilinear to [..., height, width], as matrix products, which are deterministic on CUDA too."""
     return _tent(m, height, -2).mT @ (m @ _tent(m, width, -1))
 
 
@@ -52,7 +52,8 @@ def region_loss(a: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Region-aware loss of R&B for one object, map a [B, h, w] and box [h, w]: (loss [B], iou [B], flat [B] bool).
 
     n = (a - min) / (max - min); tau = 0.4 mean of n in the box + 0.6 mean outside; T = the box around {n > tau};
-    loss = covering(T + n - sg(n), T B + n - sg(n)) with 1 - iou(T, B), and the same of sigmoid(20 (n - tau)) with half of it.
+    loss = covering of T + n - sg(n) and T B + n - sg(n) with w = 1 - iou(T, B), plus that of the soft region
+    sigmoid(20 (n - tau)) with w / 2.
     """
     b = mask.to(a)
     low, high = a.amin((1, 2), keepdim=True), a.amax((1, 2), keepdim=True)
@@ -82,9 +83,9 @@ def boundary_loss(p: Tensor, mask: Tensor, iou: Tensor) -> Tensor:
 class RegionAndBoundary:
     """L = mean over placed subjects whose region has not the box yet (iou < enough) of region and boundary loss.
 
-    The boundary counts where there are several placed subjects and the map is highest outside its box. Maps are enlarged
-    to 64 cells on the longer side. Published: middle and up blocks for both losses, down blocks for the region only; here
-    all layers of the captured levels for both. maps: the second softmax and smoothing of the boundary's maps.
+    The boundary counts where there are several placed subjects and the map is highest outside its box. Maps are
+    enlarged to 64 cells on the longer side. Published: middle and up blocks for both losses, down blocks for the region
+    only; here all layers of the captured levels for both. maps: second softmax and smoothing of the boundary's maps.
     L is 0 when every subject fills its box: a threshold of 1 refines until then.
     """
 

@@ -19,7 +19,8 @@ def mixture(maps: AttentionMaps, weights: Tensor) -> Tensor:
     """
     level = max(maps.cross)
     if level not in maps.self_rows:
-        raise ValueError(f"No self-attention was captured on level {level}: this objective needs it, choose another level or objective.")
+        raise ValueError(f"No self-attention was captured on level {level}, which this objective needs (joint "
+                         "attention has none of its own). Choose another level or objective for this model.")
     rows = maps.self_rows[level]
     batch, _, h, w = weights.shape
     at_once = max(1, ENTRIES_AT_ONCE // (h * w))
@@ -31,4 +32,5 @@ def mixture(maps: AttentionMaps, weights: Tensor) -> Tensor:
     parts = list(zip(weights.flatten(2).split(at_once, 2), cells.split(at_once, 1), strict=True))
     if len(parts) == 1:
         return some(*parts[0]).unflatten(2, (h, w))
-    return sum(checkpoint(some, *part, use_reentrant=False, preserve_rng_state=False) for part in parts).unflatten(2, (h, w))
+    mixed = sum(checkpoint(some, *part, use_reentrant=False, preserve_rng_state=False) for part in parts)
+    return mixed.unflatten(2, (h, w))

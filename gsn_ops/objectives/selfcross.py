@@ -1,4 +1,4 @@
-"""Self-Cross guidance: what the cells of one subject look at is not where another subject is (Qiu et al., CVPR 2025)."""
+"""Self-Cross guidance: where one subject is, the cells of another do not look (Qiu et al., CVPR 2025)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -77,7 +77,8 @@ class SelfCross:
         """L_sc of subject maps [B, k, h, w]: [B]."""
         if m.shape[1] == 1:
             return 0 * m.sum((1, 2, 3))
-        s = smooth(mixture(maps, m * otsu_mask(m).to(m)), self.maps.kernel_size, self.maps.kernel_sigma, self.maps.legacy_sigma)
+        o = self.maps
+        s = smooth(mixture(maps, m * otsu_mask(m).to(m)), o.kernel_size, o.kernel_sigma, o.legacy_sigma)
         large = max(m.shape[-2:]) > PUBLISHED_GRID
         if self.normalise == "always" or (self.normalise == "auto" and large):
             return mixing(s, m / m.sum((2, 3), keepdim=True).clamp(min=1e-12))
