@@ -38,11 +38,12 @@ def self_attention(cells, seed=9):
     return torch.randn(cells, cells, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(-1)
 
 
-def maps_of(*layers, own=None, prompt=(Span("l", 1, 8),), level=4):
+def maps_of(*layers, own=None, level=4):
     """Layers [B, heads, h, w, n] of one level; own: self-attention [cells, cells] of every image."""
     cross = torch.stack([a.mean(1) for a in layers]).mean(0)
     rows = {} if own is None else {level: lambda cells: own[cells].unflatten(-1, cross.shape[1:3])}
-    return AttentionMaps({level: cross}, tuple(range(N)), (Span("l", 1, N - 1),), {level: layers}, rows, prompt)
+    return AttentionMaps({level: cross}, tuple(range(N)), (Span("l", 1, N - 1),), {level: layers}, rows,
+                         (Span("l", 1, 8),))
 
 
 def context(boxes=None):

@@ -34,9 +34,10 @@ def attention(*shape, seed=0, sharp=2.0):
     return (sharp * logits).softmax(-1)
 
 
-def maps_of(a, own=None, prompt=(Span("l", 1, 10),)):
+def maps_of(a, own=None, stop=10):
     rows = {} if own is None else {4: lambda cells: own[cells].unflatten(-1, a.shape[1:3])}
-    return AttentionMaps({4: a}, tuple(range(N)), (Span("l", 1, N - 1),), self_rows=rows, prompt=prompt)
+    return AttentionMaps({4: a}, tuple(range(N)), (Span("l", 1, N - 1),), self_rows=rows,
+                         prompt=(Span("l", 1, stop),))
 
 
 def at(a, previous=None):
@@ -154,8 +155,9 @@ def test_ebama_evaluates_encoders_one_by_one():
 
 
 def test_ebama_without_others_or_without_subjects():
-    maps = maps_of(attention(1, 8, 8, N), prompt=(Span("l", 2, 4),))
-    assert Ebama()(maps, [CAT], HERE).isfinite().all()
+    maps = maps_of(attention(1, 8, 8, N), stop=4)
+    cat = subject("cat", (3,), (2,), (1,))
+    assert Ebama()(maps, [cat], HERE).isfinite().all()
     with pytest.raises(ValueError, match="no subject to look at"):
         Ebama()(maps, [subject("bird", (8,), role="unwanted")], HERE)
 
