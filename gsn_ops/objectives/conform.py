@@ -59,6 +59,10 @@ class Conform:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
+    def __post_init__(self):
+        if self.temperature <= 0:
+            raise ValueError(f"The option 'temperature' is {self.temperature:g}: it must be above 0 (published: 0.5).")
+
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         pieces, labels = words_of(maps, with_role(subjects))
         e = subject_maps(maps, pieces, self.maps).flatten(2)  # [B, pieces, (h w)]

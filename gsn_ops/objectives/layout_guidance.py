@@ -40,6 +40,8 @@ class LayoutGuidance:
 
     def __post_init__(self):
         choice("mask", self.mask, CONVENTIONS)
+        if self.loss_scale <= 0:
+            raise ValueError(f"The option 'loss_scale' is {self.loss_scale:g}: it must be above 0 (published: 30).")
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         subjects, losses = with_role(subjects), []

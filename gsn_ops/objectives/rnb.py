@@ -98,6 +98,8 @@ class RegionAndBoundary:
 
     def __post_init__(self):
         choice("mask", self.mask, CONVENTIONS)
+        if self.size < 4:
+            raise ValueError(f"The option 'size' is {self.size}: boundaries need at least 4 cells (published: 64).")
 
     def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         subjects, maps = with_role(subjects), self._enlarged(maps)

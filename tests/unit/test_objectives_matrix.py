@@ -247,3 +247,12 @@ def test_a_wrong_choice_names_the_option_and_its_values(name, wrong):
     ((option, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"'{option}' cannot be '{value}': choose one of "):
         REGISTRY[name](**wrong)
+
+
+@pytest.mark.parametrize("name, wrong", [
+    ("conform", {"temperature": 0.0}), ("layout_guidance", {"loss_scale": 0.0}), ("rnb", {"size": 1}),
+])
+def test_a_number_that_cannot_work_is_refused_with_the_published_one(name, wrong):
+    ((option, _),) = wrong.items()
+    with pytest.raises(ValueError, match=f"'{option}' is .*published: "):
+        REGISTRY[name](**wrong)
