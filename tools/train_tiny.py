@@ -1,4 +1,4 @@
-"""Train the embedded demo model from nothing: about 45 minutes on two CPU cores.
+"""Train the embedded demo model from nothing: about an hour on two CPU cores.
 
     python tools/train_tiny.py --workers 2
 
@@ -34,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps1", type=int, default=3184, help="steps of stage 1")
     parser.add_argument("--steps2", type=int, default=760, help="steps of stage 2")
+    parser.add_argument("--steps3", type=int, default=1000, help="steps of stage 3")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each; they share a batch")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "tiny_sd_shapes.safetensors")
@@ -68,11 +69,11 @@ def work(rank: int, workers: int, plan: Recipe, seed: int, folder: Path, out: Pa
 
 def main() -> None:
     args = arguments()
-    plan = recipe(args.seed, args.steps1, args.steps2)
+    plan = recipe(args.seed, (args.steps1, args.steps2, args.steps3))
     if args.smoke:
         args.folder = args.folder / "smoke"
         args.out = args.folder / "smoke.safetensors"
-        plan = recipe(args.seed, 6, 4, 500, 500)
+        plan = recipe(args.seed, (6, 4, 4), (500, 500, 500))
         (args.folder / "checkpoint.pt").unlink(missing_ok=True)
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from .captions import LENGTH
 
-TOKEN_WEIGHT, PIXEL_WEIGHT = 0.05, 0.02
 COLOUR_SHARE = 0.5                                       # a colour counts half as much as its noun
 
 
@@ -35,7 +34,8 @@ class Attention:
         return {"optimized_attention_override": self}
 
 
-def layer_loss(attention: torch.Tensor, masks: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor):
+def layer_loss(attention: torch.Tensor, masks: torch.Tensor, columns: torch.Tensor, weight: torch.Tensor,
+               token_weight: float, pixel_weight: float) -> torch.Tensor:
     """The supervision of one layer (TokenCompose, eq. 4 and 5) -> scalar.
 
     attention [B, h*w, 77] softmax maps; masks [B, 3, 32, 32] coverage in [0, 1]; columns [B, 3, (noun, colour)] int64,
@@ -53,9 +53,9 @@ def layer_loss(attention: torch.Tensor, masks: torch.Tensor, columns: torch.Tens
     nouns = maps[:, :, 0].clamp(1e-5, 1 - 1e-5)                                          # (B, 3, h*w)
     entropy = -(mask * nouns.log() + (1 - mask) * (1 - nouns).log()).mean(-1)            # (B, 3)
     pixel = (entropy * there[..., 0] * weight[:, None]).sum() / there[..., 0].sum().clamp(min=1)
-    return TOKEN_WEIGHT * token + PIXEL_WEIGHT * pixel
+    return token_weight * token + pixel_weight * pixel
 
 
-def supervision(maps, masks, columns, weight) -> torch.Tensor:
+def supervision(maps, masks, columns, weight, token_weight: float, pixel_weight: float) -> torch.Tensor:
     """Mean of `layer_loss` over all cross-attention layers of one forward pass -> scalar."""
-    return torch.stack([layer_loss(a, masks, columns, weight) for a in maps]).mean()
+    return torch.stack([layer_loss(a, masks, columns, weight, token_weight, pixel_weight) for a in maps]).mean()

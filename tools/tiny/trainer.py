@@ -76,9 +76,9 @@ def draw_batch(data: Dataset, stage: Stage, recipe: Recipe, step: int, rank: int
     return take(data, index[mine], flip[mine], blank[mine]), t[mine], noise[mine], torch.from_numpy(drop[mine])
 
 
-def losses(model: Model, batch: Batch, t, noise, drop, abar, supervised: bool):
+def losses(model: Model, batch: Batch, t, noise, drop, abar, stage: Stage):
     """Weighted eps-MSE and the attention supervision (zero in stage 1) -> two scalars."""
-    attention, a = Attention(record=supervised), abar[t]                         # (b,)
+    attention, a = Attention(record=stage.supervised), abar[t]                       # (b,)
     x = a.sqrt().view(-1, 1, 1, 1) * batch.latent + (1 - a).sqrt().view(-1, 1, 1, 1) * noise
     with torch.autocast("cpu", torch.bfloat16):
         context = model.text(torch.cat([batch.rows, torch.from_numpy(EMPTY).long()[None]]))
@@ -86,9 +86,10 @@ def losses(model: Model, batch: Batch, t, noise, drop, abar, supervised: bool):
         eps = model.unet(x, t.float(), context, transformer_options=attention.options())
     error = (eps.float() - noise).square().mean((1, 2, 3))                       # (b,)
     weighted = (denoiser.loss_weight(a) * error).mean()
-    if not supervised:
+    if not stage.supervised:
         return weighted, torch.zeros(())
-    return weighted, supervision(attention.maps, batch.masks, batch.columns, a.sqrt())
+    return weighted, supervision(attention.maps, batch.masks, batch.columns, a.sqrt(), stage.token_weight,
+                                 stage.pixel_weight)
 
 
 def look(model: Model, path: Path) -> None:
@@ -148,7 +149,7 @@ def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: M
         recent, clock = [], time.monotonic()
         for step in range(begin, stage.steps):
             eps, attention = losses(model, *draw_batch(data[number], stage, recipe, step, rank, workers), abar,
-                                    stage.supervised)
+                                    stage)
             model.flat.grad.zero_()
             (eps + attention).backward()
             if workers > 1:
