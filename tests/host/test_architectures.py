@@ -1,0 +1,188 @@
+"""Every text-to-image architecture of the host: maps and gradients of the probe in a real run are those of an explicit softmax."""
+
+import types
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from .architectures import ARCHITECTURES, Architecture
+from .explicit import written_out
+from .looking import weighted
+
+TEXT = "a red cat and a blue dog"  # a word a row, from row 1 on
+CAT, DOG = 3, 7
+
+
+@dataclass
+class Made:
+    """One architecture: its model as a loader node hands it on, and what is needed to run it."""
+
+    arch: Architecture
+    model: object
+    tiny: object
+    plain: Tensor | None = None
+
+    def memory(self):
+        prompt = self.tiny.module("gsn_ops.prompt")
+        pieces, at = [], 0
+        for row, word in enumerate(TEXT.split(), 1):
+            pieces.append(prompt.Piece(word, at, at + len(word), row))
+            at += len(word) + 1
+        encoder = prompt.EncoderTokens("text", TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),))
+        return prompt.PromptTokens((encoder,), self.arch.rows)
+
+    def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1) -> Tensor:
+        """A run of the host's sampler at guidance 1, from the architecture's noise level down."""
+        import comfy.sample
+        import comfy.samplers
+
+        with torch.inference_mode():
+            rows, more = self.arch.conditioning(louder)
+            latent = self.arch.latent(batch)
+            noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(5))
+            sigmas = torch.linspace(self.arch.sigma, 0, steps + 1)
+            return comfy.sample.sample_custom(
+                model or self.model, noise, 1.0, sampler or comfy.samplers.sampler_object("euler"), sigmas, [[rows, {**more, "gsn": self.memory()}]],
+                [[rows, more]], latent, disable_pbar=True, seed=3)
+
+    def at_state(self, look, **run):
+        """What `look(probe, z, conds)` makes of the state of the first step of a run."""
+        import comfy.samplers
+
+        gradients, plan, probes, maps, layouts = (
+            self.tiny.module(f"gsn_ops.{name}") for name in ("host.gradients", "host.plan", "host.probe", "maps", "host.layouts"))
+        results = []
+
+        def shift(k, model_k, x, sigma, extra):
+            guider = model_k.inner_model
+            (entry,), _ = plan.positive_entries(guider)
+            c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
+            family = layouts.family_of(self.model)
+            conds = {name: cond.process_cond(batch_size=len(x), area=None).cond
+                     for name, cond in guider.conds["positive"][0]["model_conds"].items()}
+            with gradients.differentiable(guider.inner_model):
+                probe = probes.Probe(guider, model_k, extra, sigma, entry, family, maps.MapNeeds(), c)
+                conds = {name: gradients.plain(cond).clone() if isinstance(cond, Tensor) else cond for name, cond in conds.items()}
+                results.append(look(probe, x.clone() / c, conds))
+            return x
+        self.sample(sampler=self.tiny.watch(comfy.samplers.sampler_object("euler"), [0], shift), **run)
+        (result,) = results
+        return result
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def made(request, tiny) -> Made:
+    import comfy.model_patcher
+
+    arch, cpu = ARCHITECTURES[request.param], torch.device("cpu")
+    with torch.inference_mode():
+        model = comfy.model_patcher.ModelPatcher(arch.build(), load_device=cpu, offload_device=cpu)
+    made = Made(arch, model, tiny)
+    made.plain = made.sample()  # loads it, which leaves the host's own marks on its modules
+    return made
+
+
+def one_pass(probe, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps [B, h, w, n] and the gradient of a loss in which all of them count."""
+    leaf = z.clone().requires_grad_(True)
+    seen = probe.maps_of(leaf)
+    ((_, maps),) = seen.cross.items()
+    (gradient,) = torch.autograd.grad(weighted({1: maps}).sum(), leaf)
+    return maps.detach(), gradient
+
+
+def slow_pass(arch: Architecture, z: Tensor, conds: dict, columns: slice) -> tuple[Tensor, Tensor]:
+    """The same by the oracle, on ordinary weights."""
+    model, (h, w) = arch.build(), arch.grid
+    leaf = z.clone().requires_grad_(True)
+    with written_out(model.diffusion_model, arch.attends) as seen:
+        model.apply_model(leaf * arch.scale(arch.sigma), torch.full((len(z),), arch.sigma), transformer_options={}, **conds)
+        text, image = slice(arch.text + columns.start, arch.text + columns.stop), slice(arch.image, arch.image + h * w)
+        found = [p for p in seen.found if p.shape[-1] == arch.keys and p.shape[-2] in (h * w, arch.queries)]
+        maps = torch.stack([p[:, :, image, text].mean(1).unflatten(1, (h, w)) for p in found]).mean(0)
+        (gradient,) = torch.autograd.grad(weighted({1: maps}).sum(), leaf)
+    return maps.detach(), gradient
+
+
+def contents(model) -> list[tuple]:
+    """What hangs on every module of a network, by identity."""
+    return [(sorted(vars(m)), [id(t) for t in (*m._parameters.values(), *m._buffers.values())], m.training) for m in model.model.modules()]
+
+
+def test_maps_and_gradients_are_those_of_an_explicit_softmax(made):
+    before = contents(made.model)
+
+    def look(probe, z, conds):
+        return one_pass(probe, z), one_pass(probe, z), z, conds, probe.columns
+    full, cut, z, conds, columns = made.at_state(look, batch=2)
+    slow = slow_pass(made.arch, z, conds, columns)
+    assert contents(made.model) == before
+    assert full[0].shape == (2, *made.arch.grid, columns.stop - columns.start) == slow[0].shape
+    assert torch.equal(full[0], cut[0]) and torch.equal(full[1], cut[1])
+    assert not torch.equal(full[0][0], full[0][1])
+    assert (full[0] - slow[0]).abs().max() < 1e-5
+    for ours, theirs in zip(full[1], slow[1], strict=True):
+        assert theirs.norm() > 0
+        assert torch.cosine_similarity(ours.flatten(), theirs.flatten(), 0) > 0.9999
+        assert abs(ours.norm() / theirs.norm() - 1) < 1e-3
+
+
+def first_layer(made, *, nudged: tuple[int, int], louder: int | None = None) -> list[Tensor]:
+    """Maps of the first wanted layer [h, w, n] as the run has it, and with another latent behind one image token."""
+    def look(probe, z, conds):
+        probe.layers = 1
+        (h, w), (y, x) = made.arch.grid, nudged
+        high, wide = -(-z.shape[-2] // h), -(-z.shape[-1] // w)
+        other = z.clone()
+        other[..., y * high:(y + 1) * high, x * wide:(x + 1) * wide] *= -2
+        with torch.no_grad():
+            return [next(iter(probe.maps_of(state).cross.values()))[0] for state in (z, other)]
+    return made.at_state(look, louder=louder)
+
+
+def test_a_changed_word_changes_its_own_column_and_a_changed_place_its_own_cell(made):
+    nudged = (1, 4)
+    plain, elsewhere = first_layer(made, nudged=nudged)
+    for row in (CAT, DOG):
+        change = first_layer(made, louder=row, nudged=nudged)[0].log() - plain.log()
+        change = change - change.median(-1, keepdim=True).values  # what the softmax takes from all columns alike
+        assert change.abs().mean((0, 1)).argmax() == row - 1
+    most = int((elsewhere.log() - plain.log()).abs().mean(-1).argmax())
+    off = max(abs(a - b) for a, b in zip(divmod(most, made.arch.grid[1]), nudged))
+    assert off <= (1 if made.arch.convolves else 0)
+
+
+def test_a_run_is_refined_and_the_next_one_is_plain(made):
+    said = []
+    patched, book = made.tiny.attach(made.model, said.append, step=0)
+    refined = made.sample(patched)
+    (action,) = book.last().actions
+    assert refined.shape == made.plain.shape and torch.isfinite(refined).all() and not torch.equal(refined, made.plain)
+    assert action.shifts == (2,) and "2 shifts" in said[0] and "[red cat, blue dog]" in said[0]
+    assert torch.equal(made.sample(), made.plain)
+
+
+def of_class(config):
+    """A stand-in for a MODEL of that class, as far as its name goes."""
+    return types.SimpleNamespace(model=types.SimpleNamespace(model_config=config.__new__(config)))
+
+
+def test_every_model_of_the_host_is_known_or_refused_by_name(tiny):
+    import comfy.supported_models
+
+    layouts = tiny.module("gsn_ops.host.layouts")
+    reasons = {}
+    for config in comfy.supported_models.models:
+        model = of_class(config)
+        try:
+            layouts.family_of(model)
+        except ValueError as error:
+            reasons[config.__name__] = str(error)
+    assert not [name for name, reason in reasons.items() if "not supported by Semantic Nursing yet" in reason]
+    assert "base model" in reasons["SDXLRefiner"] and "videos" in reasons["WAN21_Vace"] and "sound" in reasons["StableAudio3"]
+    assert "3D" in reasons["Hunyuan3Dv2mini"]
+    known = {layouts.family_of(of_class(c)).name for c in comfy.supported_models.models if c.__name__ not in reasons}
+    tested = {layouts.family_of(of_class(getattr(comfy.supported_models, a.config))).name for a in ARCHITECTURES.values()}
+    assert known == tested
