@@ -126,7 +126,7 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("chrome"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 2200, "height": 1300})
         page.goto(args.url)
-        page.wait_for_function(READY, timeout=120_000)
+        page.wait_for_function(READY, timeout=300_000)
         page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")  # a checkpoint is missing
         for name in args.names or sorted(p.stem for p in (FOLDER / "api").glob("*.json")):
             convert(page, name, {"ver": pack_version, "hostVer": host_version}, args.run)
