@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 
 import comfy.model_management
+import comfy.quant_ops
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -96,9 +97,10 @@ class DifferentiableForward(TorchFunctionMode):
 @functools.cache
 def _plain_kernels() -> dict[str, Callable]:
     """Name of a rotary kernel as torch prints it -> the same in plain torch, both from the host's own kernel package."""
-    from comfy_kitchen.backends.eager import rope
-
-    names = ("apply_rope", "rms_rope", "apply_rope_split_half", "rms_rope_split_half")
+    kitchen = getattr(comfy.quant_ops, "ck", None)
+    if kitchen is None:  # the host works without it, in plain torch
+        return {}
+    rope, names = kitchen.backends.eager.rope, ("apply_rope", "rms_rope", "apply_rope_split_half", "rms_rope_split_half")
     return {f"comfy_kitchen.{name}": getattr(rope, name) for first in names for name in (first, f"{first}1") if hasattr(rope, name)}
 
 

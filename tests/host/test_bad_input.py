@@ -69,15 +69,19 @@ def test_latent_of_several_parts(refused):
     refused("several parts", run={"latent": latent})
 
 
-def test_a_model_without_a_known_family_names_what_is_supported(tiny):
+@pytest.mark.parametrize("name, says", (
+    ("Brandnew", "Brandnew.* not supported .*Stable Diffusion 1.x"), ("HunyuanVideo", r"HunyuanVideo\): it makes videos.* stock sampler"),
+    ("SDXLRefiner", "Connect this node to the base model")))
+def test_a_model_without_a_known_family_is_refused_by_name(tiny, name, says):
     import comfy.model_patcher
     import comfy.supported_models
+    import comfy.supported_models_base
 
-    config = comfy.supported_models.HunyuanVideo({"image_model": "hunyuan_video"})
+    known = getattr(comfy.supported_models, name, comfy.supported_models_base.BASE)
     network = torch.nn.Module()
-    network.model_config = config
+    network.model_config = type(name, (known,), {})({})
     model = comfy.model_patcher.ModelPatcher(network, torch.device("cpu"), torch.device("cpu"))
-    with pytest.raises(ValueError, match="HunyuanVideo.* not supported .*Stable Diffusion 1.x"):
+    with pytest.raises(ValueError, match=says):
         tiny.attach(model)
 
 

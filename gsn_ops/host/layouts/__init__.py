@@ -87,6 +87,25 @@ def family_of(model) -> Family:
 
 
 from . import (  # noqa: E402, F401  each registers its families
-    auraflow, cascade, cosmos, ernie, flux, hidream, hidream_o1, hunyuan, ideogram, joyimage, kandinsky, krea, lens, lumina, omnigen, others,
-    pixart, pixeldit, qwen, sd3, unet,
+    auraflow,
+    cascade,
+    cosmos,
+    ernie,
+    flux,
+    hidream,
+    hidream_o1,
+    hunyuan,
+    ideogram,
+    joyimage,
+    kandinsky,
+    krea,
+    lens,
+    lumina,
+    omnigen,
+    others,
+    pixart,
+    pixeldit,
+    qwen,
+    sd3,
+    unet,
 )

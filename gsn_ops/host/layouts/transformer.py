@@ -43,7 +43,8 @@ def _plane(inputs: Inputs) -> tuple[int, int]:
     """(h, w) of the latent. Raises ValueError for latents that are not pictures."""
     shape = inputs.latent
     if len(shape) not in (4, 5) or (len(shape) == 5 and shape[2] != 1):
-        raise ValueError(f"The latent has the shape {tuple(shape)}; a picture's is [batch, channels, height, width] or [batch, channels, 1, height, width].")
+        raise ValueError(f"The latent has the shape {tuple(shape)}; a picture's is [batch, channels, height, width], or with 1 frame "
+                         "[batch, channels, 1, height, width].")
     return shape[-2], shape[-1]
 
 
