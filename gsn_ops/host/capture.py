@@ -53,8 +53,8 @@ class Layout:
         return (n_q, n_k) == (h * w, self.n_keys) and (n_q != n_k or nth_in_block % 2 == 1)
 
     def is_self_attention(self, n_q: int, n_k: int) -> bool:
-        """Does a call with these lengths let the whole image look at itself alone?"""
-        if n_q != n_k:
+        """Does a call with these lengths let the whole image look at itself? In joint attention the text-to-image calls do."""
+        if self.kind == "joint" or n_q != n_k:
             return False
         h, w = self.cells(n_q)
         return n_q == h * w

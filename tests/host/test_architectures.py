@@ -13,6 +13,7 @@ from .looking import weighted
 
 TEXT = "a red cat and a blue dog"  # a word a row, from row 1 on
 CAT, DOG = 3, 7
+CELLS = torch.tensor([0, 8, 14])  # of which rows of self-attention are looked at
 
 
 @dataclass
@@ -23,14 +24,16 @@ class Made:
     model: object
     tiny: object
     plain: Tensor | None = None
+    encoder: str = "text"
 
     def memory(self):
+        """What a text node of this architecture would remember."""
         prompt = self.tiny.module("gsn_ops.prompt")
         pieces, at = [], 0
         for row, word in enumerate(TEXT.split(), 1):
             pieces.append(prompt.Piece(word, at, at + len(word), row))
             at += len(word) + 1
-        encoder = prompt.EncoderTokens("text", TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),))
+        encoder = prompt.EncoderTokens(self.encoder, TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),))
         return prompt.PromptTokens((encoder,), self.arch.rows)
 
     def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1) -> Tensor:
@@ -47,7 +50,7 @@ class Made:
                 model or self.model, noise, 1.0, sampler or comfy.samplers.sampler_object("euler"), sigmas, [[rows, {**more, "gsn": self.memory()}]],
                 [[rows, more]], latent, disable_pbar=True, seed=3)
 
-    def at_state(self, look, **run):
+    def at_state(self, look, needs=None, **run):
         """What `look(probe, z, conds)` makes of the state of the first step of a run."""
         import comfy.samplers
 
@@ -63,7 +66,7 @@ class Made:
             conds = {name: cond.process_cond(batch_size=len(x), area=None).cond
                      for name, cond in guider.conds["positive"][0]["model_conds"].items()}
             with gradients.differentiable(guider.inner_model):
-                probe = probes.Probe(guider, model_k, extra, sigma, entry, family, maps.MapNeeds(), c)
+                probe = probes.Probe(guider, model_k, extra, sigma, entry, family, maps.MapNeeds(**needs or {}), c)
                 conds = {name: gradients.plain(cond).clone() if isinstance(cond, Tensor) else cond for name, cond in conds.items()}
                 results.append(look(probe, x.clone() / c, conds))
             return x
@@ -84,26 +87,41 @@ def made(request, tiny) -> Made:
     return made
 
 
-def one_pass(probe, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps [B, h, w, n] and the gradient of a loss in which all of them count."""
+@dataclass
+class Pass:
+    """maps [B, h, w, n], the gradient of a loss in which all of them count, single layers and heads, rows of self-attention."""
+
+    maps: Tensor
+    gradient: Tensor
+    heads: list[Tensor]
+    rows: Tensor | None
+
+
+def one_pass(probe, z: Tensor) -> Pass:
     leaf = z.clone().requires_grad_(True)
     seen = probe.maps_of(leaf)
-    ((_, maps),) = seen.cross.items()
-    (gradient,) = torch.autograd.grad(weighted({1: maps}).sum(), leaf)
-    return maps.detach(), gradient
+    ((level, maps),) = seen.cross.items()
+    (gradient,) = torch.autograd.grad(weighted({1: maps}).sum(), leaf, retain_graph=True)
+    rows = seen.self_rows[level](CELLS.expand(len(z), -1))
+    return Pass(maps.detach(), gradient, [layer.detach() for layer in seen.heads[level]], rows.detach())
 
 
-def slow_pass(arch: Architecture, z: Tensor, conds: dict, columns: slice) -> tuple[Tensor, Tensor]:
-    """The same by the oracle, on ordinary weights."""
+def slow_pass(arch: Architecture, z: Tensor, conds: dict, columns: slice) -> Pass:
+    """The same by the oracle, on ordinary weights. Rows of the image's attention to itself: in joint attention only."""
     model, (h, w) = arch.build(), arch.grid
     leaf = z.clone().requires_grad_(True)
     with written_out(model.diffusion_model, arch.attends) as seen:
         model.apply_model(leaf * arch.scale(arch.sigma), torch.full((len(z),), arch.sigma), transformer_options={}, **conds)
         text, image = slice(arch.text + columns.start, arch.text + columns.stop), slice(arch.image, arch.image + h * w)
         found = [p for p in seen.found if p.shape[-1] == arch.keys and p.shape[-2] in (h * w, arch.queries)]
-        maps = torch.stack([p[:, :, image, text].mean(1).unflatten(1, (h, w)) for p in found]).mean(0)
+        heads = [p[:, :, image, text].unflatten(2, (h, w)) for p in found]
+        maps = torch.stack([p.mean(1) for p in heads]).mean(0)
         (gradient,) = torch.autograd.grad(weighted({1: maps}).sum(), leaf)
-    return maps.detach(), gradient
+    rows = None
+    if found[0].shape[-2] == arch.queries:
+        itself = slice(image.start + arch.keys - arch.queries, image.stop + arch.keys - arch.queries)
+        rows = torch.stack([p[:, :, image, itself][:, :, CELLS].mean(1) for p in found]).mean(0).unflatten(-1, (h, w)).detach()
+    return Pass(maps.detach(), gradient, [p.detach() for p in heads], rows)
 
 
 def contents(model) -> list[tuple]:
@@ -116,14 +134,18 @@ def test_maps_and_gradients_are_those_of_an_explicit_softmax(made):
 
     def look(probe, z, conds):
         return one_pass(probe, z), one_pass(probe, z), z, conds, probe.columns
-    full, cut, z, conds, columns = made.at_state(look, batch=2)
+    full, cut, z, conds, columns = made.at_state(look, {"heads": True, "self_rows": True}, batch=2)
     slow = slow_pass(made.arch, z, conds, columns)
     assert contents(made.model) == before
-    assert full[0].shape == (2, *made.arch.grid, columns.stop - columns.start) == slow[0].shape
-    assert torch.equal(full[0], cut[0]) and torch.equal(full[1], cut[1])
-    assert not torch.equal(full[0][0], full[0][1])
-    assert (full[0] - slow[0]).abs().max() < 1e-5
-    for ours, theirs in zip(full[1], slow[1], strict=True):
+    assert full.maps.shape == (2, *made.arch.grid, columns.stop - columns.start) == slow.maps.shape
+    assert torch.equal(full.maps, cut.maps) and torch.equal(full.gradient, cut.gradient)
+    assert not torch.equal(full.maps[0], full.maps[1])
+    assert (full.maps - slow.maps).abs().max() < 1e-5
+    for ours, theirs in zip(full.heads, slow.heads, strict=True):
+        assert (ours - theirs).abs().max() < 1e-5
+    if slow.rows is not None:
+        assert (full.rows - slow.rows).abs().max() < 1e-5
+    for ours, theirs in zip(full.gradient, slow.gradient, strict=True):
         assert theirs.norm() > 0
         assert torch.cosine_similarity(ours.flatten(), theirs.flatten(), 0) > 0.9999
         assert abs(ours.norm() / theirs.norm() - 1) < 1e-3
