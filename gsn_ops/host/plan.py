@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from comfy.model_base import ModelType
@@ -16,7 +16,7 @@ from ..prompt import SubjectColumns
 from ..regions import Region
 from ..schedule import Schedule
 from ..subjects import choose
-from .layouts import Family, family_of
+from .layouts import Family, columns_of, family_of
 from .probe import Entry
 from .prompt_tokens import KEY, check_entry
 from .reports import ReportBook
@@ -111,6 +111,7 @@ def make_plan(guider, acts: tuple[Act, ...], sigmas: Tensor, latent: Tensor, noi
     flow = network_scale(model_sampling, sigmas[:1].clamp(min=1e-3), latent.ndim) == 1.0
     schedule = Schedule(tuple(float(s) for s in sigmas), model_sampling.percent_to_sigma, flow)
     entries, warnings = positive_entries(guider)
+    entries = tuple(replace(entry, tokens=columns_of(family, entry.tokens)) for entry in entries)
     return Plan(family, schedule, tuple(_plan_act(act, act.recipe.when(schedule), entries) for act in acts), warnings)
 
 

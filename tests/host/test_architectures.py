@@ -75,16 +75,24 @@ class Made:
         return result
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
-def made(request, tiny) -> Made:
+def make(name: str, tiny) -> Made:
     import comfy.model_patcher
 
-    arch, cpu = ARCHITECTURES[request.param], torch.device("cpu")
+    arch, cpu = ARCHITECTURES[name], torch.device("cpu")
     with torch.inference_mode():
-        model = comfy.model_patcher.ModelPatcher(arch.build(), load_device=cpu, offload_device=cpu)
-    made = Made(arch, model, tiny)
+        made = Made(arch, comfy.model_patcher.ModelPatcher(arch.build(), load_device=cpu, offload_device=cpu), tiny)
     made.plain = made.sample()  # loads it, which leaves the host's own marks on its modules
     return made
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def made(request, tiny) -> Made:
+    return make(request.param, tiny)
+
+
+@pytest.fixture(scope="module")
+def flux(tiny) -> Made:
+    return make("Flux", tiny)
 
 
 @dataclass
@@ -184,6 +192,35 @@ def test_a_run_is_refined_and_the_next_one_is_plain(made):
     assert refined.shape == made.plain.shape and torch.isfinite(refined).all() and not torch.equal(refined, made.plain)
     assert action.shifts == (2,) and "2 shifts" in said[0] and "[red cat, blue dog]" in said[0]
     assert torch.equal(made.sample(), made.plain)
+
+
+def test_a_level_that_a_transformer_has_not_is_named(flux):
+    with pytest.raises(RuntimeError, match="at level 4 of this model .*auto"):
+        flux.at_state(lambda probe, z, conds: probe.maps_of(z), {"levels": (4,)})
+
+
+def test_words_that_the_attention_does_not_see_are_refused(tiny):
+    """Anima's attention sees what its adapter makes for T5's tokens, not the rows of Qwen that its text node hands on."""
+    anima = make("Anima", tiny)
+    anima.encoder = "qwen3_06b"
+    model, _ = tiny.attach(anima.model, step=0, subjects=tiny.module("gsn_ops.subjects").parse_subjects("red cat"))
+    with pytest.raises(ValueError, match="'red cat' is in the prompt, but the model does not get to see its words: Anima does not"):
+        anima.sample(model)
+
+
+def test_encoders_with_the_same_rows_count_once(tiny):
+    """Stable Diffusion 3: CLIP-L and CLIP-G side by side in the same rows, then T5: two views, not three."""
+    prompt, probe = (tiny.module(f"gsn_ops.{name}") for name in ("prompt", "host.probe"))
+
+    def tokens(**texts):
+        rows = {"l": 0, "g": 0, "t5xxl": 77}
+        return prompt.PromptTokens(tuple(
+            prompt.EncoderTokens(name, text, (prompt.Piece("cat", 0, 3, rows[name] + 1),), ((rows[name] + 1, rows[name] + 2, rows[name] + 77),))
+            for name, text in texts.items()), 154)
+    same = probe.distinct_spans(tokens(g="cat", l="cat", t5xxl="cat"), "prompt_only")
+    assert same == (prompt.Span("g", 1, 2), prompt.Span("t5xxl", 78, 79))
+    different = probe.distinct_spans(tokens(g="cat", l="dog", t5xxl="cat"), "prompt_only")
+    assert [span.encoder for span in different] == ["g", "l", "t5xxl"]
 
 
 def of_class(config):

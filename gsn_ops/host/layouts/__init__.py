@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from ...prompt import PromptTokens
 from ..capture import Layout
 
 
@@ -68,6 +69,18 @@ def register_family(family: Family, *config_names: str) -> None:
 def refuse(reason: str, *config_names: str) -> None:
     """Say why architectures with these host configuration classes cannot work."""
     REFUSED.update(dict.fromkeys(config_names, reason))
+
+
+def columns_of(family: Family, tokens: PromptTokens) -> PromptTokens:
+    """The memory of a prompt with columns only for what this family's attention sees as rows of the conditioning."""
+    blind = [encoder.name for encoder in tokens.encoders if encoder.name in family.unread]
+    if not blind:
+        return tokens
+    note = f"{family.name} does not attend to the rows of its text encoder {', '.join(blind)}, only to what it makes of them"
+    encoders = tuple(
+        replace(e, pieces=tuple(replace(piece, column=None) for piece in e.pieces), chunks=()) if e.name in blind else e
+        for e in tokens.encoders)
+    return replace(tokens, encoders=encoders, notes=(*tokens.notes, note))
 
 
 def family_of(model) -> Family:
