@@ -2,10 +2,9 @@
 
 import json
 
-import torch
 from comfy_api.latest import io, ui
 
-from ..gsn_ops.host.inspection import NO_MAPS, attention_maps, cards, find_run, note, stack
+from ..gsn_ops.host.inspection import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
 from ..gsn_ops.report import SCHEMA
 from ..gsn_ops.report_text import report_text
 from .common import Report, say
@@ -125,7 +124,7 @@ class GSNAttentionMaps(io.ComfyNode):
             remark = remark or NO_MAPS
             images = note("Attention Maps", remark) if image is None else image
             say(cls)(remark)
-            return io.NodeOutput(images, torch.zeros(images.shape[:3]), ui=preview(cls, note("Attention Maps", remark), remark))
+            return io.NodeOutput(images, no_mask(images), ui=preview(cls, note("Attention Maps", remark), remark))
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
         say(cls)(text)

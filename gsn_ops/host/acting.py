@@ -1,8 +1,9 @@
 """One recipe in one running sampler: probe, worker, and what is reported about them."""
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
 from ..optimise.refine import per_image
+from ..optimise.velocity import steered
 from ..optimise.work import Worked
 from ..prompt import SubjectColumns
 from ..report import ActionReport, StepReport, count
@@ -40,21 +42,15 @@ class Acting:
         self.missing = ""
 
     def __call__(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, candidate: Candidate, context: StepContext,
-                 on_shift: Callable[[int, Tensor], None]) -> Tensor:
+                 on_shift: Callable[[int, Tensor], None], **wanted: Tensor) -> Tensor:
         """The sampler's state x [B, ...] after this step's work; x itself is not changed.
 
         on_shift(j, picture) is called before each evaluation with the best known picture of the result; it may raise to cancel.
+        wanted: what this recipe's worker asks for beside the usual (SAGA).
         """
-        entry, subjects = candidate.entry, candidate.subjects
-        self.entry, self.subjects, self.c = self.entry or entry, self.subjects or subjects, context.c
-        with differentiable(guider.inner_model, *side_networks(guider, entry)):
-            state = plain(x)
-            probe = Probe(guider, model_k, extra, sigma, entry, self.family, self.recipe.objective.needs, context.c)
-            probe.layers = self.layers
-            picture = state
-            if self.recipe.report == "full" and not self.looks:
-                picture = self._look("before", guider, probe, state, context)
-            worked = self.work(state.float() / context.c, probe.maps_of, subjects, context, lambda j: on_shift(j, picture))
+        with self._probing(guider, model_k, x, sigma, extra, candidate, context) as (state, probe, picture):
+            wanted = {name: plain(t) for name, t in wanted.items()}
+            worked = self.work(state.float() / context.c, probe.maps_of, candidate.subjects, context, lambda j: on_shift(j, picture), **wanted)
             if worked is None:
                 return x
             # An image without an update keeps its very bits: x / c * c would not.
@@ -63,6 +59,29 @@ class Acting:
                 self._look("after", guider, probe, shifted, context)
             self._note(worked, probe, context)
         return shifted
+
+    def turn(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, denoised: Tensor, candidate: Candidate, context: StepContext,
+             on_shift: Callable[[int, Tensor], None]) -> Tensor:
+        """The model's prediction at x with this recipe's term in its velocity (FOCUS); neither x nor `denoised` is changed."""
+        with self._probing(guider, model_k, x, sigma, extra, candidate, context) as (state, probe, picture):
+            worked, term = self.work(state.float(), probe.maps_of, candidate.subjects, context, lambda j: on_shift(j, picture))
+            if self.recipe.report == "full" and context.index == self.planned.when.steps[-1] and "after" not in self.looks:
+                self._look("after", guider, probe, state, context)
+            self._note(worked, probe, context)
+            return steered(plain(denoised), term, context.sigma)
+
+    @contextlib.contextmanager
+    def _probing(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, candidate: Candidate,
+                 context: StepContext) -> Iterator[tuple[Tensor, Probe, Tensor]]:
+        """Gradients on: the state as a plain tensor, a probe at it, and the best known picture (after a first look, if one is wanted)."""
+        entry = candidate.entry
+        self.entry, self.subjects, self.c = self.entry or entry, self.subjects or candidate.subjects, context.c
+        with differentiable(guider.inner_model, *side_networks(guider, entry)):
+            state = plain(x)
+            probe = Probe(guider, model_k, extra, sigma, entry, self.family, self.recipe.objective.needs, context.c)
+            probe.layers = self.layers
+            first = self.recipe.report == "full" and not self.looks
+            yield state, probe, self._look("before", guider, probe, state, context) if first else state
 
     def _look(self, when: str, guider, probe: Probe, x: Tensor, context: StepContext) -> Tensor:
         """Keep maps, predicted picture and loss at x (one complete pass without gradients). Returns the prediction."""

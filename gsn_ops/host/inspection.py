@@ -43,6 +43,11 @@ def stack(arrays: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(arrays))
 
 
+def no_mask(images: Tensor) -> Tensor:
+    """An empty MASK [n, H, W] as large as the pictures [n, H, W, 3]."""
+    return torch.zeros(images.shape[:3])
+
+
 def note(title: str, text: str) -> Tensor:
     """A sentence as an IMAGE [1, H, W, 3]."""
     return stack([note_card(title, text)])

@@ -54,6 +54,10 @@ class PlannedAct:
     def runs(self) -> bool:
         return bool(self.when.steps) and not self.skip
 
+    @property
+    def turns(self) -> bool:
+        return getattr(self.act.recipe, "turns_prediction", False)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -66,6 +70,16 @@ class Plan:
     def steps(self) -> set[int]:
         """All steps at which something is due."""
         return {step for planned in self.acts if planned.runs for step in planned.when.steps}
+
+    @property
+    def turns(self) -> bool:
+        """Does an act turn the model's predictions?"""
+        return any(planned.runs and planned.turns for planned in self.acts)
+
+    @property
+    def shift_steps(self) -> set[int]:
+        """The steps at which the state itself is shifted."""
+        return {step for planned in self.acts if planned.runs and not planned.turns for step in planned.when.steps}
 
 
 def network_scale(model_sampling, sigma: Tensor, ndim: int) -> float:
@@ -112,7 +126,15 @@ def make_plan(guider, acts: tuple[Act, ...], sigmas: Tensor, latent: Tensor, noi
     schedule = Schedule(tuple(float(s) for s in sigmas), model_sampling.percent_to_sigma, flow)
     entries, warnings = positive_entries(guider)
     entries = tuple(replace(entry, tokens=columns_of(family, entry.tokens)) for entry in entries)
-    return Plan(family, schedule, tuple(_plan_act(act, act.recipe.when(schedule), entries) for act in acts), warnings)
+    from_picture = bool(latent.count_nonzero())
+    return Plan(family, schedule, tuple(_plan_act(act, _when(act, schedule, from_picture), entries) for act in acts), warnings)
+
+
+def _when(act: Act, schedule: Schedule, from_picture: bool) -> When:
+    """When an act happens. One that makes a latent of its own would throw away the picture that a run starts from."""
+    if from_picture and getattr(act.recipe, "replaces_latent", False):
+        return When((), {}, "this run starts from a picture, which choosing another noise would throw away: use an empty latent")
+    return act.recipe.when(schedule)
 
 
 def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from .. import __version__
 from ..maps import StepContext
+from ..optimise.saga import first_guess, signal_and_noise
 from ..report import RunReport, SubjectReport
 from .acting import Acting
 from .plan import Act, Plan, network_scale
 from .probe import is_active
 from .reports import preview_matrix
+from .trajectory import predict_clean
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +23,8 @@ log = logging.getLogger(__name__)
 class Run:
     """One sampler call. Gone when the call returns."""
 
-    def __init__(self, guider, plan: Plan, callback, seed: int):
-        self.guider, self.plan, self.callback = guider, plan, callback
+    def __init__(self, guider, plan: Plan, callback, seed: int, noise: Tensor):
+        self.guider, self.plan, self.callback, self.seed, self.noise = guider, plan, callback, seed, noise
         self.actings = [Acting(planned, plan.schedule, plan.family, seed) for planned in plan.acts]
         # At one step a refinement comes before guidance, whatever the order of the nodes.
         self.in_order = sorted((a for a in self.actings if a.planned.runs), key=lambda a: a.recipe.order)
@@ -34,16 +36,40 @@ class Run:
     def shift(self, step: int, model_k, x: Tensor, sigma: Tensor, extra: dict) -> Tensor:
         """All acts due at this step, one after the other; called by the watcher with the sampler's state."""
         for acting in self.in_order:
-            if step in acting.planned.when.updates:
-                x = self._act(acting, step, model_k, x, sigma, extra)
+            if step in acting.planned.when.updates and not acting.planned.turns:
+                found = self._moment(acting, step, x, sigma)
+                if found is not None:
+                    x = acting(self.guider, model_k, x, sigma, extra, *found, **self._wanted(acting, found[1], model_k, x, extra))
                 self.shifts_done += acting.planned.when.updates[step]
         return x
 
-    def _act(self, acting: Acting, step: int, model_k, x: Tensor, sigma: Tensor, extra: dict) -> Tensor:
+    def steer(self, step: int, model_k, x: Tensor, sigma: Tensor, denoised: Tensor, extra: dict) -> Tensor:
+        """The model's prediction at x, turned by the acts that do so; called by the watcher after every call of the model."""
+        for acting in self.in_order:
+            if step in acting.planned.when.updates and acting.planned.turns:
+                found = self._moment(acting, step, x, sigma)
+                if found is not None:
+                    denoised = acting.turn(self.guider, model_k, x, sigma, extra, denoised, *found)
+                self.shifts_done = min(self.shifts_done + 1, self.total - self.plan.schedule.n_steps)
+        return denoised
+
+    def _wanted(self, acting: Acting, context: StepContext, model_k, x: Tensor, extra: dict) -> dict[str, Tensor]:
+        """What a recipe's worker asks for beside the usual: the noise of the run, and a prediction from noise of its own."""
+        if not getattr(acting.recipe, "wants_trajectory", False):
+            return {}
+        schedule = self.plan.schedule
+        if context.index == 0:  # nothing has been predicted yet
+            x0_hat = first_guess(x / context.c, *signal_and_noise(context, schedule.flow), schedule.flow)
+        else:
+            x0_hat = predict_clean(self.guider, model_k, x, schedule, context.index, extra, self.seed)
+        return {"x0_hat": x0_hat, "noise": self.noise.to(x)}
+
+    def _moment(self, acting: Acting, step: int, x: Tensor, sigma: Tensor):
+        """(entry and subjects, where in the run, what to call before each evaluation) for one act, or None where no prompt is active."""
         active = [c for c in acting.planned.candidates if is_active(self.guider, c.entry, x, sigma)]
         if not active:
             acting.missing = f"no prompt with these subjects is active at step {step} (its timestep range is elsewhere)"
-            return x
+            return None
         if len(active) > 1:
             self.warnings.append("Several prompts are active at this step; the attention of the first one with these subjects is read.")
         c = network_scale(self.guider.inner_model.model_sampling, sigma, x.ndim)
@@ -55,7 +81,7 @@ class Run:
                 done = min(j, acting.planned.when.updates[step])  # the last evaluation after a refinement makes no shift of its own
                 with torch.inference_mode(x.is_inference()), torch.no_grad():  # as in a step: previews run small networks
                     self.callback(self.steps_done + self.shifts_done + done, picture if self.denoised is None else self.denoised, x, self.total)
-        return acting(self.guider, model_k, x, sigma, extra, active[0], context, on_shift)
+        return active[0], context, on_shift
 
     def on_step(self, step: int, x0: Tensor, x: Tensor, total: int):
         """The host's own callback, on one bar that counts steps and shifts."""

@@ -57,6 +57,9 @@ GUIDER_ARGUMENTS = ("model_options", "seed")
 Shift = Callable[[int, object, Tensor, Tensor, dict], Tensor]
 """shift(step, model, x, sigma, keyword arguments of the call) -> the shifted x, a new tensor."""
 
+Steer = Callable[[int, object, Tensor, Tensor, Tensor, dict], Tensor]
+"""steer(step, model, x, sigma, denoised, keyword arguments) -> the prediction that the sampler gets instead."""
+
 
 def _sa_solver_decay(options: dict, model_sampling) -> Callable[[float, float], float]:
     """How SA-Solver scales its state from sigma a to b when nothing is added: b/a exp(-tau(b)^2 h), h in half log SNR."""
@@ -75,10 +78,10 @@ class Watcher:
     """Decides, call by call, whether the sampler is showing its state at one of the wanted steps, and shifts it there."""
 
     def __init__(self, facts: SamplerFacts, sigmas: Tensor, steps: Collection[int], shift: Shift,
-                 decay: Callable[[float, float], float] | None = None):
+                 decay: Callable[[float, float], float] | None = None, steer: Steer | None = None):
         self.facts = facts
         self.grid = [float(s) for s in sigmas]
-        self.shift, self.decay = shift, decay
+        self.shift, self.decay, self.steer = shift, decay, steer
         self.waiting = {k: k for k in steps if k < len(self.grid) - 1}  # position on the sampler's own grid -> step of the schedule
         if self.facts.grid == "log":
             self._use_log_grid()
@@ -128,7 +131,7 @@ class Watcher:
     def call(self, model, x: Tensor, sigma: Tensor, kwargs: dict) -> Tensor:
         """One call of the model by the sampler; x is shifted in place (or, for carried samplers, beside it) where a step is due."""
         if not self.waiting and self.offset is None:
-            return model(x, sigma, **kwargs)
+            return self._predict(model, x, sigma, kwargs)
         level = float(sigma.max())
         if self.offset is not None:
             x = x + self.offset * self.carry(level)
@@ -140,7 +143,11 @@ class Watcher:
                 self.offset, self.offset_at, x = old + (shifted - x), level, shifted
             else:
                 x.copy_(shifted)
-        return model(x, sigma, **kwargs)
+        return self._predict(model, x, sigma, kwargs)
+
+    def _predict(self, model, x: Tensor, sigma: Tensor, kwargs: dict) -> Tensor:
+        denoised = model(x, sigma, **kwargs)
+        return denoised if self.steer is None else self.steer(self.callbacks, model, x, sigma, denoised, kwargs)
 
     def finish(self, samples: Tensor, sigma_end: float) -> Tensor:
         """The sampler's result with what is left of a carried offset."""
@@ -175,10 +182,10 @@ def sampler_name(sampler) -> str:
     return getattr(fn, "__name__", None) or type(sampler).__name__
 
 
-def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[int]], None]):
+def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[int]], None], steer: Steer | None = None):
     """A shallow copy of the sampler whose state is shifted at `steps`; the given object (a cached node output) is never written to.
 
-    on_end receives the steps whose state was never shown.
+    steer, if given, may turn every prediction of the model. on_end receives the steps whose state was never shown.
     """
     watched = copy.copy(sampler)
     if isinstance(sampler, comfy.samplers.KSAMPLER):
@@ -188,7 +195,7 @@ def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[
         def sampler_function(model, noise, sigmas, *args, extra_args=None, callback=None, **options):
             model_sampling = model.inner_model.inner_model.model_sampling
             decay = _sa_solver_decay(options, model_sampling) if name == "sample_sa_solver" else None
-            watcher = Watcher(facts_of(name, options), sigmas, steps, shift, decay)
+            watcher = Watcher(facts_of(name, options), sigmas, steps, shift, decay, steer)
 
             def on_step(state):
                 watcher.on_callback()
@@ -200,7 +207,7 @@ def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[
         return watched
 
     def sample(model_wrap, sigmas, extra_args, callback, *args, **kwargs):  # a sampler with a loop of its own
-        watcher = Watcher(SamplerFacts(), sigmas, steps, shift)
+        watcher = Watcher(SamplerFacts(), sigmas, steps, shift, None, steer)
 
         def on_step(*state):
             watcher.on_callback()

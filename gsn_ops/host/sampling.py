@@ -57,8 +57,8 @@ class Nursing:
 
     def __call__(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, disable_pbar=False, seed=None, **kwargs):
         plan = make_plan(executor.class_obj, self.acts, sigmas, latent_image, noise, len(kwargs.get("latent_shapes") or [1]))
-        run = Run(executor.class_obj, plan, callback, seed or 0)
-        watched = watch(sampler, plan.steps, run.shift, run.on_end) if plan.steps else sampler
+        run = Run(executor.class_obj, plan, callback, seed or 0, noise)
+        watched = watch(sampler, plan.shift_steps, run.shift, run.on_end, run.steer if plan.turns else None) if plan.steps else sampler
         samples = executor(noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs)
         run.finish(self.acts, sampler_name(sampler), samples)
         return samples

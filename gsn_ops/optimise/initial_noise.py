@@ -43,6 +43,7 @@ class OptimiseNoise:
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
     order = 0
+    replaces_latent = True
 
     @property
     def off(self) -> bool:

@@ -28,6 +28,8 @@ from ..objectives.tv_bind import TotalVariationAndBinding
 from ..schedule import Moment
 from .initial_noise import OptimiseNoise
 from .recipes import Checkpoint, Guide, Loops, Recipe, Refine, StepSize
+from .saga import Saga
+from .velocity import SteerVelocity
 
 LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
 CONSTANT = StepSize(20.0, 1.0, 1.0, "constant")
@@ -159,6 +161,20 @@ def neglect() -> tuple[Recipe, ...]:
     return (Guide(objective=Neglect(), checkpoints=checkpoints((0, 0.0), (10, 0.0), (20, 0.0)), max_rounds=20, **FIRST_HALF),)
 
 
+def saga(plus: bool = False, sigma: bool = False) -> tuple[Recipe, ...]:
+    """SAGA (AAAI 2026): the mean of a Gaussian at step 10; "+" at step 6 with SynGen from there on; "Sigma" learns the variance too."""
+    moment = Moment(percent=at(6 if plus else 12 if sigma else 10))
+    learn = Saga(moment=moment, momentum=0.1 if plus else 0.4, block=4 if sigma else 0, per_channel=sigma)
+    if not plus:
+        return (learn,)
+    return learn, Guide(objective=SynGen(variant="group_mean", skip=-1), start_percent=at(6), end_percent=at(24), step_size=CONSTANT)
+
+
+def focus() -> tuple[Recipe, ...]:
+    """FOCUS (2025): a term in the velocity of every step; flow models (SD3, Flux) only."""
+    return (SteerVelocity(),)
+
+
 _PRESETS: dict[str, Callable[[], tuple[Recipe, ...]]] = {
     LATENT_REFINE: lambda: (latent_refine(),),
     "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)": ours_plus,
@@ -180,6 +196,11 @@ _PRESETS: dict[str, Callable[[], tuple[Recipe, ...]]] = {
     "LMD energy (Lian et al. 2024)": lmd,
     "Point Layout (USTC study 2024)": point_layout,
     "Neglect (USTC study 2024)": neglect,
+    "SAGA (2026)": saga,
+    "SAGA+ (2026)": lambda: saga(plus=True),
+    "SAGA-Sigma (2026)": lambda: saga(sigma=True),
+    "SAGA-Sigma+ (2026)": lambda: saga(plus=True, sigma=True),
+    "FOCUS (2025)": focus,
 }
 METHODS: tuple[str, ...] = tuple(_PRESETS)
 """The methods that come with the pack."""

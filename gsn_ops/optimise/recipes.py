@@ -1,7 +1,7 @@
 """What to run in a sampling run, as frozen data. A MODEL carries an ordered list of recipes; presets.py holds the papers' numbers.
 
 Every recipe says `when(schedule)` it acts and `start()`s a worker for one run: worker(z, maps_of, subjects, context, on_shift)
-is called once at each of its steps. `order` sorts recipes that meet at one step: noise, refinement, then guidance.
+is called once at each of its steps. `order` sorts recipes that meet at one step: noise, SAGA, refinement, guidance.
 """
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ..schedule import Moment, Schedule, step_size
 from .guidance import Descent, descend, guide
 from .initial_noise import OptimiseNoise
 from .refine import refine
+from .saga import Saga
+from .velocity import SteerVelocity
 from .when import When
 from .work import Worked
 
@@ -201,4 +203,4 @@ class GuideWork:
         return guided
 
 
-Recipe = OptimiseNoise | Refine | Guide
+Recipe = OptimiseNoise | Saga | Refine | Guide | SteerVelocity

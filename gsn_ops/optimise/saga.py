@@ -44,6 +44,8 @@ class Saga:
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
     order = 1
+    replaces_latent = True
+    wants_trajectory = True
 
     @property
     def off(self) -> bool:

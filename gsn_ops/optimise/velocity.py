@@ -2,18 +2,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, StepContext
 from ..objectives import Objective
-from ..prompt import SubjectColumns
+from ..objectives.focus import Focus
+from ..prompt import SubjectColumns, SubjectPhrase
+from ..schedule import Schedule
 from .guidance import Descent
 from .refine import per_image
+from .when import When
 from .work import Worked
 
 EPS = 1e-3
+
+
+@dataclass(frozen=True)
+class SteerVelocity:
+    """A term in the velocity of every step of a window (FOCUS); flow models only.
+
+    weight: lambda, 1 to 5 as published. start_percent ... end_percent: the window, as published the whole run.
+    report, subjects, strict: as in Refine.
+    """
+
+    method: str = "FOCUS"
+    objective: Objective = field(default_factory=Focus)
+    weight: float = 4.0
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    report: str = "full"
+    subjects: tuple[SubjectPhrase, ...] = ()
+    strict: bool = False
+    order = 4
+    turns_prediction = True
+
+    @property
+    def off(self) -> bool:
+        return self.weight == 0 or self.start_percent >= self.end_percent
+
+    def scaled(self, strength: float) -> SteerVelocity:
+        """The recipe with a term of this size (1 = as published, 0 = off)."""
+        return replace(self, weight=self.weight * strength)
+
+    def when(self, schedule: Schedule) -> When:
+        """Raises ValueError for a model that is no flow model."""
+        if not schedule.flow:
+            raise ValueError(f"{self.method} turns the velocity of flow models (SD3, Flux and their kind); this model predicts noise. "
+                             "Choose a method that shifts the latent, such as SynGen or Latent Refine.")
+        steps = schedule.window(self.start_percent, self.end_percent)
+        return When(steps, dict.fromkeys(steps, 1), "" if steps else "no step of this run lies in the window: widen it")
+
+    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., tuple[Worked, Tensor]]:
+        def work(z: Tensor, maps_of: Callable[[Tensor], AttentionMaps], subjects: tuple[SubjectColumns, ...], context: StepContext,
+                 on_shift: Callable[[int], None]) -> tuple[Worked, Tensor]:
+            return steer(z, maps_of, self.objective, subjects, context, weight=self.weight, on_shift=on_shift)
+        return work
 
 
 def velocity_factor(sigma: float) -> float:

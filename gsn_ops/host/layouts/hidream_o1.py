@@ -16,6 +16,6 @@ def without_cache(options: dict) -> dict:
     return {**options, "patches_replace": {**replace, "dit": replace.get("dit") or {("double_block", -1): None}}}
 
 
-HIDREAM_O1 = Family("HiDream O1", token_ids, rope_kernels=True, options=without_cache)
+HIDREAM_O1 = Family("HiDream O1", token_ids, options=without_cache)
 
 register_family(HIDREAM_O1, "HiDreamO1")
