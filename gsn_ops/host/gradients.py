@@ -56,10 +56,22 @@ def frozen_weights(*modules: torch.nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-def _keep(t: Tensor) -> Tensor:
-    """Partly offloaded models cast every layer into one shared buffer; what the graph saves from it must be a copy."""
+def _keep(t: Tensor) -> tuple[Tensor, int]:
+    """Partly offloaded models cast every layer into one shared buffer; what the graph saves from it must be a copy.
+
+    With the tensor goes its version: autograd itself does not check that of tensors that pass through hooks.
+    """
     shared = {b.untyped_storage().data_ptr() for b in comfy.model_management.STREAM_CAST_BUFFERS.values()}
-    return t.clone() if shared and t.untyped_storage().data_ptr() in shared else t
+    t = t.clone() if shared and t.untyped_storage().data_ptr() in shared else t
+    return t, t._version
+
+
+def _kept(saved: tuple[Tensor, int]) -> Tensor:
+    t, version = saved
+    if t._version != version:
+        raise RuntimeError("A part of this model, or of another pack, writes into a tensor that the gradient still needs, so the attention's "
+                           "gradient would be wrong. Remove ControlNets and patches of the model one by one to find it; without it this works.")
+    return t
 
 
 @contextlib.contextmanager
@@ -73,7 +85,7 @@ def differentiable(*modules: torch.nn.Module) -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(plain_weights(*modules))  # first: inference tensors that ask for a gradient cannot be told twice
         stack.enter_context(frozen_weights(*modules))
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(_keep, lambda t: t))
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(_keep, _kept))
         yield
 
 

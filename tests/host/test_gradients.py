@@ -67,3 +67,12 @@ def test_what_the_graph_saves_from_the_hosts_shared_cast_buffer_is_a_copy(gradie
     finally:
         del management.STREAM_CAST_BUFFERS["gsn test"]
     assert torch.equal(gradient, torch.full((4,), 6.0))
+
+
+def test_a_tensor_that_is_written_into_after_the_graph_has_saved_it_is_an_error_and_not_a_wrong_gradient(gradients):
+    with torch.inference_mode(), gradients.differentiable():
+        x = torch.ones(4, requires_grad=True)
+        y = x.exp()
+        y.add_(1)
+        with pytest.raises(RuntimeError, match="writes into a tensor that the gradient still needs"):
+            torch.autograd.grad(y.sum(), x)
