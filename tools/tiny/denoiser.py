@@ -26,7 +26,7 @@ def use_host() -> None:
     try:
         import comfy.options
         comfy.options.enable_args_parsing()
-        import comfy.model_management                    # noqa: F401  (decides on the device while --cpu is in place)
+        import comfy.model_management  # noqa: F401  (decides on the device while --cpu is in place)
     finally:
         sys.argv = arguments
 
