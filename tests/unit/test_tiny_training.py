@@ -1,0 +1,88 @@
+"""The parts of the demo model's training that can be right or wrong without training anything."""
+import dataclasses
+
+import numpy as np
+import torch
+
+from tools.tiny import dataset, denoiser, trainer
+from tools.tiny.attention_supervision import layer_loss
+from tools.tiny.captions import ROW, encode
+from tools.tiny.recipe import recipe
+
+PLAN = dataclasses.replace(recipe(1, (8, 4, 4), (40, 40, 40)), batch=8)
+
+
+def stage_data(folder, number):
+    stage = PLAN.stages[number]
+    return dataset.load(folder, stage.seed, stage.scenes, stage.share, PLAN.neglect, stage.swap, stage.supervised)
+
+
+def test_schedule_is_stable_diffusions():
+    abar = denoiser.alphas_cumprod()
+    assert abar.shape == (1000,) and bool((abar.diff() < 0).all())
+    sigma = ((1 - abar) / abar).sqrt()                   # the range every SD1 sampler knows
+    assert abs(sigma[0] - 0.0292) < 1e-4 and abs(sigma[-1] - 14.6146) < 1e-3
+
+
+def test_timesteps_come_from_every_stratum():
+    t = denoiser.stratified_timesteps(50, torch.Generator().manual_seed(0))
+    assert sorted((t // 20).tolist()) == list(range(50)) and t.tolist() != sorted(t.tolist())
+
+
+def test_learning_rate_warms_up_stays_and_falls_to_the_floor():
+    stage, plan = recipe(1, (1000, 1, 1)).stages[0], PLAN
+    rates = [trainer.learning_rate(step, stage, plan) / stage.lr for step in range(1000)]
+    assert 0 < rates[0] < 0.01 and rates[149] == rates[249] == 1
+    assert all(a >= b for a, b in zip(rates[250:], rates[251:])) and 0.05 <= rates[-1] < 0.051
+
+
+def test_pad_dropout_replaces_only_the_end_and_the_padding():
+    rows = torch.from_numpy(np.stack([encode("a star"), encode("a red star")])).long()
+    context, empty = torch.ones(2, 77, 4), torch.zeros(1, 77, 4)
+    out = trainer.drop_padding(context, empty, rows, torch.tensor([True, False]))
+    assert out[0, :3].eq(1).all() and out[0, 3:].eq(0).all() and out[1].eq(1).all()
+
+
+def test_batches_are_reproducible_and_the_same_for_any_number_of_workers(tmp_path):
+    data, stage = stage_data(tmp_path, 1), PLAN.stages[1]
+    alone = trainer.draw_batch(data, stage, PLAN, 3, 0, 1)
+    parts = [trainer.draw_batch(data, stage, PLAN, 3, rank, 2) for rank in (0, 1)]
+    for whole, *halves in zip(dataclasses.astuple(alone[0]) + alone[1:], *(dataclasses.astuple(p[0]) + p[1:] for p in parts)):
+        assert all(torch.equal(whole[rank::2], half) for rank, half in enumerate(halves))
+    assert not torch.equal(alone[2], trainer.draw_batch(data, stage, PLAN, 4, 0, 1)[2])
+
+
+def test_the_data_set_is_read_again_and_marks_only_drawn_objects(tmp_path):
+    first, again = stage_data(tmp_path, 1), stage_data(tmp_path, 1)
+    assert (first.pictures == again.pictures).all() and (first.columns == again.columns).all()
+    there = first.columns[..., 0] >= 0
+    assert (first.masks.any((2, 3)) == there).all() and 0 < there.sum() < there.size
+
+
+def test_a_blank_caption_supervises_nothing_and_a_flip_mirrors_picture_and_masks(tmp_path):
+    data, yes, no = stage_data(tmp_path, 1), np.ones(4, bool), np.zeros(4, bool)
+    plain, flipped, blank = (dataset.take(data, np.arange(4), f, b) for f, b in ((no, no), (yes, no), (no, yes)))
+    assert torch.equal(flipped.latent.flip(3), plain.latent) and torch.equal(flipped.masks.flip(3), plain.masks)
+    assert (blank.columns == -1).all() and (blank.rows[:, 1:] == ROW["<|endoftext|>"]).all()
+
+
+def test_supervision_rewards_maps_on_their_object():
+    masks = torch.zeros(1, 3, 32, 32)
+    masks[0, 0, :16, :16] = 1
+    columns = torch.tensor([[[5, 4], [-1, -1], [-1, -1]]])
+    on, off = torch.full((1, 16, 16, 77), 1e-4), torch.full((1, 16, 16, 77), 1e-4)
+    on[0, :8, :8, 4:6], off[0, 8:, 8:, 4:6] = 0.45, 0.45
+    weight = torch.ones(1)
+
+    def loss(maps, columns=columns, weight=weight, token=1.0, pixel=1.0):
+        return float(layer_loss(maps.flatten(1, 2), masks, columns, weight, token, pixel))
+    assert loss(on, token=1, pixel=0) < 1e-3 < 0.9 < loss(off, token=1, pixel=0)
+    # pixel loss of one noun: -(1/4 log A inside + 3/4 log(1 - A) outside)
+    assert abs(loss(on, token=0) - (-0.25 * np.log(0.45) - 0.75 * np.log(1 - 1e-4))) < 1e-4
+    assert loss(on) < loss(off)
+    assert loss(off, columns=torch.full_like(columns, -1)) == 0 and loss(off, weight=torch.zeros(1)) == 0
+
+
+def test_the_loss_weight_favours_noise_and_forgets_the_last_polish():
+    weight = denoiser.loss_weight(denoiser.alphas_cumprod())
+    assert weight[0] < 0.01 and weight[-1] > 10 and bool(weight.isfinite().all())
