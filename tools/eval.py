@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=3, choices=(1, 2, 3), help="objects in a prompt")
     parser.add_argument("--pairs", type=int, default=300, help="pictures of each kind")
     parser.add_argument("--split", default="test", choices=("test", "validation"), help="validation: to choose numbers")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=20, help="default: the demo workflow's")
     parser.add_argument("--sampler", default="ddpm")
     parser.add_argument("--scheduler", default="ddim_uniform")
     parser.add_argument("--cfg", type=float, default=7.5)
