@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .matching import JOINERS, SINGLES, Word, places, split_words
+from .matching import JOINERS, SINGLES, Word, phrase_at, split_words
 from .prompt import SubjectPhrase
 from .words import (
     ADVERBS,
@@ -77,17 +77,29 @@ def find_subjects(text: str) -> tuple[list[SubjectPhrase], list[str]]:
     Works on captions and tag lists, and on text as a tokenizer decodes it (lower case, spaced punctuation).
     """
     words = split_words(text)
+    found = [(_as_subject(phrase, words), phrase) for phrase in noun_phrases(text)]
+    return most([(subject, phrase.determiner in DEFINITE and not phrase.before) for subject, phrase in found
+                 if subject and (subject.occurrence == 1 or phrase.determiner in INDEFINITE)])
+
+
+def most(candidates: Sequence[tuple[SubjectPhrase | None, bool]]) -> tuple[list[SubjectPhrase], list[str]]:
+    """The first five of (subject, does it only point back: "the dog"), and the labels of the others.
+
+    Those that point back to a noun that was named already are no new things, nor are those without a place (None).
+    """
     found: dict[str, SubjectPhrase] = {}
-    for phrase in noun_phrases(text):
-        subject = _as_subject(phrase, words)
-        if subject is None:
-            continue
-        known = any(s.noun == subject.noun for s in found.values())
-        again = subject.occurrence > 1 and phrase.determiner not in INDEFINITE
-        if not again and not (known and phrase.determiner in DEFINITE and not phrase.before):
+    for subject, points_back in candidates:
+        if subject and not (points_back and any(s.noun == subject.noun for s in found.values())):
             found.setdefault(subject.label, subject)
     subjects = list(found.values())
     return subjects[:MOST], [s.label for s in subjects[MOST:]]
+
+
+def names_a_thing(noun: str, after: str, modifiers: Sequence[str]) -> bool:
+    """Is this noun, before the word `after`, a thing to be seen? Not "photo" of, "pair" of, "lighting"; but "blue sunset"."""
+    if noun in TEMPLATES and after in TEMPLATE_LINKS or noun in MEASURES and after == "of":
+        return False
+    return noun not in NOT_THINGS or any(m in COLOURS for m in modifiers)
 
 
 def groups(text: str, rule: str = "std") -> list[list[str]]:
@@ -107,13 +119,7 @@ def groups(text: str, rule: str = "std") -> list[list[str]]:
 def _as_subject(phrase: NounPhrase, words: Sequence[Word]) -> SubjectPhrase | None:
     """The phrase with the number that makes `places` find this very place; None where that is part of a longer name."""
     noun, modifiers = " ".join(u.text for u in phrase.noun), tuple(u.text for u in phrase.modifiers)
-    for kept in (modifiers, ()):
-        subject = SubjectPhrase(" ".join([*kept, noun]), noun, kept, source="found")
-        starts = [p.noun.start for p in places(subject, words)]
-        if phrase.noun[0].at.start in starts:
-            n = starts.index(phrase.noun[0].at.start) + 1
-            return SubjectPhrase(subject.label + (f"#{n}" if n > 1 else ""), noun, kept, "wanted", n, "found")
-    return None
+    return phrase_at(noun, modifiers, phrase.noun[0].at.start, words)
 
 
 def noun_phrases(text: str) -> list[NounPhrase]:
@@ -259,9 +265,7 @@ class _Reader:
         size = _noun_size(words)
         noun, before = words[-size:], words[:-size]
         last = " ".join(u.text for u in noun)
-        if last in TEMPLATES and after in TEMPLATE_LINKS:
-            return None
-        if last in MEASURES and after == "of" or last in NOT_THINGS and not any(u.text in COLOURS for u in before):
+        if not names_a_thing(last, after, [u.text for u in before]):
             return None
         phrase = NounPhrase(noun, before, determiner)
         self.phrases.append(phrase)

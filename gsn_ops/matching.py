@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .prompt import SubjectPhrase
 from .words import COMPOUNDS, CONJUNCTIONS, LINKS, is_adverb
@@ -150,3 +150,17 @@ def places(phrase: SubjectPhrase, words: Sequence[Word]) -> list[Place]:
               tuple(range(j, j + len(m)) for m, js in zip(modifiers, where) for j in [min(js, key=lambda j: (abs(j - i), j))]), False)
         for i in free or at
     ]
+
+
+def phrase_at(noun: str, modifiers: tuple[str, ...], start: int, words: Sequence[Word]) -> SubjectPhrase | None:
+    """The phrase found in the text, with the number that makes `places` find its noun at word `start`.
+
+    Without its modifiers where it is not found with them; None where the noun is part of a longer name.
+    """
+    for kept in (modifiers, ()):
+        phrase = SubjectPhrase(" ".join([*kept, noun]), noun, kept, source="found")
+        starts = [place.noun.start for place in places(phrase, words)]
+        if start in starts:
+            n = starts.index(start) + 1
+            return replace(phrase, label=phrase.label + (f"#{n}" if n > 1 else ""), occurrence=n)
+    return None

@@ -60,7 +60,8 @@ class SubjectPhrase:
     """A thing the user wants to see (or not), before it is looked up in the prompt.
 
     label: as typed. noun, modifiers: words. role: "wanted" or "unwanted". occurrence: 1 = first in the prompt.
-    source: where it comes from: "typed", "conditioning" or "found".
+    source: where it comes from: "typed", "conditioning" or "found"; "spacy" is no thing but the wish that spaCy finds them,
+    noun the name of its model (see subjects.choose).
     """
 
     label: str

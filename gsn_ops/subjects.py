@@ -4,7 +4,8 @@ Typed syntax: phrases separated by commas, semicolons or lines, or in brackets: 
 The last word is the noun, the others are its modifiers; articles and `and` are left out. `car* red` marks the noun.
 A noun of several words is quoted or joined: `green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog",
 "teddy bear": words.COMPOUNDS) need no mark. `dog#2` is the second place at which the phrase stands; a phrase typed twice
-takes the first and the second. `-glasses` names something unwanted (method Neglect).
+takes the first and the second. `-glasses` names something unwanted (method Neglect). `@spacy` (or `@spacy:en_core_web_sm`)
+alone lets spaCy find the subjects instead of the built-in parser.
 Weights `(cat:1.3)` are dropped, `saber \\(fate\\)` keeps its literal parentheses as a
 qualifier after the noun.
 """
@@ -16,12 +17,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
-from .captions import find_subjects
+from . import captions, dependencies, spacy_parser
 from .matching import Place, Word, places, split_words
 from .prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
 from .words import COMPOUNDS, CONJUNCTIONS, DEFINITE, INDEFINITE
 
 GLUE = DEFINITE | INDEFINITE | CONJUNCTIONS | {"of", "with", "in", "on"}
+SPACY = "spacy"  # the source of a phrase that is no thing, but asks for spaCy; its noun is the model's name
 OPEN, CLOSE, QUOTED_SPACE = "\x00", "\x01", "\x02"
 SYNTAX = "Type phrases separated by commas, for example: red car, blue bench. The last word is the noun; dog#2 is the second dog."
 
@@ -32,8 +34,21 @@ def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
     text = re.sub(r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text)
     parts = [part for inside, outside in re.findall(r"\[([^\[\]]*)\]|([^\[\]]+)", text)
              for part in ([re.sub("[,;]", " ", inside)] if inside else re.split(r"[,;\n]", outside))]
-    phrases = [_parse_phrase(part) for part in parts if part.strip(" \t\r\n,;")]
-    return tuple(_numbered(phrases))
+    parts = [part for part in parts if part.strip(" \t\r\n,;")]
+    requests = [part.strip() for part in parts if part.strip().lower().startswith("@spacy")]
+    if requests:
+        return (_parse_request(requests[0], alone=len(parts) == 1),)
+    return tuple(_numbered([_parse_phrase(part) for part in parts]))
+
+
+def _parse_request(request: str, alone: bool) -> SubjectPhrase:
+    """The phrase that stands for "@spacy" or "@spacy:model"."""
+    if not alone:
+        raise ValueError(f"'{request}' finds the subjects by itself, so it stands alone: remove it, or remove the other subjects.")
+    model = re.fullmatch(r"(?i:@spacy)(?::\s*([a-z]{2,3}_\w+))?", request)
+    if not model:
+        raise ValueError(f"'{request}' cannot be read: write @spacy, or @spacy: and the name of a model, for example @spacy:en_core_web_sm.")
+    return SubjectPhrase(request, model[1] or spacy_parser.MODEL, source=SPACY)
 
 
 def _numbered(phrases: list[SubjectPhrase]) -> list[SubjectPhrase]:
@@ -176,19 +191,27 @@ def _shown_words(encoder: EncoderTokens) -> list[str]:
     return re.findall(r"\w+", encoder.text.lower())
 
 
+def _find(text: str, model: str | None) -> tuple[list[SubjectPhrase], list[str]]:
+    """The subjects of a text and the labels of those left out: by the spaCy model, or (None) by the built-in parser."""
+    if model is None:
+        return captions.find_subjects(text)
+    return dependencies.find_subjects(spacy_parser.parse(text, model), text)
+
+
 def choose(
     typed: Sequence[SubjectPhrase], tokens: PromptTokens, first_column: int = 0
 ) -> tuple[tuple[SubjectColumns, ...], tuple[str, ...]]:
     """The subjects of a run and remarks: typed on the node, else those on the conditioning, else found in the text.
 
-    () when nothing is typed and nothing found. Raises ValueError as `resolve` does.
+    () when nothing is typed and nothing found. Raises ValueError as `resolve` does, and for spaCy that is asked for but missing.
     """
-    left_out: list[str] = []
-    phrases = tuple(typed) or tuple(replace(p, source="conditioning") for p in tokens.subjects)
-    if not phrases:
-        seeing = [e for e in tokens.encoders if any(p.column is not None for p in e.pieces)]
-        found, left_out = find_subjects(seeing[0].text) if seeing else ([], [])
-        phrases = tuple(found)
+    phrases, left_out = tuple(typed) or tokens.subjects, []
+    request = phrases[0].noun if phrases and phrases[0].source == SPACY else None
+    if request or not phrases:
+        seeing = [e.text for e in tokens.encoders if any(p.column is not None for p in e.pieces)]
+        phrases, left_out = _find(seeing[0], request) if seeing else ([], [])
+    elif not typed:
+        phrases = tuple(replace(p, source="conditioning") for p in phrases)
     subjects, notes = resolve_with_notes(phrases, tokens, first_column)
     if left_out:
         names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")

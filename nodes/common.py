@@ -13,7 +13,8 @@ DEFAULT_LEVEL = "maps and pictures"
 
 SUBJECTS_HELP = (
     "The things that must appear, separated by commas or lines: red car, blue bench. "
-    "dog#2 is the second dog of the prompt, car* marks the word that counts. Empty: found in the prompt by itself."
+    "dog#2 is the second dog of the prompt, car* marks the word that counts. Empty: found in the prompt by itself. "
+    "@spacy: found by spaCy instead, if you installed it."
 )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..prompt import PromptTokens, SubjectColumns, SubjectPhrase
 from ..regions import Region
-from ..subjects import choose, resolve
+from ..subjects import SPACY, choose, resolve
 from .prompt_reader import Chunks, read_prompt
 from .token_rows import is_chunks
 
@@ -164,7 +164,7 @@ def with_subjects(
 
 def with_region(conditioning: Sequence[Sequence[Any]], phrases: Sequence[SubjectPhrase], region: Region) -> list[list[Any]]:
     """The conditioning with a region for one subject. Raises ValueError if no entry has that subject, or its words are not known."""
-    if len(phrases) != 1:
+    if len(phrases) != 1 or phrases[0].source == SPACY:
         raise ValueError("A region belongs to one subject: type its words as they stand in the prompt, for example red car, "
                          "and use one Subject Region node for each subject.")
     out, errors = [], []

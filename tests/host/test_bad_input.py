@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import pytest
 import torch
@@ -30,6 +31,17 @@ def typed(tiny):
 
 def test_a_typed_phrase_that_is_not_in_the_prompt_names_the_nearest_word(refused, typed):
     refused(("squares", "square", "circle", "triangle"), subjects=typed("red circle, squares of gold"))
+
+
+def test_spacy_asked_for_but_not_installed(refused, typed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spacy", None)  # as if not installed, wherever this runs
+    refused(("@spacy asks for spaCy", "pip install spacy", "remove @spacy"), subjects=typed("@spacy"))
+
+
+def test_a_region_needs_the_words_of_a_subject(tiny, typed):
+    region = tiny.module("gsn_ops.regions").Region(boxes=((0.0, 0.0, 0.5, 1.0),))
+    with pytest.raises(ValueError, match="type its words as they stand in the prompt"):
+        tiny.module("gsn_ops.host.prompt_tokens").with_region(tiny.encode(PROMPT), typed("@spacy"), region)
 
 
 def test_a_conditioning_without_memory_names_the_nodes_that_give_it_one(tiny, refused):
