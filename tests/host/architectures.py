@@ -68,7 +68,7 @@ class Architecture:
             rows[:, louder] = 2 * random(self.width, seed=9)
         return rows, self.more()
 
-    def build(self):
+    def build(self, dtype: torch.dtype = torch.float32):
         """The host's model with small random weights. In inference mode its weights are what a loader node makes."""
         import comfy.supported_models
 
@@ -78,15 +78,15 @@ class Architecture:
             for name in ("num_heads", "num_head_channels"):  # for UNets only
                 if name not in self.unet:
                     config.unet_config.pop(name, None)
-        config.set_inference_dtype(torch.float32, None)
+        config.set_inference_dtype(dtype, None)
         model = config.get_model({}, device=torch.device("cpu"))
         for seed, (name, p) in enumerate(model.diffusion_model.named_parameters()):
             gain = 0.5 / max(p.shape[-1], 1) ** 0.5 if p.ndim > 1 else 0.1
             offset = 1.0 if p.ndim == 1 and name.endswith(("norm.weight", "scale")) else 0.0
-            p.data = gain * random(*p.shape, seed=seed) + offset
+            p.data = (gain * random(*p.shape, seed=seed) + offset).to(p.dtype)
         for seed, (name, p) in enumerate(model.diffusion_model.named_buffers()):
             if name.endswith("pos_embed"):  # not initialised before a checkpoint is loaded
-                p.data = random(*p.shape, seed=seed)
+                p.data = random(*p.shape, seed=seed).to(p.dtype)
         return model.eval().requires_grad_(False)
 
 

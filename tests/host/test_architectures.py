@@ -46,9 +46,10 @@ class Made:
             latent = self.arch.latent(batch)
             noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(5))
             sigmas = torch.linspace(self.arch.sigma, 0, steps + 1)
+            sampler = sampler or comfy.samplers.sampler_object("euler")
+            positive, negative = [[rows, {**more, **also, "gsn": self.memory()}]], [[rows, more]]
             return comfy.sample.sample_custom(
-                model or self.model, noise, 1.0, sampler or comfy.samplers.sampler_object("euler"), sigmas, [[rows, {**more, **also, "gsn": self.memory()}]],
-                [[rows, more]], latent, disable_pbar=True, seed=3)
+                model or self.model, noise, 1.0, sampler, sigmas, positive, negative, latent, disable_pbar=True, seed=3)
 
     def at_state(self, look, needs=None, **run):
         """What `look(probe, z, conds)` makes of the state of the first step of a run."""
@@ -75,14 +76,18 @@ class Made:
         return result
 
 
-def make(name: str, tiny) -> Made:
+def loaded(arch: Architecture, tiny, dtype=torch.float32) -> Made:
     import comfy.model_patcher
 
-    arch, cpu = ARCHITECTURES[name], torch.device("cpu")
+    cpu = torch.device("cpu")
     with torch.inference_mode():
-        made = Made(arch, comfy.model_patcher.ModelPatcher(arch.build(), load_device=cpu, offload_device=cpu), tiny)
+        made = Made(arch, comfy.model_patcher.ModelPatcher(arch.build(dtype), load_device=cpu, offload_device=cpu), tiny)
     made.plain = made.sample()  # loads it, which leaves the host's own marks on its modules
     return made
+
+
+def make(name: str, tiny) -> Made:
+    return loaded(ARCHITECTURES[name], tiny)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
