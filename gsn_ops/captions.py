@@ -9,23 +9,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .matching import JOINERS, SINGLES, Word, phrase_at, split_words
+from .matching import SINGLES, Word, phrase_at, split_words
 from .prompt import SubjectPhrase
+from .tags import Unit, breaks, units_of
 from .words import (
+    ABSENT,
     ADVERBS,
     COLOURS,
     COMPOUNDS,
     CONJUNCTIONS,
     COPULAS,
     DEFINITE,
+    FUNCTION_WORDS,
     INDEFINITE,
     MATERIALS,
     MEASURES,
     NOT_THINGS,
-    OTHER_FUNCTION_WORDS,
-    PREPOSITIONS,
     RELATIVES,
-    SKIPPED_TAGS,
     TEMPLATES,
     is_adjective,
     is_adverb,
@@ -34,26 +34,10 @@ from .words import (
 )
 
 MOST = 5
-FUNCTION_WORDS = PREPOSITIONS | CONJUNCTIONS | COPULAS | RELATIVES | OTHER_FUNCTION_WORDS | (DEFINITE | INDEFINITE)
 COLOURED_THINGS = frozenset("orange rose violet peach olive lime cherry ruby pearl diamond crystal".split())
 """Words that are colours or materials before a noun, and things without one ("an apple and an orange")."""
 TEMPLATE_LINKS = frozenset("of with showing shows depicting depicts featuring features capturing captures".split())
 SINGLE = re.compile(f"[{SINGLES}]")
-IGNORED = (
-    r"<[^<>]*>",                                                    # <lora:name:1>
-    r"embedding\s*:\s*\S+",
-    r":\s*\d*\s*\.?\s*\d+\s*(?=\))",                                # the weight of "(cat:1.3)" where an encoder reads it as text
-    r"(?<=\w)\s*\\?\((?![^()]*:\s*[\d.])[^()]*\\?\)(?=\s*(?:,|$))",  # the qualifier of a tag: "saber \(fate\)"
-)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A word, or words joined by hyphens. at: indices of its words. gap: punctuation before it."""
-
-    text: str
-    at: range
-    gap: str
 
 
 @dataclass
@@ -124,43 +108,7 @@ def _as_subject(phrase: NounPhrase, words: Sequence[Word]) -> SubjectPhrase | No
 
 def noun_phrases(text: str) -> list[NounPhrase]:
     """All noun phrases that name things, in text order."""
-    return _Reader(_units(text)).read()
-
-
-def _units(text: str) -> list[Unit]:
-    """Words with hyphens joined, without weights, embeddings, qualifiers and quality tags."""
-    words = split_words(text)
-    ignored = [m.span() for pattern in IGNORED for m in re.finditer(pattern, text, re.IGNORECASE)]
-    units: list[Unit] = []
-    gap = ""
-    for n, word in enumerate(words):
-        gap += word.gap
-        if any(a <= word.start < b for a, b in ignored):
-            continue
-        shown = text[word.start:word.stop].lower()
-        joins = units and gap in ("-", "\u2010", "\u2011") and units[-1].at.stop == n
-        if joins and shown not in FUNCTION_WORDS - {"up", "s", "t"} and units[-1].text not in FUNCTION_WORDS - {"t"}:
-            units[-1] = Unit(f"{units[-1].text}-{shown}", range(units[-1].at.start, n + 1), units[-1].gap)
-        else:
-            units.append(Unit(shown, range(n, n + 1), gap))
-        gap = ""
-    return _without_quality_tags(units)
-
-
-def _breaks(unit: Unit) -> bool:
-    """Does punctuation before the unit end a phrase?"""
-    return not set(unit.gap) <= JOINERS
-
-
-def _without_quality_tags(units: list[Unit]) -> list[Unit]:
-    segments: list[list[Unit]] = []
-    for unit in units:
-        if not segments or _breaks(unit):
-            segments.append([])
-        segments[-1].append(unit)
-    keep = [s for s in segments if " ".join(u.text for u in s) not in SKIPPED_TAGS
-            and not (len(s) > 1 and s[0].text in ("score", "source", "rating", "artist"))]
-    return [u for s in keep for u in s]
+    return _Reader(units_of(text)).read()
 
 
 def _noun_size(words: Sequence[Unit]) -> int:
@@ -179,6 +127,8 @@ class _Reader:
         self.units, self.phrases = units, []
         self.words: list[Unit] = []
         self.determiner = ""
+        self.absent = False  # after "without"
+        self.held: list[list[Unit]] = []  # adjectives whose noun comes later: "a red" in "a red and a blue balloon"
 
     def read(self) -> list[NounPhrase]:
         n = 0
@@ -191,7 +141,7 @@ class _Reader:
         """Read unit n; returns the index of the next one to read."""
         unit = self.units[n]
         text = unit.text
-        if _breaks(unit) and not (unit.gap == "," and self._describes() and self.determiner and self._adjective(n)):
+        if breaks(unit) and not (unit.gap == "," and (self._describes() and self.determiner and self._adjective(n) or self._relative(n))):
             self._close(unit.gap)
         if text in DEFINITE | INDEFINITE - RELATIVES and not self._relative(n) or text.isdigit():
             self._close(text)
@@ -204,6 +154,7 @@ class _Reader:
             pass
         elif text in FUNCTION_WORDS or len(text) == 1 and text.isascii() or SINGLE.match(text):
             self._close(text)
+            self.absent = text in ABSENT
         elif self.words and not self._describes() and is_verb_form(text, self.words[-1].text):
             self._close(text)
         else:
@@ -237,39 +188,51 @@ class _Reader:
             if is_adverb(text) or (adjectives and text in CONJUNCTIONS and self._adjective(n + 1) and not self._noun_follows(n + 1)):
                 n += 1
             elif is_adjective(text) and not self._noun_follows(n):
-                if adjectives and _breaks(self.units[n]) and self.units[n].gap != ",":
+                if adjectives and breaks(self.units[n]) and self.units[n].gap != ",":
                     break
                 adjectives.append(self.units[n])
                 n += 1
             else:
                 break
+        if not adjectives and n < len(self.units) and self.units[n].text.endswith("ing") and is_verb_form(self.units[n].text):
+            n += 1  # "is playing chess"
         if phrase is not None:
             (phrase.relative if relative else phrase.predicate).extend(adjectives)
         return n
 
     def _noun_follows(self, n: int) -> bool:
         """Is the adjective at n followed by a word that could be its noun ("is red meat")?"""
-        if n + 1 >= len(self.units) or _breaks(self.units[n + 1]):
+        if n + 1 >= len(self.units) or breaks(self.units[n + 1]):
             return False
         text = self.units[n + 1].text
         return not (text in FUNCTION_WORDS or is_adjective(text) or is_adverb(text) or is_verb_form(text) or text in ADVERBS)
 
     def _close(self, after: str) -> NounPhrase | None:
         """End the phrase before the word `after`. Returns it if it names a thing."""
-        words, determiner = self.words, self.determiner
-        self.words, self.determiner = [], ""
+        read, determiner = self.words, self.determiner
+        words, self.words, self.determiner = read, [], ""
         while words and _noun_size(words) == 1 and self._no_noun(words, determiner):
             words = words[:-1]
         if not words:
+            self._hold(read, determiner, after)
             return None
+        held, absent, self.held, self.absent = self.held, self.absent, [], False
         size = _noun_size(words)
         noun, before = words[-size:], words[:-size]
         last = " ".join(u.text for u in noun)
-        if not names_a_thing(last, after, [u.text for u in before]):
+        if absent or not names_a_thing(last, after, [u.text for u in before]):
             return None
         phrase = NounPhrase(noun, before, determiner)
-        self.phrases.append(phrase)
+        self.phrases += [*(NounPhrase(noun, adjectives, determiner) for adjectives in held if before and determiner), phrase]
         return phrase
+
+    def _hold(self, read: list[Unit], determiner: str, after: str) -> None:
+        """Keep what was read without a noun, if its noun may come later: "a red" and "a blue balloon"."""
+        if read:
+            keep = determiner and after in CONJUNCTIONS | {","} and all(is_adjective(u.text) for u in read)
+        else:
+            keep = after in CONJUNCTIONS | DEFINITE | INDEFINITE or after.isdigit()
+        self.held = [*self.held, *([read] if read else [])] if keep else []
 
     @staticmethod
     def _no_noun(words: list[Unit], determiner: str) -> bool:

@@ -23,8 +23,11 @@ PREPOSITIONS = _set(
 OTHER_FUNCTION_WORDS = _set(
     "it he she they him them i we you me us himself herself itself themselves there here who whom whose what how why if "
     "but yet then not no none only just even also has have had having does do did can could will would should may might "
-    "must let lets s t d m re ve ll"
+    "must let lets break s t d m re ve ll"
 )
+FUNCTION_WORDS = DEFINITE | INDEFINITE | COPULAS | RELATIVES | CONJUNCTIONS | PREPOSITIONS | OTHER_FUNCTION_WORDS
+ABSENT = _set("without no not")
+"""What follows is said not to be there."""
 ADVERBS = _set("very really so quite too also almost both all extremely super ultra slightly mostly half more most still "
                "together apart away nearby outdoors indoors upside")
 LY_NOT_ADVERBS = _set(
@@ -42,8 +45,8 @@ COLOURS = _set(
     "colourful rainbow"
 )
 MATERIALS = _set(
-    "wooden wood metal metallic glass plastic leather stone brick marble steel iron aluminum aluminium ceramic porcelain "
-    "paper cardboard cotton silk wool woolen velvet denim lace satin linen rubber concrete granite crystal diamond jade pearl "
+    "wood metal glass plastic leather stone brick marble steel iron aluminum aluminium ceramic porcelain "
+    "paper cardboard cotton silk wool velvet denim lace satin linen rubber concrete granite crystal diamond jade pearl "
     "bamboo wicker straw clay brass tin chrome felt fur tweed suede"
 )
 ADJECTIVES = _set(
@@ -55,7 +58,7 @@ ADJECTIVES = _set(
     "medieval royal magical mystical mythical majestic epic cosmic robotic mechanical electric "
     "realistic photorealistic abstract minimalist detailed intricate ornate simple plain single double tropical "
     "exotic blank solid transparent translucent opaque glossy matte neon monochrome curly bald naked nude dead "
-    "alive asleep awake alone"
+    "alive asleep awake alone wooden woolen metallic"
 )
 POST_NOUN_VERBS = _set(
     "made worn held lit seen built shown drawn sat stood eaten driven torn hidden fallen grown taken thrown born cut caught "
@@ -114,7 +117,7 @@ NOT_THINGS = _set(
     "distance weather photography realism texture textures contrast color colors colour colours render wallpaper anime "
     "masterpiece front top left right side middle center centre bottom back corner edge rest solo score source rating "
     "artstation trending hdr uhd hd highres absurdres lowres nsfw sfw watermark signature film grain bit vector unreal "
-    "engine octane dslr canon nikon lens aperture shutter iso blur exposure hour smile blush simple front-view"
+    "engine octane dslr canon nikon lens aperture shutter iso blur exposure hour smile blush simple front-view other others winter summer autumn"
 )
 SKIPPED_TAGS = frozenset(
     "best quality|high quality|worst quality|low quality|normal quality|top quality|amazing quality|great quality|"
@@ -127,7 +130,7 @@ SKIPPED_TAGS = frozenset(
     "soft lighting|studio lighting|natural light|soft light|rim light|sunlight|concept art|digital art|digital painting|"
     "oil painting|oil on canvas|trending on artstation|unreal engine|octane render|wallpaper|vibrant colors|vivid colors|"
     "highly realistic|award winning|award-winning|professional photography|portrait photography|in the style of|no humans|"
-    "smile|blush|grin|standing|sitting|outdoors|indoors|day|night|from above|from below|from behind|from side|monochrome|"
+    "smile|blush|grin|holding hands|scenery|standing|sitting|outdoors|indoors|day|night|from above|from below|from behind|from side|monochrome|"
     "comic|manga|sketch|jpeg artifacts|bad anatomy|bad hands|extra digits|text|watermark|signature".split("|")
 )
 COMPOUNDS = frozenset(
