@@ -24,23 +24,45 @@ SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.VueNod
             "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 READY = "() => !!(window.app && app.extensionManager && window.LiteGraph && LiteGraph.registered_node_types['GSNReport'] && app.canvas)"
 
-# Columns by distance from the sources, rows in the order of the ids; sources move right, next to who uses them.
+# Notes of the browser's form (the queue's form has none), under the first column.
+CHOSEN = "\n\nThe seed was chosen to show the effect. How often it helps, over many prompts and seeds: docs/results.md."
+NOTES = {
+    "attend_and_excite": "Attend-and-Excite from its parts: an objective (every subject present), a gradient step at every step of the first half, "
+    "and thresholds at three moments.\n\nscale_factor is 20 on SD1; this tiny model wants a fifth of it." + CHOSEN,
+    "demo_plain_beside_refined": "The same model, prompt and noise: left plain, right with Latent Refine. The plain picture lacks the star.\n\n"
+    "pieces=noun and at_percent 0.1 are for this tiny model." + CHOSEN,
+    "latent_refine_plus_syngen": "Ours+ of the Latent Refine paper: one refinement at an early step, then SynGen.\n\nOn SD1, leave overrides "
+    "empty: scale_factor=4 is for this tiny model." + CHOSEN,
+    "layout_boxes": "One Subject Region per subject, in a chain: x, y, width and height are shares of the picture, or connect a mask "
+    "or boxes.\n\nOn SD1, strength 1: 0.2 is for this tiny model." + CHOSEN,
+    "syngen": "SynGen binds each colour to its own shape and keeps it off the others.\n\nOn SD1, strength 1: 0.2 is for this tiny model. "
+    "0 is a plain run, bit for bit." + CHOSEN,
+    "two_methods_stacked": "Patches stack: the refinement acts once, then the guidance from that step to the middle. Where both act, the "
+    "refinement goes first, whichever node comes first.\n\nThe report of either node tells of the whole run." + CHOSEN,
+}
 SIZES = {"GSNReport": [560, 620], "GSNAttentionMaps": [560, 420], "SaveImage": [560, 380], "PreviewAny": [560, 300],
-         "CLIPTextEncode": [360, 130], "GSNTextEncode": [360, 220], "GSNNursing": [330, 320]}
+         "CLIPTextEncode": [360, 130], "GSNTextEncode": [360, 220], "GSNNursing": [330, 320],
+         "GSNGuidanceModel": [330, 380], "GSNRefineModel": [330, 340]}
 
-# Columns by distance from the sources, rows in the order of the ids; sources move right, next to who uses them.
-ARRANGE = """async ({api, name, ver, hostVer, sizes}) => {
+# Columns by distance from the sources, rows in the order of the ids; what others wait for stands next to them. A prompt
+# and its regions stay in a column, and so do pictures and the two of them side by side.
+ARRANGE = """async ({api, name, note, ver, hostVer, sizes}) => {
   await app.loadApiJson(api, name + '.json');
   await new Promise(r => setTimeout(r, 500));
-  const nodes = app.graph.nodes, column = {};
-  const depth = n => column[n.id] ??= Math.max(0, ...(n.inputs ?? []).filter(i => i.link != null)
-      .map(i => 1 + depth(app.graph.getNodeById(app.graph.links.get(i.link).origin_id))));
-  nodes.forEach(depth);
-  const users = n => (n.outputs ?? []).flatMap(o => o.links ?? []).map(l => app.graph.links.get(l).target_id);
-  for (const n of nodes) if (!(n.inputs ?? []).some(i => i.link != null) && users(n).length)
-    column[n.id] = Math.max(0, Math.min(...users(n).map(u => column[u])) - 1);
+  const nodes = app.graph.nodes, early = {}, column = {};
+  const gap = (from, to) => ['GSNRegion', 'ImageStitch'].includes(to.type) ? 0 : 1;
+  const from = l => app.graph.getNodeById(app.graph.links.get(l).origin_id);
+  const to = l => app.graph.getNodeById(app.graph.links.get(l).target_id);
+  const depth = n => early[n.id] ??= Math.max(0, ...(n.inputs ?? []).filter(i => i.link != null)
+      .map(i => from(i.link)).map(m => depth(m) + gap(m, n)));
+  const last = Math.max(...nodes.map(depth));
+  const late = n => {
+    const users = (n.outputs ?? []).flatMap(o => o.links ?? []).map(to);
+    return column[n.id] ??= users.length ? Math.min(...users.map(u => late(u) - gap(n, u))) : last;
+  };
+  nodes.forEach(late);
   let x = 0;
-  for (let c = 0; c <= Math.max(...Object.values(column)); c++) {
+  for (let c = 0; c <= last; c++) {
     let y = 0, width = 0;
     for (const n of nodes.filter(n => column[n.id] === c).sort((a, b) => a.id - b.id)) {
       const minimum = n.computeSize(), wanted = sizes[n.type] ?? [270, 0];
@@ -51,6 +73,12 @@ ARRANGE = """async ({api, name, ver, hostVer, sizes}) => {
       n.properties = {...n.properties, cnr_id: ours ? 'semantic-nursing' : 'comfy-core', ver: ours ? ver : hostVer,
                       'Node name for S&R': n.type};
       for (const w of n.widgets ?? []) if (w.name === 'control_after_generate') w.value = 'fixed';
+    }
+    if (c === 0 && note) {
+      const n = LiteGraph.createNode('Note');
+      app.graph.add(n);
+      n.pos = [x, y]; n.setSize([Math.max(width, 270), 240]); n.widgets[0].value = note;
+      n.properties = {...n.properties, cnr_id: 'comfy-core', ver: hostVer};
     }
     x += width + 80;
   }
@@ -98,14 +126,14 @@ def convert(page, name: str, versions: dict, run: bool) -> None:
     """One workflow: both forms and the thumbnail. Raises SystemExit if the browser understood another graph."""
     source = FOLDER / "api" / f"{name}.json"
     api = json.loads(source.read_text(encoding="utf-8"))
-    answer = page.evaluate(ARRANGE, {"api": api, "name": name, "sizes": SIZES, **versions})
+    answer = page.evaluate(ARRANGE, {"api": api, "name": name, "note": NOTES.get(name, ""), "sizes": SIZES, **versions})
     if plain(answer["output"]) != plain(api):
         raise SystemExit(f"{name}: the browser gives back another prompt:\n{json.dumps(answer['output'], indent=1)}")
     if run:
         page.evaluate(RUN)
     picture = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(SHOW))))
-    picture.thumbnail((1024, 1024), Image.Resampling.LANCZOS)
-    picture.convert("RGB").save(FOLDER / f"{name}.jpg", quality=85, optimize=True)
+    picture.thumbnail((896, 896), Image.Resampling.LANCZOS)
+    picture.convert("RGB").save(FOLDER / f"{name}.jpg", quality=75, optimize=True)
     write(FOLDER / f"{name}.json", answer["graph"])
     write(source, answer["output"])
     print(name, len(answer["graph"]["nodes"]), "nodes")
@@ -124,12 +152,13 @@ def main() -> None:
                         if line.startswith("version"))
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("chrome"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 2200, "height": 1300})
-        page.goto(args.url)
-        page.wait_for_function(READY, timeout=300_000)
-        page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")  # a checkpoint is missing
         for name in args.names or sorted(p.stem for p in (FOLDER / "api").glob("*.json")):
+            page = browser.new_page(viewport={"width": 2200, "height": 1300})  # the last one's pictures would be on this one's nodes
+            page.goto(args.url)
+            page.wait_for_function(READY, timeout=300_000)
+            page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")  # a checkpoint is missing
             convert(page, name, {"ver": pack_version, "hostVer": host_version}, args.run)
+            page.close()
         browser.close()
 
 

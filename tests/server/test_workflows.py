@@ -1,11 +1,16 @@
 """The shipped workflows: the browser's form and the queue's form of each are the same graph, and the server knows all of it."""
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
-NAMES = ("demo_plain_beside_refined", "sd15_sampler_custom_advanced", "sd15_semantic_nursing")
+NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
+PROMISED = {"demo_plain_beside_refined", "sd15_semantic_nursing", "sd15_sampler_custom_advanced", "syngen", "attend_and_excite",
+            "latent_refine_plus_syngen", "layout_boxes", "two_methods_stacked"}
+LARGEST_PICTURE = 60_000  # bytes; every user of the pack downloads all of them
 SHIPPED = pytest.mark.parametrize("name", NAMES)
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
@@ -21,6 +26,11 @@ def described(server) -> dict:
 def read(name: str) -> tuple[dict, dict]:
     """(browser form, queue form)."""
     return tuple(json.loads((FOLDER / folder / f"{name}.json").read_text("utf-8")) for folder in (".", "api"))
+
+
+def nodes_of(graph: dict) -> list[dict]:
+    """The nodes that run: a note is known to the browser alone."""
+    return [node for node in graph["nodes"] if node["type"] != "Note"]
 
 
 def inputs_of(info: dict) -> dict:
@@ -46,7 +56,7 @@ def converted(graph: dict, described: dict) -> dict:
     """The browser's form as the queue takes it, without titles."""
     links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
     prompt = {}
-    for node in graph["nodes"]:
+    for node in nodes_of(graph):
         slots = widgets_of(described[node["type"]])
         values = dict(zip(slots, node.get("widgets_values") or [], strict=False))
         values.pop(None, None)
@@ -56,8 +66,8 @@ def converted(graph: dict, described: dict) -> dict:
 
 
 def test_every_workflow_has_both_forms_and_a_picture():
-    assert {p.stem for p in FOLDER.glob("*.json")} == {p.stem for p in (FOLDER / "api").glob("*.json")} == set(NAMES)
-    assert {p.stem for p in FOLDER.glob("*.jpg")} == set(NAMES)
+    assert {p.stem for p in FOLDER.glob("*.json")} == {p.stem for p in FOLDER.glob("*.jpg")} == set(NAMES) >= PROMISED
+    assert all(p.stat().st_size < LARGEST_PICTURE for p in FOLDER.glob("*.jpg"))
 
 
 @SHIPPED
@@ -69,14 +79,14 @@ def test_both_forms_are_the_same_graph(name, described):
 @SHIPPED
 def test_titles_are_the_same_in_both_forms(name, described):
     graph, prompt = read(name)
-    for node in graph["nodes"]:
+    for node in nodes_of(graph):
         shown = node.get("title") or described[node["type"]]["display_name"] or node["type"]
         assert prompt[str(node["id"])]["_meta"]["title"] == shown
 
 
 @SHIPPED
 def test_every_widget_slot_is_filled(name, described):
-    for node in read(name)[0]["nodes"]:
+    for node in nodes_of(read(name)[0]):
         slots, values = widgets_of(described[node["type"]]), node.get("widgets_values") or []
         assert len(values) == len(slots), node["type"]
         assert [v for s, v in zip(slots, values, strict=True) if s is None] == ["fixed"] * slots.count(None)
@@ -104,7 +114,7 @@ def test_the_server_knows_every_node_input_value_and_link(name, described):
 
 @SHIPPED
 def test_only_core_nodes_beside_ours_and_each_says_where_it_comes_from(name, described):
-    for node in read(name)[0]["nodes"]:
+    for node in nodes_of(read(name)[0]):
         module = described[node["type"]]["python_module"]
         pack = "semantic-nursing" if module.startswith("custom_nodes.semantic-nursing") else "comfy-core"
         assert pack == "semantic-nursing" or module == "nodes" or module.startswith("comfy_extras."), module
@@ -112,14 +122,40 @@ def test_only_core_nodes_beside_ours_and_each_says_where_it_comes_from(name, des
         assert node["type"].startswith("GSN") == (pack == "semantic-nursing")
 
 
-def test_the_demo_runs_as_shipped_with_fewer_steps(client):
-    prompt = read("demo_plain_beside_refined")[1]
+@SHIPPED
+def test_a_workflow_of_the_demo_model_has_a_note_that_says_something(name):
+    graph, prompt = read(name)
+    notes = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "Note"]
+    demo = any(node["class_type"] == "GSNDemoModel" for node in prompt.values())
+    assert len(notes) == demo and all("docs/results.md" in text for text in notes)
+
+
+@pytest.mark.parametrize(("name", "methods"), [
+    ("demo_plain_beside_refined", ["Latent Refine (Grimal"]),
+    ("syngen", ["SynGen (Rassin"]),
+    ("attend_and_excite", ["Attention Guidance"]),
+    ("latent_refine_plus_syngen", ["Latent Refine + SynGen, Ours+", "Latent Refine + SynGen, Ours+"]),
+    ("layout_boxes", ["BoxDiff (Xie"]),
+    ("two_methods_stacked", ["Latent Refine (Grimal", "Attention Guidance"]),
+])
+def test_it_runs_as_shipped_with_fewer_steps_and_every_method_acts(name, methods, client):
+    prompt = read(name)[1]
     for node in prompt.values():
         if node["class_type"] == "KSampler":
             node["inputs"]["steps"] = 8
-        if node["class_type"] == "GSNNursing":
-            node["inputs"]["overrides"] = "shifts=2"
+        if node["class_type"] == "GSNRefineModel":
+            node["inputs"]["shifts"] = 2
     entry = client.run(prompt)
-    assert len(client.images(entry)) == 3  # saved pair, report, maps
-    (report,) = (entry["outputs"][i]["text"][0] for i, node in prompt.items() if node["class_type"] == "PreviewAny")
-    assert "2 shifts" in report and "red circle" in report
+    (report,) = (entry["outputs"][i]["text"][0] for i, node in prompt.items() if node["class_type"] == "GSNReport")
+    acted = [line for line in report.splitlines() if "backward passes" in line]
+    assert [line.startswith(method) for line, method in zip(acted, methods, strict=True)] == [True] * len(methods)
+    assert "subject blue s" in report or "subject green heart" in report
+    (saved,) = (client.images(entry, i) for i, node in prompt.items() if node["class_type"] == "SaveImage")
+    plain, nursed = (half.convert("RGB").tobytes() for half in halves(saved[0]))
+    assert plain != nursed
+
+
+def halves(png: bytes):
+    """The two pictures side by side in a saved one."""
+    picture = Image.open(io.BytesIO(png))
+    return picture.crop((0, 0, 256, 256)), picture.crop((picture.width - 256, 0, picture.width, 256))
