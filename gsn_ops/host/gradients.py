@@ -59,8 +59,11 @@ def frozen_weights(*modules: torch.nn.Module) -> Iterator[None]:
 def _keep(t: Tensor) -> tuple[Tensor, int]:
     """Partly offloaded models cast every layer into one shared buffer; what the graph saves from it must be a copy.
 
-    With the tensor goes its version: autograd itself does not check that of tensors that pass through hooks.
+    With the tensor goes its version: autograd itself does not check that of tensors that pass through hooks. Detached,
+    because a graph that holds its own outputs would never be freed if no backward pass comes (the tail after the last
+    wanted layer, a cancelled run).
     """
+    t = t.detach()
     shared = {b.untyped_storage().data_ptr() for b in comfy.model_management.STREAM_CAST_BUFFERS.values()}
     t = t.clone() if shared and t.untyped_storage().data_ptr() in shared else t
     return t, t._version

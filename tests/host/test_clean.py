@@ -219,3 +219,22 @@ def test_a_book_keeps_no_model_alive(tiny):
     gc.collect()
     assert network() is None
     assert book.find(out).actions[0].step == STEP
+
+
+@pytest.mark.parametrize("report", ("full", "curve"))
+@pytest.mark.parametrize("end", ("success", "cancel"))
+def test_no_graph_is_left_when_a_run_ends(tiny, report, end):
+    """Also not that of a pass without a backward pass: the tail after the last wanted layer, a run that is cancelled."""
+    import comfy.model_management
+
+    def stop(step, x0, x, total):
+        if end == "cancel" and step == 2:  # during the shifts at step 1
+            comfy.model_management.interrupt_current_processing()
+    gc.collect()
+    before = sum(torch.is_tensor(o) and o.grad_fn is not None for o in gc.get_objects())
+    try:
+        tiny.sample(tiny.attach(step=1, shifts=3, report=report)[0], steps=3, callback=stop)
+    except comfy.model_management.InterruptProcessingException:
+        assert end == "cancel"
+    gc.collect()
+    assert sum(torch.is_tensor(o) and o.grad_fn is not None for o in gc.get_objects()) == before
