@@ -2,6 +2,7 @@
 
 import argparse
 
+from tools.host_env import paths
 from tools.host_env.launch import pass_everything_on, run_in_host
 from tools.host_env.prepare import prepare_host
 
@@ -13,4 +14,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    paths.use_few_threads()
     return run_in_host(prepare_host(tools=False), "-m", "tools.compare", *args.arguments)

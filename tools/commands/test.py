@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    paths.use_few_threads()
     host = prepare_host()
     ruff = [str(paths.venv_python(paths.HOST_DIR / "tools")), "-m", "ruff", "check", "."]
     lint = subprocess.run(ruff, cwd=paths.CLONE, env=paths.environment()).returncode
