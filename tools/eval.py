@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--levels", nargs="+", default=["auto"], help="attention levels: auto, 2, 4 or 2,4")
     parser.add_argument("--shifts", type=int, help="default: the method's")
     parser.add_argument("--learning-rate", type=float, help="default: the method's")
-    parser.add_argument("--batch", type=int, default=20, help="pictures made together (they share the noise a sampler adds)")
+    parser.add_argument("--batch", type=int, default=20, help="pictures made together (the noise that ddpm adds depends on it)")
     parser.add_argument("--model", type=Path, help="another file of the demo model's kind")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     return parser.parse_args()
