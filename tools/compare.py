@@ -6,10 +6,13 @@ Numbers are the papers', with one exception that the table states: gradient step
 20 is far too large for this model. Layout methods get one box per subject, side by side in the order of the prompt.
 """
 import argparse
+import hashlib
+import json
 import multiprocessing
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tools.eval import versions
@@ -22,10 +25,15 @@ PLAIN = "plain"
 LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
 NOT_HERE = {"Neglect (USTC study 2024)": "it wants something unwanted in the prompt", "FOCUS (2025)": "the embedded model is no flow model"}
 SLOW = "SAGA"  # ten passes per update: only when named
+EARLIER, NOUNS = "Latent Refine at 10 % of the schedule (this model's step)", "Latent Refine at 10 %, nouns only (the demo's settings)"
 VARIANTS = {  # rows beside the published methods
-    "Latent Refine at 10 % of the schedule (this model's step)": (LATENT_REFINE, {"at_percent": 0.1}),
-    "Latent Refine at 10 %, nouns only (the demo's settings)": (LATENT_REFINE, {"at_percent": 0.1, "pieces": "noun"}),
+    EARLIER: (LATENT_REFINE, {"at_percent": 0.1}),
+    NOUNS: (LATENT_REFINE, {"at_percent": 0.1, "pieces": "noun"}),
 }
+PAIRS = (  # title, first, second: tested against each other beside each one's test against plain
+    ("Ours+ against Ours", LATENT_REFINE, "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)"),
+    ("Nouns against whole phrases, at 10 %", EARLIER, NOUNS),
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,18 @@ class Placed(Demo):
 _demo: Placed | None = None  # one per process
 
 
+def kept(task: Task, folder: Path | None) -> Done:
+    """A task's result, from the folder if it was done before: a run that was cut off goes on where it stopped."""
+    if folder is None:
+        return carry_out(task)
+    file = folder / (hashlib.sha1(repr(task).encode()).hexdigest()[:12] + ".json")
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(carry_out(task))), encoding="utf-8")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    return Done(**stored | {"task": task, "verdicts": [Verdict(**v) for v in stored["verdicts"]]})
+
+
 def carry_out(task: Task) -> Done:
     """Sample and judge all pictures of a task."""
     global _demo
@@ -114,10 +134,10 @@ def table(done: list[Done], objects: int) -> list[str]:
         lines.append(f"| {method} | {percent(objects_found.refined, n)} | {percent(colours_found.refined, n)} | {objects_found.points:+.1f} "
                      f"| {objects_found.p:.2g} | {objects_found.mended} | {objects_found.broken} | {d.forwards:.0f}/{d.backwards:.0f} "
                      f"| {d.seconds:.2f} |")
-    ours, plus = of_size.get(LATENT_REFINE), next((d for m, d in of_size.items() if "Ours+" in m), None)
-    if ours and plus:
-        found = compare((a.objects, b.objects) for a, b in zip(ours.verdicts, plus.verdicts, strict=True))
-        lines += ["", f"Ours+ against Ours: {found.points:+.1f} points, McNemar p = {found.p:.2g} ({found.mended} mended, {found.broken} now wrong)."]
+    for title, first, second in PAIRS:
+        if {first, second} <= of_size.keys():
+            found = compare((a.objects, b.objects) for a, b in zip(of_size[first].verdicts, of_size[second].verdicts, strict=True))
+            lines += ["", f"{title}: {found.points:+.1f} points, McNemar p = {found.p:.2g} ({found.mended} mended, {found.broken} now wrong)."]
     return [*lines, ""]
 
 
@@ -139,6 +159,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.2, help="of the gradient steps of guidance")
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder that keeps each method's verdicts, so that a run which was cut off can go on")
     parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
     args = parser.parse_args()
     demo = Demo()
@@ -151,7 +172,7 @@ def main() -> None:
     del demo
     done: list[Done] = []
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
-        for d in pool.imap(carry_out, tasks):
+        for d in pool.imap(partial(kept, folder=args.keep), tasks):
             done.append(d)
             print(f"{len(done)} of {len(tasks)}: {d.task.objects} objects, {d.task.method}: "
                   f"{sum(v.objects for v in d.verdicts)} of {len(d.verdicts)} right, {d.seconds:.2f} s per picture", flush=True)
