@@ -1,6 +1,7 @@
 """Attention maps as data, and the road from raw attention to one map per subject."""
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,12 +21,29 @@ class MapNeeds:
     heads: keep the maps of single layers and heads as well (`AttentionMaps.heads`).
     self_rows: keep what is needed to evaluate rows of self-attention (`AttentionMaps.self_rows`).
     span: which columns take part in the second softmax: "auto" (the architecture's), "legacy_sd1" or "prompt_only".
+    blocks: which attention layers are read: "auto" (the architecture's), "middle_up" (of a UNet the middle and the first block
+    after it that attends to text, whatever their levels; elsewhere as "auto"), or the first and last of a pass, "5-12".
     """
 
     levels: tuple[int, ...] | None = None
     heads: bool = False
     self_rows: bool = False
     span: str = "auto"
+    blocks: str = "auto"
+
+
+MIDDLE_UP = "middle_up"
+
+
+def block_range(blocks: str) -> range | None:
+    """Which text-to-image layers of a pass, counted from 0, "5-12" names; None for "auto" and "middle_up". Raises ValueError."""
+    if blocks in ("auto", MIDDLE_UP):
+        return None
+    numbers = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", blocks)
+    found = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1) if numbers else ()
+    if not found:
+        raise ValueError(f"blocks is '{blocks}': write auto, {MIDDLE_UP} (of a UNet), or the first and last layer counted from 0, such as 5-12.")
+    return found
 
 
 @dataclass(frozen=True)

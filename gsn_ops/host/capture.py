@@ -146,19 +146,21 @@ class Capture:
     """The override of one forward pass: keeps text-to-image probabilities of the wanted layers, then ends the pass.
 
     columns: rows of the conditioning [start, stop) to keep. levels: wanted ones, () = all. blocks: which text-to-image calls
-    of the pass to keep, None = all. stop_after: number of wanted layers after which the pass ends (None = run to the end).
+    of the pass to keep, None = all. middle_up: of a UNet, the middle and the first block after it that attends to text, of
+    whatever level, instead. stop_after: number of wanted layers after which the pass ends (None = run to the end).
     previous: another pack's override, which stays in force.
     """
 
-    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, blocks: range | None = None, heads: bool = False,
-                 self_rows: bool = False, stop_after: int | None = None, previous=None, backend=None):
+    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, blocks: range | None = None, middle_up: bool = False,
+                 heads: bool = False, self_rows: bool = False, stop_after: int | None = None, previous=None, backend=None):
         self.layout, self.columns, self.levels, self.heads, self.self_rows = layout, columns, levels, heads, self_rows
-        self.blocks, self.stop_after, self.previous, self.backend = blocks, stop_after, previous, backend
+        self.blocks, self.middle_up, self.stop_after, self.previous, self.backend = blocks, middle_up, stop_after, previous, backend
         self.layers: list[tuple[int, Tensor]] = []  # (level, [B, h, w, n] or, with heads, [B, H, h, w, n])
         self.self_attention: list[tuple[int, SelfAttention]] = []  # (level, rows to be evaluated later)
         self.lengths: set[tuple[int, int]] = set()  # (queries, keys) of every call seen, for the error when nothing fits
         self.cut_override = False  # another pack's override returned a tensor without gradient
         self._text_to_image = 0
+        self._first_up: int | None = None  # level of the first block after the middle that attends
         self._calls: dict[tuple, int] = {}
         self._shown: tuple | None = None
 
@@ -187,13 +189,19 @@ class Capture:
         if self.layout.is_text_to_image(n_q, n_k, nth):
             self._text_to_image += 1
             wanted = self.blocks is None or self._text_to_image - 1 in self.blocks
-            if wanted and self._at_wanted_level(n_q):
+            if wanted and self._in_wanted_place(n_q, label[0]):
                 self._keep(q, k, mask, scale)
-        elif self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._at_wanted_level(n_q):
+        elif self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._in_wanted_place(n_q, label[0]):
             self.self_attention.append((self.layout.level(n_q), SelfAttention(q, k, self.layout.cells(n_q), scale, _mask_rows(mask, slice(None)))))
 
-    def _at_wanted_level(self, n_q: int) -> bool:
-        return not self.levels or self.layout.level(n_q) in self.levels
+    def _in_wanted_place(self, n_q: int, block: tuple | None) -> bool:
+        """block: the host's name of it; that of a UNet begins with input, middle or output."""
+        level, part = self.layout.level(n_q), block[0] if block and self.layout.patch is None else None
+        if not self.middle_up or part is None:
+            return not self.levels or level in self.levels
+        if part == "output" and self._first_up is None:
+            self._first_up = level
+        return part == "middle" or part == "output" and level == self._first_up
 
     def _keep(self, q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None) -> None:
         """Keep the probabilities of one text-to-image call; ends the pass after the last wanted layer."""

@@ -14,7 +14,7 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds
+from ..maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
 from ..prompt import PromptTokens, Span
 from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
 from .gradients import DifferentiableForward, pass_options, plain
@@ -97,7 +97,8 @@ class Probe:
         def positive_only(x, sigma, model_options=None, seed=None):
             transformer = model_options["transformer_options"]
             capture = Capture(
-                self._layout(cond, x, sigma), self.columns, self.levels, blocks=self.family.wanted_blocks(self.network),
+                self._layout(cond, x, sigma), self.columns, self.levels, middle_up=self.needs.blocks == MIDDLE_UP,
+                blocks=block_range(self.needs.blocks) or self.family.wanted_blocks(self.network),
                 heads=self.needs.heads, self_rows=self.needs.self_rows, stop_after=stop_after, backend=attention_pytorch,
                 # A network that drops the options never obeys another pack's override.
                 previous=None if self.family.drops_options else transformer.get("optimized_attention_override"))
@@ -124,9 +125,10 @@ class Probe:
         capture = seen[0]
         if not capture.layers:
             levels = f"level {', '.join(map(str, self.levels))}" if self.levels else "any level"
+            levels += "" if self.needs.blocks == "auto" else f" in blocks {self.needs.blocks}"
             raise RuntimeError(
                 f"No text-to-image attention was seen at {levels} of this model "
-                f"(queries, keys seen: {sorted(capture.lengths)}). Set levels to 'auto', or choose a level that this model has."
+                f"(queries, keys seen: {sorted(capture.lengths)}). Set levels and blocks to 'auto', or choose what this model has."
             )
         self.layers = self.layers or len(capture.layers)
         self.cut_override |= capture.cut_override

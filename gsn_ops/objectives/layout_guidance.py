@@ -28,8 +28,8 @@ def outside(a: Tensor, mask: Tensor) -> Tensor:
 class LayoutGuidance:
     """L = loss_scale * mean over layers and placed subjects of the mean over words and heads of `outside`.
 
-    On raw maps, head by head; published for the middle block and the first up block that has attention (levels 8 and 4
-    of SD1), here for all layers of the captured levels. mask: convention of the boxes. loss_scale: 30 as published; the
+    On raw maps, head by head; published for the middle block and the first up block that has
+    attention (levels 8 and 4 of SD1): blocks="middle_up". mask: convention of the boxes. loss_scale: 30 as published; the
     published step is native to x: x - sigma^2 dL/dx.
     """
 

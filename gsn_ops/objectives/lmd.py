@@ -33,7 +33,7 @@ class LMD:
     Raw probabilities: no second softmax, no smoothing. p, omega, mask (how boxes become cells): as published.
     heads: "sum" = as published, where E > 5 is tested on SD1's 8 heads; "mean" = 8 times the mean over heads, the same
     scale on models with other numbers of heads. Words are all columns of the phrase. Published for the middle block and
-    the first up block that has attention (levels 8 and 4 of SD1), here for all layers of the captured levels.
+    the first up block that has attention (levels 8 and 4 of SD1): blocks="middle_up".
     """
 
     p: float = 0.2

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields, replace
 
-from ..maps import MapOptions
+from ..maps import MapOptions, block_range
 from . import REGISTRY, Objective, options
 from .weighted_sum import WeightedSum
 
@@ -12,7 +12,7 @@ SPANS = ("auto", "legacy_sd1", "prompt_only")
 
 
 def option_names(name: str) -> dict[str, object]:
-    """Every option that can be typed for this objective, with its default: its own, how maps are made, and `span`.
+    """Every option that can be typed for this objective, with its default: its own, how maps are made, `span` and `blocks`.
 
     Raises ValueError that lists the ids for an unknown one.
     """
@@ -20,7 +20,7 @@ def option_names(name: str) -> dict[str, object]:
         raise ValueError(f"Unknown objective '{name}': choose one of {', '.join(sorted(REGISTRY.keys() - {'weighted_sum'}))}.")
     map_options = next((f.default for f in fields(REGISTRY[name]) if f.name == "maps"), None)
     of_maps = {f.name: getattr(map_options, f.name) for f in fields(MapOptions)} if map_options is not None else {}
-    return {**options(name), **of_maps, "span": "auto"}
+    return {**options(name), **of_maps, "span": "auto", "blocks": "auto"}
 
 
 def build(name: str, typed: Iterable[tuple[str, str, str]] = ()) -> Objective:
@@ -33,14 +33,14 @@ def build(name: str, typed: Iterable[tuple[str, str, str]] = ()) -> Objective:
         objective = REGISTRY[name](**own)
     except ValueError as error:
         raise ValueError(f"options: {error}") from None
-    of_maps = {key: value for key, value in given.items() if key not in own and key != "span"}
+    of_maps = {key: value for key, value in given.items() if key not in own and key not in ("span", "blocks")}
     if of_maps:
         objective = replace(objective, maps=replace(objective.maps, **of_maps))
     if "span" in given:
         if given["span"] not in SPANS:
             raise ValueError(f"options: span is '{given['span']}': choose one of {', '.join(SPANS)}.")
         objective = replace(objective, needs=replace(objective.needs, span=given["span"]))
-    return objective
+    return in_blocks(objective, given["blocks"]) if "blocks" in given else objective
 
 
 def _value(place: str, key: str, text: str, default: object) -> object:
@@ -57,10 +57,20 @@ def _value(place: str, key: str, text: str, default: object) -> object:
 
 
 def at_levels(objective: Objective, levels: tuple[int, ...]) -> Objective:
-    """The objective, or every part of a sum, looking at these levels."""
+    """The objective, or every part of a sum, looking at these levels, in whichever blocks they are."""
+    return _looking(objective, levels=levels, blocks="auto")
+
+
+def in_blocks(objective: Objective, blocks: str) -> Objective:
+    """The objective, or every part of a sum, looking at these blocks (`MapNeeds.blocks`). Raises ValueError that says what can be typed."""
+    block_range(blocks)
+    return _looking(objective, blocks=blocks)
+
+
+def _looking(objective: Objective, **needs) -> Objective:
     if isinstance(objective, WeightedSum):
-        return WeightedSum(tuple((weight, at_levels(part, levels)) for weight, part in objective.parts))
-    return replace(objective, needs=replace(objective.needs, levels=levels))
+        return WeightedSum(tuple((weight, _looking(part, **needs)) for weight, part in objective.parts))
+    return replace(objective, needs=replace(objective.needs, **needs))
 
 
 def weighed(objective: Objective, weight: float, add_to: Objective | None = None) -> Objective:

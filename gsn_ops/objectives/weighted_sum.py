@@ -20,7 +20,7 @@ class WeightedSum:
 
     A part whose levels are given sees only those; one without takes all that the others ask for. A part that looks at
     subjects of a role of which there are none (neglect without anything unwanted) counts 0.
-    Raises ValueError for no parts, or for parts that want different spans of the second softmax.
+    Raises ValueError for no parts, or for parts that want different spans of the second softmax or different blocks.
     """
 
     parts: tuple[tuple[float, Objective], ...]
@@ -36,13 +36,18 @@ class WeightedSum:
             raise ValueError(f"These objectives compare words over different parts of the text ({asked}) and cannot "
                              "share one pass: run them as two nodes, one after the other.")
 
+        blocks = sorted({part.needs.blocks for _, part in self.parts})
+        if len(blocks) > 1:
+            raise ValueError(f"These objectives look at different blocks ({', '.join(blocks)}) and cannot share one pass: give them the same "
+                             "blocks in their options, or run them as two nodes, one after the other.")
+
     @property
     def needs(self) -> MapNeeds:
         all_needs = [part.needs for _, part in self.parts]
         levels = sorted({level for needs in all_needs for level in needs.levels or ()})
         return MapNeeds(
             tuple(levels) or None, any(n.heads for n in all_needs), any(n.self_rows for n in all_needs),
-            next((n.span for n in all_needs if n.span != "auto"), "auto"),
+            next((n.span for n in all_needs if n.span != "auto"), "auto"), all_needs[0].blocks,
         )
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..maps import MapOptions
+from ..maps import MIDDLE_UP, MapOptions
 from ..objectives.astar import AStar
 from ..objectives.bounded import Bounded
 from ..objectives.boxdiff import BoxDiff
@@ -25,6 +25,7 @@ from ..objectives.rnb import RegionAndBoundary
 from ..objectives.selfcross import SelfCross
 from ..objectives.syngen import SynGen
 from ..objectives.tv_bind import TotalVariationAndBinding
+from ..objectives.typed import in_blocks
 from ..schedule import Moment
 from .initial_noise import OptimiseNoise
 from .recipes import Checkpoint, Guide, Loops, Recipe, Refine, StepSize
@@ -128,8 +129,8 @@ def per_step(objective, last: int, rounds: int, threshold: float, size: StepSize
 
 
 def layout_guidance() -> tuple[Recipe, ...]:
-    """Chen et al., WACV 2024: the first 10 steps, x <- x - sigma^2 dL/dx while L / 30 > 0.2."""
-    return per_step(LayoutGuidance(), 9, 5, 0.2, StepSize(1.0, function="x"))
+    """Chen et al., WACV 2024: the first 10 steps, x <- x - sigma^2 dL/dx while L / 30 > 0.2; middle and first up block."""
+    return per_step(in_blocks(LayoutGuidance(), MIDDLE_UP), 9, 5, 0.2, StepSize(1.0, function="x"))
 
 
 def region_and_boundary() -> tuple[Recipe, ...]:
@@ -143,12 +144,14 @@ def bounded_attention() -> tuple[Recipe, ...]:
 
 
 def lmd() -> tuple[Recipe, ...]:
-    """Lian et al., TMLR 2024: the energy of boxes, up to 4, 3, 2, 1 updates per step while E > 5, carried from step to step.
+    """Lian et al., TMLR 2024: the energy of boxes in the middle and the first up block, up to 4, 3, 2, 1 updates per step while
+    E > 5, carried from step to step.
 
     8 x (head mean) is the published sum on the 8 heads of SD1, and keeps the threshold meaningful on other models.
     """
     loops = tuple(Loops(at(last), rounds, 5.0, carried=True) for last, rounds in ((4, 4), (9, 3), (19, 2), (29, 1)))
-    return (Guide(objective=LMD(heads="mean"), start_percent=0.0, end_percent=at(29), loops=loops, step_size=StepSize(5.0, function="noise")),)
+    energy = in_blocks(LMD(heads="mean"), MIDDLE_UP)
+    return (Guide(objective=energy, start_percent=0.0, end_percent=at(29), loops=loops, step_size=StepSize(5.0, function="noise")),)
 
 
 def point_layout() -> tuple[Recipe, ...]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 
-from ..objectives.typed import at_levels
+from ..objectives.typed import at_levels, in_blocks
 from ..schedule import Moment
 from .recipes import Checkpoint, Recipe, Refine
 
@@ -36,7 +36,7 @@ SETTINGS = {
     "shifts": int, "learning_rate": float, "eps": float, "stop_at_loss": float, "present_at": float,
     "start_percent": float, "end_percent": float, "max_rounds": int, "rounds": int, "iterations": int, "more": int,
 }
-"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels and pieces."""
+"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels, blocks and pieces."""
 PIECES = ("noun", "phrase")
 
 
@@ -44,13 +44,15 @@ def keys_of(recipe: Recipe) -> list[str]:
     """What can be overridden in this recipe."""
     own = [f.name for f in fields(recipe) if f.name in SETTINGS]
     own += ["scale_factor"] if hasattr(recipe, "step_size") else []
-    return [*own, "levels", *(["pieces"] if hasattr(recipe.objective, "maps") else [])]
+    return [*own, "levels", "blocks", *(["pieces"] if hasattr(recipe.objective, "maps") else [])]
 
 
 def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
     """The recipe with one setting put in. Raises ValueError for text that is not of its kind."""
     if key == "levels":
         return with_levels(recipe, text)
+    if key == "blocks":
+        return replace(recipe, objective=in_blocks(recipe.objective, text))
     if key == "pieces":
         if text not in PIECES:
             raise ValueError(f"pieces is '{text}': choose noun (a subject's map is that of its noun) or phrase (of all its words).")

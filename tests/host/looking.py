@@ -36,7 +36,7 @@ def weighted(maps: dict[int, Tensor]) -> Tensor:
     return sum(losses)
 
 
-def look(tiny, model=None, step=1, levels=(2,), **run) -> Look:
+def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
     """Run `tiny.sample_with` and let the probe look at the state of one step, twice; the run itself is not changed."""
     import comfy.samplers
 
@@ -49,7 +49,7 @@ def look(tiny, model=None, step=1, levels=(2,), **run) -> Look:
         entry = next(e for e in plan.positive_entries(guider)[0] if probes.is_active(guider, e, x, sigma))
         c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
         with gradients.differentiable(guider.inner_model, *probes.side_networks(guider, entry)):
-            probe = probes.Probe(guider, model_k, extra, sigma, entry, layouts.family_of(model), maps.MapNeeds(levels=levels), c)
+            probe = probes.Probe(guider, model_k, extra, sigma, entry, layouts.family_of(model), maps.MapNeeds(levels=levels, blocks=blocks), c)
             z, passes = x.clone() / c, []
             for _ in range(2):
                 leaf = z.clone().requires_grad_(True)
@@ -66,11 +66,12 @@ def look(tiny, model=None, step=1, levels=(2,), **run) -> Look:
     return looks[0]
 
 
-def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=None, options=None, concat=None) -> dict[int, Tensor]:
+def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=None, options=None, concat=None,
+              within=("",)) -> dict[int, Tensor]:
     """Level -> text-to-image attention [B, h, w, all text columns], mean over layers and heads, by an explicit softmax.
 
     network: the host's BaseModel. control: x -> ControlNet residuals. options: transformer_options with other packs' patches.
-    concat: channels beside the latent. Nothing of this pack is used.
+    concat: channels beside the latent. within: beginnings of the names of the blocks that count. Nothing of this pack is used.
     """
     from comfy.ldm.modules.attention import BasicTransformerBlock
 
@@ -85,8 +86,8 @@ def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=Non
         found.setdefault(level, []).append(p.reshape(len(p), -(-height // level), -(-width // level), -1))
 
     hooks = []
-    for block in network.diffusion_model.modules():
-        if isinstance(block, BasicTransformerBlock):
+    for name, block in network.diffusion_model.named_modules():
+        if isinstance(block, BasicTransformerBlock) and name.startswith(within):
             hooks.append(block.attn2.to_q.register_forward_hook(lambda _, args, out, block=block: queries.__setitem__(block, out)))
             hooks.append(block.attn2.to_k.register_forward_hook(lambda _, args, out, block=block: explicit(block, out)))
     try:

@@ -74,6 +74,17 @@ def test_single_heads_on_request(capture):
     assert torch.equal(single.layers[0][1].mean(1), whole.layers[0][1])
 
 
+def test_middle_and_first_up_block_of_a_real_unets_order(capture):
+    """SD1 at 512: no attention in output 0 ... 2, so the first up block that attends is output 3 ... 5, of another level than the middle."""
+    layout = capture.Layout("cross", (64, 64), 77, 77)
+    seen = capture.Capture(layout, slice(1, 76), (4,), middle_up=True)
+    for part, numbers, side in (("input", (7, 8), 16), ("middle", (0,), 8), ("output", (3, 4, 5), 16), ("output", (6, 7, 8), 32)):
+        for number in numbers:
+            for length in (side * side, 77):  # its self-attention, then its cross-attention
+                seen.show(random(1, 1, side * side, 8), random(1, 1, length, 8), {"block": (part, number), "block_index": 0})
+    assert [level for level, _ in seen.layers] == [8, 4, 4, 4]
+
+
 def test_rows_of_self_attention_on_request(capture):
     layout = capture.Layout("cross", (8, 12), 77, 77)
     q, k = random(2, 3, 24, 8), random(2, 3, 24, 8, seed=1)

@@ -38,6 +38,14 @@ def test_levels(tiny, network, read, levels):
     assert_same(seen, slow_pass(network, seen, read(PROMPT)))
 
 
+@pytest.mark.parametrize("blocks, within", (
+    ("middle_up", ("middle_block", "output_blocks.0.", "output_blocks.1.")),  # the first level of the way up that attends: 4
+    ("2-3", ("middle_block", "output_blocks.0."))))  # layers of a pass from 0: input, input, middle, output, ...
+def test_blocks(tiny, network, read, blocks, within):
+    seen = look(tiny, levels=None, blocks=blocks)
+    assert_same(seen, slow_pass(network, seen, read(PROMPT), within=within))
+
+
 def test_a_level_that_the_model_has_not_is_named(tiny):
     with pytest.raises(RuntimeError, match="at level 8 of this model .*auto"):
         look(tiny, levels=(8,))

@@ -75,6 +75,13 @@ def test_needs_are_joined():
     assert WeightedSum(((1.0, Presence()), (1.0, SynGen()))).needs == MapNeeds()
 
 
+def test_different_blocks_cannot_share_a_pass():
+    with pytest.raises(ValueError, match="different blocks .auto, middle_up."):
+        WeightedSum(((1.0, Presence()), (1.0, Presence(needs=MapNeeds(blocks="middle_up")))))
+    both = WeightedSum(((1.0, Presence(needs=MapNeeds(blocks="5-12"))),))
+    assert both.needs.blocks == "5-12"
+
+
 def test_different_spans_cannot_share_a_pass():
     parts = ((1.0, Presence(needs=MapNeeds(span="legacy_sd1"))), (1.0, Separation(needs=MapNeeds(span="prompt_only"))))
     with pytest.raises(ValueError, match="Presence wants 'legacy_sd1', Separation wants 'prompt_only'.*two nodes"):

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from gsn_ops.optimise.presets import preset
 from gsn_ops.optimise.recipes import Guide, Refine
 from gsn_ops.optimise.settings import check, keys_of, moved, override, parse_checkpoints, parse_levels, with_levels
 from gsn_ops.schedule import Moment
@@ -28,6 +29,15 @@ def test_levels_reach_the_objective_and_leave_the_rest():
     changed = with_levels(recipe, "2,4")
     assert changed.objective.needs.levels == (2, 4)
     assert replace(changed, objective=recipe.objective) == recipe
+
+
+def test_blocks_reach_every_part_of_the_objective_until_levels_are_chosen():
+    (changed,) = override(preset("LMD energy (Lian et al. 2024)"), "blocks=5-12")
+    assert changed.objective.needs.blocks == "5-12" and changed.objective.needs.heads
+    (changed,) = override(preset("LMD energy (Lian et al. 2024)"), "levels=4")
+    assert (changed.objective.needs.levels, changed.objective.needs.blocks) == ((4,), "auto")
+    with pytest.raises(ValueError, match="character 1: blocks is '12-5': write auto, middle_up"):
+        override((Refine(),), "blocks=12-5")
 
 
 @pytest.mark.parametrize("text, fields", [
