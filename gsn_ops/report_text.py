@@ -17,6 +17,11 @@ def subject_line(subject: SubjectReport) -> str:
     return f"{subject.label} ({subject.source}): {encoders}"
 
 
+def counted(n: int, thing: str) -> str:
+    """ "1 image", "3 images"."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
 def _change(before: float | None, after: float | None) -> str:
     first = "-" if before is None else f"{before:.3f}"
     return first if after is None else f"{first} -> {after:.3f}"
@@ -30,7 +35,7 @@ def image_lines(action: ActionReport, labels: list[str], b: int) -> list[str]:
     first, last = (curve[0], curve[-1]) if curve else (None, None)
     if action.loss_after:
         last = action.loss_after[b]
-    made = f" in {action.shifts[b]} shifts" if action.shifts else ""
+    made = f" in {counted(action.shifts[b], 'shift')}" if action.shifts else ""
     lines = [f"  image {b + 1}: loss {_change(first, last)}{made}"]
     if action.maxima_before:
         after = action.maxima_after[b] if action.maxima_after else [None] * len(labels)
@@ -43,7 +48,7 @@ def image_lines(action: ActionReport, labels: list[str], b: int) -> list[str]:
 
 def report_text(report: RunReport) -> str:
     """The whole report as lines for people."""
-    lines = [f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {report.n_steps} steps"]
+    lines = [f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {counted(report.n_steps, 'step')}"]
     lines += ["subject " + subject_line(s) for s in report.subjects] or ["no subjects"]
     for action in report.actions:
         lines.append(action.status)

@@ -15,6 +15,7 @@ from ..optimise.velocity import steered
 from ..optimise.work import Worked
 from ..prompt import SubjectColumns
 from ..report import ActionReport, StepReport, count
+from ..report_text import counted
 from ..schedule import Schedule
 from .gradients import differentiable, plain
 from .layouts import Family
@@ -134,14 +135,14 @@ class Acting:
         first, last = self.steps[0], self.steps[-1]
         where = f"step {first.step}" if first is last else f"steps {first.step} to {last.step}"
         sigma = f"{first.sigma:.3g}" if first is last else f"{first.sigma:.3g} to {last.sigma:.3g}"
-        made = str(shifts[0]) if len(set(shifts)) == 1 else f"{min(shifts)} to {max(shifts)}"
-        words = [f"{self.recipe.method}: {where} of {self.n_steps} (sigma {sigma})", f"{made} shifts",
+        made = counted(shifts[0], "shift") if len(set(shifts)) == 1 else f"{min(shifts)} to {max(shifts)} shifts"
+        words = [f"{self.recipe.method}: {where} of {self.n_steps} (sigma {sigma})", made,
                  f"loss {_mean(losses[0])} -> {_mean(loss_after or losses[-1])}",
                  f"{self.forwards} forward and {self.backwards} backward passes"]
         if self.left_alone:
-            words.append(f"{self.left_alone} of {len(shifts)} images left alone, their subjects are present")
+            words.append(f"{self.left_alone} of {counted(len(shifts), 'image')} left alone, all subjects are present")
         if self.broken:
-            words.append(f"{self.broken} images stopped early: the loss or its gradient was not finite, their last good latent was kept")
+            words.append(f"{counted(self.broken, 'image')} stopped early: the loss or its gradient was not finite, the last good latent was kept")
         if self.cut_override:
             words.append("another pack's attention kernel has no gradient and was replaced in these passes")
         return ", ".join(words)

@@ -106,5 +106,5 @@ def test_an_image_with_a_broken_loss_keeps_its_latent_and_the_others_go_on(tiny,
         def __call__(self, maps, subjects, context):
             return objective(maps, subjects, context) * torch.tensor([1.0, float("nan"), 1.0])
     ours = refined(tiny, noise, shifts=2, objective=BrokenForOne(), report="curve")
-    assert ours[1].shifts == (2, 0, 2) and "1 images stopped early" in ours[1].status
+    assert ours[1].shifts == (2, 0, 2) and ", 1 image stopped early: " in ours[1].status
     assert_only(tiny, noise, {1}, ours, free)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from gsn_ops.report import ActionReport, RunReport, SubjectReport
-from gsn_ops.report_text import report_text
+from gsn_ops.report_text import counted, report_text
 
 NAN = math.nan
 
@@ -34,11 +34,15 @@ def test_text_names_subjects_with_their_columns_and_what_each_image_got():
         "  image 1: loss 1.000 -> 0.600 in 2 shifts",
         "    attention maximum of red car: 0.100 -> 0.600",
         "    attention maximum of Hund: 0.900 -> 0.950",
-        "  image 2: loss 0.500 -> 0.500 in 1 shifts",
+        "  image 2: loss 0.500 -> 0.500 in 1 shift",
         "    attention maximum of red car: 0.800 -> 0.810",
         "    attention maximum of Hund: 0.700 -> 0.720",
         "note: one remark",
     ]
+
+
+def test_one_of_a_thing_is_singular():
+    assert [counted(n, "image") for n in (0, 1, 2, 21)] == ["0 images", "1 image", "2 images", "21 images"]
 
 
 def test_text_of_a_run_that_did_nothing():
