@@ -31,13 +31,15 @@ class EncoderTokens:
     name: the host's key ("l", "g", "t5xxl"). text: the user's text as decoded from the token ids.
     pieces: the tokens of the user's text in order, templates, markers and padding left out.
     chunks: (first text row, row of the end marker, row after the padding) of each chunk, as rows of the conditioning.
+    tensor: "" if all these rows are those of the conditioning itself, else the name of the further tensor beside it that they
+    are rows of (`conditioning_mt5xl`); the architecture says where that one is in its attention.
     """
 
     name: str
     text: str
     pieces: tuple[Piece, ...]
     chunks: tuple[tuple[int, int, int], ...]
-
+    tensor: str = ""
 
     @property
     def template(self) -> int:

@@ -125,7 +125,7 @@ def make_plan(guider, acts: tuple[Act, ...], sigmas: Tensor, latent: Tensor, noi
     flow = network_scale(model_sampling, sigmas[:1].clamp(min=1e-3), latent.ndim) == 1.0
     schedule = Schedule(tuple(float(s) for s in sigmas), model_sampling.percent_to_sigma, flow)
     entries, warnings = positive_entries(guider)
-    entries = tuple(replace(entry, tokens=columns_of(family, entry.tokens)) for entry in entries)
+    entries = tuple(replace(entry, tokens=columns_of(family, entry.tokens, guider.conds[entry.name][entry.index])) for entry in entries)
     from_picture = bool(latent.count_nonzero())
     return Plan(family, schedule, tuple(_plan_act(act, _when(act, schedule, from_picture), entries) for act in acts), warnings)
 

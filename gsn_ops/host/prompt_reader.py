@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import torch
 
 from ..prompt import EncoderTokens, Piece, PromptTokens
 from ..spelling import BARE_MARK, spell, user_span
-from .token_rows import conditioning_rows, encoder_of, is_chunks, width_of
+from .token_rows import Seen, is_chunks, tokens_seen
 
 SENTINELS = ("0", "x")
 """Two prompts that are not empty: an empty prompt may use another template."""
@@ -48,28 +48,26 @@ def read_prompt(clip, tokens: dict[str, Any]) -> PromptTokens:
     that says why, which becomes an error only where subjects are looked up.
     """
     try:
-        rows, count = conditioning_rows(clip.cond_stage_model, tokens)
+        seen, count = tokens_seen(clip.cond_stage_model, tokens)
         notes: list[str] = []
-        keys = [key for key, chunks in tokens.items() if is_chunks(chunks)]
-        encoders = tuple(_read_encoder(clip, key, tokens[key], encoder_of(key, keys, list(rows)), rows, notes) for key in keys)
+        encoders = tuple(_read_encoder(clip, key, tokens[key], place, notes) for key, place in seen.items())
         return PromptTokens(encoders, count, notes=tuple(dict.fromkeys(notes)))
     except Exception as error:
         logging.getLogger(__name__).warning("GSN: cannot read the tokens of %s", type(clip.cond_stage_model).__name__, exc_info=True)
         return PromptTokens((), 0, notes=(f"the tokens of this text encoder cannot be read: {error}",))
 
 
-def _read_encoder(clip, key: str, chunks: list, path: str | None, rows: dict, notes: list[str]) -> EncoderTokens:
-    """Pieces, text and chunks of tokens[key], which the module at `path` reads."""
+def _read_encoder(clip, key: str, chunks: list, seen: Seen, notes: list[str]) -> EncoderTokens:
+    """Pieces, text and chunks of tokens[key], whose places are `seen`."""
     part = _tokenizer_of(clip.tokenizer, key)
     tokens = _tokens(chunks, notes)
     options = getattr(chunks, "options", {})
     others = [_ids(_tokens(clip.tokenize(text, **options).get(key, ()), [])) for text in SENTINELS]
     span = user_span(_ids(tokens), others, getattr(part, "pad_token", None))
-    row_at = rows.get(path, {})
+    row_at, width = seen.rows, seen.width
     if any(token is None for chunk in tokens for token in chunk):
         notes.append(f"the text encoder {key} reads pictures too, so the rows of the words are not known")
         row_at = {}
-    width = None if path is None else width_of(clip.cond_stage_model.get_submodule(path).transformer)
     found, spans = _place(tokens, part, span, width, row_at)
 
     vocabulary = getattr(part, "inv_vocab", {})
@@ -80,7 +78,7 @@ def _read_encoder(clip, key: str, chunks: list, path: str | None, rows: dict, no
         notes.append(f"the text encoder {key} does not know some characters of the prompt")
     text, ranges = spell([token for token, _ in found], lambda ids: part.decode(ids))
     pieces = tuple(Piece(name, a, b, row) for name, (a, b), (_, row) in zip(shown, ranges, found))
-    return EncoderTokens(key, text, pieces, tuple(spans))
+    return EncoderTokens(key, text, pieces, tuple(spans), seen.tensor)
 
 
 def _tokenizer_of(tokenizer, key: str):
@@ -112,7 +110,7 @@ def _ids(tokens: list[list]) -> list[int | None]:
 
 
 def _place(
-    tokens: list[list[int | Vector | None]], part, span: tuple[int, int], width: int | None, row_at: dict[int, int]
+    tokens: list[list[int | Vector | None]], part, span: tuple[int, int], width: int | None, row_at: Mapping[int, int]
 ) -> tuple[list[tuple[int | Vector, int | None]], list[tuple[int, int, int]]]:
     """(token, row) of the user's text, and (first text row, row of the end marker, row after the padding) of the chunks."""
     found, spans = [], []

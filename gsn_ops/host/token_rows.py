@@ -7,7 +7,9 @@ model is loaded, nothing shared is changed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -72,37 +74,76 @@ def _shadow(module: torch.nn.Module, path: str, names: dict[int, str]) -> torch.
     return shadow
 
 
-def conditioning_rows(cond_stage_model: torch.nn.Module, tokens: dict) -> tuple[dict[str, dict[int, int]], int]:
-    """({path of the text encoder's module: {position in its tokens: row}}, number of rows).
+@dataclass(frozen=True)
+class Seen:
+    """Where one tokenizer's tokens are in what the text encoder hands over.
+
+    tensor: "" for the conditioning itself, else the name of a further one (`conditioning_mt5xl`, `t5xxl_ids`). rows:
+    {position in its tokens: row of that tensor}; {} where no row holds a token. width: of an embedding that the encoder takes.
+    """
+
+    tensor: str = ""
+    rows: Mapping[int, int] = field(default_factory=dict)
+    width: int | None = None
+
+
+def tokens_seen(cond_stage_model: torch.nn.Module, tokens: dict) -> tuple[dict[str, Seen], int]:
+    """({key of `tokens`: where its tokens are}, number of rows of the conditioning).
 
     tokens: as `CLIP.tokenize` returns them; positions run through all chunks. Positions that are cropped, padding that is
-    not kept and encoders that are only pooled have no row. Raises ValueError if the model has no text transformer.
+    not kept and encoders that are only pooled have no row. Raises ValueError if nothing that is known reads them.
     """
     names: dict[int, str] = {}
     shadow = _shadow(cond_stage_model, "", names)
-    if not names:
-        raise ValueError("it has no text transformer of a known kind")
     if hasattr(shadow, "reset_clip_options"):
         shadow.reset_clip_options()  # on the copy: the device and clip skip of the last real encode do not matter here
+    keys = [key for key, chunks in tokens.items() if is_chunks(chunks)]
+    paths = {key: encoder_of(key, keys, list(names.values())) for key in keys}
+    numbers = {path: number for number, path in names.items()}
+    for key in keys:  # what no text transformer reads may be handed on as it is: number it in the tokens themselves
+        numbers.setdefault(paths[key] or key, len(numbers) + 1)
+    marked = {key: _marked(chunks, None if paths.get(key) else numbers[key]) if key in paths else chunks for key, chunks in tokens.items()}
     with torch.no_grad():
-        cond = shadow.encode_token_weights(_without_weights(tokens))[0]
-    table = cond.reshape(-1, *cond.shape[-2:])[0].float().cpu()  # [rows, C]
+        cond, _, *more = shadow.encode_token_weights(marked)
+    found = {"": _positions(cond), **{name: _positions(t) for name, t in (more[0] if more else {}).items() if isinstance(t, Tensor)}}
+    seen = {}
+    for key in keys:
+        path = paths[key]
+        tensor = next((name for name, rows in found.items() if numbers[path or key] in rows), None)
+        rows = {} if tensor is None else found[tensor][numbers[path or key]]
+        width = None if path is None else width_of(cond_stage_model.get_submodule(path).transformer)
+        seen[key] = Seen(tensor or "", rows, width)
+    if not names and not any(place.rows for place in seen.values()):
+        raise ValueError("it has no text transformer of a known kind")
+    return seen, cond.shape[-2]
+
+
+def _positions(made: Tensor) -> dict[int, dict[int, int]]:
+    """{number of an encoder: {position: row}} of a tensor [.., rows, C] that holds numbers, or of token ids [rows] or [1, rows]."""
+    if made.ndim > 2:
+        made = made.reshape(-1, *made.shape[-2:])[0]  # [rows, C]
+    elif made.is_floating_point():
+        return {}  # pooled
+    else:
+        made = made.reshape(-1, 1)  # [rows, 1]
+    table = made.double().cpu()
     firsts = torch.ones_like(table, dtype=torch.bool)
     firsts[:, 1:] = table[:, 1:] != table[:, :-1]  # one entry for each encoder whose channels are side by side in a row
-    rows: dict[str, dict[int, int]] = {name: {} for name in names.values()}
+    rows: dict[int, dict[int, int]] = {}
     for row, mark in zip(firsts.nonzero()[:, 0].tolist(), table[firsts].tolist()):
         number, position = divmod(mark - 1, ENCODER_STEP)
-        if number in names and position == int(position):
-            rows[names[int(number)]].setdefault(int(position), row)
-    return rows, table.shape[0]
+        if number > 0 and position == int(position):
+            rows.setdefault(int(number), {}).setdefault(int(position), row)
+    return rows
 
 
-def _without_weights(tokens: dict) -> dict:
-    """All weights 1: a weight mixes a row with that of the empty prompt."""
-    return {
-        key: [[(entry[0], 1.0, *entry[2:]) for entry in chunk] for chunk in chunks] if is_chunks(chunks) else chunks
-        for key, chunks in tokens.items()
-    }
+def _marked(chunks: list, number: int | None) -> list:
+    """All weights 1: a weight mixes a row with that of the empty prompt. number: with numbered positions in place of the ids."""
+    entries = [[(entry[0], 1.0, *entry[2:]) for entry in chunk] for chunk in chunks]
+    if number is None:
+        return entries
+    marks = count(number * ENCODER_STEP + 1)
+    return [[(next(marks), *entry[1:]) for entry in chunk] for chunk in entries]
 
 
 def is_chunks(value) -> bool:
@@ -114,7 +155,8 @@ def is_chunks(value) -> bool:
 def encoder_of(key: str, keys: Sequence[str], paths: Sequence[str]) -> str | None:
     """The text encoder (module path) that reads tokens[key]: by its name, else the only one if there is only one key."""
     last = {path.rsplit(".", 1)[-1]: path for path in paths}
-    for name in (key, f"clip_{key}", *(name for name in last if name and (key in name or name in key))):
+    others = {name for other in keys if other != key for name in (other, f"clip_{other}")}
+    for name in (key, f"clip_{key}", *(name for name in last if name and name not in others and (key in name or name in key))):
         if name in last:
             return last[name]
     return paths[0] if len(paths) == len(keys) == 1 else None

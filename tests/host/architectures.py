@@ -26,7 +26,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 class Architecture:
     """config: class in the host's supported_models. unet: its settings. channels, plane: of the latent; frames: 5-D with one.
 
-    width, rows: of the conditioning. more: its other entries. attends: the modules that look at the text, as a pattern.
+    width, rows: of the conditioning. tensor: the name of another one that has the words. more: its other entries. attends: the
+    modules that look at the text, as a pattern.
     text, image, keys: the first text row among the keys, the first image token among the queries, the number of keys.
     grid: image tokens, h x w. scale: c of x = c z as a function of sigma.
     """
@@ -43,6 +44,7 @@ class Architecture:
     frames: bool = False
     width: int = 24
     rows: int = ROWS
+    tensor: str = ""
     more: Callable[[], dict[str, Any]] = dict
     sigma: float = 0.7
     scale: Callable[[float], float] = lambda sigma: 1.0
@@ -257,7 +259,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "Kandinsky 5": Architecture("Kandinsky5Image", KANDINSKY, r"visual_transformer_blocks\.\d+\.cross_attention$", frames=True, plane=(10, 14),
                                 more=pooled(12)),
     "Cosmos-Predict2": Architecture("CosmosT2IPredict2", COSMOS, r"cross_attn$", channels=16, frames=True, scale=lambda sigma: 1 + sigma),
-    "Anima": Anima("Anima", {**COSMOS, "crossattn_emb_channels": 1024}, r"^blocks\.\d+\.cross_attn$", keys=512, channels=16, frames=True, width=1024),
+    "Anima": Anima("Anima", {**COSMOS, "crossattn_emb_channels": 1024}, r"^blocks\.\d+\.cross_attn$", keys=512, channels=16, frames=True, width=1024,
+                   tensor="t5xxl_ids"),
     "ERNIE": Architecture("ErnieImage", ERNIE, r"self_attention$", **PACKED, **FIRST_I),
     "Ideogram 4": Architecture("Ideogram4", {"in_channels": 8, "num_layers": 2}, r"attention$", **PACKED, **FIRST_T, settings={
         "num_attention_heads": 2, "attention_head_dim": 16, "intermediate_size": 32, "adaln_dim": 8, "llm_features_dim": 24, "rope_theta": 1000,

@@ -1,7 +1,7 @@
 """Every text-to-image architecture of the host: maps and gradients of the probe in a real run are those of an explicit softmax."""
 
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -24,7 +24,6 @@ class Made:
     model: object
     tiny: object
     plain: Tensor | None = None
-    encoder: str = "text"
 
     def memory(self):
         """What a text node of this architecture would remember."""
@@ -33,7 +32,7 @@ class Made:
         for row, word in enumerate(TEXT.split(), 1):
             pieces.append(prompt.Piece(word, at, at + len(word), row))
             at += len(word) + 1
-        encoder = prompt.EncoderTokens(self.encoder, TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),))
+        encoder = prompt.EncoderTokens("text", TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),), self.arch.tensor)
         return prompt.PromptTokens((encoder,), self.arch.rows)
 
     def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1, **also) -> Tensor:
@@ -244,7 +243,7 @@ def test_a_level_that_a_transformer_has_not_is_named(flux):
 def test_words_that_the_attention_does_not_see_are_refused(tiny):
     """Anima's attention sees what its adapter makes for T5's tokens, not the rows of Qwen that its text node hands on."""
     anima = make("Anima", tiny)
-    anima.encoder = "qwen3_06b"
+    anima.arch = replace(anima.arch, tensor="")
     model, _ = tiny.attach(anima.model, step=0, subjects=tiny.module("gsn_ops.subjects").parse_subjects("red cat"))
     with pytest.raises(ValueError, match="'red cat' is in the prompt, but the model does not get to see its words: Anima does not"):
         anima.sample(model)

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ...prompt import PromptTokens
+from ...maps import MIDDLE_UP, MapNeeds
+from ...prompt import EncoderTokens, PromptTokens
 from ..capture import Layout
 
 
@@ -32,7 +33,10 @@ class Family:
     name: shown to people. layout: where text and image are, computed before the forward from what enters the model.
     levels: default levels (latent height / map height); () = all there are, a transformer has one: its patch.
     span: rule of the second softmax. blocks: the network's list of blocks that are read (they come first); "" = all blocks.
-    unread: text encoders whose rows the attention does not see as such; their words have no columns.
+    source: who chose levels and blocks: "published: ..." or "ours: ...". moment: who chose 18 % of the noise schedule, likewise.
+    encoders: its text encoders, where the host cannot name them before a checkpoint is loaded; () = the host can.
+    text: the tensors of text that the attention sees, in its order: "" is the conditioning, the others are beside it by these
+        names; one may stand twice. Words in any other have no columns.
     rope_kernels: uses kernels without backward. in_place: writes into tensors that autograd has saved for layer_norm.
     drops_options: modules of the host that call attention without the options that carry the override.
     options: changes a copy of the options of one pass, for a network that needs more than the override.
@@ -43,7 +47,10 @@ class Family:
     levels: tuple[int, ...] = ()
     span: str = "prompt_only"
     blocks: str = ""
-    unread: tuple[str, ...] = ()
+    source: str = "ours: all text-to-image attention there is"
+    moment: str = "ours: the same share as on Stable Diffusion 1.x and 3"
+    encoders: tuple[str, ...] = ()
+    text: tuple[str, ...] = ("",)
     rope_kernels: bool = False
     in_place: bool = False
     drops_options: tuple[str, ...] = ()
@@ -52,6 +59,15 @@ class Family:
     def wanted_blocks(self, network: torch.nn.Module) -> range | None:
         """Which text-to-image calls of a pass are read by default; None = all."""
         return range(len(getattr(network, self.blocks))) if self.blocks else None
+
+    def reading(self, needs: MapNeeds) -> str:
+        """What an objective reads on this family, in words, and who chose it: "level 4 (published: ...)", "blocks 5-12 (chosen)"."""
+        unet = self.levels and needs.blocks == MIDDLE_UP
+        blocks = self.blocks.replace("_", " ") if needs.blocks == "auto" or needs.blocks == MIDDLE_UP and not unet else f"blocks {needs.blocks}"
+        levels = () if unet else needs.levels or self.levels
+        words = [f"level{'s' * (len(levels) > 1)} {', '.join(map(str, levels))}"] * bool(levels) + [blocks] * bool(blocks)
+        chosen = needs.levels or blocks.startswith("blocks ")
+        return f"{', '.join(words) or 'all blocks'} ({'chosen' if chosen else self.source})"
 
 
 FAMILIES: dict[str, Family] = {}
@@ -71,16 +87,37 @@ def refuse(reason: str, *config_names: str) -> None:
     REFUSED.update(dict.fromkeys(config_names, reason))
 
 
-def columns_of(family: Family, tokens: PromptTokens) -> PromptTokens:
-    """The memory of a prompt with columns only for what this family's attention sees as rows of the conditioning."""
-    blind = [encoder.name for encoder in tokens.encoders if encoder.name in family.unread]
-    if not blind:
-        return tokens
-    note = f"{family.name} does not attend to the rows of its text encoder {', '.join(blind)}, only to what it makes of them"
-    encoders = tuple(
-        replace(e, pieces=tuple(replace(piece, column=None) for piece in e.pieces), chunks=()) if e.name in blind else e
-        for e in tokens.encoders)
-    return replace(tokens, encoders=encoders, notes=(*tokens.notes, note))
+def columns_of(family: Family, tokens: PromptTokens, cond: Mapping[str, Any]) -> PromptTokens:
+    """The memory of a prompt as this family's attention sees it: columns of all its text, counted from its first row.
+
+    cond: the conditioning entry, whose tensors say how long each part is. A part that stands twice gives two encoders.
+    """
+    sizes = {name: _rows(cond.get(name or "cross_attn")) for name in family.text}
+    starts = [sum(sizes[earlier] for earlier in family.text[:n]) for n in range(len(family.text))]
+    encoders, blind = [], []
+    for encoder in tokens.encoders:
+        places = [start for name, start in zip(family.text, starts) if name == encoder.tensor and (sizes[name] or not name)]
+        if not places and encoder.chunks:
+            blind.append(encoder.name)
+        for n, start in enumerate(places or [None], 1):
+            encoders.append(_moved(encoder, start, encoder.name if n == 1 else f"{encoder.name} {n}"))
+    notes = (f"{family.name} does not attend to the rows of its text encoder {', '.join(blind)}, only to what it makes of them",) if blind else ()
+    rows = tokens.rows if family.text == ("",) else sum(sizes[name] for name in family.text)
+    return replace(tokens, encoders=tuple(encoders), rows=rows, notes=(*tokens.notes, *notes))
+
+
+def _rows(made: Any) -> int:
+    """Rows of a tensor of text [.., rows, C], or of token ids [rows] or [1, rows]; 0 without it."""
+    return 0 if not isinstance(made, torch.Tensor) else made.shape[-2 if made.ndim > 2 else -1]
+
+
+def _moved(encoder: EncoderTokens, start: int | None, name: str) -> EncoderTokens:
+    """The encoder's tokens with columns from `start` on; None = without any."""
+    if start is None:
+        return replace(encoder, pieces=tuple(replace(piece, column=None) for piece in encoder.pieces), chunks=())
+    return EncoderTokens(
+        name, encoder.text, tuple(replace(p, column=None if p.column is None else p.column + start) for p in encoder.pieces),
+        tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks))
 
 
 def family_of(model) -> Family:

@@ -12,7 +12,7 @@ def one_frame(inputs: Inputs) -> Layout:
 
 COSMOS = Family("Cosmos-Predict2", one_frame, rope_kernels=True)
 # Anima's adapter makes the rows: one for each token of T5, which looks Qwen's rows up.
-ANIMA = Family("Anima", one_frame, rope_kernels=True, unread=("qwen3_06b",))
+ANIMA = Family("Anima", one_frame, rope_kernels=True, text=("t5xxl_ids",))
 
 register_family(COSMOS, "CosmosT2IPredict2")
 register_family(ANIMA, "Anima")
