@@ -106,7 +106,7 @@ def resolve(
     """Look the phrases up in every encoder's text; columns are rows of the conditioning + `first_column`.
 
     An encoder that does not have a phrase contributes nothing to it. Raises ValueError for a phrase that no encoder has,
-    with the prompt's words and the nearest one.
+    with the prompt's words and the nearest one, and for a modifier typed without its noun.
     """
     return resolve_with_notes(phrases, tokens, first_column)[0]
 
@@ -128,6 +128,7 @@ def resolve_with_notes(
             if not columns:
                 lacking[n].add(encoder.name)
                 continue
+            _refuse_modifier(phrase, place, encoder.text)
             notes += _place_notes(phrase, place, taken)
             taken.setdefault(place.noun.start, phrase.label)
             found[n][0][encoder.name] = tuple(c + first_column for c in columns)
@@ -147,6 +148,17 @@ def _choose_place(phrase: SubjectPhrase, found: list[Place], taken: dict[int, st
     if phrase.occurrence > 1:
         return found[phrase.occurrence - 1] if len(found) >= phrase.occurrence else None
     return next((p for p in found if p.noun.start not in taken), found[0] if found else None)
+
+
+def _refuse_modifier(phrase: SubjectPhrase, place: Place, text: str) -> None:
+    """Raises ValueError for a typed word that only describes a thing of the prompt: "red" of "a red car"."""
+    if phrase.source != "typed" or phrase.role != "wanted" or phrase.modifiers:
+        return
+    for thing in captions.noun_phrases(text):
+        if any(unit.at.start == place.noun.start for unit in thing.modifiers):
+            noun = " ".join(unit.text for unit in thing.noun)
+            raise ValueError(f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with it, "
+                             f"'{phrase.label} {noun}', or the thing alone, '{noun}'.")
 
 
 def _place_notes(phrase: SubjectPhrase, place: Place, taken: dict[int, str]) -> list[str]:

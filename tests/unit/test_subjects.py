@@ -184,6 +184,22 @@ def test_an_absent_modifier_is_never_dropped_silently():
         resolve(parse_subjects("purple cat"), prompt("a red cat"))
 
 
+@pytest.mark.parametrize("text, typed, cure", [
+    ("a red car and a blue bench", "car, blue", "'blue' only describes 'bench' .*'blue bench'"),
+    ("a dog that is brown", "brown", "'brown dog'"),
+    ("1girl, red hair, blue_dress", "red", "'red hair'"),
+])
+def test_a_modifier_without_its_noun(text, typed, cure):
+    with pytest.raises(ValueError, match=cure):
+        resolve(parse_subjects(typed), prompt(text))
+    resolve(parse_subjects("-" + typed.split()[-1]), prompt(text))  # what is unwanted may well be a colour
+
+
+def test_a_colour_that_is_a_thing_here():
+    (orange,) = resolve(parse_subjects("orange"), prompt("an orange and a lemon"))
+    assert orange.noun
+
+
 def test_parts_of_words_do_not_count():
     with pytest.raises(ValueError, match="'cat' is not in the prompt .*Did you mean 'cats'"):
         resolve(parse_subjects("cat"), prompt("cats on a catamaran"))
