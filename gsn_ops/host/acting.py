@@ -126,8 +126,9 @@ class Acting:
 
     def _settings(self) -> dict[str, float | int | str | bool]:
         plain_values = {f.name: getattr(self.recipe, f.name) for f in fields(self.recipe) if f.name not in NOT_A_SETTING}
-        levels = self.recipe.objective.needs.levels or self.family.levels
-        return {**plain_values, "levels": ", ".join(map(str, levels)) or "all", "blocks": self.family.blocks.replace("_", " ") or "all",
+        needs = self.recipe.objective.needs
+        levels, blocks = needs.levels or self.family.levels, self.family.blocks if needs.blocks == "auto" else needs.blocks
+        return {**plain_values, "levels": ", ".join(map(str, levels)) or "all", "blocks": blocks.replace("_", " ") or "all",
                 "objective": type(self.recipe.objective).__name__}
 
     def _status(self, losses: tuple[tuple[float, ...], ...], loss_after: tuple[float, ...], shifts: tuple[int, ...]) -> str:
