@@ -62,12 +62,13 @@ class Family:
 
     def reading(self, needs: MapNeeds) -> str:
         """What an objective reads on this family, in words, and who chose it: "level 4 (published: ...)", "blocks 5-12 (chosen)"."""
-        unet = self.levels and needs.blocks == MIDDLE_UP
-        blocks = self.blocks.replace("_", " ") if needs.blocks == "auto" or needs.blocks == MIDDLE_UP and not unet else f"blocks {needs.blocks}"
-        levels = () if unet else needs.levels or self.levels
-        words = [f"level{'s' * (len(levels) > 1)} {', '.join(map(str, levels))}"] * bool(levels) + [blocks] * bool(blocks)
-        chosen = needs.levels or blocks.startswith("blocks ")
-        return f"{', '.join(words) or 'all blocks'} ({'chosen' if chosen else self.source})"
+        if self.levels and needs.blocks == MIDDLE_UP:
+            return "middle and first up block (chosen)"
+        own = needs.blocks in ("auto", MIDDLE_UP)
+        levels, blocks = needs.levels or self.levels, self.blocks.replace("_", " ") if own else f"blocks {needs.blocks}"
+        words = [f"level {' and '.join(map(str, levels))}"] if levels else []
+        words += [blocks] if blocks else [] if levels else ["all blocks"]
+        return f"{', '.join(words)} ({self.source if own and not needs.levels else 'chosen'})"
 
 
 FAMILIES: dict[str, Family] = {}

@@ -13,7 +13,7 @@ def image_then_text(inputs: Inputs) -> Layout:
 
 
 # Published stage C keeps one grid (24x24 at 1024 px) in all its blocks.
-CASCADE = Family("Stable Cascade", image_then_text, levels=(1,))
+CASCADE = Family("Stable Cascade", image_then_text, levels=(1,), source="ours: its only grid")
 
 register_family(CASCADE, "Stable_Cascade_C")
 refuse("it is stage B of Stable Cascade, which sees no words. Connect this node to stage C.", "Stable_Cascade_B")

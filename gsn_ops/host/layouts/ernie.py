@@ -4,6 +4,7 @@ from __future__ import annotations
 from . import Family, register_family
 from .transformer import joint
 
-ERNIE = Family("ERNIE-Image", lambda inputs: joint(inputs, "IT"), rope_kernels=True, drops_options=("comfy.ldm.ernie.model",))
+ERNIE = Family("ERNIE-Image", lambda inputs: joint(inputs, "IT"), rope_kernels=True, drops_options=("comfy.ldm.ernie.model",),
+               encoders=("ministral3_3b",))
 
 register_family(ERNIE, "ErnieImage")

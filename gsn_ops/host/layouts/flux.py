@@ -16,10 +16,12 @@ def padded_on_the_left(inputs: Inputs) -> Layout:
     return joint(inputs, first_row=inputs.conds["c_crossattn"].shape[1] - inputs.rows)
 
 
-FLUX = Family("Flux", joint, blocks="double_blocks", rope_kernels=True, in_place=True)
-FLUX2 = replace(FLUX, name="Flux 2", layout=padded_on_the_left)
-LONGCAT = replace(FLUX, name="LongCat-Image")
-CHROMA = replace(FLUX, name="Chroma", layout=lambda inputs: joint(inputs, "TI"))
+AS_FLUX = "ours: as on Flux"
+
+FLUX = Family("Flux", joint, blocks="double_blocks", source="published: FOCUS; ours for other methods", rope_kernels=True, in_place=True)
+FLUX2 = replace(FLUX, name="Flux 2", layout=padded_on_the_left, source=AS_FLUX, encoders=("mistral3_24b (dev)", "qwen3_4b or qwen3_8b (Klein)"))
+LONGCAT = replace(FLUX, name="LongCat-Image", source=AS_FLUX)
+CHROMA = replace(FLUX, name="Chroma", layout=lambda inputs: joint(inputs, "TI"), source=AS_FLUX)
 RADIANCE = replace(CHROMA, name="Chroma Radiance")
 
 register_family(FLUX, "Flux", "FluxInpaint", "FluxSchnell")  # Ovis-Image is a FluxSchnell to the host

@@ -13,6 +13,7 @@ def image_first(inputs: Inputs) -> Layout:
     return joint(inputs, "IT", text_rows(inputs) + 2 * inputs.conds["encoder_hidden_states_llama3"].shape[2])
 
 
-HIDREAM = Family("HiDream I1", image_first, text=("", "conditioning_llama3", "conditioning_llama3"), rope_kernels=True)
+HIDREAM = Family("HiDream I1", image_first, text=("", "conditioning_llama3", "conditioning_llama3"), rope_kernels=True,
+                 encoders=("l", "g", "t5xxl", "llama"))
 
 register_family(HIDREAM, "HiDream")

@@ -15,9 +15,10 @@ def qwen_then_byt5(inputs: Inputs) -> Layout:
     return joint(inputs, "TI", text_rows(inputs) + (0 if quoted is None else quoted.shape[1]))
 
 
-HUNYUAN_DIT = Family("Hunyuan-DiT", bert_then_mt5, text=("", "conditioning_mt5xl"), drops_options=("comfy.ldm.hydit.attn_layers",))
+HUNYUAN_DIT = Family("Hunyuan-DiT", bert_then_mt5, text=("", "conditioning_mt5xl"), encoders=("hydit_clip", "mt5xl"),
+                     drops_options=("comfy.ldm.hydit.attn_layers",))
 HUNYUAN_IMAGE = Family("HunyuanImage 2.1", qwen_then_byt5, text=("", "conditioning_byt5small"), blocks="double_blocks",
-                       rope_kernels=True, in_place=True)
+                       source="ours: as on Flux", rope_kernels=True, in_place=True)
 
 register_family(HUNYUAN_DIT, "HunyuanDiT", "HunyuanDiT1")
 register_family(HUNYUAN_IMAGE, "HunyuanImage21")

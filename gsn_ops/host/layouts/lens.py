@@ -4,6 +4,6 @@ from __future__ import annotations
 from . import Family, register_family
 from .transformer import joint
 
-LENS = Family("Lens", lambda inputs: joint(inputs, "IT", patch=1), rope_kernels=True)
+LENS = Family("Lens", lambda inputs: joint(inputs, "IT", patch=1), rope_kernels=True, encoders=("gpt_oss",))
 
 register_family(LENS, "Lens")

@@ -16,7 +16,7 @@ def padded(inputs: Inputs) -> Layout:
     return joint(inputs, "TI", n_text + -n_text % multiple, pad=multiple)
 
 
-LUMINA = Family("Lumina 2", padded, rope_kernels=True)  # NewBie is a Lumina2 to the host
+LUMINA = Family("Lumina 2", padded, rope_kernels=True, encoders=("gemma2_2b", "gemma and jina (NewBie)"))  # NewBie is a Lumina2 to the host
 Z_IMAGE = Family("Z-Image", padded, rope_kernels=True)
 
 register_family(LUMINA, "Lumina2")

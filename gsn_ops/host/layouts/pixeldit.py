@@ -10,7 +10,7 @@ def at_most(inputs: Inputs) -> Layout:
     return joint(inputs, "TI", min(text_rows(inputs), inputs.network.txt_max_length))
 
 
-PIXELDIT = Family("PixelDiT", at_most, rope_kernels=True)
+PIXELDIT = Family("PixelDiT", at_most, rope_kernels=True, encoders=("gemma2_2b",))
 
 register_family(PIXELDIT, "PixelDiTT2I")
 refuse("it is a decoder: it makes pixels of a finished latent.", "PiD")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from . import Family, register_family
 from .transformer import joint
 
-SD3 = Family("Stable Diffusion 3 and 3.5", lambda inputs: joint(inputs, "TI"))
+SD3 = Family(
+    "Stable Diffusion 3 and 3.5", lambda inputs: joint(inputs, "TI"), source="published: the SD3 code of Latent Refine",
+    moment="published: step 5 of 28 of SAGA (that of Latent Refine on SD3 is not known)")
 
 register_family(SD3, "SD3")

@@ -1,6 +1,8 @@
 """UNets with cross-attention. Levels: Latent Refine, Attend-and-Excite and SynGen all read the 16x16 grid of SD1 at 512 px."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..capture import Layout
 from . import Family, Inputs, refuse, register_family
 from .transformer import text_rows
@@ -13,15 +15,19 @@ def cross_attention(inputs: Inputs) -> Layout:
     return Layout("cross", inputs.latent[-2:], text_rows(inputs), text_rows(inputs))
 
 
-SD1 = Family("Stable Diffusion 1.x", cross_attention, levels=(4,), span="legacy_sd1")
+AS_SD1 = "ours: as on Stable Diffusion 1.x"
+
+SD1 = Family(
+    "Stable Diffusion 1.x", cross_attention, levels=(4,), span="legacy_sd1",
+    source="published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px)", moment="published: step 8 of 50 of Latent Refine")
 # The embedded model's latent is 32x32; its 8x8 maps serve better than its 16x16 ones (docs/results.md).
-DEMO = Family("GSN demo model", cross_attention, levels=(4,), span="legacy_sd1")
+DEMO = replace(SD1, name="GSN demo model", source="ours: by validation", moment=AS_SD1)
 # SD2 and CLIP-G pad with zeros, so the padding says nothing: the authors' switch for SD2, taken over for all that follow.
-SD2 = Family("Stable Diffusion 2.x", cross_attention, levels=(4,))
-SDXL = Family("Stable Diffusion XL", cross_attention, levels=(4,))
-KOALA = Family("KOALA", cross_attention, levels=(4,))
-SSD1B = Family("SSD-1B", cross_attention, levels=(4,))
-SEGMIND = Family("Segmind Vega", cross_attention, levels=(4,))
+SD2 = replace(SD1, name="Stable Diffusion 2.x", span="prompt_only", source="published: the code of Attend-and-Excite", moment=AS_SD1)
+SDXL = replace(SD2, name="Stable Diffusion XL", source=AS_SD1)
+KOALA = replace(SDXL, name="KOALA")
+SSD1B = replace(SDXL, name="SSD-1B")
+SEGMIND = replace(SDXL, name="Segmind Vega")
 
 register_family(SD1, "SD15", "SD15_instructpix2pix")
 register_family(DEMO, "DemoSD")
