@@ -11,7 +11,7 @@ import torch
 
 from ..prompt import EncoderTokens, Piece, PromptTokens
 from ..spelling import BARE_MARK, spell, user_span
-from .token_rows import Seen, is_chunks, tokens_seen
+from .token_rows import Seen, tokens_seen
 
 SENTINELS = ("0", "x")
 """Two prompts that are not empty: an empty prompt may use another template."""
