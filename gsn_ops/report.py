@@ -56,6 +56,7 @@ class ActionReport:
 
     subjects: labels of its subjects, in the order of the maxima and maps (two recipes of one run may have different ones).
     method: name shown to people. status: one line saying what was done, or why not. step: 0-based, None if it did not run.
+    reads: levels and blocks whose attention it read, and who chose them.
     losses: [shift][image], each before its update; shifts: updates made per image; forwards, backwards: model passes spent.
     maxima_before, maxima_after: [image][subject] highest attention. maps_before, maps_after: [B, k, h, w] float16 on the CPU.
     picture_before, picture_after: predicted clean latents [B, C, ...] float16 on the CPU (the same call of the model as the maps),
@@ -82,6 +83,7 @@ class ActionReport:
     subjects: tuple[str, ...] = ()
     steps: tuple[StepReport, ...] = ()
     counters: Counters | None = None
+    reads: str = ""
 
 
 def count(steps: tuple[StepReport, ...]) -> Counters | None:
@@ -99,6 +101,7 @@ def count(steps: tuple[StepReport, ...]) -> Counters | None:
 class RunReport:
     """Everything about one sampler call.
 
+    moment: what the default moment is on this model, and who chose it.
     latent_rgb: preview colours of the latent (host/reports.py, preview_matrix), for pictures without a VAE.
     """
 
@@ -110,6 +113,7 @@ class RunReport:
     actions: tuple[ActionReport, ...]
     warnings: tuple[str, ...] = ()
     latent_rgb: tuple[tuple[float, ...], ...] | None = None
+    moment: str = ""
 
     def to_dict(self) -> dict:
         """Plain data, tensors left out, ready for JSON (a number that is not finite becomes None)."""

@@ -49,9 +49,11 @@ def image_lines(action: ActionReport, labels: list[str], b: int) -> list[str]:
 def report_text(report: RunReport) -> str:
     """The whole report as lines for people."""
     lines = [f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {counted(report.n_steps, 'step')}"]
+    lines += [report.moment] if report.moment else []
     lines += ["subject " + subject_line(s) for s in report.subjects] or ["no subjects"]
     for action in report.actions:
         lines.append(action.status)
+        lines += [f"  attention read: {action.reads}"] if action.reads else []
         for b in range(max(len(action.shifts), len(action.maxima_before))):
             lines += image_lines(action, list(action.subjects) or [s.label for s in report.subjects], b)
     return "\n".join(lines + [f"note: {w}" for w in report.warnings])

@@ -122,6 +122,7 @@ class Acting:
             maxima_before=self.steps[0].maxima, maxima_after=() if after[0] is None else _maxima(after[0]),
             maps_before=before[0], maps_after=after[0], picture_before=before[1], picture_after=after[1],
             settings=self._settings(), subjects=tuple(s.label for s in self.subjects), steps=tuple(self.steps), counters=count(tuple(self.steps)),
+            reads=self.family.reading(self.recipe.objective.needs),
         )
 
     def _settings(self) -> dict[str, float | int | str | bool]:

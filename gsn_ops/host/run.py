@@ -11,6 +11,7 @@ from .. import __version__
 from ..maps import StepContext
 from ..optimise.saga import first_guess, signal_and_noise
 from ..report import RunReport, SubjectReport
+from ..schedule import Moment
 from .acting import Acting
 from .plan import Act, Plan, network_scale
 from .probe import is_active
@@ -102,7 +103,7 @@ class Run:
             version=__version__, model=self.plan.family.name, sampler=sampler, n_steps=self.plan.schedule.n_steps, subjects=self._subjects(),
             actions=tuple(acting.report() for acting in self.actings),
             warnings=tuple(dict.fromkeys([*self.warnings, *(note for planned in self.plan.acts for note in planned.notes)])),
-            latent_rgb=preview_matrix(model.get_model_object("latent_format")),
+            latent_rgb=preview_matrix(model.get_model_object("latent_format")), moment=self._default_moment(),
         )
         outputs = _as_handed_on(samples)
         if self.denoised is not None:
@@ -116,6 +117,11 @@ class Run:
         for tell, said in lines.items():
             if tell is not None:
                 tell("\n".join(said))
+
+    def _default_moment(self) -> str:
+        """What the default moment is on this model, and who chose it."""
+        percent = Moment().percent
+        return f"{100 * percent:g} % of the noise schedule is sigma {self.plan.schedule.percent_to_sigma(percent):.3g} here ({self.plan.family.moment})"
 
     def _subjects(self) -> tuple[SubjectReport, ...]:
         """The subjects of every act, each label once, with the pieces they were found in."""

@@ -113,3 +113,22 @@ def test_video_latents_show_their_first_frame(reports, host):
     video = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     assert torch.equal(reports.latent_rgb(video, reports.preview_matrix(form))[0],
                        reports.latent_rgb(video[:, :, 0], reports.preview_matrix(form))[0])
+
+
+def test_a_report_says_which_attention_was_read_when_and_who_chose_it(tiny):
+    model, book = tiny.attach(step=1, report="off")
+    tiny.sample(model)
+    report = book.last()
+    assert report.moment == "18 % of the noise schedule is sigma 5.59 here (ours: as on Stable Diffusion 1.x)"
+    assert [action.reads for action in report.actions] == ["level 4 (ours: by validation)"]
+
+
+@pytest.mark.parametrize("family, needs, said", (
+    ("unet.SD1", {}, "level 4 (published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px))"),
+    ("unet.SD1", {"levels": (2, 4)}, "levels 2 and 4 (chosen)"), ("unet.SDXL", {"blocks": "5-12"}, "level 4, blocks 5-12 (chosen)"),
+    ("unet.SDXL", {"blocks": "middle_up"}, "middle and first up block (chosen)"), ("sd3.SD3", {}, "all blocks (published: the SD3 code of Latent Refine)"),
+    ("flux.FLUX", {"blocks": "middle_up"}, "double blocks (published: FOCUS; ours for other methods)"), ("flux.FLUX", {"blocks": "0-3"}, "blocks 0-3 (chosen)"),
+))
+def test_a_family_says_what_it_reads_for_an_objective(pack_module, family, needs, said):
+    module, name = family.split(".")
+    assert getattr(pack_module(f"gsn_ops.host.layouts.{module}"), name).reading(pack_module("gsn_ops.maps").MapNeeds(**needs)) == said

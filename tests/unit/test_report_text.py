@@ -16,21 +16,23 @@ def example() -> RunReport:
         method="Latent Refine", status="Latent Refine: 2 shifts at step 4", step=4, sigma=5.585, losses=((1.0, 0.5), (0.6, NAN)),
         loss_after=(), shifts=(2, 1), forwards=4, backwards=2, maxima_before=((0.1, 0.9), (0.8, 0.7)),
         maxima_after=((0.6, 0.95), (0.81, 0.72)), maps_before=torch.zeros(2, 2, 4, 4, dtype=torch.float16),
-        picture_before=torch.zeros(2, 4, 8, 8, dtype=torch.float16), settings={"shifts": 2},
+        picture_before=torch.zeros(2, 4, 8, 8, dtype=torch.float16), settings={"shifts": 2}, reads="level 4 (chosen)",
     )
     subjects = (
         SubjectReport("red car", "typed", {"l": ("red", "car")}, {"l": (2, 3)}),
         SubjectReport("Hund", "found", {"l": ("h\u00fcnd",), "g": ()}, {"l": (5,), "g": ()}),
     )
-    return RunReport("0.1.0", "SD15", "euler", 20, subjects, (action,), ("one remark",))
+    return RunReport("0.1.0", "SD15", "euler", 20, subjects, (action,), ("one remark",), moment="18 % is sigma 5.59 here (ours)")
 
 
 def test_text_names_subjects_with_their_columns_and_what_each_image_got():
     assert report_text(example()).splitlines() == [
         "Semantic Nursing 0.1.0: SD15, euler, 20 steps",
+        "18 % is sigma 5.59 here (ours)",
         "subject red car (typed): l 'red' 'car' at 2 3",
         "subject Hund (found): l 'h\u00fcnd' at 5",
         "Latent Refine: 2 shifts at step 4",
+        "  attention read: level 4 (chosen)",
         "  image 1: loss 1.000 -> 0.600 in 2 shifts",
         "    attention maximum of red car: 0.100 -> 0.600",
         "    attention maximum of Hund: 0.900 -> 0.950",

@@ -66,7 +66,7 @@ class Family:
             return "middle and first up block (chosen)"
         own = needs.blocks in ("auto", MIDDLE_UP)
         levels, blocks = needs.levels or self.levels, self.blocks.replace("_", " ") if own else f"blocks {needs.blocks}"
-        words = [f"level {' and '.join(map(str, levels))}"] if levels else []
+        words = [f"level{'s' * (len(levels) > 1)} {' and '.join(map(str, levels))}"] if levels else []
         words += [blocks] if blocks else [] if levels else ["all blocks"]
         return f"{', '.join(words)} ({self.source if own and not needs.levels else 'chosen'})"
 
