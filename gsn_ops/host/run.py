@@ -120,8 +120,8 @@ class Run:
 
     def _default_moment(self) -> str:
         """What the default moment is on this model, and who chose it."""
-        percent = Moment().percent
-        return f"{100 * percent:g} % of the noise schedule is sigma {self.plan.schedule.percent_to_sigma(percent):.3g} here ({self.plan.family.moment})"
+        percent, family = Moment().percent, self.plan.family
+        return f"{100 * percent:g} % of the noise schedule is sigma {self.plan.schedule.percent_to_sigma(percent):.3g} here ({family.moment})"
 
     def _subjects(self) -> tuple[SubjectReport, ...]:
         """The subjects of every act, each label once, with the pieces they were found in."""

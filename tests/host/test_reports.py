@@ -126,8 +126,10 @@ def test_a_report_says_which_attention_was_read_when_and_who_chose_it(tiny):
 @pytest.mark.parametrize("family, needs, said", (
     ("unet.SD1", {}, "level 4 (published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px))"),
     ("unet.SD1", {"levels": (2, 4)}, "levels 2 and 4 (chosen)"), ("unet.SDXL", {"blocks": "5-12"}, "level 4, blocks 5-12 (chosen)"),
-    ("unet.SDXL", {"blocks": "middle_up"}, "middle and first up block (chosen)"), ("sd3.SD3", {}, "all blocks (published: the SD3 code of Latent Refine)"),
-    ("flux.FLUX", {"blocks": "middle_up"}, "double blocks (published: FOCUS; ours for other methods)"), ("flux.FLUX", {"blocks": "0-3"}, "blocks 0-3 (chosen)"),
+    ("unet.SDXL", {"blocks": "middle_up"}, "middle and first up block (chosen)"),
+    ("sd3.SD3", {}, "all blocks (published: the SD3 code of Latent Refine)"),
+    ("flux.FLUX", {"blocks": "middle_up"}, "double blocks (published: FOCUS; ours for other methods)"),
+    ("flux.FLUX", {"blocks": "0-3"}, "blocks 0-3 (chosen)"),
 ))
 def test_a_family_says_what_it_reads_for_an_objective(pack_module, family, needs, said):
     module, name = family.split(".")
