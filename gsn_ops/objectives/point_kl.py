@@ -68,7 +68,7 @@ class PointLayout:
         if not _with_point(subjects, regions):
             labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
             raise ValueError("Point layout must know where a subject shall be, and no subject of this prompt has a "
-                             f"point (subjects: {labels}). Give one of them a region with a point, or another method.")
+                             f"point (subjects: {labels}). Add a Subject Region for one of them (its middle is the point), or choose another method.")
 
 
 def _with_point(subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> list[SubjectColumns]:

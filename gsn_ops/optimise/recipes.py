@@ -174,7 +174,8 @@ class Guide:
     def _nowhere(self, schedule: Schedule) -> str:
         if self.start_percent >= self.end_percent and self.checkpoints:
             return schedule.find(self.checkpoints[0].moment).reason
-        return f"no step of this run lies between {self.start_percent:.0%} and {self.end_percent:.0%} of the noise schedule: widen the window"
+        start, end = (f"{100 * share:.3g}%" for share in (self.start_percent, self.end_percent))
+        return f"no step of this run lies between {start} and {end} of the noise schedule: widen the window"
 
 
 class GuideWork:

@@ -118,7 +118,7 @@ def test_thresholds(text, found):
     assert tuple((c.moment.percent, c.threshold) for c in parse_checkpoints(text)) == found
 
 
-@pytest.mark.parametrize("text, position", [("0.5", 1), ("0:0.05, x:1", 8), ("0:2", 1), ("10:0.5", 1), ("0:0.05 0.2:0.5", 1)])
+@pytest.mark.parametrize("text, position", [("0.5", 1), ("0:0.05, x:1", 9), ("0:2", 1), ("10:0.5", 1), ("0:0.05 0.2:0.5", 1)])
 def test_thresholds_that_do_not_parse_say_where(text, position):
     with pytest.raises(ValueError, match=f"thresholds, character {position}:"):
         parse_checkpoints(text)
