@@ -172,10 +172,10 @@ def _place_notes(phrase: SubjectPhrase, place: Place, taken: dict[int, str]) -> 
 
 
 def _columns(encoder: EncoderTokens, words: Sequence[Word], at: range) -> tuple[int, ...]:
-    """Columns of the pieces that spell these words, whole or in part."""
+    """Columns of the pieces that spell these words, whole or in part; spaces and bare marks between them spell nothing."""
     start, stop = words[at.start].start, words[at.stop - 1].stop
     return tuple(dict.fromkeys(
-        p.column for p in encoder.pieces if p.start < stop and p.stop > start and p.column is not None))
+        p.column for p in encoder.pieces if start < p.stop and p.start < min(stop, p.stop) and p.column is not None))
 
 
 def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:

@@ -291,11 +291,11 @@ def test_sdxl_with_two_texts_of_different_length(host, sdxl, pt, subjects):
 def test_flux_columns_are_those_of_t5_and_the_pooled_encoder_has_none(flux, pt, subjects):
     text = "a giraffe and a red bench"
     tokens = remembered(pt, encode(flux, text))
-    (bench,) = subjects.resolve(subjects.parse_subjects("bench"), tokens)
+    (bench,) = subjects.resolve(subjects.parse_subjects("red bench"), tokens)
     ours, other = (encode(flux, t)[0][0][0] for t in (text, text.replace("red", "new")))
-    (red,) = subjects.resolve(subjects.parse_subjects("red"), tokens)
-    assert red.noun == {"t5xxl": (int((ours - other).abs().amax(-1).argmax()),)}  # not causal: the largest change
-    assert bench.noun == {"t5xxl": tuple(c + 1 for c in red.noun["t5xxl"])}
+    (red,) = bench.modifiers
+    assert red == {"t5xxl": (int((ours - other).abs().amax(-1).argmax()),)}  # not causal: the largest change
+    assert bench.noun == {"t5xxl": tuple(c + 1 for c in red["t5xxl"])}
     by_name = {e.name: e for e in tokens.encoders}
     assert by_name["l"].chunks == () and {p.column for p in by_name["l"].pieces} == {None}
     assert by_name["t5xxl"].chunks[0][0] == 0 and by_name["t5xxl"].chunks[0][2] == tokens.rows == 256
@@ -318,10 +318,11 @@ def test_sd3_rows_of_t5_follow_those_of_clip(host, pt, subjects, with_t5):
     configs = {"clip_l": L, "clip_g": G, "t5xxl": {**T5, "d_model": 4096}}
     clip = pt.remember(build(sd3.SD3Tokenizer, sd3.sd3_clip(t5=with_t5), configs, weights=False))
     tokens = pt.read_prompt(clip, clip.tokenize("a giraffe and a red bench"))
-    (red,) = subjects.resolve(subjects.parse_subjects("red"), tokens)
+    (bench,) = subjects.resolve(subjects.parse_subjects("red bench"), tokens)
+    (red,) = bench.modifiers
     t5 = {e.name: e for e in tokens.encoders}["t5xxl"]
     assert tokens.rows == (154 if with_t5 else 77)
-    assert red.noun == {"l": (5,), "g": (5,), **({"t5xxl": (77 + [p.text for p in t5.pieces].index("\u2581red"),)} if with_t5 else {})}
+    assert red == {"l": (5,), "g": (5,), **({"t5xxl": (77 + [p.text for p in t5.pieces].index("\u2581red"),)} if with_t5 else {})}
     assert t5.chunks == (((77, 77 + len(t5.pieces), 154),) if with_t5 else ())
 
 

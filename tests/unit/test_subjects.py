@@ -104,6 +104,7 @@ def test_t5_pieces_without_their_bare_marks():
         out.append(Piece(piece, len(text) - len(shown.strip()), len(text), n))
     tokens = PromptTokens((EncoderTokens("t5xxl", text, tuple(out), ((0, 14, 77),)),), 77)
     assert columns("giraffe, sombrero", tokens, "t5xxl") == [([3, 4, 5], []), ([10, 11, 12, 13], [])]
+    assert columns('"a sombrero"', tokens, "t5xxl") == [([8, 10, 11, 12, 13], [])]  # nor to a noun of two words around one
 
 
 @pytest.mark.parametrize("text, typed, expected", [
