@@ -35,18 +35,22 @@ class Made:
         encoder = prompt.EncoderTokens("text", TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),), self.arch.tensor)
         return prompt.PromptTokens((encoder,), self.arch.rows)
 
+    def prompts(self, louder: int | None, also: dict) -> tuple[list, list]:
+        """CONDITIONINGs, positive and negative, as text nodes make them."""
+        rows, more = self.arch.conditioning(louder)
+        return [[rows, {**more, **also, "gsn": self.memory()}]], [[rows, more]]
+
     def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1, **also) -> Tensor:
         """A run of the host's sampler at guidance 1, from the architecture's noise level down. `also` goes into the conditioning."""
         import comfy.sample
         import comfy.samplers
 
         with torch.inference_mode():
-            rows, more = self.arch.conditioning(louder)
+            positive, negative = self.prompts(louder, also)
             latent = self.arch.latent(batch)
             noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(5))
             sigmas = torch.linspace(self.arch.sigma, 0, steps + 1)
             sampler = sampler or comfy.samplers.sampler_object("euler")
-            positive, negative = [[rows, {**more, **also, "gsn": self.memory()}]], [[rows, more]]
             return comfy.sample.sample_custom(
                 model or self.model, noise, 1.0, sampler, sigmas, positive, negative, latent, disable_pbar=True, seed=3)
 
@@ -63,6 +67,7 @@ class Made:
             (entry,), _ = plan.positive_entries(guider)
             c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
             family = layouts.family_of(self.model)
+            entry = replace(entry, tokens=layouts.columns_of(family, entry.tokens, guider.conds["positive"][0]))
             conds = {name: cond.process_cond(batch_size=len(x), area=None).cond
                      for name, cond in guider.conds["positive"][0]["model_conds"].items()}
             with gradients.differentiable(guider.inner_model):
