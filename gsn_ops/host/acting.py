@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 
+import comfy.model_management
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from ..report_text import counted
 from ..schedule import Schedule
 from .gradients import differentiable, plain
 from .layouts import Family
+from .memory import RUNGS, Ladder, is_out_of_memory, no_room
 from .plan import Candidate, PlannedAct
 from .probe import Entry, Probe, side_networks
 
@@ -31,6 +33,7 @@ class Acting:
     def __init__(self, planned: PlannedAct, schedule: Schedule, family: Family, seed: int):
         self.planned, self.recipe, self.family, self.n_steps = planned, planned.act.recipe, family, schedule.n_steps
         self.work = self.recipe.start(schedule, seed)
+        self.ladder = Ladder()
         self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
         self.subjects: tuple[SubjectColumns, ...] = ()
         self.entry: Entry | None = None
@@ -47,8 +50,11 @@ class Acting:
         """The sampler's state x [B, ...] after this step's work; x itself is not changed.
 
         on_shift(j, picture) is called before each evaluation with the best known picture of the result; it may raise to cancel.
-        wanted: what this recipe's worker asks for beside the usual (SAGA).
+        wanted: what this recipe's worker asks for beside the usual (SAGA). Raises the host's out-of-memory exception.
         """
+        return self._with_room(lambda: self._shifted(guider, model_k, x, sigma, extra, candidate, context, on_shift, wanted))
+
+    def _shifted(self, guider, model_k, x, sigma, extra, candidate, context, on_shift, wanted) -> Tensor:
         with self._probing(guider, model_k, x, sigma, extra, candidate, context) as (state, probe, picture):
             wanted = {name: plain(t) for name, t in wanted.items()}
             worked = self.work(state.float() / context.c, probe.maps_of, candidate.subjects, context, lambda j: on_shift(j, picture), **wanted)
@@ -64,12 +70,29 @@ class Acting:
     def turn(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, denoised: Tensor, candidate: Candidate, context: StepContext,
              on_shift: Callable[[int, Tensor], None]) -> Tensor:
         """The model's prediction at x with this recipe's term in its velocity (FOCUS); neither x nor `denoised` is changed."""
+        return self._with_room(lambda: self._turned(guider, model_k, x, sigma, extra, denoised, candidate, context, on_shift))
+
+    def _turned(self, guider, model_k, x, sigma, extra, denoised, candidate, context, on_shift) -> Tensor:
         with self._probing(guider, model_k, x, sigma, extra, candidate, context) as (state, probe, picture):
             worked, term = self.work(state.float(), probe.maps_of, candidate.subjects, context, lambda j: on_shift(j, picture))
             if self.recipe.report == "full" and context.index == self.planned.when.steps[-1] and "after" not in self.looks:
                 self._look("after", guider, probe, state, context)
             self._note(worked, probe, context)
             return steered(plain(denoised), term, context.sigma)
+
+    def _with_room(self, act: Callable[[], Tensor]) -> Tensor:
+        """One step's work; when memory runs out, all of it again with passes that store less."""
+        while True:
+            before = {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self.work).items()}
+            try:
+                return act()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if not self.ladder.lower():
+                    raise no_room() from error
+            vars(self.work).update(before)  # out here, where the error no longer holds the tensors of the failed pass
+            comfy.model_management.soft_empty_cache()
 
     @contextlib.contextmanager
     def _probing(self, guider, model_k, x: Tensor, sigma: Tensor, extra: dict, candidate: Candidate,
@@ -80,9 +103,13 @@ class Acting:
         with differentiable(guider.inner_model, *side_networks(guider, entry)):
             state = plain(x)
             probe = Probe(guider, model_k, extra, sigma, entry, self.family, self.recipe.objective.needs, context.c)
-            probe.layers = self.layers
+            probe.layers, probe.ladder = self.layers, self.ladder
             first = self.recipe.report == "full" and not self.looks
-            yield state, probe, self._look("before", guider, probe, state, context) if first else state
+            try:
+                yield state, probe, self._look("before", guider, probe, state, context) if first else state
+            finally:
+                self.forwards += probe.forwards
+                self.layers = probe.layers
 
     def _look(self, when: str, guider, probe: Probe, x: Tensor, context: StepContext) -> Tensor:
         """Keep maps, predicted picture and loss at x (one complete pass without gradients). Returns the prediction."""
@@ -103,7 +130,8 @@ class Acting:
                                      rows(worked.guided), rows(worked.success), rows(worked.rounds) if worked.guided is not None else (),
                                      rows(worked.maxima_after)))
         self.layers = probe.layers
-        self.forwards, self.backwards = self.forwards + probe.forwards, self.backwards + (worked.passes or len(worked.losses))
+        self.forwards += probe.forwards
+        self.backwards += len(worked.losses) if worked.passes is None else worked.passes
         self.broken = max(self.broken, int(worked.non_finite.sum()))
         self.left_alone = 0 if worked.needed is None else int((~worked.needed).sum())
         self.cut_override |= probe.cut_override
@@ -145,6 +173,8 @@ class Acting:
             words.append(f"{self.left_alone} of {counted(len(shifts), 'image')} left alone, all subjects are present")
         if self.broken:
             words.append(f"{counted(self.broken, 'image')} stopped early: the loss or its gradient was not finite, the last good latent was kept")
+        if self.ladder.rung:
+            words.append(RUNGS[self.ladder.rung])
         if self.cut_override:
             words.append("another pack's attention kernel has no gradient and was replaced in these passes")
         return ", ".join(words)

@@ -24,24 +24,30 @@ def refine(
     shifts: int = 50,
     learning_rate: float = 0.01,
     eps: float = 1e-3,
+    adaptive: str = "element",
     stop_at_loss: float = 0.0,
+    stop_at_presence: float = 0.0,
     only_if_needed: bool = False,
     present_at: float = 0.8,
     on_shift: Callable[[int], None] = lambda j: None,
 ) -> Worked:
     """Adam on the latent itself, in the network's space z [B, ...], never in place.
 
+    adaptive: Adam's second moment per "element" (as published) or per "image" (see ImageAdam).
+
     maps_of(z) is called at most `shifts` times (one forward each), on_shift(j) once before each; the loss after the
-    last update is never evaluated. Images are independent: one whose loss is at or below stop_at_loss (> 0), that needs
-    nothing (only_if_needed: every maximum is at least present_at), or whose loss or gradient is not finite stops, and
-    the others do not notice. Needs grad mode and no inference mode. Raises ValueError for a learning rate or eps that
-    cannot work; what on_shift, maps_of and objective raise passes through.
+    last update is never evaluated. Images are independent: one stops, and the others do not notice, whose loss is at or
+    below stop_at_loss (> 0); whose subjects all have a maximum of at least stop_at_presence (> 0; only_if_needed: of
+    present_at, tested at the first look alone); whose loss or gradient is not finite. When all have stopped the loop
+    ends, and a last look that only found this has no backward pass. Needs grad mode and no inference mode. Raises
+    ValueError for numbers that cannot work; what on_shift, maps_of and objective raise passes through.
     """
     if shifts < 1 or learning_rate <= 0 or eps <= 0:
         raise ValueError(f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
                          f"(got {shifts}, {learning_rate:g} and {eps:g}); published are 50, 0.01 and 0.001.")
     leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
-    adam = torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False)
+    adam = (ImageAdam(leaf, learning_rate, eps) if adaptive == "image"
+            else torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False))
     good = leaf.detach().clone()  # the last z of each image with a finite loss and gradient
     batch = z.shape[0]
     active = torch.ones(batch, dtype=torch.bool, device=z.device)
@@ -49,34 +55,36 @@ def refine(
     made = torch.zeros(batch, dtype=torch.int64, device=z.device)
     losses: list[Tensor] = []
     maxima = None
+    may_end = stop_at_loss > 0 or stop_at_presence > 0  # asking "is any image active?" makes a GPU wait
+    passes = 0
 
     for j in range(shifts):
         on_shift(j)
         maps = maps_of(leaf)
         loss = objective(maps, subjects, context)
+        value = loss.detach()
+        losses.append(torch.where(active, value, torch.nan))
+        going = active & ~(value <= stop_at_loss) if stop_at_loss > 0 else active
+        levels = [present_at] * (only_if_needed and j == 0) + [stop_at_presence] * (stop_at_presence > 0)
+        if maxima is None or levels:
+            strongest = _strongest(maps, objective, subjects)  # [B, k]
+            maxima = strongest if maxima is None else maxima
+        if levels:
+            lacking = ~_present(strongest, subjects, min(levels))
+            going, needed = going & lacking, needed if j else lacking
+        if (may_end or levels) and not going.any():
+            good = leaf.detach()
+            break
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        loss = loss.detach()
-        losses.append(torch.where(active, loss, torch.nan))
-
-        if maxima is None:
-            with torch.no_grad():
-                options = getattr(objective, "maps", MapOptions())
-                maxima = subject_maps(maps, subjects, options).flatten(2).amax(-1)  # [B, k]
-            if only_if_needed:
-                wanted = [j for j, subject in enumerate(subjects) if subject.phrase.role == "wanted"]
-                needed = ~(maxima[:, wanted] >= present_at).all(1)
-        finite = loss.isfinite() & gradient.isfinite().flatten(1).all(1)
-        failed = active & ~finite
+        passes += 1
+        del maps, loss  # so that this pass is not held while the next one runs
+        failed = going & ~(value.isfinite() & gradient.isfinite().flatten(1).all(1))
         non_finite = non_finite | failed
         if j:
             made = made - failed.long()  # the update that led here is taken back
-        active = active & finite & needed
-        if stop_at_loss > 0:
-            active = active & (loss > stop_at_loss)
-
         good = torch.where(per_image(failed, z), good, leaf.detach())
-        del maps  # so that this pass is not held while the next one runs
-        if (stop_at_loss > 0 or (only_if_needed and j == 0)) and not active.any():
+        active = going & ~failed
+        if may_end and not active.any():
             break
         leaf.grad = torch.where(per_image(active, z), gradient, 0.0)
         adam.step()
@@ -85,7 +93,43 @@ def refine(
         made = made + active.long()
     else:
         good = leaf.detach()
-    return Worked(good, torch.stack(losses), made, maxima, non_finite, needed)
+    return Worked(good, torch.stack(losses), made, maxima, non_finite, needed, passes=passes)
+
+
+class ImageAdam:
+    """Adam whose second moment is one number per image: the mean square over its latent.
+
+    Blockwise adaptivity (Zheng and Kwok 2019, "Blockwise Adaptivity: Faster Training and Better Generalization in Deep
+    Learning"), a block being an image. Adam's own step is nearly lr * sign(g) wherever |g| > eps, so that in few steps it
+    moves the whole latent by equal amounts; here a step is as long (root mean square lr * r / (r + eps), r that of g) and
+    keeps the shape of the gradient: it moves the places that matter.
+    """
+
+    def __init__(self, leaf: Tensor, learning_rate: float, eps: float):
+        self.leaf, self.learning_rate, self.eps, self.t = leaf, learning_rate, eps, 0
+        self.mean, self.square = torch.zeros_like(leaf), per_image(leaf.new_zeros(len(leaf)), leaf)  # [B, ...], [B, 1, ...]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update of the leaf by its `grad`."""
+        self.t += 1
+        (fast, slow), g = BETAS, self.leaf.grad
+        self.mean = fast * self.mean + (1 - fast) * g
+        self.square = slow * self.square + (1 - slow) * per_image(g.square().flatten(1).mean(1), g)
+        mean, square = self.mean / (1 - fast**self.t), self.square / (1 - slow**self.t)
+        self.leaf -= self.learning_rate * mean / (square.sqrt() + self.eps)
+
+
+def _strongest(maps: AttentionMaps, objective: Objective, subjects: Sequence[SubjectColumns]) -> Tensor:
+    """The highest attention of each subject: [B, k]."""
+    with torch.no_grad():
+        return subject_maps(maps, subjects, getattr(objective, "maps", MapOptions())).flatten(2).amax(-1)
+
+
+def _present(strongest: Tensor, subjects: Sequence[SubjectColumns], at: float) -> Tensor:
+    """Which images [B] have all the subjects that are wanted, from [B, k]."""
+    wanted = [i for i, subject in enumerate(subjects) if subject.phrase.role == "wanted"]
+    return (strongest[:, wanted] >= at).all(1)
 
 
 def per_image(flags: Tensor, like: Tensor) -> Tensor:
