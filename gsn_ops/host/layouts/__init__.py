@@ -47,8 +47,8 @@ class Family:
     levels: tuple[int, ...] = ()
     span: str = "prompt_only"
     blocks: str = ""
-    source: str = "ours: all text-to-image attention there is"
-    moment: str = "ours: the same share as on Stable Diffusion 1.x and 3"
+    source: str = "ours: all there is"
+    moment: str = "ours: the share of Stable Diffusion 1.x"
     encoders: tuple[str, ...] = ()
     text: tuple[str, ...] = ("",)
     rope_kernels: bool = False
