@@ -45,6 +45,8 @@ def refine(
     if shifts < 1 or learning_rate <= 0 or eps <= 0:
         raise ValueError(f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
                          f"(got {shifts}, {learning_rate:g} and {eps:g}); published are 50, 0.01 and 0.001.")
+    if adaptive not in ("element", "image"):
+        raise ValueError(f"Unknown second moment '{adaptive}': choose element or image.")
     leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
     adam = (ImageAdam(leaf, learning_rate, eps) if adaptive == "image"
             else torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False))

@@ -8,6 +8,7 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
 from gsn_ops.objectives.cn_iou import PresenceAndSeparation
+from gsn_ops.objectives.presence import Presence
 from gsn_ops.optimise.presets import LATENT_REFINE, METHODS, preset
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
@@ -161,6 +162,68 @@ def test_only_if_needed_looks_once_when_all_is_there():
     done = run(noise(), model, only_if_needed=True, present_at=0.0)
     assert model.forwards == 1 and not done.needed.any()
     assert torch.equal(done.z, noise())
+
+
+def test_stop_at_presence_is_per_image_and_at_any_look():
+    """An image is refined until its weakest subject gets there, then it is exactly what that many shifts make of it."""
+    z, numbers = noise(), {"learning_rate": 0.2, "objective": Presence()}
+
+    def weakest(z):
+        m = subject_maps(Model()(z.clone().requires_grad_(True)), SUBJECTS, MapOptions())
+        return m.detach().flatten(2).amax(-1).amin(1)
+    seen = Model()
+    run(z, seen, **numbers)
+    course = torch.stack([weakest(at) for at in seen.seen])  # [looks, B] of a run in which nobody stops
+    level = (course[4:6, 0].sum() / 2).item()
+    looks = [(course[:, b] >= level).nonzero().flatten().tolist() for b in range(3)]
+    expected = [found[0] if found else 12 for found in looks]
+    assert expected[0] == 5
+    stopped = run(z, stop_at_presence=level, **numbers)
+    assert stopped.shifts.tolist() == expected
+    assert stopped.needed.tolist() == (course[0] < level).tolist()
+    for b, n in enumerate(expected):
+        assert torch.equal(stopped.z[b], run(z, shifts=n, **numbers).z[b] if n else z[b])
+
+
+def test_the_look_that_ends_the_loop_has_no_backward_pass():
+    """Nor is it needed: it would be one more pass for nothing on every picture that is left alone."""
+    for numbers in ({"only_if_needed": True, "present_at": 0.0}, {"stop_at_loss": 10.0}, {"stop_at_presence": 1e-6}):
+        done = run(noise(), **numbers)
+        assert (len(done.losses), done.passes, done.shifts.tolist()) == (1, 0, [0, 0, 0])
+    z, free = noise()[:1], run(noise()[:1], learning_rate=0.05)
+    done = run(z, learning_rate=0.05, stop_at_loss=free.losses[5, 0].item() + 1e-7)
+    assert (len(done.losses), done.passes, done.shifts.tolist()) == (6, 5, [5])
+    assert (len(free.losses), free.passes) == (12, 12)
+
+
+def test_adam_with_one_second_moment_per_image_keeps_the_shape_of_the_gradient():
+    z = noise()
+    done = run(z, adaptive="image", shifts=1, learning_rate=0.05, eps=1e-12)
+    leaf = z.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(PresenceAndSeparation()(Model()(leaf), SUBJECTS, HERE).sum(), leaf)
+    length = gradient.flatten(1).square().mean(1).sqrt().view(-1, 1, 1, 1)
+    assert torch.allclose(done.z, z - 0.05 * gradient / length, atol=1e-6)
+
+
+def test_adam_per_image_over_several_steps():
+    """Against float64 loops over the images; an image does not notice the others."""
+    z = noise()
+    done = run(z, adaptive="image", shifts=6, learning_rate=0.05)
+    for b in range(3):
+        at, m, v = z[b:b + 1].double(), 0.0, 0.0
+        for t in range(1, 7):
+            leaf = at.float().requires_grad_(True)
+            (g,) = torch.autograd.grad(PresenceAndSeparation()(Model()(leaf), SUBJECTS, HERE).sum(), leaf)
+            g = g.double()
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * float(g.square().mean())
+            at = at - 0.05 * m / (1 - 0.9**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-3)
+        assert torch.allclose(done.z[b].double(), at[0], atol=1e-5)
+        assert torch.equal(done.z[b:b + 1], run(z[b:b + 1], adaptive="image", shifts=6, learning_rate=0.05).z)
+
+
+def test_an_unknown_second_moment_is_refused():
+    with pytest.raises(ValueError, match="element or image"):
+        run(noise(), adaptive="pixel")
 
 
 def test_an_image_that_breaks_keeps_its_last_good_latent():
