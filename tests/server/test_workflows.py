@@ -1,5 +1,6 @@
 """The shipped workflows: the browser's form and the queue's form of each are the same graph, and the server knows all of it."""
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -9,9 +10,18 @@ from PIL import Image
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
 PROMISED = {"demo_plain_beside_refined", "sd15_semantic_nursing", "sd15_sampler_custom_advanced", "syngen", "attend_and_excite",
-            "latent_refine_plus_syngen", "layout_boxes", "two_methods_stacked"}
+            "latent_refine_plus_syngen", "layout_boxes", "two_methods_stacked", "sdxl_semantic_nursing", "sd35_medium_semantic_nursing",
+            "flux_dev_semantic_nursing", "qwen_image_semantic_nursing", "z_image_turbo_semantic_nursing"}
+# Inputs that name a person's file, and the folder it is in; the test machine has none of them.
+FILES = {"ckpt_name": "checkpoints", "unet_name": "diffusion_models", "vae_name": "vae",
+         **dict.fromkeys(("clip_name", "clip_name1", "clip_name2", "clip_name3"), "text_encoders")}
 LARGEST_PICTURE = 60_000  # bytes; every user of the pack downloads all of them
 SHIPPED = pytest.mark.parametrize("name", NAMES)
+LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each of its outputs is
+    "CheckpointLoaderSimple": (0, 1, 2), "UNETLoader": (0,), "VAELoader": (2,),
+    "CLIPLoader": (1,), "DualCLIPLoader": (1,), "TripleCLIPLoader": (1,),
+}
+TITLE = 30  # a node's title stands above its position
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -26,6 +36,14 @@ def described(server) -> dict:
 def read(name: str) -> tuple[dict, dict]:
     """(browser form, queue form)."""
     return tuple(json.loads((FOLDER / folder / f"{name}.json").read_text("utf-8")) for folder in (".", "api"))
+
+
+def files_of(prompt: dict) -> list[str]:
+    """The person's files in a prompt, with their folders."""
+    return [f"{FILES[key]}/{value}" for node in prompt.values() for key, value in node["inputs"].items() if key in FILES]
+
+
+FROM_FILES = pytest.mark.parametrize("name", [name for name in NAMES if files_of(read(name)[1])])
 
 
 def nodes_of(graph: dict) -> list[dict]:
@@ -105,7 +123,7 @@ def test_the_server_knows_every_node_input_value_and_link(name, described):
                 source = described[prompt[value[0]]["class_type"]]
                 assert source["output"][value[1]] == kind or kind == "*", (node["class_type"], key)
             elif kind == "COMBO":
-                assert value in options["options"] or key == "ckpt_name", (key, value)
+                assert value in options["options"] or key in FILES, (key, value)
             elif kind in ("INT", "FLOAT"):
                 assert options.get("min", value) <= value <= options.get("max", value), (key, value)
             else:
@@ -123,11 +141,56 @@ def test_only_core_nodes_beside_ours_and_each_says_where_it_comes_from(name, des
 
 
 @SHIPPED
-def test_a_workflow_of_the_demo_model_has_a_note_that_says_something(name):
+def test_a_note_names_the_files_it_needs_or_where_the_numbers_are(name):
     graph, prompt = read(name)
-    notes = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "Note"]
-    demo = any(node["class_type"] == "GSNDemoModel" for node in prompt.values())
-    assert len(notes) == demo and all("docs/results.md" in text for text in notes)
+    (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "Note")
+    files = files_of(prompt)
+    assert [file for file in files if file not in note] == [] and "://" not in note
+    assert ("docs/results.md" in note) != bool(files)
+
+
+def frame(node: dict) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a node, its title included."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE, x + width, y + height
+
+
+@SHIPPED
+def test_it_reads_from_left_to_right_in_named_frames_and_nothing_overlaps(name):
+    graph, frames = read(name)[0], {node["id"]: frame(node) for node in read(name)[0]["nodes"]}
+    for one, other in itertools.combinations(frames.values(), 2):
+        assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    assert all(frames[source][0] <= frames[target][0] for _, source, _, target, _, _ in graph["links"])
+    groups = [(x, y, x + width, y + height) for x, y, width, height in (group["bounding"] for group in graph["groups"])]
+    assert all(group["title"] for group in graph["groups"])
+    for x, y, right, bottom in frames.values():
+        assert sum(g[0] < x and g[1] < y and right < g[2] and bottom < g[3] for g in groups) == 1
+
+
+def with_the_demo_model(prompt: dict) -> dict:
+    """The same wiring and steps, small and short: the demo model in place of every loader, its words in place of the texts."""
+    words = {"text": "a photo of a red circle and a blue square", "subjects": "red circle, blue square"}
+    small = {"width": 256, "height": 256, "shifts": 1, "overrides": "shifts=1"}
+    short = {"demo": {"class_type": "GSNDemoModel", "inputs": {}}}
+    for i, node in prompt.items():
+        inputs = {key: small.get(key, words[key] if key in words and value else value) for key, value in node["inputs"].items()}
+        for key, value in inputs.items():
+            if isinstance(value, list) and (demo := LOADERS.get(prompt[value[0]]["class_type"])):
+                inputs[key] = ["demo", demo[value[1]]]
+        if node["class_type"] not in LOADERS:
+            short[i] = {"class_type": node["class_type"], "inputs": inputs}
+    return short
+
+
+@FROM_FILES
+def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
+    prompt = with_the_demo_model(read(name)[1])
+    entry = client.run(prompt)
+    ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
+    text = entry["outputs"][i]["text"][0]
+    assert ", 1 shift, " in text and "subject red circle (" in text and "subject blue square (" in text
+    (saved,) = (node["inputs"]["images"][0] for node in prompt.values() if node["class_type"] == "SaveImage")
+    assert prompt[saved]["inputs"]["samples"] == shown["latent"]
 
 
 @pytest.mark.parametrize(("name", "methods"), [
