@@ -45,7 +45,7 @@ def spiece(pad: int, start: int, end: int, unknown: int) -> Tensor:
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([f"{PROMPT} or with {' '.join(INSTEAD)}", "image of Given a user prompt, superior"] * 20), model_writer=out,
-        vocab_size=90, hard_vocab_limit=False, pad_id=pad, bos_id=start, eos_id=end, unk_id=unknown, minloglevel=2, num_threads=1)
+        vocab_size=90, model_type="bpe", pad_id=pad, bos_id=start, eos_id=end, unk_id=unknown, minloglevel=2, num_threads=1)
     return torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8)
 
 
@@ -90,7 +90,8 @@ def gpt_oss() -> Tensor:
 class Setup:
     """tokenizer, model: "module.name" under `comfy`; a model that is not a class is made by its function's call.
 
-    configs: sizes by the host's names. both_ways: keys of the encoders that are not causal. unseen: those that are only pooled.
+    configs: sizes by the host's names. both_ways: keys of the encoders that are not causal. unseen: those that are only pooled. blind: those
+    whose rows the network does not attend to.
     data: what comes with a checkpoint. network: which tiny network reads it, and changed how. starts: keys whose columns in the
     network's attention begin elsewhere than at its first text row, as a function of the sizes of the tensors.
     """
@@ -102,6 +103,7 @@ class Setup:
     changes: dict[str, Any] = field(default_factory=dict)
     both_ways: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
     data: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
     prompt: str = PROMPT
     options: dict[str, Any] = field(default_factory=dict)
@@ -160,7 +162,7 @@ def _fill(model: torch.nn.Module) -> torch.nn.Module:
 def _filled(module: torch.nn.Module, p: Tensor, generator: torch.Generator) -> Tensor:
     """Random values of this shape. A table of words is a walk through a short list of numbers, so that it takes no memory."""
     if p.ndim < 2:
-        return torch.ones(p.shape)
+        return torch.full(p.shape, -0.8 if getattr(module, "add", False) else 1.0)  # Gemma adds 1 to what scales a block's output
     if isinstance(module, torch.nn.Embedding) and len(p) > WORDS:
         return torch.randn(7 * len(p) + p.shape[1], generator=generator).as_strided(p.shape, (7, 1))
     return 0.3 * torch.randn(p.shape, generator=generator) / p.shape[-1] ** 0.5
@@ -210,7 +212,7 @@ SETUPS: dict[str, Setup] = {
                          {"qwen25_7b": llama(24), "clip_l": clip(12)}, "Kandinsky 5", unseen=("l",)),
     "Ovis": Setup("text_encoders.ovis.OvisTokenizer", "text_encoders.ovis.te", {"qwen3_2b": llama(24)}, "Ovis"),
     "LongCat": Setup("text_encoders.longcat_image.LongCatImageTokenizer", "text_encoders.longcat_image.te", {"qwen25_7b": llama(24)}, "LongCat"),
-    "Anima": Setup("text_encoders.anima.AnimaTokenizer", "text_encoders.anima.te", {"qwen3_06b": llama(1024)}, "Anima"),
+    "Anima": Setup("text_encoders.anima.AnimaTokenizer", "text_encoders.anima.te", {"qwen3_06b": llama(1024)}, "Anima", blind=("qwen3_06b",)),
     "Flux 2": Setup("text_encoders.flux.Flux2Tokenizer", "text_encoders.flux.flux2_te", {"mistral3_24b": llama(8, 31)}, "Flux 2",
                     data={"tekken_model": tekken}),
     "Klein": Setup("text_encoders.flux.KleinTokenizer", "text_encoders.flux.klein_te", {"qwen3_4b": llama(8, 28)}, "Flux 2"),
