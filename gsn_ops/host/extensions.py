@@ -1,4 +1,4 @@
-"""Other packs' objectives and methods: a pack whose `__init__.py` has `gsn_register(gsn)` is asked once, in whatever order packs load."""
+"""Other packs' objectives, methods and architectures: a pack whose `__init__.py` has `gsn_register(gsn)` is asked once."""
 from __future__ import annotations
 
 import logging
@@ -13,7 +13,8 @@ _ASKED: set[str] = set()
 def collect(gsn_ops: ModuleType) -> None:
     """Call `gsn_register(gsn_ops)` of every loaded module that has it and was not asked before.
 
-    Nodes call this whenever the host asks for their choices, so a pack that loads later than this one is found too.
+    Called whenever the host asks our nodes for their choices, and when a model is not known, so a pack that loads later than
+    this one is found too.
     A hook that fails is logged with its traceback and costs nobody else anything.
     """
     for name, module in list(sys.modules.items()):
@@ -24,4 +25,4 @@ def collect(gsn_ops: ModuleType) -> None:
         try:
             hook(gsn_ops)
         except Exception:
-            log.exception("The pack %s failed to register its objectives or methods with Semantic Nursing.", name)
+            log.exception("The pack %s failed to register with Semantic Nursing.", name)

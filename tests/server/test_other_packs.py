@@ -1,9 +1,11 @@
-"""A second node pack adds an objective and a method: one function in its __init__.py, whichever pack loads first."""
+"""Other node packs add an objective, a method, an architecture: one function in their __init__.py, whichever pack loads first."""
+import re
 import textwrap
 
 import pytest
 
 from tools.host_env.client import Client, PromptFailed
+from tools.host_env.paths import CLONE
 from tools.host_env.server import running_server
 
 PACK = '''
@@ -29,12 +31,75 @@ def gsn_register(gsn):
     gsn.optimise.presets.register_method("Corner (test 2026)", lambda: (refine(objective=BrightestCorner(), shifts=2),))
 '''
 
+MODEL = '''
+"""A pack with a model that no one else knows: image and text in one sequence, twice, in front of a linear head."""
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models_base
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+
+
+class Network(torch.nn.Module):
+    patch_size = 2
+
+    def __init__(self, device=None, dtype=None, operations=None, **_):
+        super().__init__()
+        self.dtype = dtype
+        made = {"device": device, "dtype": dtype}
+        self.image, self.text, self.head = (operations.Linear(*sizes, **made) for sizes in ((16, 32), (64, 32), (32, 16)))
+        self.blocks = torch.nn.ModuleList(operations.Linear(32, 96, **made) for _ in range(2))
+
+    def forward(self, x, timesteps, context, transformer_options={}, **_):
+        h, w = x.shape[-2] // 2, x.shape[-1] // 2
+        tokens = torch.cat([self.image(x.unflatten(2, (h, 2)).unflatten(4, (w, 2)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)),
+                            self.text(context.to(x))], 1)
+        for block in self.blocks:
+            q, k, v = block(tokens).chunk(3, -1)
+            tokens = tokens + optimized_attention(q, k, v, 2, transformer_options=transformer_options)
+        out = self.head(tokens[:, :h * w]).unflatten(1, (h, w)).unflatten(3, (4, 2, 2))
+        return out.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+
+class TwoStreams(comfy.supported_models_base.BASE):
+    latent_format = comfy.latent_formats.LatentFormat
+    unet_extra_config = {}
+    sampling_settings = {"shift": 3.0}
+
+
+class LoadTwoStreams:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "load", "test"
+
+    def load(self):
+        config = TwoStreams({"in_channels": 4})
+        config.set_inference_dtype(torch.float32, None)
+        model = comfy.model_base.BaseModel(config, comfy.model_base.ModelType.FLOW, unet_model=Network)
+        generator = torch.Generator().manual_seed(1)
+        for p in model.diffusion_model.parameters():
+            p.data = 0.2 * torch.randn(p.shape, generator=generator)
+        load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+        return (comfy.model_patcher.ModelPatcher(model, load, offload),)
+
+
+NODE_CLASS_MAPPINGS = {"LoadTwoStreams": LoadTwoStreams}
+'''
+
+
+def documented_hook() -> str:
+    """The last example of docs/adding-an-architecture.md, which is the whole of what such a pack has to add."""
+    text = (CLONE / "docs" / "adding-an-architecture.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[-1]
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packs")
-    (folder / "nodes" / "a_first_pack").mkdir(parents=True)
-    (folder / "nodes" / "a_first_pack" / "__init__.py").write_text(PACK)
+    for name, text in (("a_first_pack", PACK), ("own_model", MODEL + documented_hook())):
+        (folder / "nodes" / name).mkdir(parents=True)
+        (folder / "nodes" / name / "__init__.py").write_text(text)
     paths = folder / "paths.yaml"
     paths.write_text(textwrap.dedent(f"""
         test:
@@ -83,3 +148,12 @@ def test_its_objective_runs_with_its_option(client):
     assert "2 shifts" in text
     with pytest.raises(PromptFailed, match="there is no setting 'factr'"):
         client.run(prompt({}, {"objective": "brightest_corner", "options": "factr=2"}))
+
+
+def test_its_model_is_refined(client):
+    nodes = prompt({"method": "Latent Refine (Grimal et al. 2025)", "overrides": "shifts=2"})
+    nodes["model of the pack"] = {"class_type": "LoadTwoStreams", "inputs": {}}
+    nodes["nursing"]["inputs"].update(model=["model of the pack", 0])
+    text = client.run(nodes)["outputs"]["text"]["text"][0]
+    assert "Two Streams, sample_euler, 4 steps" in text and "step 1 of 4" in text and "2 shifts" in text
+    assert "attention read: all blocks (ours: both blocks)" in text

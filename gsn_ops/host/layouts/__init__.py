@@ -1,6 +1,7 @@
 """Facts about architectures, one small file per family. The mechanism (capture.py) is the same for all."""
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from ...maps import MIDDLE_UP, MapNeeds
 from ...prompt import EncoderTokens, PromptTokens
 from ..capture import Layout
+from ..extensions import collect
 
 
 @dataclass(frozen=True)
@@ -121,15 +123,26 @@ def _moved(encoder: EncoderTokens, start: int | None, name: str) -> EncoderToken
         tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks))
 
 
+def _known(config) -> Family | str | None:
+    """The family of a host configuration, or why it is refused, or None."""
+    for cls in type(config).__mro__:
+        if cls.__name__ in REFUSED or cls.__name__ in FAMILIES:
+            return REFUSED.get(cls.__name__) or FAMILIES[cls.__name__]
+    return None
+
+
 def family_of(model) -> Family:
     """The family of a MODEL. Raises ValueError that says why, or what is supported, if there is none."""
     config = getattr(model.model, "model_config", None)
-    for cls in type(config).__mro__:
-        if cls.__name__ in REFUSED:
-            raise ValueError(f"Semantic Nursing cannot work on this model ({type(config).__name__}): {REFUSED[cls.__name__]} "
-                             "Use the stock sampler for it, or bypass this node.")
-        if cls.__name__ in FAMILIES:
-            return FAMILIES[cls.__name__]
+    known = _known(config)
+    if known is None:  # another pack may know it, and no node of ours has asked since that one has loaded
+        collect(importlib.import_module("...", __package__))
+        known = _known(config)
+    if isinstance(known, Family):
+        return known
+    if known is not None:
+        raise ValueError(f"Semantic Nursing cannot work on this model ({type(config).__name__}): {known} "
+                         "Use the stock sampler for it, or bypass this node.")
     supported = ", ".join(sorted({f.name for f in FAMILIES.values()}))
     raise ValueError(
         f"This model ({type(config).__name__}) is not supported by Semantic Nursing yet. Supported text-to-image models: {supported}. "
