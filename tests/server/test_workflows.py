@@ -2,12 +2,14 @@
 import io
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
+HELP, README = FOLDER.parent / "web" / "docs", FOLDER.parent / "README.md"
 NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
 PROMISED = {"demo_plain_beside_refined", "sd15_semantic_nursing", "sd15_sampler_custom_advanced", "syngen", "attend_and_excite",
             "latent_refine_plus_syngen", "layout_boxes", "two_methods_stacked", "sdxl_semantic_nursing", "sd35_medium_semantic_nursing",
@@ -147,6 +149,19 @@ def test_a_note_names_the_files_it_needs_or_where_the_numbers_are(name):
     files = files_of(prompt)
     assert [file for file in files if file not in note] == [] and "://" not in note
     assert ("docs/results.md" in note) != bool(files)
+
+
+def test_a_help_page_names_templates_that_show_its_node_and_together_they_name_all():
+    pages = {path.relative_to(HELP).parts[0].removesuffix(".md"): path.read_text("utf-8") for path in HELP.rglob("*.md")}
+    named = {node: re.findall(r"\*\*([a-z0-9_]+)\*\*", page) for node, page in pages.items()}
+    for node, templates in named.items():
+        for template in templates:
+            assert node in {n["class_type"] for n in read(template)[1].values()}, (node, template)
+    assert set().union(*named.values()) == set(NAMES)
+
+
+def test_the_readme_lists_every_template():
+    assert set(re.findall(r"^\| ([a-z0-9_]+) \|", README.read_text("utf-8"), re.MULTILINE)) - {"template"} == set(NAMES)
 
 
 def frame(node: dict) -> tuple[float, float, float, float]:

@@ -1,6 +1,7 @@
 """What the registry gets: comfy-cli's own checks are green, offline, and the package holds what it should."""
 
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -54,11 +55,24 @@ def test_comfy_node_validate_is_green_offline(copy, tmp_path):
 
 def test_the_package_holds_the_pack_and_nothing_of_its_development(copy, tmp_path):
     assert comfy("node", "pack", folder=copy, home=tmp_path).returncode == 0
-    names = zipfile.ZipFile(copy / "node.zip").namelist()
-    assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md", "nodes/__init__.py"} <= set(names)
-    assert any(name.startswith("gsn_ops/") for name in names)
+    names = set(zipfile.ZipFile(copy / "node.zip").namelist())
+    assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= names
+    folders = ("nodes", "gsn_ops", "models", "web", "locales", "example_workflows", "docs")  # what runs, and what people read
+    assert {name for name in listed(copy) if name.split("/")[0] in folders} <= names
     for name in names:
-        assert name.split("/")[0] not in ("tests", "tools", "docs", ".ci", ".host"), name
+        assert name.split("/")[0] not in ("tests", "tools", ".ci", ".host"), name
+
+
+def listed(folder: Path) -> list[str]:
+    return [name for name in git("ls-files", "-z", folder=folder).split("\0") if name]
+
+
+def test_no_link_in_the_readme_and_the_docs_leads_nowhere(copy):
+    pages = [name for name in listed(copy) if name.endswith(".md")]
+    assert "README.md" in pages
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", (copy / page).read_text("utf-8")):
+            assert (copy / page).parent.joinpath(target).is_file(), (page, target)
 
 
 def test_the_metadata_is_what_the_registry_and_the_readme_say():
