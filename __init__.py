@@ -7,7 +7,7 @@ from comfy_api.latest import ComfyExtension
 
 from .nodes import NODES
 
-WEB_DIRECTORY = "./web"  # help pages: web/docs/<node id>.md
+WEB_DIRECTORY = "./web"  # help pages: web/docs/<node id>/<language>.md
 
 
 class SemanticNursing(ComfyExtension):
