@@ -129,8 +129,6 @@ class Acting:
         self.steps.append(StepReport(context.index, context.sigma, rows(worked.losses), rows(worked.maxima), rows(worked.shifts),
                                      rows(worked.guided), rows(worked.success), rows(worked.rounds) if worked.guided is not None else (),
                                      rows(worked.maxima_after)))
-        self.layers = probe.layers
-        self.forwards += probe.forwards
         self.backwards += len(worked.losses) if worked.passes is None else worked.passes
         self.broken = max(self.broken, int(worked.non_finite.sum()))
         self.left_alone = 0 if worked.needed is None else int((~worked.needed).sum())

@@ -56,12 +56,13 @@ def frozen_weights(*modules: torch.nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-def _keep(t: Tensor) -> tuple[Tensor, int]:
-    """Partly offloaded models cast every layer into one shared buffer; what the graph saves from it must be a copy.
+def keep(t: Tensor) -> tuple[Tensor, int]:
+    """A tensor as a graph may hold it, and its version.
 
-    With the tensor goes its version: autograd itself does not check that of tensors that pass through hooks. Detached,
-    because a graph that holds its own outputs would never be freed if no backward pass comes (the tail after the last
-    wanted layer, a cancelled run).
+    Partly offloaded models cast every layer into one shared buffer; what the graph saves from it must be a copy. With it
+    goes its version: autograd itself does not check that of tensors that pass through hooks. Detached, because a graph
+    that holds its own outputs would never be freed if no backward pass comes (the tail after the last wanted layer, a
+    cancelled run).
     """
     t = t.detach()
     shared = {b.untyped_storage().data_ptr() for b in comfy.model_management.STREAM_CAST_BUFFERS.values()}
@@ -69,7 +70,7 @@ def _keep(t: Tensor) -> tuple[Tensor, int]:
     return t, t._version
 
 
-def _kept(saved: tuple[Tensor, int]) -> Tensor:
+def kept(saved: tuple[Tensor, int]) -> Tensor:
     t, version = saved
     if t._version != version:
         raise RuntimeError("A part of this model, or of another pack, writes into a tensor that the gradient still needs, so the attention's "
@@ -88,7 +89,7 @@ def differentiable(*modules: torch.nn.Module) -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(plain_weights(*modules))  # first: inference tensors that ask for a gradient cannot be told twice
         stack.enter_context(frozen_weights(*modules))
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(_keep, _kept))
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, kept))
         yield
 
 

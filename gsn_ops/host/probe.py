@@ -19,6 +19,7 @@ from ..prompt import PromptTokens, Span
 from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
 from .gradients import DifferentiableForward, pass_options, plain
 from .layouts import Family, Inputs
+from .memory import Ladder
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
 """Wrapper keys of the host that replace the forward by something without (fresh) attention."""
@@ -60,6 +61,14 @@ def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
     return tuple(span for span in tokens.spans(rule) if span.encoder in first.values())
 
 
+@contextlib.contextmanager
+def surroundings(network: torch.nn.Module, family: Family, capture: Capture) -> Iterator[None]:
+    """What this family needs around a pass so that its attention is seen and its gradients are right."""
+    followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
+    with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed:
+        yield
+
+
 class Probe:
     """Maps of one conditioning entry at one noise level. Lives as long as one step's work; refers to the running guider.
 
@@ -77,6 +86,7 @@ class Probe:
         last = max([s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt])  # one more: the end marker
         self.columns = slice(min(s.start for s in self.spans), min(last, entry.tokens.rows))
         self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
+        self.ladder = Ladder()
         self.forwards = 0
         self.cut_override = False
 
@@ -90,9 +100,19 @@ class Probe:
             return self._run(x, None)
 
     def _run(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
+        seen: list[Capture] = []
+        try:
+            predicted = self._pass(x, stop_after, seen)
+            return self._maps(seen[0]), predicted
+        finally:
+            for capture in seen:  # a graph with recomputed blocks holds it, and would never be freed if it held the graph
+                capture.layers.clear()
+                capture.self_attention.clear()
+
+    def _pass(self, x: Tensor, stop_after: int | None, seen: list[Capture]) -> Tensor | None:
+        """The forward pass; its capture is put into `seen`. Gives the predicted clean latent, or None if the pass ended early."""
         options = self._options()
         cond = self._cond()
-        seen: list[Capture] = []
 
         def positive_only(x, sigma, model_options=None, seed=None):
             transformer = model_options["transformer_options"]
@@ -107,7 +127,8 @@ class Probe:
             replace = transformer.get("patches_replace", {})
             if "attn2" in replace:
                 transformer["patches_replace"] = {**replace, "attn2": show_replaced(capture, replace["attn2"])}
-            with self._forward(capture):
+            around = functools.partial(surroundings, self.network, self.family, capture)
+            with around(), self.ladder.surround(self.guider.inner_model, x, capture, around):
                 return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
 
         self.forwards += 1
@@ -132,7 +153,7 @@ class Probe:
             )
         self.layers = self.layers or len(capture.layers)
         self.cut_override |= capture.cut_override
-        return self._maps(capture), predicted
+        return predicted
 
     def _cond(self) -> dict:
         """The entry with copies of what its encoders made: some networks write into it."""
@@ -145,14 +166,6 @@ class Probe:
         conds = {name: c.cond for name, c in area.conditioning.items()}
         rows = self.entry.tokens.rows if cond.get("cross_attn") is None else cond["cross_attn"].shape[1]
         return self.family.layout(Inputs(self.network, tuple(area.input_x.shape), conds, rows))
-
-    @contextlib.contextmanager
-    def _forward(self, capture: Capture) -> Iterator[None]:
-        """What this family needs around a pass so that its attention is seen and its gradients are right."""
-        family = self.family
-        followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
-        with pass_options(self.network, family.drops_options, {"optimized_attention_override": capture}), followed:
-            yield
 
     def _maps(self, capture: Capture) -> AttentionMaps:
         """Mean over layers (and heads) per level: [B, h, w, n]."""

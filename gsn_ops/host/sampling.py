@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import comfy.model_management
 import comfy.patcher_extension
 
 from ..optimise.recipes import Recipe
 from .gradients import static_clone
 from .layouts import family_of
+from .memory import batch_to_ask_for
 from .plan import Act, make_plan
 from .reports import ReportBook
 from .run import Run
@@ -20,7 +22,6 @@ from .samplers import sampler_name, watch
 WRAPPER_KEY = "gsn"
 OUTER_SAMPLE = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
 PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
-GRAPH_MEMORY = 3  # the graph of one conditional pass, in units of the host's estimate for a forward pass of that batch
 
 
 def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = None):
@@ -46,7 +47,8 @@ def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = No
 
 def _ask_for_memory(executor, model, noise_shape, *args, **kwargs):
     """Tell the host how much one pass with a graph needs, before it decides how much of the model to load."""
-    return executor(model, [noise_shape[0] * GRAPH_MEMORY, *noise_shape[1:]], *args, **kwargs)
+    room = comfy.model_management.get_total_memory(model.load_device) - model.model_size()
+    return executor(model, [batch_to_ask_for(model.model, noise_shape, room), *noise_shape[1:]], *args, **kwargs)
 
 
 class Nursing:
