@@ -59,12 +59,11 @@ class Ladder:
     """What the guided passes of one run store: everything (rung 0), or what enters every second block, or every block.
 
     Chosen before the first pass if there is room for sure; else that pass takes the last rung, and from what it stored
-    follows the rung of the next ones. Holds numbers only.
+    follows the rung of the next ones. Holds numbers only. rung: begin there, without choosing.
     """
 
-    def __init__(self):
-        self.rung = 0
-        self.chosen = False
+    def __init__(self, rung: int | None = None):
+        self.rung, self.chosen = rung or 0, rung is not None
         self.inside: list[int] = []  # bytes of each block of a measured pass
         self.inputs = 0
 
@@ -74,7 +73,7 @@ class Ladder:
             return contextlib.nullcontext()
         network = model.diffusion_model
         if not self.chosen:
-            self._choose(management.get_free_memory(x.device), unit(model, x.shape))
+            self.choose(management.get_free_memory(x.device), unit(model, x.shape))
         weights = set() if self.chosen else {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
         return recomputed(self._blocks(network), capture, around, weights, None if self.chosen else self._note)
 
@@ -85,7 +84,8 @@ class Ladder:
         self.rung, self.chosen = self.rung + 1, True
         return True
 
-    def _choose(self, free: float, own: float) -> None:
+    def choose(self, free: float, own: float) -> None:
+        """The rung for the next pass; `own`: the unit, which is left to the pass itself. Final but for a measured pass."""
         if self.inside:
             everything, least = sum(self.inside), self.inputs + max(self.inside)
             needs = (everything, (everything + least) / 2)

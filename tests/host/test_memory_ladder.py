@@ -1,10 +1,19 @@
 """The memory ladder: passes that compute blocks twice give the same maps and gradients from less, and a run finds its rung."""
 
+import functools
+import gc
+import weakref
+from dataclasses import replace
+
 import pytest
 import torch
 
-from .architectures import ARCHITECTURES
+from .architectures import ARCHITECTURES, SD3
+from .looking import weighted
 from .test_architectures import contents, graphs_in, loaded, one_pass
+from .test_clean import difference, state_of
+
+STEP, SHIFTS = 1, 3
 
 
 @pytest.fixture(scope="module")
@@ -12,14 +21,14 @@ def memory(pack_module):
     return pack_module("gsn_ops.host.memory")
 
 
-@pytest.fixture(scope="module")
-def recompute(pack_module):
-    return pack_module("gsn_ops.host.recompute")
-
-
-def on_rung(probe, rung: int):
-    probe.ladder.rung, probe.ladder.chosen = rung, True
+def on_rung(memory, probe, rung: int):
+    probe.ladder = memory.Ladder(rung)
     return probe
+
+
+def assert_the_same_gradient(a, b):
+    """To the rounding of a sum: where a tensor goes several ways, as in skip connections, gradients are added in another order."""
+    assert (a - b).abs().max() <= 2e-6 * b.abs().max()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -27,7 +36,7 @@ def test_every_rung_gives_the_same_maps_and_gradients(tiny, memory, name):
     made = loaded(ARCHITECTURES[name], tiny)
 
     def look(probe, z, conds):
-        return [one_pass(on_rung(probe, rung), z) for rung in (0, 0, *range(1, len(memory.RUNGS)))]
+        return [one_pass(on_rung(memory, probe, rung), z) for rung in (0, 0, *range(1, len(memory.RUNGS)))]
     before = contents(made.model)
     _, stored, *others = made.at_state(look, {"heads": True, "self_rows": True}, batch=2)
     assert contents(made.model) == before and not graphs_in(made.model)
@@ -37,6 +46,144 @@ def test_every_rung_gives_the_same_maps_and_gradients(tiny, memory, name):
         assert_the_same_gradient(other.gradient, stored.gradient)
 
 
-def assert_the_same_gradient(a, b):
-    """To the rounding of a sum: where a tensor goes several ways, as in skip connections, gradients are added in another order."""
-    assert (a - b).abs().max() <= 2e-6 * b.abs().max()
+def peak_of(act) -> int:
+    """The most bytes that `act()` has allocated at once on the CPU, by the allocator's own events."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        act()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = most = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+def test_a_deep_network_needs_less_on_every_rung(tiny, memory):
+    arch = replace(ARCHITECTURES["SD3"], unet={**SD3, "num_blocks": 16}, plane=(32, 32), grid=(16, 16))
+    made = loaded(replace(arch, unet={**arch.unet, "pos_embed_max_size": 16, "num_patches": 256}), tiny)
+
+    def look(probe, z, conds):
+        def shift(rung: int) -> None:
+            leaf = z.clone().requires_grad_(True)
+            torch.autograd.grad(weighted(on_rung(memory, probe, rung).maps_of(leaf).cross).sum(), leaf)
+        shift(0)
+        return [peak_of(functools.partial(shift, rung)) for rung in range(len(memory.RUNGS))]
+    everything, half, least = made.at_state(look)
+    assert half < 0.65 * everything and least < 0.25 * everything
+
+
+def test_the_rung_follows_from_what_is_free_and_what_a_pass_stores(memory):
+    ladder = memory.Ladder()
+    ladder.choose(free=memory.SURE * 10, own=10)
+    assert (ladder.rung, ladder.chosen) == (0, True)
+    for free, rung in ((1100 + 10, 0), (1100, 1), (640, 1), (600, memory.LAST)):
+        ladder = memory.Ladder()
+        ladder.choose(free=free - 900, own=100)
+        assert (ladder.rung, ladder.chosen) == (memory.LAST, False)  # one pass that measures
+        ladder.inside, ladder.inputs = [100] * 10, 20
+        ladder.choose(free=free, own=10)
+        assert (ladder.rung, ladder.chosen) == (rung, True)
+    assert not ladder.lower()
+
+
+def test_a_pass_that_measures_tells_what_its_blocks_would_store(tiny, memory, monkeypatch):
+    """Then the next one stores it all: there is room."""
+    monkeypatch.setattr(memory, "SURE", float("inf"))
+    made = loaded(ARCHITECTURES["SD3"], tiny)
+
+    def look(probe, z, conds):
+        first = one_pass(probe, z)
+        rungs = [probe.ladder.rung]
+        second = one_pass(probe, z)
+        return first, second, [*rungs, probe.ladder.rung], probe.ladder
+    first, second, rungs, ladder = made.at_state(look, {"heads": True, "self_rows": True})
+    assert rungs == [memory.LAST, 0] and torch.equal(first.maps, second.maps)
+    assert_the_same_gradient(first.gradient, second.gradient)
+    assert len(ladder.inside) == 3 and 0 < ladder.inputs < min(ladder.inside)
+    weights = sum(p.nbytes for p in made.model.model.diffusion_model.joint_blocks.parameters())
+    assert sum(ladder.inside) < weights  # they are not counted
+
+
+def out_of_memory(model, times: int):
+    """The MODEL on a device that has no room for the first passes with gradients."""
+    import comfy.model_management as management
+
+    failed = []
+
+    def patch(n, context, value, extra):
+        if torch.is_grad_enabled() and not torch.is_inference_mode_enabled() and len(failed) < times:
+            failed.append(True)
+            raise management.OOM_EXCEPTION("out of memory, for this test")
+        return n, context, value
+    model = model.clone()
+    model.set_model_attn2_patch(patch)
+    return model
+
+
+@pytest.mark.parametrize("times", (0, 1, 2))
+def test_a_run_out_of_memory_goes_on_one_rung_lower_and_says_so(tiny, memory, times):
+    said = []
+    model, book = tiny.attach(out_of_memory(tiny.model, times), said.append, step=STEP, shifts=SHIFTS)
+    out = tiny.sample(model, steps=4)
+    (action,) = book.find(out).actions
+    plain, plain_book = tiny.attach(step=STEP, shifts=SHIFTS)
+    right = tiny.sample(plain, steps=4)
+    assert torch.allclose(out, right, atol=1e-4) and not torch.equal(out, tiny.sample(steps=4))
+    assert action.shifts == (SHIFTS,) and action.forwards == plain_book.find(right).actions[0].forwards + times
+    for rung, words in enumerate(memory.RUNGS[1:], 1):
+        assert (words in action.status) == (words in said[0]) == (rung == times)
+
+
+def test_out_of_memory_on_the_last_rung_names_the_cure_and_leaves_everything_clean(tiny, memory):
+    import comfy.model_management as management
+
+    model = tiny.load()[0]
+    stock = tiny.sample(model, steps=4)
+    before = state_of(model)
+    with pytest.raises(management.OOM_EXCEPTION, match="smaller.*--lowvram"):
+        tiny.sample(tiny.attach(out_of_memory(model, 99), step=STEP, shifts=SHIFTS)[0], steps=4)
+    gc.collect()
+    assert difference(before, state_of(model)) == {}
+    assert torch.equal(tiny.sample(model, steps=4), stock)
+
+
+def test_a_patch_that_changes_from_call_to_call_is_an_error_and_not_a_wrong_gradient(tiny, memory):
+    made = loaded(ARCHITECTURES["SD1"], tiny)
+    calls = []
+
+    def patch(n, context, value, extra):
+        calls.append(True)
+        return n.exp() if len(calls) % 2 else n, context, value
+    made.model = made.model.clone()
+    made.model.set_model_attn2_patch(patch)
+    with pytest.raises(RuntimeError, match="changes from call to call"):
+        made.at_state(lambda probe, z, conds: one_pass(on_rung(memory, probe, memory.LAST), z))
+
+
+def test_no_graph_is_left_when_a_recomputed_pass_has_no_backward(tiny, memory):
+    made = loaded(ARCHITECTURES["SD1"], tiny)
+
+    def graphs() -> int:
+        return sum(torch.is_tensor(o) and o.grad_fn is not None for o in gc.get_objects())
+
+    def look(probe, z, conds):
+        held, before = [], graphs()
+        for rung in range(len(memory.RUNGS)):
+            seen = on_rung(memory, probe, rung).maps_of(z.clone().requires_grad_(True))
+            (maps,) = seen.cross.values()
+            held.append(weakref.ref(maps))
+            del seen, maps
+        gc.collect()
+        return [maps() is None for maps in held] + [graphs() == before]
+    assert all(made.at_state(look))
+
+
+def test_the_host_is_asked_for_what_a_pass_needs(tiny, memory):
+    """The lowest rung at least; all of it where the device has room for that beside the weights."""
+    network = tiny.model.model
+    for batch in (1, 3):
+        shape = [batch, 4, 64, 64]
+        own = memory.unit(network, shape)
+        for room, units in ((0, memory.LEAST), (2 * memory.ALL * own, memory.ALL / 2)):
+            asked = network.memory_required([memory.batch_to_ask_for(network, shape, room), *shape[1:]])
+            assert asked >= max(units * own, network.memory_required(shape))
