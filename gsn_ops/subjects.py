@@ -196,7 +196,8 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     text = f"The subject '{phrase.label}' is not in the prompt" + (f" (missing: {', '.join(missing)})" if missing else "") + ". "
     near = [m[0] for w in missing for m in [difflib.get_close_matches(w.lower(), shown, 1, 0.5)] if m]
     text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""
-    return text + f"Its words are: {', '.join(shown[:60])}{', ...' if len(shown) > 60 else ''}."
+    text += f"Its words are: {', '.join(shown[:60])}{', ...' if len(shown) > 60 else ''}."
+    return text + (f" Note: {'; '.join(tokens.notes)}." if tokens.notes else "")
 
 
 def _shown_words(encoder: EncoderTokens) -> list[str]:

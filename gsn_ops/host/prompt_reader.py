@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -15,17 +17,20 @@ from .token_rows import Seen, tokens_seen
 
 SENTINELS = ("0", "x")
 """Two prompts that are not empty: an empty prompt may use another template."""
+SHORT = 200
+"""Characters that no tokenizer cuts off."""
+PROMPT_START = re.compile(r"<\s*prompt\s+start\s*>\s*", re.IGNORECASE)
 
 
 class Chunks(list):
     """One encoder's token list as the host made it, knowing the options it was made with and its embeddings.
 
-    embeddings: (name as typed, number of vectors) of the textual-inversion embeddings, in order.
+    text: what was tokenized. embeddings: (name as typed, number of vectors) of the textual-inversion embeddings, in order.
     """
 
-    def __init__(self, chunks: list, options: dict[str, Any], embeddings: Sequence[tuple[str, int]] = ()):
+    def __init__(self, chunks: list, text: str, options: dict[str, Any], embeddings: Sequence[tuple[str, int]] = ()):
         super().__init__(chunks)
-        self.options, self.embeddings = options, tuple(embeddings)
+        self.text, self.options, self.embeddings = text, options, tuple(embeddings)
 
 
 class Vector(NamedTuple):
@@ -74,11 +79,34 @@ def _read_encoder(clip, key: str, chunks: list, seen: Seen, notes: list[str]) ->
     shown = [token.name if isinstance(token, Vector) else str(vocabulary.get(token, token)) for token, _ in found]
     notes += [f"{token.name} does not fit the text encoder {key}, which leaves it out"
               for token, _ in found if isinstance(token, Vector) and not token.positions(width)]
+    if _is_cut(clip, key, chunks):
+        notes.append(f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens")
     if "<unk>" in shown:
         notes.append(f"the text encoder {key} does not know some characters of the prompt")
     text, ranges = spell([token for token, _ in found], lambda ids: part.decode(ids))
     pieces = tuple(Piece(name, a, b, row) for name, (a, b), (_, row) in zip(shown, ranges, found))
-    return EncoderTokens(key, text, pieces, tuple(spans), seen.tensor)
+    return _without_instructions(EncoderTokens(key, text, pieces, tuple(spans), seen.tensor))
+
+
+def _is_cut(clip, key: str, chunks: list) -> bool:
+    """Does the tokenizer drop the end of the prompt? Asked by adding to it."""
+    text = getattr(chunks, "text", "")
+    if len(text) < SHORT:
+        return False
+    longer = clip.tokenize(text + ' 0 x "0 x"', **chunks.options).get(key, ())  # some encoders read only what is in quotes
+    return _ids(_tokens(longer, [])) == _ids(_tokens(chunks, []))
+
+
+def _without_instructions(tokens: EncoderTokens) -> EncoderTokens:
+    """Without what stands before "<Prompt Start>", by which Lumina's prompts part their instructions from what is to be seen."""
+    mark = PROMPT_START.search(tokens.text)
+    if not mark:
+        return tokens
+    cut = mark.end()
+    kept = tuple(replace(p, start=p.start - cut, stop=p.stop - cut) for p in tokens.pieces if p.start >= cut)
+    first = min((p.column for p in kept if p.column is not None), default=0)
+    chunks = tuple((max(start, first), end, stop) for start, end, stop in tokens.chunks if first <= end)
+    return replace(tokens, text=tokens.text[cut:], pieces=kept, chunks=chunks)
 
 
 def _tokenizer_of(tokenizer, key: str):

@@ -41,7 +41,7 @@ class RemembersPrompts:
         tokens = super().tokenize(text, *args, **kwargs)
         embeddings = _embeddings(super().tokenize, text)
         return {
-            key: Chunks(chunks, kwargs, [(name, sizes[key]) for name, sizes in embeddings if sizes.get(key)])
+            key: Chunks(chunks, text, kwargs, [(name, sizes[key]) for name, sizes in embeddings if sizes.get(key)])
             if is_chunks(chunks) else chunks
             for key, chunks in tokens.items()
         }
@@ -192,7 +192,7 @@ def token_table(tokens: PromptTokens) -> str:
     lines = [("encoder", "column", "piece", "text", "subject")]
     for encoder in tokens.encoders:
         for piece in encoder.pieces:
-            column = "-" if piece.column is None else str(piece.column)
+            column = "-" if piece.column is None else f"{piece.column} of {encoder.tensor}" if encoder.tensor else str(piece.column)
             used = ", ".join(_uses(subject, encoder.name, piece.column) for subject in subjects
                              if piece.column in subject.columns("phrase").get(encoder.name, ()))
             lines.append((encoder.name, column, piece.text, encoder.text[piece.start:piece.stop], used))

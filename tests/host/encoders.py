@@ -22,6 +22,7 @@ from .architectures import ARCHITECTURES, Architecture
 PROMPT = "a red fire truck and a blue dog"
 SUBJECT = "fire truck"
 INSTEAD = ("gold", "milk", "stone", "glass", "chair", "house", "table", "bottle", "tomato")  # of "fire", of "truck"
+INSTRUCTIONS = "You are an assistant designed to generate superior images with a degree of image-text alignment based on prompts. <Prompt Start>"
 WORDS = 300  # an embedding table with more rows is one of words
 
 
@@ -44,8 +45,8 @@ def spiece(pad: int, start: int, end: int, unknown: int) -> Tensor:
 
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([f"{PROMPT} or with {' '.join(INSTEAD)}", "image of Given a user prompt, superior"] * 20), model_writer=out,
-        vocab_size=90, model_type="bpe", pad_id=pad, bos_id=start, eos_id=end, unk_id=unknown, minloglevel=2, num_threads=1)
+        sentence_iterator=iter([f"{PROMPT} or with {' '.join(INSTEAD)}", INSTRUCTIONS] * 20), model_writer=out,
+        vocab_size=110, model_type="bpe", pad_id=pad, bos_id=start, eos_id=end, unk_id=unknown, character_coverage=1.0, minloglevel=2, num_threads=1)
     return torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8)
 
 

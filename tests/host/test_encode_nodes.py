@@ -1,0 +1,176 @@
+"""The host's text nodes, those with a text for each encoder above all: a subject is found in each of the texts, where it stands there."""
+
+import importlib
+
+import pytest
+import torch
+
+from .encoders import SETUPS
+from .speaking import assert_rows_change, changes, claims, columns_in_attention, encode, network
+
+FIRE = "fire truck"
+LATE, ALONE, RED = "a blue dog and a fire truck", "fire truck with blue", "a red fire truck and a blue dog"
+SIZE = {"width": 64, "height": 64, "crop_w": 0, "crop_h": 0, "target_width": 64, "target_height": 64}
+NODES = {  # set-up -> (node, {encoder: its text's input}, the other inputs)
+    "SDXL": ("clip_sdxl.CLIPTextEncodeSDXL", {"g": "text_g", "l": "text_l"}, SIZE),
+    "SD3": ("sd3.CLIPTextEncodeSD3", {"g": "clip_g", "l": "clip_l", "t5xxl": "t5xxl"}, {"empty_padding": "none"}),
+    "Flux": ("flux.CLIPTextEncodeFlux", {"l": "clip_l", "t5xxl": "t5xxl"}, {"guidance": 3.5}),
+    "HunyuanDiT": ("hunyuan.CLIPTextEncodeHunyuanDiT", {"hydit_clip": "bert", "mt5xl": "mt5xl"}, {}),
+    "HiDream": ("hidream.CLIPTextEncodeHiDream", {"g": "clip_g", "l": "clip_l", "t5xxl": "t5xxl", "llama": "llama"}, {}),
+    "Kandinsky 5": ("kandinsky5.CLIPTextEncodeKandinsky5", {"l": "clip_l", "qwen25_7b": "qwen25_7b"}, {}),
+    "PixArt": ("pixart.CLIPTextEncodePixArtAlpha", {"t5xxl": "text"}, {"width": 64, "height": 64}),
+    "Lumina 2": ("lumina2.CLIPTextEncodeLumina2", {"gemma2_2b": "user_prompt"}, {"system_prompt": "superior"}),
+    "Qwen-Image": ("qwen.TextEncodeQwenImageEdit", {"qwen25_7b": "prompt"}, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def clip_of(host, pack_module):
+    made = {}
+
+    def clip_of(name: str):
+        if name not in made:
+            made[name] = pack_module("gsn_ops.host.prompt_tokens").remember(SETUPS[name].build())
+        return made[name]
+    return clip_of
+
+
+def by_node(clip, name: str, texts: dict[str, str], **inputs) -> list:
+    """CONDITIONING of the text node of a set-up, with a text for each encoder."""
+    path, fields, others = NODES[name]
+    module, node = path.split(".")
+    node = getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), node)
+    with torch.inference_mode():
+        return node.execute(clip=clip, **{fields[key]: text for key, text in texts.items()}, **{**others, **inputs}).args[0]
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_each_encoder_has_its_own_text(name, clip_of, tiny, pack_module):
+    setup, clip = SETUPS[name], clip_of(name)
+    texts = dict(zip(NODES[name][1], (LATE, ALONE, RED, LATE)))
+    conditioning = by_node(clip, name, texts)
+    memory = conditioning[0][1]["gsn"]
+    assert {encoder.name: encoder.text for encoder in memory.encoders} == texts and not memory.notes
+    claimed = claims(pack_module, memory)
+    assert_rows_change(setup, clip, texts, lambda texts: by_node(clip, name, texts), claimed)
+
+    model = network(setup.architecture, tiny)
+    model.conditioning = conditioning
+    found = [columns_in_attention(setup, conditioning, rows) for rows in claimed.values()]
+    (subject,) = model.refined(pack_module, FIRE).subjects
+    assert subject.columns == {encoder: found[0][encoder] + found[1][encoder] for encoder in found[0]}
+    assert all("".join(pieces).replace("\u2581", "").replace("\u0120", "").replace("</w>", "") == "firetruck" for pieces in subject.pieces.values())
+
+
+def test_texts_that_are_padded_to_the_longest(clip_of, tiny, pack_module):
+    """CLIP's shorter text gets whole chunks of padding, after which come the rows of T5."""
+    texts = {"g": "a blue dog and " * 30 + FIRE, "l": LATE, "t5xxl": ALONE}
+    conditioning = by_node(clip_of("SD3"), "SD3", texts)
+    assert conditioning[0][0].shape[1] == 2 * 77 + 77
+    claimed = claims(pack_module, conditioning[0][1]["gsn"])
+    assert claimed["truck"] == {"g": (77 + 1 + 120 - 75 + 1,), "l": (7,), "t5xxl": (154 + 1,)}
+    assert_rows_change(SETUPS["SD3"], clip_of("SD3"), texts, lambda texts: by_node(clip_of("SD3"), "SD3", texts), claimed)
+    model = network(SETUPS["SD3"].architecture, tiny)
+    model.conditioning = conditioning
+    assert set(model.refined(pack_module, FIRE).subjects[0].columns) == {"g", "l", "t5xxl"}
+
+
+@pytest.mark.parametrize("texts, rows", [
+    ({"g": "", "l": "", "t5xxl": LATE}, {"t5xxl": (7, 8)}), ({"g": LATE, "l": LATE, "t5xxl": ""}, {"g": (6, 7), "l": (6, 7)})])
+def test_empty_texts_without_padding_have_no_rows(texts, rows, clip_of, pack_module):
+    clip = clip_of("SD3")
+    claimed = claims(pack_module, by_node(clip, "SD3", texts)[0][1]["gsn"])
+    assert {key: claimed["fire"][key] + claimed["truck"][key] for key in claimed["fire"]} == rows
+    typed = {key: text for key, text in texts.items() if text}
+    assert_rows_change(SETUPS["SD3"], clip, typed, lambda changed: by_node(clip, "SD3", {**texts, **changed}), claimed)
+
+
+def test_a_text_that_lacks_the_subject_is_said_and_the_others_are_used(clip_of, tiny, pack_module):
+    model = network(SETUPS["SD3"].architecture, tiny)
+    model.conditioning = by_node(clip_of("SD3"), "SD3", {"g": LATE, "l": "a blue dog", "t5xxl": RED})
+    report = model.refined(pack_module, FIRE)
+    assert set(report.subjects[0].columns) == {"g", "t5xxl"}
+    assert "'fire truck' is not in what the text encoder l saw; the others are used" in report.warnings
+
+
+def test_instructions_before_a_prompt_are_no_part_of_it(clip_of, pack_module):
+    """They name images and an assistant, which are not subjects."""
+    memory = by_node(clip_of("Lumina 2"), "Lumina 2", {"gemma2_2b": RED})[0][1]["gsn"]
+    subjects = pack_module("gsn_ops.subjects")
+    found, _ = subjects.choose((), memory)
+    assert [s.label for s in found] == ["red fire truck", "blue dog"]
+    (encoder,) = memory.encoders
+    assert encoder.chunks[0][0] == encoder.pieces[0].column > 20 and encoder.pieces[0].text == "\u2581a"
+
+
+def test_the_token_table_shows_every_encoder(clip_of, pack_module):
+    clip = clip_of("HiDream")
+    memory = encode(clip, RED)[0][1]["gsn"]
+    lines = [line.split() for line in pack_module("gsn_ops.host.prompt_tokens").token_table(memory).splitlines()]
+    trucks = [line for line in lines if "truck</w>" in line or "\u2581truck" in line or "\u0120truck" in line]
+    assert [line[0] for line in trucks] == ["g", "l", "t5xxl", "llama"] and all(line[-3:] == ["red", FIRE.split()[0], "truck"] for line in trucks[2:])
+    assert trucks[0][1] == trucks[1][1] == "-" and trucks[2][1] == "4" and trucks[3][1:4] == ["4", "of", "conditioning_llama3"]
+
+
+def test_a_prompt_appended_to_one_of_two_tensors(clip_of, tiny, host, pack_module):
+    """ConditioningConcat appends to the conditioning only: what stands beside it begins later in the attention."""
+    clip = clip_of("HiDream")
+    first, second = encode(clip, RED), encode(clip, LATE)
+    (both,) = host.ConditioningConcat().concat(first, second)
+    model = network(SETUPS["HiDream"].architecture, tiny)
+    model.conditioning = both
+    columns = model.refined(pack_module, FIRE).subjects[0].columns
+    assert columns == {"t5xxl": (3, 4), "llama": (256 + 3, 256 + 4), "llama 2": (256 + 128 + 3, 256 + 128 + 4)}
+    plain, start = model.first_maps(both)
+    other = [[both[0][0], {**both[0][1], "conditioning_llama3": both[0][1]["conditioning_llama3"].clone()}]]
+    other[0][1]["conditioning_llama3"][:, :, 4] *= -1
+    change = model.first_maps(other)[0].log() - plain.log()
+    change = (change - change.median(-1, keepdim=True).values).abs().mean((0, 1))
+    assert sorted((change.topk(2).indices + start).tolist()) == [columns["llama"][1], columns["llama 2"][1]]
+
+
+def test_of_combined_prompts_the_one_with_the_subject_is_refined(clip_of, tiny, host, pack_module):
+    clip = clip_of("Flux")
+    (both,) = host.ConditioningCombine().combine(encode(clip, "a blue dog"), encode(clip, LATE))
+    model = network(SETUPS["Flux"].architecture, tiny)
+    model.conditioning = both
+    assert model.refined(pack_module, FIRE).subjects[0].columns == {"t5xxl": (7, 8)}
+
+
+def test_an_average_of_two_prompts_is_said(clip_of, tiny, host, pack_module):
+    clip = clip_of("SD3")
+    (mean,) = host.ConditioningAverage().addWeighted(encode(clip, RED), encode(clip, LATE), 0.7)
+    model = network(SETUPS["SD3"].architecture, tiny)
+    model.conditioning = mean
+    report = model.refined(pack_module, FIRE)
+    assert report.subjects[0].columns == {"g": (3, 4), "l": (3, 4), "t5xxl": (80, 81)}
+    assert any("averaged?" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("name, text", [
+    ("SD3", "a (red:1.3) fire truck and a dog"), ("SD3", "a (red fire truck:1.3) and a dog"), ("Anima", "a ((red)) fire (truck:0.7) and a dog"),
+    ("OmniGen 2", "a (red:1.3) fire truck and a dog"), ("Qwen-Image", "a (red:1.3) fire truck and a dog"), ("Z-Image", "a (red fire truck:1.3), a dog"),
+])
+def test_weights_do_not_hide_a_word(name, text, clip_of, pack_module):
+    """Also where the parentheses are read as they stand."""
+    setup, clip = SETUPS[name], clip_of(name)
+    memory = encode(clip, text)[0][1]["gsn"]
+    claimed = claims(pack_module, memory, "red fire truck")
+    subjects = pack_module("gsn_ops.subjects")
+    (typed,) = subjects.resolve(subjects.parse_subjects("(red:1.2) fire truck"), memory)
+    for key, columns in typed.columns("phrase").items():
+        other = encode(clip, text.replace("red", "new"))
+        change = changes(encode(clip, text), other)
+        tensor = next(e.tensor for e in memory.encoders if e.name == key)
+        assert columns[0] in change[tensor].topk(3).indices.tolist()
+    assert setup and claimed["truck"] == {key: rows[-len(claimed["truck"][key]):] for key, rows in typed.noun.items()}
+
+
+def test_options_of_a_tokenizer_change_no_row_of_a_word(clip_of, pack_module):
+    """T5TokenizerOptions: padding to another length."""
+    from comfy_extras.nodes_cond import T5TokenizerOptions
+
+    clip = T5TokenizerOptions.execute(clip_of("PixArt"), 3, 40).args[0]
+    (rows, extra), = encode(clip, RED)
+    assert rows.shape[1] == 40 and claims(pack_module, extra["gsn"])["truck"] == {"t5xxl": (4,)}
+    assert extra["gsn"].encoders[0].text == RED
