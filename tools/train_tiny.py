@@ -1,9 +1,10 @@
-"""Train the embedded demo model from nothing: about an hour on two CPU cores.
+"""Train an embedded demo model from nothing: about an hour on two CPU cores.
 
     python tools/train_tiny.py --workers 2
+    python tools/train_tiny.py --workers 2 --model sd3
 
 A killed run goes on from its last checkpoint in .host/train when the same command is given again. Needs the prepared
-host (its UNet is what is trained) or COMFYUI_PATH.
+host (its UNet or MM-DiT is what is trained) or COMFYUI_PATH.
 """
 import argparse
 import hashlib
@@ -23,21 +24,23 @@ import torch.multiprocessing as processes  # noqa: E402
 from tools.tiny import dataset, denoiser, trainer  # noqa: E402
 from tools.tiny.export import export, metadata  # noqa: E402
 from tools.tiny.files import sha256  # noqa: E402
-from tools.tiny.recipe import Recipe, recipe  # noqa: E402
+from tools.tiny.model_sd import SD  # noqa: E402
+from tools.tiny.model_sd3 import SD3  # noqa: E402
+from tools.tiny.recipe import RECIPES, Recipe  # noqa: E402
 
-SOURCES = ("tools/train_tiny.py", *(f"tools/tiny/{name}.py" for name in (
-    "attention_supervision", "captions", "dataset", "denoiser", "latent_frame", "recipe", "text_encoder", "trainer",
-    "world")))
+CHECKPOINT = "checkpoint_{}.pt"
+LAYOUTS = {"sd": SD, "sd3": SD3}
+COMMON = ("attention_supervision", "captions", "dataset", "denoiser", "latent_frame", "recipe", "text_encoder", "trainer", "world")
+SOURCES = {"sd": (*COMMON, "model_sd"), "sd3": (*COMMON, "mmdit", "model_sd3", "t5_encoder")}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps1", type=int, default=3184, help="steps of stage 1")
-    parser.add_argument("--steps2", type=int, default=760, help="steps of stage 2")
-    parser.add_argument("--steps3", type=int, default=1000, help="steps of stage 3")
+    parser.add_argument("--model", choices=tuple(LAYOUTS), default="sd", help="layout: SD's UNet or SD3's MM-DiT")
+    parser.add_argument("--steps", type=int, nargs="+", help="steps of each stage")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each; they share a batch")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=ROOT / "models" / "tiny_sd_shapes.safetensors")
+    parser.add_argument("--out", type=Path, help="default: models/tiny_<model>_shapes.safetensors")
     parser.add_argument("--folder", type=Path, default=ROOT / ".host" / "train", help="pictures and checkpoints")
     parser.add_argument("--smoke", action="store_true", help="a few steps on a few pictures: does it run?")
     return parser.parse_args()
@@ -47,21 +50,21 @@ def stages_data(plan: Recipe, folder: Path) -> list[dataset.Dataset]:
     return [dataset.load(folder, s.seed, s.scenes, s.share, plan.neglect, s.swap, s.supervised) for s in plan.stages]
 
 
-def work(rank: int, workers: int, plan: Recipe, seed: int, folder: Path, out: Path, hashes: dict[str, str]) -> None:
+def work(rank: int, workers: int, kind: str, plan: Recipe, seed: int, folder: Path, out: Path, hashes: dict[str, str]) -> None:
     """One worker: all of them hold the same weights; the first one writes."""
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stdout)
     trainer.log.setLevel(logging.INFO)
     torch.set_num_threads(1)
     if workers > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=workers)
+        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous_{kind}", rank=rank, world_size=workers)
     fingerprint = hashlib.sha256(f"{plan} {seed}".encode()).hexdigest()
-    model = trainer.Model(seed)
+    model = trainer.Model(LAYOUTS[kind], seed)
     curve = trainer.train(rank, workers, plan, stages_data(plan, folder), model,
-                          trainer.Checkpoint(folder / "checkpoint.pt", fingerprint), folder)
+                          trainer.Checkpoint(folder / CHECKPOINT.format(kind), fingerprint), folder / kind)
     if rank == 0:
         from comfyui_version import __version__ as host_version
         averaged = [(name, view) for (name, _), view in zip(model.named, model.views(model.ema))]
-        export(out, averaged, metadata(plan, seed, curve, hashes, host_version))
+        export(out, kind, averaged, metadata(kind, plan, seed, curve, hashes, host_version))
         trainer.log.info("wrote %s, %.1f MB", out, out.stat().st_size / 1e6)
     if workers > 1:
         dist.destroy_process_group()
@@ -69,19 +72,21 @@ def work(rank: int, workers: int, plan: Recipe, seed: int, folder: Path, out: Pa
 
 def main() -> None:
     args = arguments()
-    plan = recipe(args.seed, (args.steps1, args.steps2, args.steps3))
+    recipe, usual = RECIPES[args.model]
+    args.out = args.out or ROOT / "models" / f"tiny_{args.model}_shapes.safetensors"
+    plan = recipe(args.seed, tuple(args.steps or usual))
     if args.smoke:
         args.folder = args.folder / "smoke"
         args.out = args.folder / "smoke.safetensors"
-        plan = recipe(args.seed, (6, 4, 4), (500, 500, 500))
-        (args.folder / "checkpoint.pt").unlink(missing_ok=True)
+        plan = recipe(args.seed, tuple(6 for _ in usual), tuple(500 for _ in usual))
+        (args.folder / CHECKPOINT.format(args.model)).unlink(missing_ok=True)
     folder = args.folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rendezvous").unlink(missing_ok=True)
+    (folder / args.model).mkdir(parents=True, exist_ok=True)
+    (folder / f"rendezvous_{args.model}").unlink(missing_ok=True)
     stages_data(plan, folder)                            # rendered once, before the workers read it
     denoiser.use_host()                                  # a missing host is reported once, not by every worker
-    hashes = {source: sha256(ROOT / source) for source in SOURCES}
-    job = (args.workers, plan, args.seed, folder, args.out.resolve(), hashes)
+    sources = ("tools/train_tiny.py", *(f"tools/tiny/{name}.py" for name in SOURCES[args.model]))
+    job = (args.workers, args.model, plan, args.seed, folder, args.out.resolve(), {s: sha256(ROOT / s) for s in sources})
     if args.workers == 1:
         work(0, *job)
     else:

@@ -4,12 +4,14 @@ import dataclasses
 import numpy as np
 import torch
 
-from tools.tiny import dataset, denoiser, trainer
+from tools.tiny import dataset, denoiser, mmdit, t5_encoder, trainer
 from tools.tiny.attention_supervision import layer_loss
-from tools.tiny.captions import ROW, encode
-from tools.tiny.recipe import recipe
+from tools.tiny.captions import ROW, WORDS, encode
+from tools.tiny.model_sd import drop_padding
+from tools.tiny.recipe import recipe_sd
 
-PLAN = dataclasses.replace(recipe(1, (8, 4, 4), (40, 40, 40)), batch=8)
+PLAN = dataclasses.replace(recipe_sd(1, (8, 4, 4), (40, 40, 40)), batch=8)
+TIMES = denoiser.stratified_timesteps
 
 
 def stage_data(folder, number):
@@ -30,7 +32,7 @@ def test_timesteps_come_from_every_stratum():
 
 
 def test_learning_rate_warms_up_stays_and_falls_to_the_floor():
-    stage, plan = recipe(1, (1000, 1, 1)).stages[0], PLAN
+    stage, plan = recipe_sd(1, (1000, 1, 1)).stages[0], PLAN
     rates = [trainer.learning_rate(step, stage, plan) / stage.lr for step in range(1000)]
     assert 0 < rates[0] < 0.01 and rates[149] == rates[249] == 1
     assert all(a >= b for a, b in zip(rates[250:], rates[251:])) and 0.05 <= rates[-1] < 0.051
@@ -39,17 +41,17 @@ def test_learning_rate_warms_up_stays_and_falls_to_the_floor():
 def test_pad_dropout_replaces_only_the_end_and_the_padding():
     rows = torch.from_numpy(np.stack([encode("a star"), encode("a red star")])).long()
     context, empty = torch.ones(2, 77, 4), torch.zeros(1, 77, 4)
-    out = trainer.drop_padding(context, empty, rows, torch.tensor([True, False]))
+    out = drop_padding(context, empty, rows, torch.tensor([True, False]))
     assert out[0, :3].eq(1).all() and out[0, 3:].eq(0).all() and out[1].eq(1).all()
 
 
 def test_batches_are_reproducible_and_the_same_for_any_number_of_workers(tmp_path):
     data, stage = stage_data(tmp_path, 1), PLAN.stages[1]
-    alone = trainer.draw_batch(data, stage, PLAN, 3, 0, 1)
-    parts = [trainer.draw_batch(data, stage, PLAN, 3, rank, 2) for rank in (0, 1)]
+    alone = trainer.draw_batch(TIMES, data, stage, PLAN, 3, 0, 1)
+    parts = [trainer.draw_batch(TIMES, data, stage, PLAN, 3, rank, 2) for rank in (0, 1)]
     for whole, *halves in zip(dataclasses.astuple(alone[0]) + alone[1:], *(dataclasses.astuple(p[0]) + p[1:] for p in parts)):
         assert all(torch.equal(whole[rank::2], half) for rank, half in enumerate(halves))
-    assert not torch.equal(alone[2], trainer.draw_batch(data, stage, PLAN, 4, 0, 1)[2])
+    assert not torch.equal(alone[2], trainer.draw_batch(TIMES, data, stage, PLAN, 4, 0, 1)[2])
 
 
 def test_the_data_set_is_read_again_and_marks_only_drawn_objects(tmp_path):
@@ -86,3 +88,33 @@ def test_supervision_rewards_maps_on_their_object():
 def test_the_loss_weight_favours_noise_and_forgets_the_last_polish():
     weight = denoiser.loss_weight(denoiser.alphas_cumprod())
     assert weight[0] < 0.01 and weight[-1] > 10 and bool(weight.isfinite().all())
+
+
+def test_flow_times_follow_the_shifted_schedule_and_come_from_every_stratum():
+    t = mmdit.times(40, torch.Generator().manual_seed(0))
+    u = t / (3 - 2 * t)                                  # the inverse of 3u / (1 + 2u)
+    assert sorted((u * 40).long().tolist()) == list(range(40)) and 0 < t.min() and t.max() < 1
+    assert (t > 0.75).sum() == 20                        # shift 3: half of the run is above 0.75
+
+
+def test_signal_is_that_of_the_same_noise_in_a_variance_preserving_model():
+    t = torch.tensor([0.1, 0.5, 0.9])
+    sigma = t / (1 - t)
+    assert torch.allclose(mmdit.signal(t), (1 + sigma.square()).rsqrt())
+
+
+def test_recut_captions_read_as_t5_cuts_them():
+    rows = np.stack([encode("a photo of a red star and a heart"), encode("")])
+    pieces, where = t5_encoder.recut(rows)
+    read = [[t5_encoder.PIECES[p] for p in row] for row in pieces]
+    assert "|".join(read[0][:14]) == "\u2581|a|photo|of|\u2581|a|red|star|and|\u2581|a|heart|</s>|<pad>"
+    assert read[1][:2] == ["</s>", "<pad>"] and set(read[0][13:]) == {"<pad>"}
+    for column in range(1, 10):
+        assert read[0][where[0, column]] == WORDS[rows[0, column]]
+
+
+def test_buckets_are_t5s():
+    b = t5_encoder.buckets(200)
+    assert b[100, 100] == 0 and b[100, 99] == 1 and b[100, 101] == 17 and b[100, 93] == 7 and b[100, 92] == 8
+    assert b[199, 0] == 15 and b[0, 199] == 31           # beyond the last bucket: 128 and more
+    assert bool((b[100, :101].diff() <= 0).all())

@@ -1,4 +1,4 @@
-"""The trained weights as a checkpoint in SD1's key layout, half precision, with the story of its making."""
+"""The trained weights as a checkpoint in SD1's or SD3's key layout, half precision, with the story of its making."""
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -10,18 +10,21 @@ import torch
 from .captions import TOKEN_IDS
 from .files import write_atomically
 from .recipe import Recipe
+from .t5_encoder import PIECE_IDS
 
-FORMAT = "gsn-tiny-sd-shapes-1"
+FORMATS = {"sd": "gsn-tiny-sd-shapes-1", "sd3": "gsn-tiny-sd3-shapes-1"}
+TOKEN_IDS_OF = {"sd": {"tiny.token_ids": TOKEN_IDS},
+                "sd3": {"tiny.token_ids": TOKEN_IDS, "tiny.piece_ids": PIECE_IDS}}
 
 
-def metadata(recipe: Recipe, seed: int, curve: list, hashes: dict[str, str], host_version: str) -> dict[str, str]:
+def metadata(kind: str, recipe: Recipe, seed: int, curve: list, hashes: dict[str, str], host_version: str) -> dict[str, str]:
     """Strings only, as safetensors wants them."""
-    last = {recipe.stages[stage].name: {"eps": round(eps, 5), "attention": round(attention, 5)}
-            for stage, _, eps, attention in curve}
+    last = {recipe.stages[stage].name: {"mse": round(mse, 5), "attention": round(attention, 5)}
+            for stage, _, mse, attention in curve}
     return {
         "format": "pt",
-        "gsn_format": FORMAT,
-        "note": "text-to-image model of a world of coloured shapes, trained from nothing by tools/train_tiny.py",
+        "gsn_format": FORMATS[kind],
+        "note": "text-to-image model of a world of coloured shapes, trained from nothing by tools/train_tiny.py --model " + kind,
         "license": "GPL-3.0-or-later",
         "seed": str(seed),
         "recipe": json.dumps(asdict(recipe)),
@@ -31,11 +34,11 @@ def metadata(recipe: Recipe, seed: int, curve: list, hashes: dict[str, str], hos
     }
 
 
-def export(path: Path, named: list[tuple[str, torch.Tensor]], info: dict[str, str]) -> None:
-    """Write the averaged weights. The token table holds only the rows of this vocabulary, then one for all others."""
+def export(path: Path, kind: str, named: list[tuple[str, torch.Tensor]], info: dict[str, str]) -> None:
+    """Write the averaged weights. A token table holds only the rows of this vocabulary, then one for all others."""
     tensors = {name: tensor.detach().half().contiguous().clone() for name, tensor in named}
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
         raise ValueError(f"Weights that are not finite in half precision: {', '.join(bad[:5])}")
-    tensors["tiny.token_ids"] = torch.tensor(list(TOKEN_IDS.values()), dtype=torch.int32)
+    tensors |= {name: torch.tensor(list(ids.values()), dtype=torch.int32) for name, ids in TOKEN_IDS_OF[kind].items()}
     write_atomically(path, lambda f: f.write(safetensors.torch.save(tensors, info)))

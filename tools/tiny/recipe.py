@@ -37,7 +37,7 @@ class Recipe:
     pad_dropout: float = 0.5                             # see trainer.drop_padding
 
 
-def recipe(seed: int, steps: tuple[int, int, int], scenes: tuple[int, int, int] = (80_000, 60_000, 60_000)) -> Recipe:
+def recipe_sd(seed: int, steps: tuple[int, int, int], scenes: tuple[int, int, int] = (80_000, 60_000, 60_000)) -> Recipe:
     """Stage 1 learns the world; stages 2 and 3 go on from its average with supervised attention and fewer swaps.
 
     Stage 3 exists because after stage 2 most pixels still read the colour words, which do not know their noun: half
@@ -48,3 +48,17 @@ def recipe(seed: int, steps: tuple[int, int, int], scenes: tuple[int, int, int] 
         Stage("attention", seed + 1, steps[1], scenes[1], (0.35, 0.45, 0.20), 0.05, 6e-4, 0.05, 0.02),
         Stage("binding", seed + 2, steps[2], scenes[2], (0.35, 0.45, 0.20), 0.0, 6e-4, 0.05, 0.1),
     ))
+
+
+def recipe_sd3(seed: int, steps: tuple[int, int], scenes: tuple[int, int] = (60_000, 60_000)) -> Recipe:
+    """Attention is supervised from the start: the text has no other way into the picture (no pooled text).
+
+    Stage 2 goes on without swapped colours and with more weight on solid nouns' maps.
+    """
+    return Recipe((
+        Stage("world", seed + 1, steps[0], scenes[0], (0.35, 0.45, 0.20), 0.05, 2e-3, 0.1, 0.05),
+        Stage("binding", seed + 2, steps[1], scenes[1], (0.35, 0.45, 0.20), 0.0, 1e-3, 0.1, 0.1),
+    ), batch=48, warm_up=100, ema=0.99)
+
+
+RECIPES = {"sd": (recipe_sd, (3184, 760, 1000)), "sd3": (recipe_sd3, (800, 400))}     # and their usual steps

@@ -61,12 +61,15 @@ class _Encoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Rows of the embedding [B, 77] int64 -> last hidden state after the final norm [B, 77, 64]."""
+    """Rows of the embedding [B, 77] int64 -> last hidden state after the final norm [B, 77, 64].
 
-    def __init__(self):
+    final_norm=False: without that norm, as SD3 reads its CLIPs (from the last layer but one; that last one is not built here).
+    """
+
+    def __init__(self, final_norm: bool = True):
         super().__init__()
         self.embeddings, self.encoder = _Embeddings(), _Encoder()
-        self.final_layer_norm = nn.LayerNorm(WIDTH)
+        self.final_layer_norm = nn.LayerNorm(WIDTH) if final_norm else nn.Identity()
         self.register_buffer("mask", torch.full((LENGTH, LENGTH), -1e4).triu(1), persistent=False)
 
     def forward(self, rows):

@@ -12,14 +12,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from . import denoiser
-from .attention_supervision import Attention, supervision
-from .captions import caption, encode
-from .dataset import EMPTY, Batch, Dataset, take
+from .captions import caption
+from .dataset import Dataset, take
 from .files import write_atomically
 from .latent_frame import latent_to_rgb
 from .recipe import Recipe, Stage
-from .text_encoder import TextEncoder
 from .world import COLOURS, SHAPES, contact_sheet
 
 LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 25, 100, 400
@@ -27,13 +24,13 @@ log = logging.getLogger("train_tiny")
 
 
 class Model:
-    """UNet and text encoder whose parameters and gradients are views of two flat vectors."""
+    """The networks of one layout (`model_sd.SD`, `model_sd3.SD3`); their weights and gradients are views of flat vectors."""
 
-    def __init__(self, seed: int):
+    def __init__(self, layout, seed: int):
         torch.manual_seed(seed)
-        self.unet, self.text = denoiser.build(), TextEncoder()
-        self.named = [*((f"model.diffusion_model.{n}", p) for n, p in self.unet.named_parameters()),
-                      *((f"cond_stage_model.transformer.text_model.{n}", p) for n, p in self.text.named_parameters())]
+        self.nets = layout()
+        self.named = [(prefix + n, p) for part, prefix in self.nets.prefixes.items()
+                      for n, p in getattr(self.nets, part).named_parameters()]
         self.flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for _, p in self.named]))
         self.flat.grad = torch.zeros_like(self.flat)
         for (_, p), weight, grad in zip(self.named, self.views(self.flat.data), self.views(self.flat.grad)):
@@ -52,17 +49,8 @@ def learning_rate(step: int, stage: Stage, recipe: Recipe) -> float:
     return stage.lr * warm * (recipe.lr_floor + (1 - recipe.lr_floor) * (1 + math.cos(math.pi * done)) / 2)
 
 
-def drop_padding(context: torch.Tensor, empty: torch.Tensor, rows: torch.Tensor, drop: torch.Tensor) -> torch.Tensor:
-    """Where drop [b], the context [b, 77, 64] from the end token on becomes that of the empty prompt [1, 77, 64].
-
-    Without it a causal encoder tells everything through the padding, and the words' own maps stay meaningless.
-    """
-    padding = rows == int(EMPTY[-1])                     # (b, 77): the end token and the padding share one row
-    return torch.where((padding & drop[:, None])[..., None], empty, context)
-
-
-def draw_batch(data: Dataset, stage: Stage, recipe: Recipe, step: int, rank: int, workers: int):
-    """This worker's part of batch `step` -> Batch, timesteps [b], noise [b, 4, 32, 32], pad dropout [b] bool."""
+def draw_batch(times, data: Dataset, stage: Stage, recipe: Recipe, step: int, rank: int, workers: int):
+    """This worker's part of batch `step` -> Batch, times(n, generator) [b], noise [b, 4, 32, 32], pad dropout [b] bool."""
     rng = np.random.default_rng([stage.seed, step])
     torch_rng = torch.Generator().manual_seed(stage.seed * 1_000_003 + step)
     scenes, size = len(data.pictures), recipe.batch
@@ -70,26 +58,10 @@ def draw_batch(data: Dataset, stage: Stage, recipe: Recipe, step: int, rank: int
     orders = {e: np.random.default_rng([stage.seed, 7, e]).permutation(scenes) for e in set(place // scenes)}
     index = np.array([orders[p // scenes][p % scenes] for p in place])
     flip, blank, drop = (rng.uniform(size=size) < p for p in (0.5, recipe.blank, recipe.pad_dropout))
-    t = denoiser.stratified_timesteps(size, torch_rng)
+    t = times(size, torch_rng)
     noise = torch.randn(size, 4, 32, 32, generator=torch_rng)
     mine = slice(rank, None, workers)
     return take(data, index[mine], flip[mine], blank[mine]), t[mine], noise[mine], torch.from_numpy(drop[mine])
-
-
-def losses(model: Model, batch: Batch, t, noise, drop, abar, stage: Stage):
-    """Weighted eps-MSE and the attention supervision (zero in stage 1) -> two scalars."""
-    attention, a = Attention(record=stage.supervised), abar[t]                       # (b,)
-    x = a.sqrt().view(-1, 1, 1, 1) * batch.latent + (1 - a).sqrt().view(-1, 1, 1, 1) * noise
-    with torch.autocast("cpu", torch.bfloat16):
-        context = model.text(torch.cat([batch.rows, torch.from_numpy(EMPTY).long()[None]]))
-        context = drop_padding(context[:-1], context[-1:], batch.rows, drop)
-        eps = model.unet(x, t.float(), context, transformer_options=attention.options())
-    error = (eps.float() - noise).square().mean((1, 2, 3))                       # (b,)
-    weighted = (denoiser.loss_weight(a) * error).mean()
-    if not stage.supervised:
-        return weighted, torch.zeros(())
-    return weighted, supervision(attention.maps, batch.masks, batch.columns, a.sqrt(), stage.token_weight,
-                                 stage.pixel_weight)
 
 
 def look(model: Model, path: Path) -> None:
@@ -100,10 +72,7 @@ def look(model: Model, path: Path) -> None:
     now = model.flat.detach().clone()
     model.flat.data.copy_(model.ema)
     try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            context = model.text(torch.from_numpy(np.stack([encode(p) for p in [*prompts, ""]])).long()).float()
-            noise = torch.randn(16, 4, 32, 32, generator=torch.Generator().manual_seed(5))
-            z = denoiser.ddim(model.unet, context[:-1], context[-1:], noise, transformer_options=Attention().options())
+        z = model.nets.draw(prompts, torch.randn(16, 4, 32, 32, generator=torch.Generator().manual_seed(5)))
     finally:
         model.flat.data.copy_(now)
     pictures = (latent_to_rgb(z).clamp(0, 1) * 255).round().byte().numpy()
@@ -133,8 +102,8 @@ class Checkpoint:
 
 def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: Model, checkpoint: Checkpoint,
           folder: Path) -> list:
-    """Run (or go on with) all stages on this worker; the loss curve [(stage, step, eps, attention), ...]."""
-    abar, curve = denoiser.alphas_cumprod(), []
+    """Run (or go on with) all stages on this worker; the loss curve [(stage, step, mse, attention), ...]."""
+    nets, curve = model.nets, []
     optimiser = torch.optim.AdamW([model.flat], lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
     state, first, begin = checkpoint.load(), 0, 0
     if state:
@@ -148,10 +117,9 @@ def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: M
             optimiser.state.clear()
         recent, clock = [], time.monotonic()
         for step in range(begin, stage.steps):
-            eps, attention = losses(model, *draw_batch(data[number], stage, recipe, step, rank, workers), abar,
-                                    stage)
+            mse, attention = nets.losses(*draw_batch(nets.times, data[number], stage, recipe, step, rank, workers), stage)
             model.flat.grad.zero_()
-            (eps + attention).backward()
+            (mse + attention).backward()
             if workers > 1:
                 dist.all_reduce(model.flat.grad)
                 model.flat.grad /= workers
@@ -160,13 +128,13 @@ def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: M
             optimiser.param_groups[0]["lr"] = learning_rate(step, stage, recipe)
             optimiser.step()
             model.ema.lerp_(model.flat.detach(), 1 - recipe.ema)
-            recent.append((eps.item(), attention.item()))
+            recent.append((mse.item(), attention.item()))
             done = step + 1
             if rank == 0 and (done % LOG_EVERY == 0 or done == stage.steps):
                 mean = np.mean(recent, 0)
                 curve.append((number, done, float(mean[0]), float(mean[1])))
                 rate = len(recent) / (time.monotonic() - clock)
-                log.info("%s %d/%d eps %.4f attention %.4f gradient %.2f, %.2f steps/s", stage.name, done, stage.steps,
+                log.info("%s %d/%d mse %.4f attention %.4f gradient %.2f, %.2f steps/s", stage.name, done, stage.steps,
                          *mean, norm, rate)
                 recent, clock = [], time.monotonic()
             if rank == 0 and (done % LOOK_EVERY == 0 or done == stage.steps):
