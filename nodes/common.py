@@ -41,7 +41,7 @@ def moment_inputs() -> list[io.Input]:
             step=0.001,
             round=0.0001,
             tooltip="When to act, as a share of the noise schedule (the same meaning as in ControlNet's "
-            "start_percent). 0.18 is the published moment of every model family (and leaves a method its own moment).",
+            "start_percent). 0.18 is the paper's moment on SD1, sigma 5.6 (and leaves a method its own moment).",
         ),
         io.Float.Input(
             "at_sigma",
