@@ -141,12 +141,12 @@ def table(done: list[Done], objects: int) -> list[str]:
     return [*lines, ""]
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the text between the markers of a file, at its end if it has none."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, _, rest = old.partition(BEGIN)
-    after = rest.partition(END)[2]
-    path.write_text(before + BEGIN + text + END + after, encoding="utf-8")
+    before, _, rest = old.partition(begin)
+    after = rest.partition(end)[2]
+    path.write_text(before + begin + text + end + after, encoding="utf-8")
 
 
 def main() -> None:
