@@ -18,8 +18,9 @@ blocks whose maps are averaged. *18 %*: the noise level (sigma) of the nodes' de
 as published, or as ours: where 18 % is far from the levels of Stable Diffusion 1.x (5.59) or 3 (0.93), try those with at_sigma.
 *Text encoders*: `l`, `g` and `h` are CLIPs; * the host cannot name them before a checkpoint is loaded, so the pack does.
 *Tested on*: tiny networks made by ComfyUI's own classes with random weights; for each, maps equal an explicit softmax within 1e-5,
-gradients have a cosine above .9999, a run is refined, the next one is plain bit for bit, and nothing is left behind. **Bold**: the
-published checkpoint's keys and shapes go through the host's detection and these facts as well.
+gradients have a cosine above .9999, a batch of two is refined, a run without us is the same before, after and switched off bit for
+bit, nothing is left behind, and the memory of a shift grows with the number of image tokens, not its square. **Bold**: the published
+checkpoint's keys and shapes go through the host's detection and these facts as well.
 """
 REFUSED = """
 ## Refused, with the reason

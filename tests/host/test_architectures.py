@@ -9,6 +9,7 @@ from torch import Tensor
 from .architectures import ARCHITECTURES, Architecture, random
 from .explicit import written_out
 from .looking import weighted
+from .tiny import NEVER
 
 TEXT = "a red cat and a blue dog"  # a word a row, from row 1 on
 CAT, DOG = 3, 7
@@ -22,7 +23,6 @@ class Made:
     arch: Architecture
     model: object
     tiny: object
-    plain: Tensor | None = None
 
     def memory(self):
         """What a text node of this architecture would remember."""
@@ -85,7 +85,7 @@ def loaded(arch: Architecture, tiny, dtype=torch.float32) -> Made:
     cpu = torch.device("cpu")
     with torch.inference_mode():
         made = Made(arch, comfy.model_patcher.ModelPatcher(arch.build(dtype), load_device=cpu, offload_device=cpu), tiny)
-    made.plain = made.sample()  # loads it, which leaves the host's own marks on its modules
+    made.sample()  # loads it, which leaves the host's own marks on its modules
     return made
 
 
@@ -230,13 +230,17 @@ def test_a_changed_word_changes_its_own_column_and_a_changed_place_its_own_cell(
 
 
 def test_a_run_is_refined_and_the_next_one_is_plain(made):
-    said = []
+    """A batch of two; switched off, or with its step outside the run, the bits are those of a run without us."""
+    said, before, plain = [], contents(made.model), made.sample(batch=2)
     patched, book = made.tiny.attach(made.model, said.append, step=0)
-    refined = made.sample(patched)
+    refined = made.sample(patched, batch=2)
     (action,) = book.last().actions
-    assert refined.shape == made.plain.shape and torch.isfinite(refined).all() and not torch.equal(refined, made.plain)
-    assert action.shifts == (2,) and "2 shifts" in said[0] and "[red cat, blue dog]" in said[0]
-    assert torch.equal(made.sample(), made.plain)
+    assert refined.shape == plain.shape and torch.isfinite(refined).all()
+    assert all(not torch.equal(ours, stock) for ours, stock in zip(refined, plain, strict=True))
+    assert action.shifts == (2, 2) and "2 shifts" in said[0] and "[red cat, blue dog]" in said[0]
+    for off in ({"shifts": 0}, {"step": NEVER}, None):
+        assert torch.equal(made.sample(off and made.tiny.attach(made.model, **off)[0], batch=2), plain), off
+    assert contents(made.model) == before and not graphs_in(made.model)
 
 
 def test_a_level_that_a_transformer_has_not_is_named(flux):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from .allocated import peak_of
 from .architectures import ARCHITECTURES, SD3
 from .looking import weighted
 from .test_architectures import contents, graphs_in, loaded, one_pass
@@ -44,18 +45,6 @@ def test_every_rung_gives_the_same_maps_and_gradients(tiny, memory, name):
         assert torch.equal(other.maps, stored.maps) and torch.equal(other.rows, stored.rows)
         assert all(torch.equal(a, b) for a, b in zip(other.heads, stored.heads, strict=True))
         assert_the_same_gradient(other.gradient, stored.gradient)
-
-
-def peak_of(act) -> int:
-    """The most bytes that `act()` has allocated at once on the CPU, by the allocator's own events."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
-        act()
-    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
-    now = most = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return most
 
 
 def test_a_deep_network_needs_less_on_every_rung(tiny, memory):
