@@ -68,17 +68,19 @@ def _read_encoder(clip, key: str, chunks: list, seen: Seen, notes: list[str]) ->
     tokens = _tokens(chunks, notes)
     options = getattr(chunks, "options", {})
     others = [_ids(_tokens(clip.tokenize(text, **options).get(key, ()), [])) for text in SENTINELS]
-    span = user_span(_ids(tokens), others, getattr(part, "pad_token", None))
-    row_at, width = seen.rows, seen.width
-    if any(token is None for chunk in tokens for token in chunk):
+    start, stop = user_span(_ids(tokens), others, getattr(part, "pad_token", None))
+    pictures = [n for n, token in enumerate(token for chunk in tokens for token in chunk) if token is None and start <= n < stop]
+    span = (pictures[-1] + 1 if pictures else start, stop)  # Qwen's editing node writes its pictures in front of a prompt
+    row_at = seen.rows
+    if sum(token is None for chunk in tokens for token in chunk) != len(seen.pictures):
         notes.append(f"the text encoder {key} reads pictures too, so the rows of the words are not known")
         row_at = {}
-    found, spans = _place(tokens, part, span, width, row_at)
+    found, spans = _place(tokens, part, span, seen, row_at)
 
     vocabulary = getattr(part, "inv_vocab", {})
     shown = [token.name if isinstance(token, Vector) else str(vocabulary.get(token, token)) for token, _ in found]
     notes += [f"{token.name} does not fit the text encoder {key}, which leaves it out"
-              for token, _ in found if isinstance(token, Vector) and not token.positions(width)]
+              for token, _ in found if isinstance(token, Vector) and not token.positions(seen.width)]
     if _is_cut(clip, key, chunks):
         notes.append(f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens")
     if "<unk>" in shown:
@@ -138,14 +140,14 @@ def _ids(tokens: list[list]) -> list[int | None]:
 
 
 def _place(
-    tokens: list[list[int | Vector | None]], part, span: tuple[int, int], width: int | None, row_at: Mapping[int, int]
+    tokens: list[list[int | Vector | None]], part, span: tuple[int, int], seen: Seen, row_at: Mapping[int, int]
 ) -> tuple[list[tuple[int | Vector, int | None]], list[tuple[int, int, int]]]:
     """(token, row) of the user's text, and (first text row, row of the end marker, row after the padding) of the chunks."""
-    found, spans = [], []
+    found, spans, pictures = [], [], iter(seen.pictures)
     offset = base = 0  # of the chunk: in the token list, and in the encoder's positions
     for chunk in tokens:
         first, last, end = _text_of_chunk(chunk, part, span[0] - offset, span[1] - offset)
-        sizes = [token.positions(width) if isinstance(token, Vector) else 1 for token in chunk]
+        sizes = [token.positions(seen.width) if isinstance(token, Vector) else next(pictures, 1) if token is None else 1 for token in chunk]
         positions = [base, *(base + n for n in accumulate(sizes))]
         for token, position, size in zip(chunk[first:last], positions[first:], sizes[first:]):
             if token is not None:

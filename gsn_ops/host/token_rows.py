@@ -18,14 +18,45 @@ ENCODER_STEP = 100_000
 """Marks are encoder * ENCODER_STEP + position + 1: whole numbers below 2^24, exact in float32."""
 
 
+class _Grid(Exception):
+    """What a vision tower would have been asked to look at: patches [pictures, 3] in time, height and width."""
+
+
+class _Blind(torch.nn.Module):
+    """Stands for a vision tower."""
+
+    def forward(self, pixels, grid, *args, **options):
+        raise _Grid(grid)
+
+
 class _Numberer(torch.nn.Module):
-    """Stands for a text transformer: every channel of every output is the number of the token at that position."""
+    """Stands for a text transformer: every channel of every output is the number of the token at that position.
+
+    pictures: how many positions each picture in the prompt took, as far as that is known.
+    """
 
     def __init__(self, original: torch.nn.Module, number: int):
         super().__init__()
         self.number = number
         self.num_layers = getattr(original, "num_layers", 24)
         self.width = width_of(original)
+        self.__dict__["original"] = original  # not as a part of it
+        self.pictures: list[int] = []
+
+    def preprocess_embed(self, embed: dict, device) -> tuple[Tensor | None, None]:
+        """As many rows as the host makes of a picture, none where that is not known; the vision tower is not run."""
+        tower = self.original._modules.get("visual")
+        merge = getattr(tower, "spatial_merge_size", None)
+        if merge is None:
+            return None, None
+        blind = copy.copy(self.original)
+        blind.__dict__["_modules"] = {**self.original._modules, "visual": _Blind()}
+        try:
+            blind.preprocess_embed(dict(embed), device)
+        except _Grid as grid:
+            self.pictures.append(int(grid.args[0].prod(-1).sum()) // merge**2)
+            return torch.zeros(self.pictures[-1], self.width, device=device), None
+        return None, None
 
     def get_input_embeddings(self) -> Callable[..., Tensor]:
         def embed(ids: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
@@ -80,11 +111,13 @@ class Seen:
 
     tensor: "" for the conditioning itself, else the name of a further one (`conditioning_mt5xl`, `t5xxl_ids`). rows:
     {position in its tokens: row of that tensor}; {} where no row holds a token. width: of an embedding that the encoder takes.
+    pictures: how many positions each picture among the tokens takes, as far as that is known.
     """
 
     tensor: str = ""
     rows: Mapping[int, int] = field(default_factory=dict)
     width: int | None = None
+    pictures: tuple[int, ...] = ()
 
 
 def tokens_seen(cond_stage_model: torch.nn.Module, tokens: dict) -> tuple[dict[str, Seen], int]:
@@ -111,8 +144,8 @@ def tokens_seen(cond_stage_model: torch.nn.Module, tokens: dict) -> tuple[dict[s
         path = paths[key]
         tensor = next((name for name, rows in found.items() if numbers[path or key] in rows), None)
         rows = {} if tensor is None else found[tensor][numbers[path or key]]
-        width = None if path is None else width_of(cond_stage_model.get_submodule(path).transformer)
-        seen[key] = Seen(tensor or "", rows, width)
+        reader = None if path is None else shadow.get_submodule(path).transformer
+        seen[key] = Seen(tensor or "", rows) if reader is None else Seen(tensor or "", rows, reader.width, tuple(reader.pictures))
     if not names and not any(place.rows for place in seen.values()):
         raise ValueError("it has no text transformer of a known kind")
     return seen, cond.shape[-2]

@@ -150,13 +150,17 @@ def build(target, configs: dict[str, dict], embeddings: str | None = None, data:
 
 def _fill(model: torch.nn.Module) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(0)
+    for path, module in list(model.named_modules()):
+        if path.endswith(".visual"):  # a vision tower has no small sizes: one layer of it, and zeros, which need no memory
+            module.blocks = module.blocks[:1]
     for path, module in model.named_modules():
         if getattr(module, "weight", 0) is None or not hasattr(module, "weight") and hasattr(module, "in_features"):  # made by loading
             shape = getattr(module, "_orig_shape", (module.out_features, module.in_features))
             module.load_state_dict({"weight": torch.zeros(shape)}, strict=False)
         for name, p in list(module._parameters.items()):
-            if p is not None and ".visual" not in path:  # pictures are not looked at: memory that is never touched
-                module._parameters[name] = torch.nn.Parameter(_filled(module, p, generator), requires_grad=False)
+            if p is not None:
+                values = torch.zeros(()).expand(p.shape) if ".visual" in path else _filled(module, p, generator)
+                module._parameters[name] = torch.nn.Parameter(values, requires_grad=False)
     return model
 
 
@@ -200,7 +204,8 @@ SETUPS: dict[str, Setup] = {
     "Lumina 2": Setup("text_encoders.lumina2.LuminaTokenizer", "text_encoders.lumina2.te", {"gemma2_2b": llama(24)}, "Lumina 2",
                       data={"spiece_model": gemma}),
     "NewBie": Setup("text_encoders.newbie.NewBieTokenizer", "text_encoders.newbie.te",
-                    {"": clip(24, heads=4)}, "NewBie", {"clip_text_dim": 24}, unseen=("jina",), data={"gemma_spiece_model": gemma, "jina_spiece_model": jina}),
+                    {"": clip(24, heads=4)}, "NewBie", {"clip_text_dim": 24}, unseen=("jina",),
+                    data={"gemma_spiece_model": gemma, "jina_spiece_model": jina}),
     "PixelDiT": Setup("text_encoders.pixeldit.PixelDiTGemma2Tokenizer", "text_encoders.pixeldit.pixeldit_te", {"gemma2_2b": llama(24)},
                       "PixelDiT", data={"spiece_model": gemma}),
     "Z-Image": Setup("text_encoders.z_image.ZImageTokenizer", "text_encoders.z_image.te", {"qwen3_4b": llama(24)}, "Z-Image"),

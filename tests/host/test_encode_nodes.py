@@ -149,7 +149,8 @@ def test_an_average_of_two_prompts_is_said(clip_of, tiny, host, pack_module):
 
 @pytest.mark.parametrize("name, text", [
     ("SD3", "a (red:1.3) fire truck and a dog"), ("SD3", "a (red fire truck:1.3) and a dog"), ("Anima", "a ((red)) fire (truck:0.7) and a dog"),
-    ("OmniGen 2", "a (red:1.3) fire truck and a dog"), ("Qwen-Image", "a (red:1.3) fire truck and a dog"), ("Z-Image", "a (red fire truck:1.3), a dog"),
+    ("OmniGen 2", "a (red:1.3) fire truck and a dog"),
+    ("Qwen-Image", "a (red:1.3) fire truck and a dog"), ("Z-Image", "a (red fire truck:1.3), a dog"),
 ])
 def test_weights_do_not_hide_a_word(name, text, clip_of, pack_module):
     """Also where the parentheses are read as they stand."""
@@ -174,3 +175,27 @@ def test_options_of_a_tokenizer_change_no_row_of_a_word(clip_of, pack_module):
     (rows, extra), = encode(clip, RED)
     assert rows.shape[1] == 40 and claims(pack_module, extra["gsn"])["truck"] == {"t5xxl": (4,)}
     assert extra["gsn"].encoders[0].text == RED
+
+
+EDIT = "<|im_start|>system\nDescribe the input image.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("name, before, options", [
+    ("MageFlow", "", {}), ("LongCat", "", {}), ("Qwen-Image", "Picture 1: {0}Picture 2: {0}", {"llama_template": EDIT}),
+], ids=["MageFlow", "LongCat", "Qwen-Image"])
+def test_pictures_in_a_prompt_move_the_words_behind_them(name, before, options, clip_of, pack_module):
+    """Editing prompts, their pictures in the template or in the text: the host makes as many rows of each as its vision tower does."""
+    setup, clip = SETUPS[name], clip_of(name)
+    pictures = [torch.zeros(1, 56, 84, 3), torch.ones(1, 84, 56, 3)]
+    before = before.format("<|vision_start|><|image_pad|><|vision_end|>")
+
+    def edit(texts):
+        with torch.inference_mode():
+            ((key, text),) = texts.items()
+            return clip.encode_from_tokens_scheduled({key: clip.tokenize(before + text, images=pictures, **options)[key]})
+    texts = dict.fromkeys(clip.tokenize(RED), RED)
+    memory = edit(texts)[0][1]["gsn"]
+    assert memory.encoders[0].text == RED and not memory.notes
+    claimed = claims(pack_module, memory)
+    assert claimed["fire"][memory.encoders[0].name][0] > 8
+    assert_rows_change(setup, clip, texts, edit, claimed)
