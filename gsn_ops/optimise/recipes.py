@@ -33,10 +33,11 @@ class Refine:
     """Many Adam shifts at one step (Latent Refine, Grimal et al., IJCAI 2025, section 3).
 
     moment: the step. shifts: number of updates. learning_rate, eps: Adam's, in the network's input space z; adaptive: its second
-    moment per "element" (as published) or per "image". stop_at_loss: stop an image whose loss is at or below it (0 = never).
-    stop_at_presence: stop one whose subjects all have an attention maximum of at least this, at any look (0 = never).
-    only_if_needed: the same at the first look alone, with `present_at`. report: "full" adds maps and pictures before
-    and after (two passes without gradients), "curve" only keeps what the shifts give anyway.
+    moment per "element" (as published) or per "image". reach: no element of z moves further than this (0 = no bound).
+    stop_at_loss: stop an image whose loss is at or below it (0 = never). stop_at_presence: stop one whose subjects all have an
+    attention maximum of at least this, at any look (0 = never). only_if_needed: the same at the first look alone, with
+    `present_at`. report: "full" adds maps and pictures before and after (two passes without gradients), "curve" only keeps
+    what the shifts give anyway.
     subjects: typed on the node; empty = those on the conditioning, else found in the prompt.
     strict: a moment outside the run is an error (the KSampler form) instead of a line in the report (a model patch).
     """
@@ -48,6 +49,7 @@ class Refine:
     learning_rate: float = 0.01
     eps: float = 1e-3
     adaptive: str = "element"
+    reach: float = 0.0
     stop_at_loss: float = 0.0
     stop_at_presence: float = 0.0
     only_if_needed: bool = False
@@ -72,7 +74,7 @@ class Refine:
     def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., Worked]:
         def work(z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> Worked:
             return refine(z, maps_of, self.objective, subjects, context, shifts=self.shifts, learning_rate=self.learning_rate, eps=self.eps,
-                          adaptive=self.adaptive, stop_at_loss=self.stop_at_loss, stop_at_presence=self.stop_at_presence,
+                          adaptive=self.adaptive, reach=self.reach, stop_at_loss=self.stop_at_loss, stop_at_presence=self.stop_at_presence,
                           only_if_needed=self.only_if_needed, present_at=self.present_at, on_shift=on_shift)
         return work
 

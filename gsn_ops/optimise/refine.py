@@ -25,6 +25,7 @@ def refine(
     learning_rate: float = 0.01,
     eps: float = 1e-3,
     adaptive: str = "element",
+    reach: float = 0.0,
     stop_at_loss: float = 0.0,
     stop_at_presence: float = 0.0,
     only_if_needed: bool = False,
@@ -33,7 +34,8 @@ def refine(
 ) -> Worked:
     """Adam on the latent itself, in the network's space z [B, ...], never in place.
 
-    adaptive: Adam's second moment per "element" (as published) or per "image" (see ImageAdam).
+    adaptive: Adam's second moment per "element" (as published) or per "image" (see ImageAdam). reach: no element of z moves
+    further from where it was than this (0 = no bound).
 
     maps_of(z) is called at most `shifts` times (one forward each), on_shift(j) once before each; the loss after the
     last update is never evaluated. Images are independent: one stops, and the others do not notice, whose loss is at or
@@ -50,7 +52,7 @@ def refine(
     leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
     adam = (ImageAdam(leaf, learning_rate, eps) if adaptive == "image"
             else torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False))
-    good = leaf.detach().clone()  # the last z of each image with a finite loss and gradient
+    start = good = leaf.detach().clone()  # good: the last z of each image with a finite loss and gradient
     batch = z.shape[0]
     active = torch.ones(batch, dtype=torch.bool, device=z.device)
     non_finite, needed = ~active, active
@@ -91,6 +93,8 @@ def refine(
         leaf.grad = torch.where(per_image(active, z), gradient, 0.0)
         adam.step()
         with torch.no_grad():
+            if reach > 0:
+                leaf.clamp_(start - reach, start + reach)
             leaf.copy_(torch.where(per_image(active, z), leaf, good))
         made = made + active.long()
     else:

@@ -33,7 +33,7 @@ def with_levels(recipe: Recipe, text: str) -> Recipe:
 
 
 SETTINGS = {
-    "shifts": int, "learning_rate": float, "eps": float, "stop_at_loss": float, "stop_at_presence": float, "present_at": float,
+    "shifts": int, "learning_rate": float, "eps": float, "reach": float, "stop_at_loss": float, "stop_at_presence": float, "present_at": float,
     "start_percent": float, "end_percent": float, "max_rounds": int, "rounds": int, "iterations": int, "more": int,
 }
 """Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels, blocks and pieces."""
@@ -138,6 +138,7 @@ RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "shifts": (lambda v: v >= 0, "choose 0 (off, a plain run) or more; 50 is the published number"),
     "learning_rate": (lambda v: math.isfinite(v) and v > 0, f"it must be greater than 0 (published: 0.01). {PUBLISHED_OFF}"),
     "eps": (lambda v: math.isfinite(v) and v > 0, "it must be greater than 0 (published: 0.001)"),
+    "reach": (lambda v: v >= 0, "choose 0 (no bound) or more; 1 is the width of the latent's distribution"),
     "stop_at_loss": (lambda v: v >= 0, "choose 0 (never stop early) or more"),
     "stop_at_presence": (lambda v: 0 <= v <= 1, "it is an attention maximum and lies between 0 (never stop early) and 1"),
     "present_at": (lambda v: 0 <= v <= 1, "it is an attention maximum and lies between 0 and 1"),
