@@ -1,0 +1,110 @@
+"""The ways in turn, a, b, c, d, a, b, c, d, ..., inside one run of the host's sampler, so that noise of the machine hits all alike.
+
+Ours is the very run that a person starts: our patch on the model, a recipe with a number of shifts. Before each shift it calls
+the sampler's callback, where the other ways are measured; what passes until the next call is one shift.
+"""
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from tools.host_env.inprocess import pack_module
+
+from . import memory
+from .moment import Moment, sigmas_of
+from .needed import synchronise
+
+Way = Callable[[Moment], object]
+
+
+class Enough(BaseException):
+    """Ends the run after the last round. Not an Exception, as a cancel by the person is not."""
+
+
+@dataclass
+class Measured:
+    """Per way: seconds of every round, peak bytes on top of what was there, seconds by operator of one profiled round."""
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    peak: dict[str, int] = field(default_factory=dict)
+    operators: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class Rounds:
+    """The sampler's callback. Round 0 warms everything up, the next ones are timed, the last one is profiled."""
+
+    def __init__(self, model, ways: dict[str, Way], rounds: int, device: torch.device):
+        self.ways, self.last, self.device = ways, rounds + 1, device
+        self.measured, self.round, self.guider = Measured(), -1, None
+        self.sigma = sigmas_of(model)[:1].to(device)
+        self.begun = 0.0
+        self.profile: torch.profiler.profile | None = None
+
+    def watch(self, executor, *args, **kwargs):
+        """Around the sampler: remembers the guider of this run."""
+        self.guider = executor.class_obj
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            self.guider = None
+
+    def __call__(self, step: int, picture: Tensor, x: Tensor, total: int) -> None:
+        import comfy.model_patcher
+
+        if self.round >= 0:
+            self._end("ours")
+        self.round += 1
+        if self.round > self.last:
+            raise Enough
+        extra = {"model_options": comfy.model_patcher.create_model_options_clone(self.guider.model_options), "seed": 0}
+        moment = Moment(self.guider, x, self.sigma, extra)
+        for name, way in self.ways.items():
+            self._begin()
+            way(moment)
+            self._end(name)
+        self._begin()
+
+    def _begin(self) -> None:
+        gc.collect()
+        if self.round == self.last:
+            self.profile = memory.profiled(self.device)
+        synchronise(self.device)
+        self.begun = time.perf_counter()
+
+    def _end(self, name: str) -> None:
+        synchronise(self.device)
+        seconds = time.perf_counter() - self.begun
+        if self.round == self.last:
+            self.profile.__exit__(None, None, None)
+            self.measured.peak[name] = memory.peak(self.profile, self.device)
+            self.measured.operators[name] = memory.operators(self.profile, self.device)
+            self.profile = None
+        elif self.round:
+            self.measured.seconds[name].append(seconds)
+
+
+def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float, ways: dict[str, Way], rounds: int) -> Measured:
+    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights."""
+    import comfy.patcher_extension
+    import comfy.sample
+    import comfy.samplers
+
+    sampling, presets, schedule = (
+        pack_module(f"gsn_ops.{name}") for name in ("host.sampling", "optimise.presets", "schedule"))
+    (recipe,) = presets.preset(presets.LATENT_REFINE)
+    recipe = replace(recipe, shifts=rounds + 3, moment=schedule.Moment(step=0), report="curve")
+    patched, _ = sampling.attach(model, recipe)
+    turns = Rounds(model, ways, rounds, model.load_device)
+    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "gsn bench", turns.watch)
+    sampler, sigmas = comfy.samplers.sampler_object("euler"), sigmas_of(model)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), contextlib.suppress(Enough):
+        comfy.sample.sample_custom(patched, noise, cfg, sampler, sigmas, *conditioning, latent, callback=turns, disable_pbar=True, seed=0)
+    return turns.measured

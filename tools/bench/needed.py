@@ -1,0 +1,155 @@
+"""The arithmetic that a shift needs: forward to the last layer that is read, backward to the latent alone, and nothing else.
+
+Operations are counted on tensors without numbers, with torch's own formulas (a fused attention's backward evaluates its
+scores a second time, as any that keeps memory linear must).
+"""
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+from tools.host_env.inprocess import pack_module
+
+from .moment import Moment
+
+aten = torch.ops.aten
+BLOCK = 512  # rows and columns of a block of a fused attention, for the rate of its products
+Product = tuple[int, int, int, int]  # (how many at once, m, k, n) of [m, k] @ [k, n]
+
+
+@dataclass
+class Work:
+    """Floating point operations by kind of operator, and the matrix products that they amount to, with how often."""
+
+    flops: Counter
+    products: Counter
+
+    @property
+    def total(self) -> int:
+        return sum(self.flops.values())
+
+
+class Counting(TorchDispatchMode):
+    """Inside, every operator's arithmetic goes into `work`."""
+
+    def __init__(self):
+        super().__init__()
+        self.work = Work(Counter(), Counter())
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        packet = func._overloadpacket
+        if packet is aten._scaled_dot_product_flash_attention_for_cpu:
+            q, k, v = args[:3]
+            self._attention(sdpa_flop_count(q.shape, k.shape, v.shape), "attention", q, k)
+        elif packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:
+            gradient, q, k, v = args[:4]
+            self._attention(sdpa_backward_flop_count(gradient.shape, q.shape, k.shape, v.shape), "attention backward", q, k)
+        elif packet in flop_registry:
+            name = str(packet).removeprefix("aten.")
+            flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+            self.work.flops[name] += flops
+            self.work.products[_product(packet, args, out, flops)] += 1
+        return out
+
+    def _attention(self, flops: int, name: str, q: Tensor, k: Tensor) -> None:
+        self.work.flops[name] += flops
+        block = (q.shape[1], min(BLOCK, q.shape[2]), q.shape[3], min(BLOCK, k.shape[2]))
+        self.work.products[block] += flops / (2 * block[0] * block[1] * block[2] * block[3])
+
+
+def _product(packet, args, out, flops: int) -> Product:
+    """The matrix product with the same arithmetic: a convolution is places x (channels x window) x channels."""
+    if packet is aten.addmm:
+        (m, k), n = args[1].shape, args[2].shape[1]
+        return 1, m, k, n
+    if packet is aten.mm:
+        (m, k), n = args[0].shape, args[1].shape[1]
+        return 1, m, k, n
+    if packet in (aten.bmm, aten.baddbmm):
+        a, b = args[-2:] if packet is aten.bmm else args[1:3]
+        return a.shape[0], a.shape[1], a.shape[2], b.shape[2]
+    weight = args[2] if packet is aten.convolution_backward else args[1]
+    result = out[0] if packet is aten.convolution_backward else out
+    n = result.shape[1]
+    places = result.numel() // n
+    return 1, places, max(1, flops // (2 * places * n)), weight.shape[0] if result.shape[1] == weight.shape[0] else n
+
+
+def needed_work(moment: Moment) -> Work:
+    """What one shift cannot do without, at a moment whose tensors have no numbers."""
+    from comfy.ldm.modules.attention import attention_pytorch
+
+    capture, gradients, layouts = (pack_module(f"gsn_ops.host.{name}") for name in ("capture", "gradients", "layouts"))
+    guider = moment.guider
+    family, network = layouts.family_of(guider.model_patcher), guider.inner_model.diffusion_model
+    entry = moment.entry()
+    probe = pack_module("gsn_ops.host.probe").Probe(
+        guider, guider, moment.extra, moment.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0)
+    layout = probe._layout(guider.conds[entry.name][entry.index], moment.x, moment.sigma)
+
+    class Logits(capture.Capture):
+        """Reads no more than the wanted products of queries and keys."""
+
+        def _keep(self, q, k, mask, scale):
+            q = q[:, :, self.layout.rows(q.shape[2])]
+            if self.layout.kind == "joint":
+                k = k[:, :, self.layout.columns(self.columns, q.shape[2])]
+            self.layers.append((1, q.float() @ k.float().transpose(-1, -2)))
+            if self.stop_after is not None and len(self.layers) >= self.stop_after:
+                raise capture.AllCaptured
+
+    def forward(x: Tensor, stop_after: int | None) -> list[Tensor]:
+        read = Logits(layout, probe.columns, probe.levels, blocks=family.wanted_blocks(network), stop_after=stop_after,
+                      backend=attention_pytorch)
+        followed = gradients.DifferentiableForward(family.rope_kernels, family.in_place)
+        with followed, contextlib.suppress(capture.AllCaptured):
+            moment.conditional(x, {"optimized_attention_override": read})
+        return [p for _, p in read.layers]
+
+    layers = len(forward(moment.x, None))
+    with gradients.differentiable(guider.inner_model), Counting() as counting:
+        leaf = moment.x.clone().requires_grad_(True)
+        logits = forward(leaf, layers)
+        torch.autograd.grad(sum(p.sum() for p in logits), leaf)
+    return counting.work
+
+
+class Rate:
+    """Measures how long this machine takes for the matrix products of some work, and nothing else."""
+
+    def __init__(self, work: Work, device: torch.device, dtype: torch.dtype):
+        self.products, self.device, self.taken = work.products, device, []
+        self.flops = sum(2 * b * m * k * n * times for (b, m, k, n), times in work.products.items())
+        self.a, self.b = (torch.randn(max(b * x * y for b, x, y in sizes), device=device).to(dtype) for sizes in (
+            [(b, m, k) for b, m, k, _ in work.products], [(b, k, n) for b, _, k, n in work.products]))
+
+    def seconds(self) -> float:
+        """The time of all products one after the other; each different one is timed once, after one to warm up."""
+        total = 0.0
+        with torch.inference_mode():
+            for (b, m, k, n), times in self.products.items():
+                left, right = self.a[:b * m * k].view(b, m, k), self.b[:b * k * n].view(b, n, k).transpose(1, 2)
+                left, right = (left, right) if b > 1 else (left[0], right[0])
+                total += times * [self._time(left, right) for _ in range(2)][1]
+        self.taken.append(total)
+        return total
+
+    def _time(self, left: Tensor, right: Tensor) -> float:
+        synchronise(self.device)
+        begun = time.perf_counter()
+        left @ right
+        synchronise(self.device)
+        return time.perf_counter() - begun
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
