@@ -61,7 +61,7 @@ class GSNNursing(io.ComfyNode):
                     options=methods(),
                     optional=True,
                     default=METHODS[0],
-                    tooltip="A published method with its published numbers.",
+                    tooltip="A published method with its published numbers, or Latent Refine (fast), this pack's own.",
                 ),
                 subjects_input(),
                 io.Float.Input(
