@@ -12,7 +12,7 @@ HEAD = """# Supported models
 
 Made by `python3 tools/dev.py models --write docs/models.md`; a test fails when this file is stale.
 
-Every model below is found by its class in ComfyUI, so fine-tunes, merges and quantised files of it count too. *Attention*: across
+Every model below is found by its class in ComfyUI, so its fine-tunes and merges count too. *Attention*: across
 from image to text, or jointly over one sequence in this order. *Read by default*: levels (latent height / map height, UNets) or
 blocks whose maps are averaged. *18 %*: the noise level (sigma) of the nodes' default moment, for each tested model. Both are marked
 as published, or as ours: where 18 % is far from the levels of Stable Diffusion 1.x (5.59) or 3 (0.93), try those with at_sigma.

@@ -5,7 +5,8 @@ import types
 
 import pytest
 
-from .architectures import ARCHITECTURES
+from .architectures import ARCHITECTURES, random
+from .test_architectures import make
 
 
 def of_class(config):
@@ -50,3 +51,14 @@ def test_every_model_of_the_host_is_known_or_refused_by_name(tiny):
     known = {layouts.family_of(of_class(c)).name for c in comfy.supported_models.models if c.__name__ not in reasons}
     tested = {layouts.family_of(of_class(getattr(comfy.supported_models, a.config))).name for a in ARCHITECTURES.values()}
     assert known == tested
+
+
+@pytest.mark.parametrize("name, more, reason", (
+    ("HiDream", {"concat_latent_image": random(1, 4, 9, 14)}, "HiDream E1 .editing. works on two pictures side by side"),
+    ("Z-Image", {"reference_latents": [random(1, 4, 8, 8)]}, "Where Z-Image puts the words beside reference pictures is not known"),
+))
+def test_a_way_of_use_that_is_not_read_is_refused_when_it_is_met(tiny, name, more, reason):
+    """The model is supported, this conditioning of it is not; without us the run is the host's business."""
+    made = make(name, tiny)
+    with pytest.raises(ValueError, match=reason):
+        made.sample(tiny.attach(made.model, step=0)[0], **more)
