@@ -92,7 +92,19 @@ def test_an_image_whose_subjects_are_present_is_left_alone(tiny, noise):
 def test_when_no_image_needs_anything_the_run_is_stock_and_ends_after_one_look(tiny, noise):
     ours, action, _ = refined(tiny, noise, shifts=5, only_if_needed=True, present_at=0.0, report="curve")
     assert torch.equal(ours, stock_states(tiny, noise)[0])
-    assert action.shifts == (0, 0, 0) and action.forwards == 1
+    assert action.shifts == (0, 0, 0) and (action.forwards, action.backwards) == (1, 0)
+
+
+def test_a_batch_ends_with_its_slowest_image(tiny, noise):
+    """Passes are shared: as many as the last image needs, and no backward pass for the look that only finds it done."""
+    numbers = {"shifts": 8, "learning_rate": 0.05, "adaptive": "image", "report": "curve"}
+    course = list(zip(*refined(tiny, noise, **numbers)[1].losses, strict=True))  # [image][look]
+    level = max(min(losses[:5]) for losses in course)  # each image is there by its fifth look
+    looks = [next(j for j, loss in enumerate(losses) if loss <= level) for losses in course]
+    assert len(set(looks)) > 1 and max(looks) < 5
+    action = refined(tiny, noise, stop_at_loss=level, **numbers)[1]
+    assert action.shifts == tuple(looks)
+    assert (action.forwards, action.backwards) == (max(looks) + 1, max(looks))
 
 
 def test_an_image_with_a_broken_loss_keeps_its_latent_and_the_others_go_on(tiny, noise):
