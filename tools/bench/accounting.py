@@ -35,7 +35,7 @@ class Accounts:
     ours: dict[int, Count]
 
 
-def account(size: Size) -> Accounts:
+def account(size: Size, rungs: tuple[int, ...] = RUNGS) -> Accounts:
     """Count one shift of this model in its present precision."""
     with counted_only(size) as moment:
         network = moment.guider.inner_model.diffusion_model
@@ -43,7 +43,7 @@ def account(size: Size) -> Accounts:
         layers: list[int] = []
         naive = _counted(moment, lambda: layers.append(naive_shift(moment, size.rows, size.joint, _followed(moment))))
         naive = replace(naive, layers=layers[0])
-        return Accounts(weights, needed_work(moment), naive, _ours(moment))
+        return Accounts(weights, needed_work(moment), naive, _ours(moment, rungs))
 
 
 def _followed(moment: Moment) -> Callable:
@@ -53,7 +53,7 @@ def _followed(moment: Moment) -> Callable:
     return lambda: gradients.DifferentiableForward(family.rope_kernels, family.in_place)
 
 
-def _ours(moment: Moment) -> dict[int, Count]:
+def _ours(moment: Moment, rungs: tuple[int, ...]) -> dict[int, Count]:
     """By rung, one shift of Latent Refine by the pack's own probe, objective and optimiser."""
     gradients, layouts, maps, presets, probes, refine, subjects = (pack_module(f"gsn_ops.{name}") for name in (
         "host.gradients", "host.layouts", "maps", "optimise.presets", "host.probe", "optimise.refine", "subjects"))
@@ -67,7 +67,7 @@ def _ours(moment: Moment) -> dict[int, Count]:
         probe = probes.Probe(moment.guider, moment.guider, moment.extra, moment.sigma, entry, family, objective.needs, 1.0)
         probe.look(moment.x.clone())  # learns the number of layers
         context, found = maps.StepContext(0, 1, 0.8, 1.0), {}
-        for rung in RUNGS:
+        for rung in rungs:
             probe.ladder.rung, probe.ladder.chosen = rung, True
             count = _counted(moment, lambda: refine.refine(moment.x.clone(), probe.maps_of, objective, chosen, context, shifts=1))
             found[rung] = replace(count, layers=probe.layers)

@@ -10,7 +10,6 @@ import weakref
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 class LiveStorages(TorchDispatchMode):
@@ -23,12 +22,10 @@ class LiveStorages(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        before = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-        for t in tree_leaves(out):
-            if isinstance(t, torch.Tensor):
-                storage = t.untyped_storage()
-                if storage._cdata not in before and storage not in self.seen:  # views and writes in place make none
-                    self._add(storage)
+        if not any(returned.alias_info for returned in func._schema.returns):  # views and writes in place make no storage
+            for t in out if isinstance(out, (tuple, list)) else (out,):
+                if isinstance(t, torch.Tensor) and t.untyped_storage() not in self.seen:
+                    self._add(t.untyped_storage())
         return out
 
     def _add(self, storage) -> None:
