@@ -12,7 +12,9 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -137,6 +139,7 @@ def _found(path: str):
 def build(target, configs: dict[str, dict], embeddings: str | None = None, data: dict | None = None, options: dict | None = None):
     """A CLIP of the host with small random weights: a token's own row changes most when the token does."""
     import comfy.sd
+    from transformers import Qwen2Tokenizer
 
     class Filled(target):
         @staticmethod
@@ -144,8 +147,14 @@ def build(target, configs: dict[str, dict], embeddings: str | None = None, data:
             return _fill(target.clip(**params))
 
     options = {**(options or {}), "dtype": torch.float32, **{f"{name}_model_config": dict(config) for name, config in configs.items()}}
-    with torch.inference_mode():
+    with torch.inference_mode(), patch.object(Qwen2Tokenizer, "from_pretrained", partial(_read_once, Qwen2Tokenizer.from_pretrained)):
         return comfy.sd.CLIP(Filled, embedding_directory=embeddings, tokenizer_data=data or {}, model_options=options, disable_dynamic=True)
+
+
+@functools.cache
+def _read_once(read: Callable, path: str):
+    """Qwen's tokenizer, which takes long to read and many have."""
+    return read(path)
 
 
 def _fill(model: torch.nn.Module) -> torch.nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,12 +10,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from tools.host_env.inprocess import pack_module
+
 from .architectures import Architecture
-from .encoders import INSTEAD, SUBJECT, Setup
+from .encoders import INSTEAD, SETUPS, SUBJECT, Setup
 from .test_architectures import Made
 
 BARE = {"\u2581", "\u0120"}  # marks of a word's beginning, alone
 Texts = dict[str, str]  # key of an encoder -> what it shall read
+
+
+@functools.cache
+def clip_of(name: str):
+    """The CLIP of a set-up, which remembers its prompts."""
+    return pack_module("gsn_ops.host.prompt_tokens").remember(SETUPS[name].build())
 
 
 def encode(clip, text: str) -> list:
@@ -57,7 +66,7 @@ def another(clip, key: str, text: str, word: str) -> str:
     raise AssertionError(f"no other word of the same length for '{word}' in {key}")
 
 
-def claims(pack_module, memory, subject: str = SUBJECT) -> dict[str, dict[str, tuple[int, ...]]]:
+def claims(memory, subject: str = SUBJECT) -> dict[str, dict[str, tuple[int, ...]]]:
     """word -> encoder -> the rows claimed for it. Those of a subject of several words are these together, in order."""
     subjects = pack_module("gsn_ops.subjects")
 
@@ -111,7 +120,7 @@ class Spoken(Made):
         self.conditioning = conditioning
         return self.at_state(look)
 
-    def refined(self, pack_module, subject: str = SUBJECT):
+    def refined(self, subject: str = SUBJECT):
         """The report of a refined run with the last conditioning; the picture is another one than without."""
         said = []
         patched, book = self.tiny.attach(self.model, said.append, step=0, subjects=pack_module("gsn_ops.subjects").parse_subjects(subject))

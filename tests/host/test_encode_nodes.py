@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from .encoders import SETUPS
-from .speaking import assert_rows_change, changes, claims, columns_in_attention, encode, network
+from .speaking import assert_rows_change, changes, claims, clip_of, columns_in_attention, encode, network
 
 FIRE = "fire truck"
 LATE, ALONE, RED = "a blue dog and a fire truck", "fire truck with blue", "a red fire truck and a blue dog"
@@ -24,15 +24,7 @@ NODES = {  # set-up -> (node, {encoder: its text's input}, the other inputs)
 }
 
 
-@pytest.fixture(scope="module")
-def clip_of(host, pack_module):
-    made = {}
-
-    def clip_of(name: str):
-        if name not in made:
-            made[name] = pack_module("gsn_ops.host.prompt_tokens").remember(SETUPS[name].build())
-        return made[name]
-    return clip_of
+pytestmark = pytest.mark.usefixtures("pack")
 
 
 def by_node(clip, name: str, texts: dict[str, str], **inputs) -> list:
@@ -45,55 +37,55 @@ def by_node(clip, name: str, texts: dict[str, str], **inputs) -> list:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_each_encoder_has_its_own_text(name, clip_of, tiny, pack_module):
+def test_each_encoder_has_its_own_text(name, tiny):
     setup, clip = SETUPS[name], clip_of(name)
     texts = dict(zip(NODES[name][1], (LATE, ALONE, RED, LATE)))
     conditioning = by_node(clip, name, texts)
     memory = conditioning[0][1]["gsn"]
     assert {encoder.name: encoder.text for encoder in memory.encoders} == texts and not memory.notes
-    claimed = claims(pack_module, memory)
+    claimed = claims(memory)
     assert_rows_change(setup, clip, texts, lambda texts: by_node(clip, name, texts), claimed)
 
     model = network(setup.architecture, tiny)
     model.conditioning = conditioning
     found = [columns_in_attention(setup, conditioning, rows) for rows in claimed.values()]
-    (subject,) = model.refined(pack_module, FIRE).subjects
+    (subject,) = model.refined(FIRE).subjects
     assert subject.columns == {encoder: found[0][encoder] + found[1][encoder] for encoder in found[0]}
     assert all("".join(pieces).replace("\u2581", "").replace("\u0120", "").replace("</w>", "") == "firetruck" for pieces in subject.pieces.values())
 
 
-def test_texts_that_are_padded_to_the_longest(clip_of, tiny, pack_module):
+def test_texts_that_are_padded_to_the_longest(tiny):
     """CLIP's shorter text gets whole chunks of padding, after which come the rows of T5."""
     texts = {"g": "a blue dog and " * 30 + FIRE, "l": LATE, "t5xxl": ALONE}
     conditioning = by_node(clip_of("SD3"), "SD3", texts)
     assert conditioning[0][0].shape[1] == 2 * 77 + 77
-    claimed = claims(pack_module, conditioning[0][1]["gsn"])
+    claimed = claims(conditioning[0][1]["gsn"])
     assert claimed["truck"] == {"g": (77 + 1 + 120 - 75 + 1,), "l": (7,), "t5xxl": (154 + 1,)}
     assert_rows_change(SETUPS["SD3"], clip_of("SD3"), texts, lambda texts: by_node(clip_of("SD3"), "SD3", texts), claimed)
     model = network(SETUPS["SD3"].architecture, tiny)
     model.conditioning = conditioning
-    assert set(model.refined(pack_module, FIRE).subjects[0].columns) == {"g", "l", "t5xxl"}
+    assert set(model.refined(FIRE).subjects[0].columns) == {"g", "l", "t5xxl"}
 
 
 @pytest.mark.parametrize("texts, rows", [
     ({"g": "", "l": "", "t5xxl": LATE}, {"t5xxl": (7, 8)}), ({"g": LATE, "l": LATE, "t5xxl": ""}, {"g": (6, 7), "l": (6, 7)})])
-def test_empty_texts_without_padding_have_no_rows(texts, rows, clip_of, pack_module):
+def test_empty_texts_without_padding_have_no_rows(texts, rows):
     clip = clip_of("SD3")
-    claimed = claims(pack_module, by_node(clip, "SD3", texts)[0][1]["gsn"])
+    claimed = claims(by_node(clip, "SD3", texts)[0][1]["gsn"])
     assert {key: claimed["fire"][key] + claimed["truck"][key] for key in claimed["fire"]} == rows
     typed = {key: text for key, text in texts.items() if text}
     assert_rows_change(SETUPS["SD3"], clip, typed, lambda changed: by_node(clip, "SD3", {**texts, **changed}), claimed)
 
 
-def test_a_text_that_lacks_the_subject_is_said_and_the_others_are_used(clip_of, tiny, pack_module):
+def test_a_text_that_lacks_the_subject_is_said_and_the_others_are_used(tiny):
     model = network(SETUPS["SD3"].architecture, tiny)
     model.conditioning = by_node(clip_of("SD3"), "SD3", {"g": LATE, "l": "a blue dog", "t5xxl": RED})
-    report = model.refined(pack_module, FIRE)
+    report = model.refined(FIRE)
     assert set(report.subjects[0].columns) == {"g", "t5xxl"}
     assert "'fire truck' is not in what the text encoder l saw; the others are used" in report.warnings
 
 
-def test_instructions_before_a_prompt_are_no_part_of_it(clip_of, pack_module):
+def test_instructions_before_a_prompt_are_no_part_of_it(pack_module):
     """They name images and an assistant, which are not subjects."""
     memory = by_node(clip_of("Lumina 2"), "Lumina 2", {"gemma2_2b": RED})[0][1]["gsn"]
     subjects = pack_module("gsn_ops.subjects")
@@ -103,7 +95,7 @@ def test_instructions_before_a_prompt_are_no_part_of_it(clip_of, pack_module):
     assert encoder.chunks[0][0] == encoder.pieces[0].column > 20 and encoder.pieces[0].text == "\u2581a"
 
 
-def test_the_token_table_shows_every_encoder(clip_of, pack_module):
+def test_the_token_table_shows_every_encoder(pack_module):
     clip = clip_of("HiDream")
     memory = encode(clip, RED)[0][1]["gsn"]
     lines = [line.split() for line in pack_module("gsn_ops.host.prompt_tokens").token_table(memory).splitlines()]
@@ -112,14 +104,14 @@ def test_the_token_table_shows_every_encoder(clip_of, pack_module):
     assert trucks[0][1] == trucks[1][1] == "-" and trucks[2][1] == "4" and trucks[3][1:4] == ["4", "of", "conditioning_llama3"]
 
 
-def test_a_prompt_appended_to_one_of_two_tensors(clip_of, tiny, host, pack_module):
+def test_a_prompt_appended_to_one_of_two_tensors(tiny, host):
     """ConditioningConcat appends to the conditioning only: what stands beside it begins later in the attention."""
     clip = clip_of("HiDream")
     first, second = encode(clip, RED), encode(clip, LATE)
     (both,) = host.ConditioningConcat().concat(first, second)
     model = network(SETUPS["HiDream"].architecture, tiny)
     model.conditioning = both
-    columns = model.refined(pack_module, FIRE).subjects[0].columns
+    columns = model.refined(FIRE).subjects[0].columns
     assert columns == {"t5xxl": (3, 4), "llama": (256 + 3, 256 + 4), "llama 2": (256 + 128 + 3, 256 + 128 + 4)}
     plain, start = model.first_maps(both)
     other = [[both[0][0], {**both[0][1], "conditioning_llama3": both[0][1]["conditioning_llama3"].clone()}]]
@@ -129,20 +121,20 @@ def test_a_prompt_appended_to_one_of_two_tensors(clip_of, tiny, host, pack_modul
     assert sorted((change.topk(2).indices + start).tolist()) == [columns["llama"][1], columns["llama 2"][1]]
 
 
-def test_of_combined_prompts_the_one_with_the_subject_is_refined(clip_of, tiny, host, pack_module):
+def test_of_combined_prompts_the_one_with_the_subject_is_refined(tiny, host):
     clip = clip_of("Flux")
     (both,) = host.ConditioningCombine().combine(encode(clip, "a blue dog"), encode(clip, LATE))
     model = network(SETUPS["Flux"].architecture, tiny)
     model.conditioning = both
-    assert model.refined(pack_module, FIRE).subjects[0].columns == {"t5xxl": (7, 8)}
+    assert model.refined(FIRE).subjects[0].columns == {"t5xxl": (7, 8)}
 
 
-def test_an_average_of_two_prompts_is_said(clip_of, tiny, host, pack_module):
+def test_an_average_of_two_prompts_is_said(tiny, host):
     clip = clip_of("SD3")
     (mean,) = host.ConditioningAverage().addWeighted(encode(clip, RED), encode(clip, LATE), 0.7)
     model = network(SETUPS["SD3"].architecture, tiny)
     model.conditioning = mean
-    report = model.refined(pack_module, FIRE)
+    report = model.refined(FIRE)
     assert report.subjects[0].columns == {"g": (3, 4), "l": (3, 4), "t5xxl": (80, 81)}
     assert any("averaged?" in warning for warning in report.warnings)
 
@@ -152,11 +144,11 @@ def test_an_average_of_two_prompts_is_said(clip_of, tiny, host, pack_module):
     ("OmniGen 2", "a (red:1.3) fire truck and a dog"),
     ("Qwen-Image", "a (red:1.3) fire truck and a dog"), ("Z-Image", "a (red fire truck:1.3), a dog"),
 ])
-def test_weights_do_not_hide_a_word(name, text, clip_of, pack_module):
+def test_weights_do_not_hide_a_word(name, text, pack_module):
     """Also where the parentheses are read as they stand."""
     setup, clip = SETUPS[name], clip_of(name)
     memory = encode(clip, text)[0][1]["gsn"]
-    claimed = claims(pack_module, memory, "red fire truck")
+    claimed = claims(memory, "red fire truck")
     subjects = pack_module("gsn_ops.subjects")
     (typed,) = subjects.resolve(subjects.parse_subjects("(red:1.2) fire truck"), memory)
     for key, columns in typed.columns("phrase").items():
@@ -167,13 +159,13 @@ def test_weights_do_not_hide_a_word(name, text, clip_of, pack_module):
     assert setup and claimed["truck"] == {key: rows[-len(claimed["truck"][key]):] for key, rows in typed.noun.items()}
 
 
-def test_options_of_a_tokenizer_change_no_row_of_a_word(clip_of, pack_module):
+def test_options_of_a_tokenizer_change_no_row_of_a_word():
     """T5TokenizerOptions: padding to another length."""
     from comfy_extras.nodes_cond import T5TokenizerOptions
 
     clip = T5TokenizerOptions.execute(clip_of("PixArt"), 3, 40).args[0]
     (rows, extra), = encode(clip, RED)
-    assert rows.shape[1] == 40 and claims(pack_module, extra["gsn"])["truck"] == {"t5xxl": (4,)}
+    assert rows.shape[1] == 40 and claims(extra["gsn"])["truck"] == {"t5xxl": (4,)}
     assert extra["gsn"].encoders[0].text == RED
 
 
@@ -183,7 +175,7 @@ EDIT = "<|im_start|>system\nDescribe the input image.<|im_end|>\n<|im_start|>use
 @pytest.mark.parametrize("name, before, options", [
     ("MageFlow", "", {}), ("LongCat", "", {}), ("Qwen-Image", "Picture 1: {0}Picture 2: {0}", {"llama_template": EDIT}),
 ], ids=["MageFlow", "LongCat", "Qwen-Image"])
-def test_pictures_in_a_prompt_move_the_words_behind_them(name, before, options, clip_of, pack_module):
+def test_pictures_in_a_prompt_move_the_words_behind_them(name, before, options):
     """Editing prompts, their pictures in the template or in the text: the host makes as many rows of each as its vision tower does."""
     setup, clip = SETUPS[name], clip_of(name)
     pictures = [torch.zeros(1, 56, 84, 3), torch.ones(1, 84, 56, 3)]
@@ -196,6 +188,6 @@ def test_pictures_in_a_prompt_move_the_words_behind_them(name, before, options, 
     texts = dict.fromkeys(clip.tokenize(RED), RED)
     memory = edit(texts)[0][1]["gsn"]
     assert memory.encoders[0].text == RED and not memory.notes
-    claimed = claims(pack_module, memory)
+    claimed = claims(memory)
     assert claimed["fire"][memory.encoders[0].name][0] > 8
     assert_rows_change(setup, clip, texts, edit, claimed)
