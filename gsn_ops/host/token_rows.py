@@ -159,7 +159,7 @@ def _positions(made: Tensor) -> dict[int, dict[int, int]]:
         return {}  # pooled
     else:
         made = made.reshape(-1, 1)  # [rows, 1]
-    table = made.double().cpu()
+    table = (made.float() if made.is_floating_point() else made).cpu()
     firsts = torch.ones_like(table, dtype=torch.bool)
     firsts[:, 1:] = table[:, 1:] != table[:, :-1]  # one entry for each encoder whose channels are side by side in a row
     rows: dict[int, dict[int, int]] = {}

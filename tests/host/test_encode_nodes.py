@@ -85,6 +85,13 @@ def test_a_text_that_lacks_the_subject_is_said_and_the_others_are_used(tiny):
     assert "'fire truck' is not in what the text encoder l saw; the others are used" in report.warnings
 
 
+def test_a_subject_that_only_a_pooled_text_has_is_refused_with_the_cure(tiny):
+    model = network(SETUPS["Flux"].architecture, tiny)
+    model.conditioning = by_node(clip_of("Flux"), "Flux", {"l": RED, "t5xxl": "a blue dog"})
+    with pytest.raises(ValueError, match="'fire truck' is in the prompt, but .* it is only in the text of l, which gives the model no single words"):
+        model.refined(FIRE)
+
+
 def test_instructions_before_a_prompt_are_no_part_of_it(pack_module):
     """They name images and an assistant, which are not subjects."""
     memory = by_node(clip_of("Lumina 2"), "Lumina 2", {"gemma2_2b": RED})[0][1]["gsn"]
@@ -157,6 +164,26 @@ def test_weights_do_not_hide_a_word(name, text, pack_module):
         tensor = next(e.tensor for e in memory.encoders if e.name == key)
         assert columns[0] in change[tensor].topk(3).indices.tolist()
     assert setup and claimed["truck"] == {key: rows[-len(claimed["truck"][key]):] for key, rows in typed.noun.items()}
+
+
+@pytest.mark.parametrize("name, key", [("Z-Image", "qwen3_4b"), ("HiDream", "llama")])
+def test_a_character_of_several_pieces(name, key, pack_module):
+    """Pieces of bytes that are no character alone: the rows of all of them, and of nothing else."""
+    clip, subjects = clip_of(name), pack_module("gsn_ops.subjects")
+    text = "a blue dog \u9f98 and a dog"
+
+    conditioning = encode(clip, text)
+    (found,) = subjects.resolve(subjects.parse_subjects("\u9f98"), conditioning[0][1]["gsn"])
+    rows = found.noun[key]
+    tokenizer = getattr(clip.tokenizer, key).tokenizer
+    before = tokenizer(text)["input_ids"]
+
+    def all_differ(other: str) -> bool:
+        after = tokenizer(other)["input_ids"]
+        return len(after) == len(before) and sum(a != b for a, b in zip(after, before)) == len(rows)
+    other = next(filter(all_differ, (text.replace("\u9f98", chr(c)) for c in range(0x3400, 0xd7a3, 7))))
+    tensor = next(e.tensor for e in conditioning[0][1]["gsn"].encoders if e.name == key)
+    assert len(rows) > 1 and sorted(changes(conditioning, encode(clip, other))[tensor].topk(len(rows)).indices.tolist()) == list(rows)
 
 
 def test_options_of_a_tokenizer_change_no_row_of_a_word():
