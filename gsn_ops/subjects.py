@@ -183,10 +183,11 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     texts = [split_words(e.text) for e in tokens.encoders]
     counts = max((len(places(phrase, words)) for words in texts), default=0)
     if counts >= phrase.occurrence:
-        pooled = [e.name for e in tokens.encoders if not e.chunks and places(phrase, split_words(e.text))]
+        having = [e for e in tokens.encoders if places(phrase, split_words(e.text))]
         reason = "; ".join(tokens.notes) or "the text is longer than its text encoder takes. Move it towards the beginning"
-        if pooled and not any(e.chunks and places(phrase, split_words(e.text)) for e in tokens.encoders):
-            reason = f"it is only in the text of {' and '.join(pooled)}, which gives the model no single words. Write it in the other text too"
+        if not any(e.chunks or f"text encoder {e.name}" in reason for e in having):
+            names = " and ".join(e.name for e in having)
+            reason = f"it is only in the text of {names}, which gives the model no single words. Write it in the other text too"
         return f"The subject '{phrase.label}' is in the prompt, but the model does not get to see its words: {reason}."
     if counts:
         name = re.sub(r"#\d+$", "", phrase.label)
