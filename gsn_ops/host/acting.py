@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import comfy.model_management
 import torch
@@ -22,6 +22,7 @@ from .gradients import differentiable, plain
 from .layouts import Family
 from .memory import RUNGS, Ladder, is_out_of_memory, no_room
 from .plan import Candidate, PlannedAct
+from .precision import AGREEMENT, Trial, pays
 from .probe import Entry, Probe, side_networks
 
 NOT_A_SETTING = {"method", "objective", "moment", "subjects", "report", "strict", "step_size", "checkpoints", "loops"}
@@ -34,6 +35,7 @@ class Acting:
         self.planned, self.recipe, self.family, self.n_steps = planned, planned.act.recipe, family, schedule.n_steps
         self.work = self.recipe.start(schedule, seed)
         self.ladder = Ladder()
+        self.cosine: float | None = None  # of the first gradient in bfloat16 with that in full precision, where that was looked at
         self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
         self.subjects: tuple[SubjectColumns, ...] = ()
         self.entry: Entry | None = None
@@ -57,7 +59,11 @@ class Acting:
     def _shifted(self, guider, model_k, x, sigma, extra, candidate, context, on_shift, wanted) -> Tensor:
         with self._probing(guider, model_k, x, sigma, extra, candidate, context) as (state, probe, picture):
             wanted = {name: plain(t) for name, t in wanted.items()}
-            worked = self.work(state.float() / context.c, probe.maps_of, candidate.subjects, context, lambda j: on_shift(j, picture), **wanted)
+            z = state.float() / context.c
+            probe.half, trial = self.cosine is not None and self.cosine >= AGREEMENT, self._trial(probe, z, context)
+            worked = self.work(z, trial or probe.maps_of, candidate.subjects, context, lambda j: on_shift(j, picture), **wanted)
+            if trial is not None and context.index != self.planned.when.steps[-1]:
+                trial.decide()
             if worked is None:
                 return x
             # An image without an update keeps its very bits: x / c * c would not.
@@ -110,6 +116,25 @@ class Acting:
             finally:
                 self.forwards += probe.forwards
                 self.layers = probe.layers
+
+    def _trial(self, probe: Probe, z: Tensor, context: StepContext) -> Trial | None:
+        """The comparison that decides about bfloat16, where it pays to try and the run has not made it yet."""
+        wanted = getattr(self.recipe, "precision", "full")
+        updates, model = sum(self.planned.when.updates.values()), probe.guider.inner_model
+        if self.cosine is not None or wanted == "full" or not (
+                wanted == "bfloat16" or pays(probe.network, model.get_dtype_inference(), z.device, updates)):
+            return None
+
+        def in_half(z: Tensor) -> Tensor:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            probe.half, leaf = True, z.requires_grad_(True)
+            loss = self.recipe.objective(probe.maps_of(leaf), self.subjects, replace(context, memory={}))
+            self.backwards += 1
+            return torch.autograd.grad(loss.sum(), leaf)[0]
+
+        def decided(cosine: float) -> None:
+            self.cosine, probe.half = cosine, cosine >= AGREEMENT
+        return Trial(probe.maps_of, in_half, decided)
 
     def _look(self, when: str, guider, probe: Probe, x: Tensor, context: StepContext) -> Tensor:
         """Keep maps, predicted picture and loss at x (one complete pass without gradients). Returns the prediction."""
@@ -171,6 +196,9 @@ class Acting:
             words.append(f"{self.left_alone} of {counted(len(shifts), 'image')} left alone, all subjects are present")
         if self.broken:
             words.append(f"{counted(self.broken, 'image')} stopped early: the loss or its gradient was not finite, the last good latent was kept")
+        if self.cosine is not None:
+            words.append(f"{'products in bfloat16' if self.cosine >= AGREEMENT else 'full precision'} "
+                         f"(the gradient in bfloat16 agrees to a cosine of {self.cosine:.4f})")
         if self.ladder.rung:
             words.append(RUNGS[self.ladder.rung])
         if self.cut_override:

@@ -20,6 +20,7 @@ from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
 from .gradients import DifferentiableForward, pass_options, plain
 from .layouts import Family, Inputs
 from .memory import Ladder
+from .precision import HalfProducts
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
 """Wrapper keys of the host that replace the forward by something without (fresh) attention."""
@@ -62,11 +63,12 @@ def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
 
 
 @contextlib.contextmanager
-def surroundings(network: torch.nn.Module, family: Family, capture: Capture) -> Iterator[None]:
-    """What this family needs around a pass so that its attention is seen and its gradients are right."""
+def surroundings(network: torch.nn.Module, family: Family, capture: Capture, half: bool) -> Iterator[None]:
+    """What this family needs around a pass so that its attention is seen and its gradients are right; half: with products in bfloat16."""
     followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
     with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed:
-        yield
+        with HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
+            yield
 
 
 class Probe:
@@ -87,6 +89,7 @@ class Probe:
         self.columns = slice(min(s.start for s in self.spans), min(last, entry.tokens.rows))
         self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
         self.ladder = Ladder()
+        self.half = False  # products of passes with gradients in bfloat16
         self.forwards = 0
         self.cut_override = False
 
@@ -127,7 +130,7 @@ class Probe:
             replace = transformer.get("patches_replace", {})
             if "attn2" in replace:
                 transformer["patches_replace"] = {**replace, "attn2": show_replaced(capture, replace["attn2"])}
-            around = functools.partial(surroundings, self.network, self.family, capture)
+            around = functools.partial(surroundings, self.network, self.family, capture, self.half)
             with around(), self.ladder.surround(self.guider.inner_model, x, capture, around):
                 return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
 

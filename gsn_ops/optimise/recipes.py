@@ -40,6 +40,7 @@ class Refine:
     what the shifts give anyway.
     subjects: typed on the node; empty = those on the conditioning, else found in the prompt.
     strict: a moment outside the run is an error (the KSampler form) instead of a line in the report (a model patch).
+    precision: of the passes with gradients, "auto" (bfloat16 products for a float32 model where that is faster), "full", "bfloat16".
     """
 
     method: str = "Latent Refine at Step"
@@ -57,6 +58,7 @@ class Refine:
     report: str = "full"
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
+    precision: str = "auto"
     order = 2
 
     @property
@@ -127,7 +129,7 @@ class Guide:
 
     start_percent ... end_percent: the window of per-step updates (0.5 = the first half of the noise schedule; an empty one
     leaves only the checkpoints). checkpoints, max_rounds: refinement at single steps. loops: replaces the one update per step.
-    report, subjects, strict: as in Refine.
+    report, subjects, strict, precision: as in Refine.
     """
 
     method: str = "Attention Guidance"
@@ -141,6 +143,7 @@ class Guide:
     report: str = "full"
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
+    precision: str = "auto"
     order = 3
 
     @property

@@ -36,15 +36,17 @@ SETTINGS = {
     "shifts": int, "learning_rate": float, "eps": float, "reach": float, "stop_at_loss": float, "stop_at_presence": float, "present_at": float,
     "start_percent": float, "end_percent": float, "max_rounds": int, "rounds": int, "iterations": int, "more": int,
 }
-"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels, blocks and pieces."""
+"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels, blocks, pieces and precision."""
 PIECES = ("noun", "phrase")
+PRECISIONS = ("auto", "full", "bfloat16")
 
 
 def keys_of(recipe: Recipe) -> list[str]:
     """What can be overridden in this recipe."""
     own = [f.name for f in fields(recipe) if f.name in SETTINGS]
     own += ["scale_factor"] if hasattr(recipe, "step_size") else []
-    return [*own, "levels", "blocks", *(["pieces"] if hasattr(recipe.objective, "maps") else [])]
+    own += ["levels", "blocks", *(["pieces"] if hasattr(recipe.objective, "maps") else [])]
+    return [*own, *(["precision"] if hasattr(recipe, "precision") else [])]
 
 
 def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
@@ -57,6 +59,10 @@ def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
         if text not in PIECES:
             raise ValueError(f"pieces is '{text}': choose noun (a subject's map is that of its noun) or phrase (of all its words).")
         return replace(recipe, objective=replace(recipe.objective, maps=replace(recipe.objective.maps, pieces=text)))
+    if key == "precision":
+        if text not in PRECISIONS:
+            raise ValueError(f"precision is '{text}': choose auto, full or bfloat16 (wherever the gradient agrees).")
+        return replace(recipe, precision=text)
     kind = SETTINGS.get(key, float)
     try:
         value = kind(text)
