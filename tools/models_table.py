@@ -16,7 +16,10 @@ Every model below is found by its class in ComfyUI, so its fine-tunes and merges
 from image to text, or jointly over one sequence in this order. *Read by default*: levels (latent height / map height, UNets) or
 blocks whose maps are averaged. *18 %*: the noise level (sigma) of the nodes' default moment, for each tested model. Both are marked
 as published, or as ours: where 18 % is far from the levels of Stable Diffusion 1.x (5.59) or 3 (0.93), try those with at_sigma.
-*Text encoders*: `l`, `g` and `h` are CLIPs; * the host cannot name them before a checkpoint is loaded, so the pack does.
+*Text encoders*: `l`, `g` and `h` are CLIPs; * the host cannot name them before a checkpoint is loaded, so the pack does. For each, a
+word of a prompt is changed in ComfyUI's own tokenizer and (tiny) encoder, and the columns that follow are those the pack claims; mT5,
+Gemma, Mistral and GPT-OSS keep their tokenizers inside checkpoints, so small ones of their kind stand for them. No columns have those
+that are only pooled (`l` of Flux and Kandinsky, `l` and `g` of HiDream, Jina of NewBie) or read by an adapter (`qwen3_06b` of Anima).
 *Tested on*: tiny networks made by ComfyUI's own classes with random weights; for each, maps equal an explicit softmax within 1e-5,
 gradients have a cosine above .9999, a batch of two is refined, a run without us is the same before, after and switched off bit for
 bit, nothing is left behind, and the memory of a shift grows with the number of image tokens, not its square. **Bold**: the published

@@ -120,14 +120,14 @@ class Setup:
         assert len(unet) + len(settings) == len(self.changes)
         return replace(arch, unet={**arch.unet, **unet}, settings={**arch.settings, **settings})
 
-    def build(self, embeddings: str | None = None):
-        """The host's CLIP."""
+    def build(self, embeddings: str | None = None, **which: bool):
+        """The host's CLIP. which: encoders that a loader was given or not, by the host's names (`t5=False`)."""
         class Target:
             params: dict = {}
             clip = _found(self.model)
             tokenizer = _found(self.tokenizer)
         if not isinstance(Target.clip, type):
-            Target.clip = Target.clip()
+            Target.clip = Target.clip(**which)
         return build(Target, self.configs, embeddings, {name: make() for name, make in self.data.items()}, self.options)
 
 
@@ -236,6 +236,8 @@ SETUPS: dict[str, Setup] = {
     "Boogu": Setup("text_encoders.boogu.BooguTokenizer", "text_encoders.boogu.te", QWEN_VL_8B, "Boogu"),
     "Ideogram 4": Setup("text_encoders.ideogram4.Ideogram4Tokenizer", "text_encoders.ideogram4.te", {"qwen3vl_8b": llama(4, 36)}, "Ideogram 4",
                         {"llm_features_dim": 52}),
+    "Ideogram 4, with pictures": Setup("text_encoders.ideogram4.Ideogram4Qwen3VLTokenizer", "text_encoders.ideogram4.te_qwen3vl",
+                                       {"qwen3vl_8b": llama(4, 36)}, "Ideogram 4", {"llm_features_dim": 52}),
     "JoyImage": Setup("text_encoders.joyimage.JoyImageTokenizer", "text_encoders.joyimage.te", QWEN_VL_8B, "JoyImage"),
     "Krea 2": Setup("text_encoders.krea2.Krea2Tokenizer", "text_encoders.krea2.te", {"qwen3vl_4b": llama(12, 36)}, "Krea 2", {"txtlayers": 12}),
     "MageFlow": Setup("text_encoders.mage_flow.MageFlowTokenizer", "text_encoders.mage_flow.te", {"qwen3vl_4b": llama(24)}, "MageFlow"),

@@ -57,3 +57,30 @@ def test_a_word_at_the_end_of_a_long_prompt(spoken, words, cut, pack_module):
     else:
         assert_rows_change(setup, clip, texts, lambda texts: encode_each(clip, texts), claims(extra["gsn"]))
     assert pack_module("gsn_ops.host.prompt_tokens").check(conditioning).rows == conditioning[0][0].shape[1]
+
+
+@pytest.mark.parametrize("name, which, seen", [
+    ("SD3", {"clip_l": False}, {"g", "t5xxl"}), ("SD3", {"clip_g": False}, {"l", "t5xxl"}), ("SD3", {"t5": False}, {"l", "g"}),
+    ("HiDream", {"clip_l": False, "t5": False}, {"llama"}), ("HiDream", {"llama": False, "clip_g": False}, {"t5xxl"}),
+    ("HunyuanImage", {"byt5": False}, {"qwen25_7b"}),
+])
+def test_an_encoder_that_is_not_loaded_has_no_rows(name, which, seen, pack, pack_module):
+    """Its tokens are there all the same."""
+    setup = SETUPS[name]
+    clip = pack_module("gsn_ops.host.prompt_tokens").remember(setup.build(**which))
+    texts = dict.fromkeys(clip.tokenize(setup.prompt), setup.prompt)
+    (_, extra), = encode_each(clip, texts)
+    assert {e.name for e in extra["gsn"].encoders if e.chunks} == seen
+    assert_rows_change(setup, clip, texts, lambda texts: encode_each(clip, texts), claims(extra["gsn"]))
+
+
+def test_every_text_encoder_that_the_host_gives_to_a_known_model_is_here(pack, pack_module):
+    import comfy.supported_models
+
+    layouts = pack_module("gsn_ops.host.layouts")
+    known = [c for c in comfy.supported_models.models if layouts.FAMILIES.keys() & {cls.__name__ for cls in c.__mro__}
+             and not layouts.REFUSED.keys() & {cls.__name__ for cls in c.__mro__}]
+    given = {config.__name__: config.clip_target(config.__new__(config), {}) for config in known}
+    here = {setup.tokenizer.rsplit(".", 1)[-1] for setup in SETUPS.values()}
+    assert {name for name, target in given.items() if target is not None and target.tokenizer.__name__ not in here} == set()
+    assert {name for name, target in given.items() if target is None} == {"Flux2", "HiDream"}  # by a loader of their own only
