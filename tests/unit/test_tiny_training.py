@@ -11,7 +11,10 @@ from tools.tiny.model_sd import drop_padding
 from tools.tiny.recipe import recipe_sd
 
 PLAN = dataclasses.replace(recipe_sd(1, (8, 4, 4), (40, 40, 40)), batch=8)
-TIMES = denoiser.stratified_timesteps
+
+
+def times(n, generator, stage):
+    return denoiser.stratified_timesteps(n, generator)
 
 
 def stage_data(folder, number):
@@ -47,11 +50,11 @@ def test_pad_dropout_replaces_only_the_end_and_the_padding():
 
 def test_batches_are_reproducible_and_the_same_for_any_number_of_workers(tmp_path):
     data, stage = stage_data(tmp_path, 1), PLAN.stages[1]
-    alone = trainer.draw_batch(TIMES, data, stage, PLAN, 3, 0, 1)
-    parts = [trainer.draw_batch(TIMES, data, stage, PLAN, 3, rank, 2) for rank in (0, 1)]
+    alone = trainer.draw_batch(times, data, stage, PLAN, 3, 0, 1)
+    parts = [trainer.draw_batch(times, data, stage, PLAN, 3, rank, 2) for rank in (0, 1)]
     for whole, *halves in zip(dataclasses.astuple(alone[0]) + alone[1:], *(dataclasses.astuple(p[0]) + p[1:] for p in parts)):
         assert all(torch.equal(whole[rank::2], half) for rank, half in enumerate(halves))
-    assert not torch.equal(alone[2], trainer.draw_batch(TIMES, data, stage, PLAN, 4, 0, 1)[2])
+    assert not torch.equal(alone[2], trainer.draw_batch(times, data, stage, PLAN, 4, 0, 1)[2])
 
 
 def test_the_data_set_is_read_again_and_marks_only_drawn_objects(tmp_path):
@@ -95,6 +98,12 @@ def test_flow_times_follow_the_shifted_schedule_and_come_from_every_stratum():
     u = t / (3 - 2 * t)                                  # the inverse of 3u / (1 + 2u)
     assert sorted((u * 40).long().tolist()) == list(range(40)) and 0 < t.min() and t.max() < 1
     assert (t > 0.75).sum() == 20                        # shift 3: half of the run is above 0.75
+
+
+def test_middle_times_are_those_of_a_logit_normal():
+    t = mmdit.middle_times(1000, torch.Generator().manual_seed(0))
+    logit = torch.logit(t)
+    assert abs(logit.mean() - 0.5) < 0.01 and abs(logit.std() - 1) < 0.01
 
 
 def test_signal_is_that_of_the_same_noise_in_a_variance_preserving_model():

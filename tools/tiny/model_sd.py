@@ -23,12 +23,15 @@ def drop_padding(context: torch.Tensor, empty: torch.Tensor, rows: torch.Tensor,
 class SD(nn.Module):
     """The two networks."""
     prefixes = {"unet": "model.diffusion_model.", "text": "cond_stage_model.transformer.text_model."}
-    times = staticmethod(denoiser.stratified_timesteps)
 
     def __init__(self):
         super().__init__()
         self.unet, self.text = denoiser.build(), TextEncoder()
         self.register_buffer("abar", denoiser.alphas_cumprod(), persistent=False)
+
+    def times(self, n: int, generator: torch.Generator, stage: Stage) -> torch.Tensor:
+        """Timesteps of a batch [n]."""
+        return denoiser.stratified_timesteps(n, generator)
 
     def losses(self, batch: Batch, t: torch.Tensor, noise: torch.Tensor, drop: torch.Tensor, stage: Stage):
         """Weighted eps-MSE and the attention supervision (zero in stage 1) -> two scalars."""

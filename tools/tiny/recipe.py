@@ -14,6 +14,9 @@ class Stage:
     lr: float
     token_weight: float                                  # of the two losses on attention maps: see attention_supervision
     pixel_weight: float
+    middle: bool = False                                 # of a flow: more of the times in which shapes are decided
+    until: int = 0                                       # leave the stage at this step of its schedule (0 = at the end)
+    local: bool = False                                  # of an MM-DiT: see model_sd3.SD3.grow; and see trainer.optimisers
 
     @property
     def supervised(self) -> bool:
@@ -50,15 +53,20 @@ def recipe_sd(seed: int, steps: tuple[int, int, int], scenes: tuple[int, int, in
     ))
 
 
-def recipe_sd3(seed: int, steps: tuple[int, int], scenes: tuple[int, int] = (60_000, 60_000)) -> Recipe:
+def recipe_sd3(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (60_000,) * 5) -> Recipe:
     """Attention is supervised from the start: the text has no other way into the picture (no pooled text).
 
-    Stage 2 goes on without swapped colours and with more weight on solid nouns' maps.
+    Stage 2 goes on without swapped colours, with more weight on solid nouns' maps, and spends its time where shapes are
+    decided: after stage 1 places and colours were right, shapes were blobs. It was left early: they stayed blobs. For
+    stage 3 the image gets a second attention of its own that starts local; stage 5 is the same with whole texts again.
     """
     return Recipe((
         Stage("world", seed + 1, steps[0], scenes[0], (0.35, 0.45, 0.20), 0.05, 2e-3, 0.1, 0.05),
-        Stage("binding", seed + 2, steps[1], scenes[1], (0.35, 0.45, 0.20), 0.0, 1e-3, 0.1, 0.1),
+        Stage("binding", seed + 2, steps[1], scenes[1], (0.35, 0.45, 0.20), 0.0, 1.5e-3, 0.1, 0.1, middle=True, until=500),
+        Stage("shapes", seed + 3, steps[2], scenes[2], (0.35, 0.45, 0.20), 0.0, 1e-3, 0.0, 0.0, middle=True, local=True),
+        Stage("more", seed + 4, steps[3], scenes[3], (0.35, 0.45, 0.20), 0.0, 1e-3, 0.0, 0.0, middle=True, local=True),
+        Stage("whole", seed + 5, steps[4], scenes[4], (0.35, 0.45, 0.20), 0.0, 3e-4, 0.1, 0.1, middle=True, local=True),
     ), batch=48, warm_up=100, ema=0.99)
 
 
-RECIPES = {"sd": (recipe_sd, (3184, 760, 1000)), "sd3": (recipe_sd3, (800, 400))}     # and their usual steps
+RECIPES = {"sd": (recipe_sd, (3184, 760, 1000)), "sd3": (recipe_sd3, (800, 800, 500, 2400, 200))}     # and their usual steps

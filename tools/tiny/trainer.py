@@ -29,6 +29,10 @@ class Model:
     def __init__(self, layout, seed: int):
         torch.manual_seed(seed)
         self.nets = layout()
+        self.flatten()
+
+    def flatten(self) -> None:
+        """Gather the weights of all networks; the average starts anew."""
         self.named = [(prefix + n, p) for part, prefix in self.nets.prefixes.items()
                       for n, p in getattr(self.nets, part).named_parameters()]
         self.flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for _, p in self.named]))
@@ -42,6 +46,16 @@ class Model:
         return [part.view_as(p) for part, (_, p) in zip(flat.split([p.numel() for _, p in self.named]), self.named)]
 
 
+def optimisers(model: Model, stage: Stage, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW; in a local stage Muon (Jordan et al., 2024) for the matrices of the blocks, at three times the rate."""
+    if not stage.local:
+        return [torch.optim.AdamW([model.flat], lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)]
+    matrices = [p for name, p in model.named if "joint_blocks" in name and p.ndim == 2]
+    others = [p for name, p in model.named if not ("joint_blocks" in name and p.ndim == 2)]
+    return [torch.optim.AdamW(others, lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True),
+            torch.optim.Muon(matrices, lr=3.0, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw")]
+
+
 def learning_rate(step: int, stage: Stage, recipe: Recipe) -> float:
     """Linear warm-up, flat, cosine down to a floor."""
     warm = min(1.0, (step + 1) / min(recipe.warm_up, max(1, stage.steps // 4)))
@@ -50,7 +64,7 @@ def learning_rate(step: int, stage: Stage, recipe: Recipe) -> float:
 
 
 def draw_batch(times, data: Dataset, stage: Stage, recipe: Recipe, step: int, rank: int, workers: int):
-    """This worker's part of batch `step` -> Batch, times(n, generator) [b], noise [b, 4, 32, 32], pad dropout [b] bool."""
+    """This worker's part of batch `step` -> Batch, times(n, generator, stage) [b], noise [b, 4, 32, 32], pad dropout [b] bool."""
     rng = np.random.default_rng([stage.seed, step])
     torch_rng = torch.Generator().manual_seed(stage.seed * 1_000_003 + step)
     scenes, size = len(data.pictures), recipe.batch
@@ -58,7 +72,7 @@ def draw_batch(times, data: Dataset, stage: Stage, recipe: Recipe, step: int, ra
     orders = {e: np.random.default_rng([stage.seed, 7, e]).permutation(scenes) for e in set(place // scenes)}
     index = np.array([orders[p // scenes][p % scenes] for p in place])
     flip, blank, drop = (rng.uniform(size=size) < p for p in (0.5, recipe.blank, recipe.pad_dropout))
-    t = times(size, torch_rng)
+    t = times(size, torch_rng, stage)
     noise = torch.randn(size, 4, 32, 32, generator=torch_rng)
     mine = slice(rank, None, workers)
     return take(data, index[mine], flip[mine], blank[mine]), t[mine], noise[mine], torch.from_numpy(drop[mine])
@@ -86,9 +100,9 @@ class Checkpoint:
     def __init__(self, path: Path, fingerprint: str):
         self.path, self.fingerprint = path, fingerprint
 
-    def save(self, model, optimiser, stage: int, step: int, curve: list) -> None:
+    def save(self, model, chosen: list, stage: int, step: int, curve: list) -> None:
         state = {"fingerprint": self.fingerprint, "flat": model.flat.detach(), "ema": model.ema,
-                 "optimiser": optimiser.state_dict(), "stage": stage, "step": step, "curve": curve}
+                 "optimisers": [o.state_dict() for o in chosen], "stage": stage, "step": step, "curve": curve}
         write_atomically(self.path, lambda f: torch.save(state, f))
 
     def load(self) -> dict | None:
@@ -104,19 +118,27 @@ def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: M
           folder: Path) -> list:
     """Run (or go on with) all stages on this worker; the loss curve [(stage, step, mse, attention), ...]."""
     nets, curve = model.nets, []
-    optimiser = torch.optim.AdamW([model.flat], lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
     state, first, begin = checkpoint.load(), 0, 0
     if state:
+        first, begin, curve = state["stage"], state["step"], [tuple(entry) for entry in state["curve"]]
+        if any(stage.local for stage in recipe.stages[:first + (begin > 0)]):
+            nets.grow()
+            model.flatten()
         model.flat.data.copy_(state["flat"])
         model.ema.copy_(state["ema"])
-        optimiser.load_state_dict(state["optimiser"])
-        first, begin, curve = state["stage"], state["step"], [tuple(entry) for entry in state["curve"]]
     for number, stage in list(enumerate(recipe.stages))[first:]:
         if number and not begin:                         # a new stage goes on from the average, with a new optimiser
             model.flat.data.copy_(model.ema)
-            optimiser.state.clear()
+            if stage.local and not recipe.stages[number - 1].local:
+                nets.grow()
+                model.flatten()
+        chosen = optimisers(model, stage, recipe)
+        rates = [group["lr"] for optimiser in chosen for group in optimiser.param_groups]
+        for optimiser, saved in zip(chosen, state["optimisers"] if state and begin else ()):
+            optimiser.load_state_dict(saved)
+        last = stage.until or stage.steps
         recent, clock = [], time.monotonic()
-        for step in range(begin, stage.steps):
+        for step in range(begin, last):
             mse, attention = nets.losses(*draw_batch(nets.times, data[number], stage, recipe, step, rank, workers), stage)
             model.flat.grad.zero_()
             (mse + attention).backward()
@@ -125,23 +147,24 @@ def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: M
                 model.flat.grad /= workers
             norm = float(model.flat.grad.norm())
             model.flat.grad *= min(1.0, recipe.clip / (norm + 1e-6))
-            optimiser.param_groups[0]["lr"] = learning_rate(step, stage, recipe)
-            optimiser.step()
+            for optimiser, rate in zip(chosen, rates, strict=True):
+                optimiser.param_groups[0]["lr"] = rate * learning_rate(step, stage, recipe)
+                optimiser.step()
             model.ema.lerp_(model.flat.detach(), 1 - recipe.ema)
             recent.append((mse.item(), attention.item()))
             done = step + 1
-            if rank == 0 and (done % LOG_EVERY == 0 or done == stage.steps):
+            if rank == 0 and (done % LOG_EVERY == 0 or done == last):
                 mean = np.mean(recent, 0)
                 curve.append((number, done, float(mean[0]), float(mean[1])))
                 rate = len(recent) / (time.monotonic() - clock)
                 log.info("%s %d/%d mse %.4f attention %.4f gradient %.2f, %.2f steps/s", stage.name, done, stage.steps,
                          *mean, norm, rate)
                 recent, clock = [], time.monotonic()
-            if rank == 0 and (done % LOOK_EVERY == 0 or done == stage.steps):
+            if rank == 0 and (done % LOOK_EVERY == 0 or done == last):
                 look(model, folder / f"look_{number}_{done}.png")
-            if rank == 0 and done % SAVE_EVERY == 0 and done < stage.steps:
-                checkpoint.save(model, optimiser, number, done, curve)
+            if rank == 0 and done % SAVE_EVERY == 0 and done < last:
+                checkpoint.save(model, chosen, number, done, curve)
         begin = 0
         if rank == 0:
-            checkpoint.save(model, optimiser, number + 1, 0, curve)
+            checkpoint.save(model, chosen, number + 1, 0, curve)
     return curve
