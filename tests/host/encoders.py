@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -122,13 +123,9 @@ class Setup:
 
     def build(self, embeddings: str | None = None, **which: bool):
         """The host's CLIP. which: encoders that a loader was given or not, by the host's names (`t5=False`)."""
-        class Target:
-            params: dict = {}
-            clip = _found(self.model)
-            tokenizer = _found(self.tokenizer)
-        if not isinstance(Target.clip, type):
-            Target.clip = Target.clip(**which)
-        return build(Target, self.configs, embeddings, {name: make() for name, make in self.data.items()}, self.options)
+        model = _found(self.model)
+        data = {name: make() for name, make in self.data.items()}
+        return build(_found(self.tokenizer), model if isinstance(model, type) else model(**which), self.configs, embeddings, data, self.options)
 
 
 def _found(path: str):
@@ -136,19 +133,16 @@ def _found(path: str):
     return getattr(importlib.import_module(f"comfy.{module}"), name)
 
 
-def build(target, configs: dict[str, dict], embeddings: str | None = None, data: dict | None = None, options: dict | None = None):
+def build(tokenizer: type, model: type, configs: dict[str, dict], embeddings: str | None = None, data: dict | None = None,
+          options: dict | None = None):
     """A CLIP of the host with small random weights: a token's own row changes most when the token does."""
     import comfy.sd
     from transformers import Qwen2Tokenizer
 
-    class Filled(target):
-        @staticmethod
-        def clip(**params):
-            return _fill(target.clip(**params))
-
+    target = SimpleNamespace(params={}, tokenizer=tokenizer, clip=lambda **params: _fill(model(**params)))
     options = {**(options or {}), "dtype": torch.float32, **{f"{name}_model_config": dict(config) for name, config in configs.items()}}
     with torch.inference_mode(), patch.object(Qwen2Tokenizer, "from_pretrained", partial(_read_once, Qwen2Tokenizer.from_pretrained)):
-        return comfy.sd.CLIP(Filled, embedding_directory=embeddings, tokenizer_data=data or {}, model_options=options, disable_dynamic=True)
+        return comfy.sd.CLIP(target, embedding_directory=embeddings, tokenizer_data=data or {}, model_options=options, disable_dynamic=True)
 
 
 @functools.cache

@@ -131,6 +131,15 @@ class Spoken(Made):
         return report
 
 
+def most_changed(a: tuple[Tensor, int], b: tuple[Tensor, int], count: int) -> list[int]:
+    """Of two `first_maps`: the columns that changed the most."""
+    (a, first), (b, _) = a, b
+    read = (a > 0).flatten(0, 1).all(0).nonzero().flatten()  # 0: between two spans, not read
+    change = a[..., read].log() - b[..., read].log()
+    change = (change - change.median(-1, keepdim=True).values).abs().mean((0, 1))  # without what a softmax takes from all alike
+    return sorted((read[change.topk(count).indices] + first).tolist())
+
+
 def network(arch: Architecture, tiny) -> Spoken:
     import comfy.model_patcher
 
