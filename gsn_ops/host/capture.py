@@ -5,11 +5,13 @@ forward from the shapes that enter the model, says which calls are text-to-image
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from .text_attention import WIDEST, attention_with_text, text_probabilities
 
 
 class AllCaptured(BaseException):
@@ -96,24 +98,6 @@ class Layout:
         return level
 
 
-def text_probabilities(q: Tensor, k: Tensor, columns: slice, joint: bool, mask: Tensor | None = None, scale: float | None = None) -> Tensor:
-    """softmax(q k^T * scale) of the wanted key columns: q [B, H, N, d], k [B, H, K, d] -> [B, H, N, columns], float32, differentiable.
-
-    With text keys only, the softmax is short enough to be written out. In joint attention (K includes the image) it never is:
-    a second attention call with one-hot values picks the columns, in memory linear in N.
-    """
-    q, k = q.float(), k.float()
-    if not joint:
-        logits = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)  # [B, H, N, K]
-        return (logits if mask is None else logits + mask).softmax(-1)[..., columns]
-    d, out = q.shape[-1], []
-    for some in torch.arange(columns.start, columns.stop, device=q.device).split(d):
-        pick = F.one_hot(some, k.shape[2]).T.to(q)  # [K, some]
-        pick = F.pad(pick, (0, d - len(some))).expand(*k.shape[:2], -1, -1)  # [B, H, K, d]: the head's width keeps fused kernels
-        out.append(F.scaled_dot_product_attention(q, k, pick, attn_mask=mask, scale=scale)[..., :len(some)])  # [B, H, N, some]
-    return torch.cat(out, -1)
-
-
 @dataclass(frozen=True)
 class SelfAttention:
     """Queries [B, H, N, d] and keys [B, H, K, d] of one call: rows of softmax(q k^T) are evaluated only for the cells wanted.
@@ -145,16 +129,19 @@ def _at(t: Tensor, cells: Tensor) -> Tensor:
 class Capture:
     """The override of one forward pass: keeps text-to-image probabilities of the wanted layers, then ends the pass.
 
-    columns: rows of the conditioning [start, stop) to keep. levels: wanted ones, () = all. blocks: which text-to-image calls
+    columns: rows of the conditioning [start, stop) to keep. spans: those among them that are read where each one costs (joint
+    attention), the others are 0 then; () = all. levels: wanted ones, () = all. blocks: which text-to-image calls
     of the pass to keep, None = all. middle_up: of a UNet, the middle and the first block after it that attends to text, of
     whatever level, instead. stop_after: number of wanted layers after which the pass ends (None = run to the end).
     previous: another pack's override, which stays in force.
     """
 
-    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, blocks: range | None = None, middle_up: bool = False,
-                 heads: bool = False, self_rows: bool = False, stop_after: int | None = None, previous=None, backend=None):
+    def __init__(self, layout: Layout, columns: slice, levels: tuple[int, ...], *, spans: Sequence[slice] = (), blocks: range | None = None,
+                 middle_up: bool = False, heads: bool = False, self_rows: bool = False, stop_after: int | None = None, previous=None, backend=None):
         self.layout, self.columns, self.levels, self.heads, self.self_rows = layout, columns, levels, heads, self_rows
         self.blocks, self.middle_up, self.stop_after, self.previous, self.backend = blocks, middle_up, stop_after, previous, backend
+        rows = range(columns.start, columns.stop)
+        self._read = [at for at, row in enumerate(rows) if not spans or any(s.start <= row < s.stop for s in spans)]
         self.layers: list[tuple[int, Tensor]] = []  # (level, [B, h, w, n] or, with heads, [B, H, h, w, n])
         self.self_attention: list[tuple[int, SelfAttention]] = []  # (level, rows to be evaluated later)
         self.lengths: set[tuple[int, int]] = set()  # (queries, keys) of every call seen, for the error when nothing fits
@@ -165,11 +152,15 @@ class Capture:
         self._shown: tuple | None = None
 
     def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
-        options = kwargs.get("transformer_options") or {}
-        if not kwargs.get("skip_reshape", False):
-            self.show(*_split(q, k, heads), options, mask, kwargs.get("scale"))
-        else:
-            self.show(q, k, options, mask, kwargs.get("scale"))
+        options, scale = kwargs.get("transformer_options") or {}, kwargs.get("scale")
+        shaped = kwargs.get("skip_reshape", False)
+        by_head = (q, k) if shaped else _split(q, k, heads)
+        if self._reads(*by_head, options, mask, scale):
+            if self._in_one_call(by_head[0].shape[-1]):
+                v = v if shaped else v.transpose(1, 2) if v.ndim == 4 else _split(v, v, by_head[1].shape[1])[0]  # B H N d
+                out = self._attend_and_keep(*by_head, v, mask, scale)
+                return out if kwargs.get("skip_output_reshape", False) else out.transpose(1, 2).flatten(2)  # B H N d -> B N (H d)
+            self._keep(*by_head, mask, scale)
         return self._attend(func, q, k, v, heads, mask, *args, **kwargs)
 
     def show(self, q: Tensor, k: Tensor, options: dict, mask: Tensor | None = None, scale: float | None = None, elsewhere: bool = False) -> None:
@@ -177,10 +168,15 @@ class Capture:
 
         elsewhere: shown on behalf of a patch that replaces the call; if it then attends through us, that is not counted again.
         """
+        if self._reads(q, k, options, mask, scale, elsewhere):
+            self._keep(q, k, mask, scale)
+
+    def _reads(self, q: Tensor, k: Tensor, options: dict, mask: Tensor | None, scale: float | None, elsewhere: bool = False) -> bool:
+        """Is this one of the wanted text-to-image calls? Counts it, and remembers self-attention in wanted places."""
         label = (options.get("block"), options.get("block_index"))
         if self._shown is not None and self._shown == label:
             self._shown = None
-            return
+            return False
         nth = self._calls[label] = self._calls.get(label, -1) + 1
         if elsewhere:
             self._shown, nth = label, 1
@@ -189,10 +185,26 @@ class Capture:
         if self.layout.is_text_to_image(n_q, n_k, nth):
             self._text_to_image += 1
             wanted = self.blocks is None or self._text_to_image - 1 in self.blocks
-            if wanted and self._in_wanted_place(n_q, label[0]):
-                self._keep(q, k, mask, scale)
-        elif self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._in_wanted_place(n_q, label[0]):
+            return wanted and self._in_wanted_place(n_q, label[0])
+        if self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._in_wanted_place(n_q, label[0]):
             self.self_attention.append((self.layout.level(n_q), SelfAttention(q, k, self.layout.cells(n_q), scale, _mask_rows(mask, slice(None)))))
+        return False
+
+    def _in_one_call(self, width: int) -> bool:
+        """Can one call give the output of a wanted layer and its probabilities?"""
+        return self.layout.kind == "joint" and self.previous is None and width + len(self._read) <= WIDEST
+
+    def _picked(self, n_q: int) -> list[int]:
+        """The keys whose probabilities are read in a text-to-image call of joint attention."""
+        first = self.layout.columns(self.columns, n_q).start
+        return [first + at for at in self._read]
+
+    def _attend_and_keep(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+        """A wanted call of joint attention; q, k, v and what it gives [B, H, N, d]."""
+        k, v = (t if t.shape[1] == q.shape[1] else t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
+        out, p = attention_with_text(q, k, v, self._picked(q.shape[2]), _mask_rows(mask, slice(None)), scale)
+        self._keep(q, k, mask, scale, p[:, :, self.layout.rows(q.shape[2])])
+        return out
 
     def _in_wanted_place(self, n_q: int, block: tuple | None) -> bool:
         """block: the host's name of it; that of a UNet begins with input, middle or output."""
@@ -203,15 +215,18 @@ class Capture:
             self._first_up = level
         return part == "middle" or part == "output" and level == self._first_up
 
-    def _keep(self, q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None) -> None:
-        """Keep the probabilities of one text-to-image call; ends the pass after the last wanted layer."""
-        n_q, rows = q.shape[2], self.layout.rows(q.shape[2])
+    def _keep(self, q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None, p: Tensor | None = None) -> None:
+        """Keep the probabilities p (if they are known) of one text-to-image call; ends the pass after the last wanted layer."""
+        n_q, rows, n = q.shape[2], self.layout.rows(q.shape[2]), self.columns.stop - self.columns.start
         joint, level, grid = self.layout.kind == "joint", self.layout.level(n_q), self.layout.cells(n_q)
         if k.shape[1] != q.shape[1]:  # grouped queries share keys
             k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
         q, mask = q[:, :, rows], _mask_rows(mask, rows)
-        p = text_probabilities(q, k, self.layout.columns(self.columns, n_q), joint, mask, scale)
+        if p is None:
+            p = text_probabilities(q, k, self._picked(n_q) if joint else self.layout.columns(self.columns, n_q), joint, mask, scale)
         p = p if self.heads else p.mean(1)
+        if joint and len(self._read) < n:
+            p = p.new_zeros(*p.shape[:-1], n).index_copy(-1, torch.tensor(self._read, device=p.device), p)
         self.layers.append((level, p.unflatten(-2, grid)))  # [B, (H), h, w, n]
         if self.self_rows and joint:
             first = self.layout.first_image

@@ -87,6 +87,8 @@ class Probe:
         self.template = {encoder.name: encoder.template for encoder in entry.tokens.encoders}
         last = max([s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt])  # one more: the end marker
         self.columns = slice(min(s.start for s in self.spans), min(last, entry.tokens.rows))
+        # What lies between them is padding, which no map shows.
+        self.read = tuple(slice(s.start, s.stop + 1) for s in (*self.spans, *self.prompt))
         self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
         self.ladder = Ladder()
         self.half = False  # products of passes with gradients in bfloat16
@@ -120,7 +122,7 @@ class Probe:
         def positive_only(x, sigma, model_options=None, seed=None):
             transformer = model_options["transformer_options"]
             capture = Capture(
-                self._layout(cond, x, sigma), self.columns, self.levels, middle_up=self.needs.blocks == MIDDLE_UP,
+                self._layout(cond, x, sigma), self.columns, self.levels, spans=self.read, middle_up=self.needs.blocks == MIDDLE_UP,
                 blocks=block_range(self.needs.blocks) or self.family.wanted_blocks(self.network),
                 heads=self.needs.heads, self_rows=self.needs.self_rows, stop_after=stop_after, backend=attention_pytorch,
                 # A network that drops the options never obeys another pack's override.

@@ -132,3 +132,38 @@ def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture
             seen.show(q, k, {"block": ("input", 2)})
         except Exception:
             pass
+
+
+@pytest.mark.parametrize("masked", (False, True), ids=("", "mask"))
+def test_one_call_gives_joint_attention_and_its_probabilities(capture, masked):
+    """Output and probabilities with their gradients, against a softmax written out; a number of columns that is no multiple of 8."""
+    q, k, v = (random(2, 3, 30, 16, seed=seed) for seed in range(3))
+    mask, columns = (random(2, 1, 30, 30, seed=5) if masked else None), [3, 4, 9, 17, 20]
+    towards = random(2, 3, 30, 16, seed=6), random(2, 3, 30, 5, seed=7)
+    results = []
+    for compute in (lambda *qkv: capture.attention_with_text(*qkv, columns, mask),
+                    lambda q, k, v: (explicit(q, k, mask) @ v, explicit(q, k, mask)[..., columns])):
+        leaves = [t.clone().requires_grad_(True) for t in (q, k, v)]
+        out = compute(*leaves)
+        loss = sum((o * w).sum() for o, w in zip(out, towards, strict=True))
+        results.append((*(o.detach() for o in out), *torch.autograd.grad(loss, leaves)))
+    for ours, right in zip(*results, strict=True):
+        assert ours.shape == right.shape and (ours - right).abs().max() < 1e-4
+
+
+def test_only_spans_are_read_where_each_column_costs(capture):
+    """Joint attention through the override as the host calls it: the same output, and 0 for what lies between two spans."""
+    from comfy.ldm.modules.attention import attention_pytorch
+
+    layout = capture.Layout("joint", (8, 12), 12, 36, first_image=12, patch=2)
+    q, k, v = (random(1, 36, 2 * 8, seed=seed) for seed in range(3))
+    seen = []
+    for spans in ((), (slice(1, 4), slice(9, 11))):
+        read = capture.Capture(layout, slice(1, 11), (), spans=spans, backend=attention_pytorch)
+        out = read(attention_pytorch, q, k, v, 2, transformer_options={})
+        assert (out - attention_pytorch(q, k, v, 2)).abs().max() < 1e-5
+        ((_, maps),) = read.layers
+        seen.append(maps)
+    every, some = seen
+    assert torch.equal(some[..., 3:8], torch.zeros(1, 4, 6, 5)) and every[..., 3:8].min() > 0
+    assert (some[..., [0, 1, 2, 8, 9]] - every[..., [0, 1, 2, 8, 9]]).abs().max() < 1e-6
