@@ -56,7 +56,7 @@ def test_lower_rungs_take_less_memory_and_more_arithmetic(accounts):
     assert counts[0].flops < counts[1].flops < counts[2].flops
 
 
-@pytest.mark.parametrize("name", ("sd15", "flux"))
+@pytest.mark.parametrize("name", ("sd35m", "flux"))
 def test_memory_of_a_shift_is_linear_in_the_picture(accounts, name):
     """Four times the picture: about four times the memory, and more in the published way."""
     small, large = accounts(name), accounts(name, 512)

@@ -21,6 +21,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=tuple(MODELS), default="sd15")
     parser.add_argument("--size", type=int, help="side of the picture (default: what the model was trained for)")
     parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="of the weights (default: fp32 for sd15, else bf16)")
+    parser.add_argument("--shift-precision", choices=("full", "auto", "bfloat16"), default="full",
+                        help="of the products of our shift: the weights', or as the pack chooses by itself (default: full)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--rounds", type=int, default=5, help="timed turns of every way")
     parser.add_argument("--threads", type=int, help="of a CPU (default: OMP_NUM_THREADS, else half the cores)")
@@ -46,7 +48,8 @@ def main() -> None:
     from .bench import bench
     from .show import as_json, as_text
 
-    found = bench(size, device, rounds=args.rounds, naive=not args.no_naive, count_only=args.count_only)
+    found = bench(size, device, rounds=args.rounds, naive=not args.no_naive, count_only=args.count_only,
+                  precision=args.shift_precision)
     if args.json != "-":
         print(as_text(found))
     if args.json == "-":

@@ -22,6 +22,7 @@ from .moment import Moment, sigmas_of
 from .needed import synchronise
 
 Way = Callable[[Moment], object]
+WARM = 2
 
 
 class Enough(BaseException):
@@ -38,10 +39,10 @@ class Measured:
 
 
 class Rounds:
-    """The sampler's callback. Round 0 warms everything up, the next ones are timed, the last one is profiled."""
+    """The sampler's callback. Two rounds warm up (and decide the precision), the next ones are timed, the last one is profiled."""
 
     def __init__(self, model, ways: dict[str, Way], rounds: int, device: torch.device):
-        self.ways, self.last, self.device = ways, rounds + 1, device
+        self.ways, self.last, self.device = ways, rounds + WARM, device
         self.measured, self.round, self.guider = Measured(), -1, None
         self.sigma = sigmas_of(model)[:1].to(device)
         self.begun = 0.0
@@ -86,12 +87,13 @@ class Rounds:
             self.measured.peak[name] = memory.peak(self.profile, self.device)
             self.measured.operators[name] = memory.operators(self.profile, self.device)
             self.profile = None
-        elif self.round:
+        elif self.round >= WARM:
             self.measured.seconds[name].append(seconds)
 
 
-def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float, ways: dict[str, Way], rounds: int) -> Measured:
-    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights."""
+def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float, ways: dict[str, Way], rounds: int,
+              precision: str) -> Measured:
+    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights. precision: as in the recipe."""
     import comfy.patcher_extension
     import comfy.sample
     import comfy.samplers
@@ -99,7 +101,7 @@ def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float
     sampling, presets, schedule = (
         pack_module(f"gsn_ops.{name}") for name in ("host.sampling", "optimise.presets", "schedule"))
     (recipe,) = presets.preset(presets.LATENT_REFINE)
-    recipe = replace(recipe, shifts=rounds + 3, moment=schedule.Moment(step=0), report="curve")
+    recipe = replace(recipe, shifts=rounds + WARM + 2, precision=precision, moment=schedule.Moment(step=0), report="curve")
     patched, _ = sampling.attach(model, recipe)
     turns = Rounds(model, ways, rounds, model.load_device)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "gsn bench", turns.watch)

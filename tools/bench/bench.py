@@ -12,7 +12,7 @@ import torch
 from tools.host_env.inprocess import pack_module
 
 from .accounting import Accounts, account
-from .alternate import Measured, alternate
+from .alternate import WARM, Measured, alternate
 from .importing import Import, of_the_pack
 from .models import DTYPES, Size, build, patcher
 from .naive import naive_shift
@@ -53,18 +53,19 @@ class Found:
         return self.accounts.ours[0].peak / self.accounts.naive.peak
 
 
-def bench(size: Size, device: torch.device, *, rounds: int = 5, naive: bool = True, count_only: bool = False) -> Found:
+def bench(size: Size, device: torch.device, *, rounds: int = 5, naive: bool = True, count_only: bool = False,
+          precision: str = "full") -> Found:
     """Measure one model. Raises MemoryError, before anything is built, if the machine is too small."""
     imported = of_the_pack()
     accounts = account(size)
     measured = None
     if not count_only:
         _check_room(size, accounts, device, naive)
-        measured = _measured(size, accounts, device, rounds, naive)
-    return Found(size, accounts, measured, imported, _facts(size, device, rounds))
+        measured = _measured(size, accounts, device, rounds, naive, precision)
+    return Found(size, accounts, measured, imported, {**_facts(size, device, rounds), "shift_precision": precision})
 
 
-def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int, naive: bool) -> Measured:
+def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int, naive: bool, precision: str) -> Measured:
     with torch.inference_mode():  # as a loader node does
         model = patcher(build(size), device)
     rate = Rate(accounts.needed, device, DTYPES[size.dtype])
@@ -72,8 +73,8 @@ def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int,
             "floor": lambda moment: rate.seconds()}
     if not naive:
         del ways["naive"]
-    measured = alternate(model, size.conditioning(), size.latent(), size.cfg, ways, rounds)
-    return replace(measured, seconds={**measured.seconds, "floor": rate.taken[1:rounds + 1]})
+    measured = alternate(model, size.conditioning(), size.latent(), size.cfg, ways, rounds, precision)
+    return replace(measured, seconds={**measured.seconds, "floor": rate.taken[WARM:WARM + rounds]})
 
 
 def _check_room(size: Size, accounts: Accounts, device: torch.device, naive: bool) -> None:
