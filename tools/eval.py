@@ -1,10 +1,11 @@
-"""Measure what refinement does: plain and refined pictures of the embedded model, from the same prompts and noise.
+"""Measure what refinement does: plain and refined pictures of an embedded model, from the same prompts and noise.
 
     python3 tools/dev.py eval --objects 3 --pairs 300
     python3 tools/dev.py eval --objects 3 --pairs 100 --split validation --at-step 0 2 4 6 8 12
+    python3 tools/dev.py eval --model sd3 --objects 3 --pairs 300
 
-What is not given is as in the demo workflow. Several values of --at-percent, --at-step, --pieces or --levels are compared
-on the same plain pictures.
+What is not given is as in the demo workflow (sd) or as chosen on the validation prompts (sd3). Several values of --at-percent,
+--at-step, --pieces or --levels are compared on the same plain pictures.
 """
 import argparse
 import hashlib
@@ -12,14 +13,17 @@ import itertools
 import json
 import platform
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 from tools.demo_workflow import shipped_settings
-from tools.paired_run import Demo, Sampling, Verdict, judge, pack_module
+from tools.paired_run import LOADERS, Demo, Sampling, Verdict, judge, pack_module
 from tools.paired_statistics import Comparison, compare, percent
 from tools.tiny.prompts import Prompt, prompts
+
+HOW = {"sd": Sampling(steps=20), "sd3": Sampling(20, "euler", "simple", 4.0)}
+SD3_NODE = {"method": "Latent Refine (Grimal et al. 2025)", "at_percent": 0.1, "overrides": "pieces=noun"}
 
 
 @dataclass
@@ -46,10 +50,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--objects", type=int, default=3, choices=(1, 2, 3), help="objects in a prompt")
     parser.add_argument("--pairs", type=int, default=300, help="pictures of each kind")
     parser.add_argument("--split", default="test", choices=("test", "validation"), help="validation: to choose numbers")
-    parser.add_argument("--steps", type=int, default=20, help="default: the demo workflow's")
-    parser.add_argument("--sampler", default="ddpm")
-    parser.add_argument("--scheduler", default="ddim_uniform")
-    parser.add_argument("--cfg", type=float, default=7.5)
+    parser.add_argument("--model", choices=tuple(HOW), default="sd", help="the embedded model: SD's layout (UNet) or SD3's (MM-DiT)")
+    parser.add_argument("--file", type=Path, help="another file of that model's kind")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--sampler")
+    parser.add_argument("--scheduler")
+    parser.add_argument("--cfg", type=float)
     parser.add_argument("--method", help="a method's name as on the node (default: the demo workflow's)")
     parser.add_argument("--at-percent", type=float, nargs="+", help="default: what the demo workflow has")
     parser.add_argument("--at-step", type=int, nargs="+", help="instead of --at-percent, counted from 0")
@@ -57,23 +63,34 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--levels", nargs="+", default=["auto"], help="attention levels: auto, 2, 4 or 2,4")
     parser.add_argument("--shifts", type=int, help="default: the method's")
     parser.add_argument("--learning-rate", type=float, help="default: the method's")
+    parser.add_argument("--strength", type=float, default=1.0, help="as on the node: 1 = the method's own numbers")
+    parser.add_argument("--overrides", default="", help='more of the method\'s numbers, such as "scale_factor=4, blocks=1-3"')
     parser.add_argument("--batch", type=int, default=20, help="pictures made together (the noise that ddpm adds depends on it)")
-    parser.add_argument("--model", type=Path, help="another file of the demo model's kind")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name, value in asdict(HOW[args.model]).items():
+        setattr(args, name, getattr(args, name) if getattr(args, name) is not None else value)
+    return args
+
+
+def node_settings(model: str) -> dict:
+    """What the Semantic Nursing node is set to for a model."""
+    return shipped_settings() if model == "sd" else SD3_NODE
 
 
 def tallies(args: argparse.Namespace) -> list[Tally]:
     """One per combination of what was given several times."""
     presets, settings = pack_module("gsn_ops.optimise.presets"), pack_module("gsn_ops.optimise.settings")
     moment = pack_module("gsn_ops.schedule").Moment
-    node = shipped_settings()
+    node = node_settings(args.model)
     numbers = ", ".join(f"{name}={getattr(args, name)}" for name in ("shifts", "learning_rate") if getattr(args, name) is not None)
     base = settings.override(presets.preset(args.method or node["method"]), node["overrides"] if args.method is None else "")
-    base = tuple(replace(recipe, report="curve", strict=True) for recipe in settings.override(base, numbers))
+    base = settings.override(settings.override(base, numbers), args.overrides)
+    base = tuple(replace(recipe.scaled(args.strength), report="curve", strict=True) for recipe in base)
     moments = [(f"step {step}", moment(step=step)) for step in args.at_step or ()]
-    if not moments:
+    if not moments and (args.at_percent or any(hasattr(recipe, "moment") for recipe in base)):
         moments = [(f"{100 * share:g} %", moment(percent=share)) for share in args.at_percent or [node["at_percent"]]]
+    moments = moments or [("its own moments", moment())]
     result = []
     for (when, at), pieces, levels in itertools.product(moments, args.pieces or [None], args.levels):
         recipes = settings.moved(base, at)
@@ -117,7 +134,7 @@ def versions(args: argparse.Namespace) -> dict[str, str]:
     import comfyui_version
     import torch
 
-    file = args.model or pack_module("gsn_ops.host.demo_model").PATH
+    file = args.file or pack_module(LOADERS[args.model][0]).PATH
     return {"pack": pack_module("gsn_ops").__version__, "ComfyUI": comfyui_version.__version__, "torch": torch.__version__,
             "Python": platform.python_version(), "model": hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12],
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads", "date": date.today().isoformat()}
@@ -130,7 +147,7 @@ def row(name: str, found: Comparison) -> str:
 
 def main() -> None:
     args = arguments()
-    demo = Demo(args.model)
+    demo = Demo(args.file, args.model)
     how = Sampling(args.steps, args.sampler, args.scheduler, args.cfg)
     runs = tallies(args)
     about = (f"{args.objects} objects, {args.pairs} pairs of the {args.split} prompts, {how.sampler} + {how.scheduler}, "

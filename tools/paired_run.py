@@ -1,4 +1,4 @@
-"""The embedded model in this process: the same prompts and the same noise, plain and refined, judged by the detector.
+"""An embedded model in this process: the same prompts and the same noise, plain and refined, judged by the detector.
 
 Every picture has a prompt and a noise seed of its own. Prompts of one form ("a red circle, a blue square and a green
 star") have their words at the same columns, so different ones share a batch: one conditioning with as many rows as
@@ -44,12 +44,19 @@ class Refined:
     backwards: int
 
 
-class Demo:
-    """The loaded model and its text encoder that remembers words. Boots the host inside this process."""
+LOADERS = {"sd": ("gsn_ops.host.demo_model", "load_demo_model"), "sd3": ("gsn_ops.host.demo_model_sd3", "load_demo_sd3")}
 
-    def __init__(self, file: Path | None = None):
+
+class Demo:
+    """The loaded model and its text encoder that remembers words. Boots the host inside this process.
+
+    file: instead of the embedded one. layout: "sd" (UNet) or "sd3" (MM-DiT).
+    """
+
+    def __init__(self, file: Path | None = None, layout: str = "sd"):
         boot()
-        self.model, clip, self.vae = pack_module("gsn_ops.host.demo_model").load_demo_model(file)
+        module, function = LOADERS[layout]
+        self.model, clip, self.vae = getattr(pack_module(module), function)(file)
         self.clip = pack_module("gsn_ops.host.prompt_tokens").remember(clip)
         self.attach = pack_module("gsn_ops.host.sampling").attach
 
@@ -59,7 +66,7 @@ class Demo:
         singles = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in texts]
         if len({len(tokens_of(single).encoders[0].pieces) for single in singles}) > 1:
             raise ValueError("Only prompts of one form share a batch: their words must be at the same columns.")
-        return [[torch.cat([single[0][0] for single in singles]), singles[0][0][1]]]        # [B, 77, 64]
+        return [[torch.cat([single[0][0] for single in singles]), singles[0][0][1]]]        # [B, 77 or 154, 64]
 
     def sample(self, model, prompts: Sequence[Prompt], how: Sampling) -> torch.Tensor:
         """Latents [B, 4, 32, 32]. The first picture's seed is also that of the noise which the sampler adds."""

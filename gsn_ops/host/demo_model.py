@@ -27,7 +27,7 @@ CURE = ("Install the pack again (the file comes with it), or train it anew with 
 FRAME = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3 ** 0.5
 MU = torch.tensor([0.92, -0.3, -0.3, -0.3])
 SMALL = 0.01                                             # TAESD squashes its input by 3 tanh(x / 3): stay where it is linear
-VOCABULARY = 49408                                       # rows of CLIP's token table; the file holds only those it needs
+VOCABULARY = 49408                                       # rows of CLIP's token table; a file holds only those it needs
 TOKEN_TABLE = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
 TOKEN_IDS = "tiny.token_ids"
 TEXT_MODEL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
@@ -47,16 +47,20 @@ class DemoSD(comfy.supported_models.SD15):
     latent_format = DemoLatent
 
     def process_clip_state_dict(self, state_dict):
-        """Spread the stored rows over the full token table; the last row stands for every other word."""
-        rows, ids = state_dict[TOKEN_TABLE].float(), state_dict.pop(TOKEN_IDS).long()
-        table = rows[-1].repeat(VOCABULARY, 1)           # (49408, 64)
-        table[ids] = rows[:-1]
-        state_dict[TOKEN_TABLE] = table
+        """The stored rows in a full token table."""
+        state_dict[TOKEN_TABLE] = spread(state_dict[TOKEN_TABLE], state_dict.pop(TOKEN_IDS), VOCABULARY)
         return super().process_clip_state_dict(state_dict)
 
     def process_vae_state_dict(self, state_dict):
         """The file holds no VAE: ours is computed."""
         return vae_weights()
+
+
+def spread(rows: torch.Tensor, ids: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """A token table [vocabulary, C] of stored rows [n + 1, C] at ids [n]; the last row stands for every other word."""
+    table = rows[-1].float().repeat(vocabulary, 1)
+    table[ids.long()] = rows[:-1].float()
+    return table
 
 
 def vae_weights() -> dict[str, torch.Tensor]:
@@ -92,8 +96,8 @@ def layout(shapes: dict[str, tuple[int, ...]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a demo model file.
+def read(path: Path, wanted: str = FORMAT, digest: str = LAYOUT) -> dict[str, torch.Tensor]:
+    """The tensors of a demo model file of this format and layout().
 
     Raises FileNotFoundError when it is missing, ValueError when it is damaged or another kind of file.
     """
@@ -105,12 +109,25 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except safetensors.SafetensorError as error:
         raise ValueError(f"The demo model {path} is damaged or not complete ({error}). {CURE}") from error
-    if kind != FORMAT or layout({name: tuple(t.shape) for name, t in tensors.items()}) != LAYOUT:
+    if kind != wanted or layout({name: tuple(t.shape) for name, t in tensors.items()}) != digest:
         raise ValueError(
             f"{path} is a safetensors file but not the demo model of this version: format {kind or 'none'} "
-            f"with {len(tensors)} tensors, expected {FORMAT}. {CURE} Any other checkpoint belongs into "
+            f"with {len(tensors)} tensors, expected {wanted}. {CURE} Any other checkpoint belongs into "
             "the host's own Load Checkpoint node.")
     return tensors
+
+
+def load_as(config: type, tensors: dict[str, torch.Tensor], text_models: dict[str, dict]):
+    """The host's own loader, which knows one more model class for this call -> (MODEL, CLIP, VAE)."""
+    models = comfy.supported_models.models
+    with _registering:
+        models.append(config)                            # last: every class of the host is asked first
+        try:
+            # Not dynamic: the host can give LoRA hooks a plain copy only of a dynamic model that came from a file of its own.
+            loaded = comfy.sd.load_state_dict_guess_config(tensors, te_model_options=text_models, disable_dynamic=True)
+        finally:
+            models.remove(config)
+    return loaded[:3]
 
 
 def load_demo_model(path: str | Path | None = None):
@@ -118,13 +135,4 @@ def load_demo_model(path: str | Path | None = None):
 
     path: another file of the same kind, e.g. one just trained. Errors: see `read`.
     """
-    tensors, models = read(Path(path or PATH)), comfy.supported_models.models
-    with _registering:
-        models.append(DemoSD)                            # last: every class of the host is asked first
-        try:
-            # Not dynamic: the host can give LoRA hooks a plain copy only of a dynamic model that came from a file of its own.
-            loaded = comfy.sd.load_state_dict_guess_config(
-                tensors, te_model_options={"clip_l_model_config": TEXT_MODEL}, disable_dynamic=True)
-        finally:
-            models.remove(DemoSD)
-    return loaded[:3]
+    return load_as(DemoSD, read(Path(path or PATH)), {"clip_l_model_config": TEXT_MODEL})
