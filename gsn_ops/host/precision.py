@@ -82,7 +82,8 @@ class Trial:
 class HalfProducts(TorchFunctionMode):
     """Surrounds a forward pass, in this thread only: linear layers, convolutions and self-attention multiply in bfloat16.
 
-    Attention to constant values is left alone: that is how maps are read.
+    Attention to the text alone, of which maps are written out, is left as it is; those of joint attention come out of the
+    one call for both, with the precision of its values.
     """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):

@@ -18,6 +18,10 @@ from .capture import AllCaptured, Capture
 from .gradients import keep, kept
 
 
+WITH_GRAPHS = ("layers", "self_attention")
+"""What a Capture gathers; only how much it was matters to a block that runs once more."""
+
+
 class _Enough(BaseException):
     """Raised when a block that is run once more has given all that the gradient needs of it."""
 
@@ -72,7 +76,7 @@ class Call:
                  weights: Collection[int], note: Callable[[int, int], None] | None):
         self.forward, self.capture, self.around, self.weights, self.note = forward, capture, around, weights, note
         self.inputs = _each((args, kwargs), _remember)
-        self.moment = {name: [None] * len(value) if isinstance(value, list) else _copy(value) for name, value in vars(capture).items()}
+        self.moment = {name: [None] * len(value) if name in WITH_GRAPHS else _copy(value) for name, value in vars(capture).items()}
         self.shapes: list[tuple] = []
         self.again: dict[int, tuple[Tensor, int]] = {}
 
