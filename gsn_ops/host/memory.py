@@ -1,8 +1,8 @@
 """The memory ladder: what guided passes store, chosen from what is free; and what the host is told to keep free for them.
 
-Bytes that a pass needs, in units of the host's own estimate for a pass without gradients on fused attention (`unit`), by
+Bytes that a pass stores, in units of the host's own estimate for a pass without gradients on fused attention (`unit`), by
 accounting at real size in half precision, early exit included: SD1.5 at 512 px 4.1 on rung 0 and 1.4 on the last, SDXL at
-1024 px 16.3 and 1.4, SD3.5-medium at 1024 px 14.6 and 1.3, Flux at 1024 px 9.7 and 1.0 (and 25 without early exit).
+1024 px 16.3 and 1.5, SD3.5-medium at 1024 px 11.5 and 1.2, Flux at 1024 px 7.1 and 1.0 (and 22 without early exit).
 """
 from __future__ import annotations
 

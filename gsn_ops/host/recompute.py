@@ -17,7 +17,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from .capture import AllCaptured, Capture
 from .gradients import keep, kept
 
-
 WITH_GRAPHS = ("layers", "self_attention")
 """What a Capture gathers; only how much it was matters to a block that runs once more."""
 
