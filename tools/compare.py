@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from tools.eval import versions
 from tools.paired_run import Demo, Sampling, Verdict, judge, pack_module
 from tools.paired_statistics import compare, percent
@@ -23,7 +25,8 @@ from tools.tiny.prompts import Prompt, prompts
 BEGIN, END = "<!-- compare: written by tools/dev.py compare -->\n", "<!-- compare: end -->\n"
 PLAIN = "plain"
 LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
-NOT_HERE = {"Neglect (USTC study 2024)": "it wants something unwanted in the prompt", "FOCUS (2025)": "the embedded model is no flow model"}
+NOT_HERE = {"FOCUS (2025)": "this model is no flow model"}
+NEGLECT, PLAIN_NEGLECT = "Neglect (USTC study 2024)", "plain, for Neglect"  # judged otherwise, in a table of their own
 SLOW = "SAGA"  # ten passes per update: only when named
 EARLIER, NOUNS = "Latent Refine at 10 % of the schedule (this model's step)", "Latent Refine at 10 %, nouns only (the demo's settings)"
 VARIANTS = {  # rows beside the published methods
@@ -70,6 +73,20 @@ def recipes_of(method: str, scale: float) -> tuple:
     return tuple(replace(r.scaled(scale) if hasattr(r, "step_size") else r, report="curve") for r in recipes)
 
 
+def with_unwanted(recipes: tuple, prompt: Prompt) -> tuple:
+    """The recipes with the subjects of a prompt of this form, the last one unwanted."""
+    subjects, find = (pack_module(f"gsn_ops.{name}") for name in ("subjects", "captions"))
+    *wanted, last = (phrase.label for phrase in find.find_subjects(prompt.text)[0])
+    return tuple(replace(r, subjects=subjects.parse_subjects(", ".join([*wanted, f"-{last}"]))) for r in recipes)
+
+
+def judge_neglect(latents: Tensor, prompts: Sequence[Prompt]) -> list[Verdict]:
+    """Right is a picture that has all the things of its prompt but the last, and not that one."""
+    rest = judge(latents, [replace(p, wanted=p.wanted[:-1]) for p in prompts])
+    last = judge(latents, [replace(p, wanted=p.wanted[-1:]) for p in prompts])
+    return [Verdict(a.objects and not b.objects, a.colours and not b.colours) for a, b in zip(rest, last, strict=True)]
+
+
 class Placed(Demo):
     """A Demo whose prompts say where their subjects shall be."""
 
@@ -104,26 +121,37 @@ def carry_out(task: Task) -> Done:
     global _demo
     _demo = _demo or Placed()
     wanted: list[Prompt] = prompts(task.objects, task.pairs, task.split)
-    recipes = () if task.method == PLAIN else recipes_of(task.method, task.scale)
+    recipes = () if task.method in (PLAIN, PLAIN_NEGLECT) else recipes_of(task.method, task.scale)
+    judged = judge_neglect if task.method in (NEGLECT, PLAIN_NEGLECT) else judge
     verdicts, forwards, backwards, begun = [], 0, 0, time.monotonic()
     for start in range(0, len(wanted), task.batch):
         some = wanted[start:start + task.batch]
         if recipes:
-            refined = _demo.refine(recipes, some, task.how)
+            refined = _demo.refine(with_unwanted(recipes, some[0]) if task.method == NEGLECT else recipes, some, task.how)
             latents, forwards, backwards = refined.latents, forwards + refined.forwards, backwards + refined.backwards
         else:
             latents = _demo.sample(_demo.model, some, task.how)
-        verdicts += judge(latents, some)
+        verdicts += judged(latents, some)
     batches = -(-len(wanted) // task.batch)
     return Done(task, verdicts, (time.monotonic() - begun) / len(wanted), forwards / batches, backwards / batches)
 
 
-def table(done: list[Done], objects: int) -> list[str]:
-    """One markdown table: methods against plain on the prompts of this size."""
+def tables(done: list[Done], objects: int) -> list[str]:
+    """Markdown: methods against plain on the prompts of this size; Neglect, which wants something else, by itself."""
     of_size = {d.task.method: d for d in done if d.task.objects == objects}
-    plain = of_size.pop(PLAIN)
+    neglect = {method: of_size.pop(method) for method in (PLAIN_NEGLECT, NEGLECT) if method in of_size}
+    lines = table(f"{objects} objects", PLAIN, of_size)
+    if len(neglect) == 2:
+        lines += table(f"{objects} objects, the last one unwanted: right is a picture with the others and without it", PLAIN_NEGLECT, neglect)
+    return lines
+
+
+def table(title: str, unchanged: str, of_size: dict[str, Done]) -> list[str]:
+    """One table: methods against the unchanged model."""
+    of_size = dict(of_size)
+    plain = of_size.pop(unchanged)
     n = len(plain.verdicts)
-    lines = [f"### {objects} objects, n = {n}", "",
+    lines = [f"### {title}, n = {n}", "",
              "| method | objects right (95 %) | colours right (95 %) | points | McNemar p | mended | now wrong | passes fwd/bwd | s per picture |",
              "|---|---|---|---|---|---|---|---|---|",
              f"| plain | {percent(sum(v.objects for v in plain.verdicts), n)} | {percent(sum(v.colours for v in plain.verdicts), n)} "
@@ -166,8 +194,9 @@ def main() -> None:
     methods = [m for m in (*pack_module("gsn_ops.optimise.presets").METHODS, *VARIANTS) if m not in NOT_HERE]
     methods = [m for m in methods if (any(part.lower() in m.lower() for part in args.methods) if args.methods else SLOW not in m)]
     how = Sampling(steps=args.steps)
-    tasks = [Task(m, objects, args.pairs, args.split, how, args.scale, args.batch) for objects in args.objects for m in (PLAIN, *methods)]
-    args.model = None
+    rows = [PLAIN, *methods, *([PLAIN_NEGLECT] if NEGLECT in methods else [])]
+    tasks = [Task(m, objects, args.pairs, args.split, how, args.scale, args.batch) for objects in args.objects for m in rows]
+    args.model, args.file = "sd", None
     facts = ", ".join(f"{key} {value}" for key, value in versions(args).items())
     del demo
     done: list[Done] = []
@@ -178,7 +207,7 @@ def main() -> None:
                   f"{sum(v.objects for v in d.verdicts)} of {len(d.verdicts)} right, {d.seconds:.2f} s per picture", flush=True)
     command = f"python3 tools/dev.py compare --pairs {args.pairs} --objects {' '.join(map(str, args.objects))} --steps {args.steps}"
     text = "\n".join([f"`{command}` ({args.split} prompts, {how.sampler} + {how.scheduler}, cfg {how.cfg:g}; gradient steps of guidance "
-                      f"x {args.scale:g}; {facts}):", "", *(line for objects in args.objects for line in table(done, objects))])
+                      f"x {args.scale:g}; {facts}):", "", *(line for objects in args.objects for line in tables(done, objects))])
     print("\n" + text)
     if args.write:
         write(args.write, text)
