@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -89,6 +90,8 @@ class Rounds:
             self.profile = None
         elif self.round >= WARM:
             self.measured.seconds[name].append(seconds)
+        said = f"round {self.round} of {self.last}" + (", warming up" if self.round < WARM else ", profiled" if self.round == self.last else "")
+        print(f"{said}: {name} {seconds:.3f} s", file=sys.stderr, flush=True)
 
 
 def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float, ways: dict[str, Way], rounds: int,

@@ -84,7 +84,7 @@ def _check_room(size: Size, accounts: Accounts, device: torch.device, naive: boo
         import psutil
 
         free = psutil.virtual_memory().available
-    need = 1.1 * (accounts.weights + (accounts.naive.peak if naive else 2 * accounts.ours[2].peak))
+    need = 1.2 * (accounts.weights + (accounts.naive.peak if naive else 2 * accounts.ours[2].peak))
     if need > free:
         raise MemoryError(f"{size.name} at {size.size} px in {size.dtype} takes {need / 2**30:.1f} GiB here and {free / 2**30:.1f} GiB are free. "
                           f"{'Leave out the published way with --no-naive, take' if naive else 'Take'} a smaller --size, or count with --count-only.")
