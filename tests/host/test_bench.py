@@ -61,7 +61,7 @@ def test_memory_of_a_shift_is_linear_in_the_picture(accounts, name):
     """Four times the picture: about four times the memory, and more in the published way."""
     small, large = accounts(name), accounts(name, 512)
     assert large.ours[0].peak < 4.3 * small.ours[0].peak
-    assert large.naive.peak > 6 * small.naive.peak
+    assert large.naive.peak > 5 * small.naive.peak
 
 
 @pytest.mark.parametrize("name", models.MODELS)
@@ -90,6 +90,7 @@ def test_measured_memory_is_what_counting_says(pack):
     assert numbers["peak_bytes"]["naive"] == pytest.approx(found.accounts.naive.peak, rel=0.05)
     assert numbers["peak_bytes"]["ours"] == pytest.approx(found.accounts.ours[0].peak, rel=0.05)
     assert numbers["memory_vs_naive"] < 0.2
+    assert "5 forward and 5 backward passes" in numbers["status"]  # one each, in every round
     text = as_text(found)
     assert "where the time of one shift goes" in text and "convolutions" in text
 

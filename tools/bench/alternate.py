@@ -5,7 +5,6 @@ the sampler's callback, where the other ways are measured; what passes until the
 """
 from __future__ import annotations
 
-import contextlib
 import gc
 import sys
 import time
@@ -26,17 +25,17 @@ Way = Callable[[Moment], object]
 WARM = 2
 
 
-class Enough(BaseException):
-    """Ends the run after the last round. Not an Exception, as a cancel by the person is not."""
-
-
 @dataclass
 class Measured:
-    """Per way: seconds of every round, peak bytes on top of what was there, seconds by operator of one profiled round."""
+    """Per way: seconds of every round, peak bytes on top of what was there, seconds by operator of one profiled round.
+
+    status: what the pack tells the person about this run.
+    """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     peak: dict[str, int] = field(default_factory=dict)
     operators: dict[str, dict[str, float]] = field(default_factory=dict)
+    status: str = ""
 
 
 class Rounds:
@@ -60,11 +59,11 @@ class Rounds:
     def __call__(self, step: int, picture: Tensor, x: Tensor, total: int) -> None:
         import comfy.model_patcher
 
-        if self.round >= 0:
+        if 0 <= self.round <= self.last:
             self._end("ours")
         self.round += 1
-        if self.round > self.last:
-            raise Enough
+        if self.round > self.last:  # a last shift and the step itself, so that the run ends and reports as always
+            return
         extra = {"model_options": comfy.model_patcher.create_model_options_clone(self.guider.model_options), "seed": 0}
         moment = Moment(self.guider, x, self.sigma, extra)
         for name, way in self.ways.items():
@@ -105,11 +104,12 @@ def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float
         pack_module(f"gsn_ops.{name}") for name in ("host.sampling", "optimise.presets", "schedule"))
     (recipe,) = presets.preset(presets.LATENT_REFINE)
     recipe = replace(recipe, shifts=rounds + WARM + 2, precision=precision, moment=schedule.Moment(step=0), report="curve")
-    patched, _ = sampling.attach(model, recipe)
+    patched, book = sampling.attach(model, recipe)
     turns = Rounds(model, ways, rounds, model.load_device)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "gsn bench", turns.watch)
     sampler, sigmas = comfy.samplers.sampler_object("euler"), sigmas_of(model)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode(), contextlib.suppress(Enough):
+    with torch.inference_mode():
         comfy.sample.sample_custom(patched, noise, cfg, sampler, sigmas, *conditioning, latent, callback=turns, disable_pbar=True, seed=0)
+    turns.measured.status = book.last().actions[0].status
     return turns.measured

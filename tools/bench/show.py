@@ -30,6 +30,7 @@ def as_dict(found: Found) -> dict:
         "memory_vs_naive": round(found.memory_vs_naive, 4),
         "spread": {name: ratio and [round(ratio[1], 3), round(ratio[2], 3)] for name, ratio in ratios.items()},
         **found.facts,
+        "status": measured and measured.status,
         "seconds": {name: [round(s, 4) for s in seconds] for name, seconds in measured.seconds.items()} if measured else None,
         "peak_bytes": measured and measured.peak,
         "profile_seconds": measured and {name: round(s, 4) for name, s in families(measured.operators["ours"]).items()},
@@ -75,4 +76,5 @@ def _measured(found: Found) -> list[str]:
     lines += [f"  {'memory_vs_naive':18} {found.memory_vs_naive:6.3f}", "", "where the time of one shift goes (profiled, which slows it a little):"]
     spent = families(measured.operators["ours"])
     total = sum(spent.values())
+    lines[-1:-1] = [f"the pack says: {measured.status}", ""]
     return [*lines, *(f"  {name:20} {s:8.3f} s {100 * s / total:5.1f} %" for name, s in spent.items() if s > 0.005 * total), ""]
