@@ -131,7 +131,7 @@ def test_the_ksampler_form_starts_with_exactly_ksamplers_inputs(nodes, host):
 @NODES
 def test_the_help_page_has_one_pattern_and_tells_every_input_and_default(nodes, node):
     schema = nodes[node].GET_SCHEMA()
-    page = (ROOT / "web" / "docs" / node / "en.md").read_text("utf-8")
+    page = (ROOT / "web" / "docs" / f"{node}.md").read_text("utf-8")
     assert page.startswith(f"# {schema.display_name}\n")
     assert re.findall("^## (.*)$", page, re.MULTILINE) == ["Inputs", "Outputs", "Example"]
     inputs, outputs = page.split("## Inputs")[1].split("## Outputs")[0], page.split("## Outputs")[1].split("## Example")[0]
@@ -148,7 +148,7 @@ def test_the_help_page_has_one_pattern_and_tells_every_input_and_default(nodes, 
 
 
 def test_the_help_page_of_objectives_names_them_all(nodes):
-    page = (ROOT / "web" / "docs" / "GSNObjective" / "en.md").read_text("utf-8").split("## Inputs")[0]
+    page = (ROOT / "web" / "docs" / "GSNObjective.md").read_text("utf-8").split("## Inputs")[0]
     named = {name.strip() for row in re.findall(r"^\| (.*?) \|", page, re.MULTILINE) for name in row.split(",")}
     assert named >= set(next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective"))
 
