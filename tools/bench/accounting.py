@@ -41,7 +41,7 @@ def account(size: Size, rungs: tuple[int, ...] = RUNGS) -> Accounts:
         network = moment.guider.inner_model.diffusion_model
         weights = sum(p.numel() * p.element_size() for p in (*network.parameters(), *network.buffers()))
         layers: list[int] = []
-        naive = _counted(moment, lambda: layers.append(naive_shift(moment, size.rows, size.joint, _followed(moment))))
+        naive = _counted(moment, lambda: layers.append(naive_shift(moment, size.rows, size.joint, size.blocks, _followed(moment))))
         naive = replace(naive, layers=layers[0])
         return Accounts(weights, needed_work(moment), naive, _ours(moment, rungs))
 

@@ -69,7 +69,7 @@ def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int,
     with torch.inference_mode():  # as a loader node does
         model = patcher(build(size), device)
     rate = Rate(accounts.needed, device, DTYPES[size.dtype])
-    ways = {"step": lambda moment: moment.plain_step(), "naive": lambda moment: naive_shift(moment, size.rows, size.joint),
+    ways = {"step": lambda moment: moment.plain_step(), "naive": lambda moment: naive_shift(moment, size.rows, size.joint, size.blocks),
             "floor": lambda moment: rate.seconds()}
     if not naive:
         del ways["naive"]

@@ -20,7 +20,7 @@ class Size:
     config: class in the host's supported_models. unet: its settings. encoders: name of a text encoder -> row of the
     conditioning at which its 77 (or so) rows begin. rows, width: of the conditioning. pooled: width of the pooled text.
     channels, scale: of the latent, and picture pixels per latent cell. size: picture side. dtype: what it is run in.
-    cfg: guidance of a plain step. joint: text and image are one sequence.
+    cfg: guidance of a plain step. joint: text and image are one sequence. blocks: so many of its layers are read (None = all).
     settings: what the host reads from a checkpoint and not from `unet`.
     """
 
@@ -37,6 +37,7 @@ class Size:
     scale: int = 8
     cfg: float = 7.5
     joint: bool = False
+    blocks: int | None = None
     settings: dict = field(default_factory=dict)
 
     def latent(self) -> Tensor:
@@ -122,7 +123,8 @@ MODELS = {
     "sd15": Size("sd15", "SD15", SD15, {"l": 0}, 77, 768, 512, dtype="fp32"),
     "sdxl": Size("sdxl", "SDXL", SDXL, {"g": 0, "l": 0}, 77, 2048, 1024, pooled=1280, settings={"num_head_channels": 64, "num_heads": -1}),
     "sd35m": Size("sd35m", "SD3", SD35M, {"g": 0, "l": 0, "t5xxl": 77}, 154, 4096, 1024, pooled=2048, channels=16, cfg=4.5, joint=True),
-    "flux": Size("flux", "Flux", FLUX, {"t5xxl": 0}, 512, 4096, 1024, pooled=768, channels=16, cfg=1.0, joint=True),
+    "flux": Size("flux", "Flux", FLUX, {"t5xxl": 0}, 512, 4096, 1024, pooled=768, channels=16, cfg=1.0, joint=True,
+                 blocks=19),
 }
 
 NARROW = {"model_channels": 32, "context_dim": 24}
@@ -141,7 +143,7 @@ SMOKE: dict[str, Size] = {
         width=24, size=256, pooled=20),
     "flux": replace(
         MODELS["flux"], unet={**FLUX, "vec_in_dim": 12, "context_in_dim": 24, "hidden_size": 96, "num_heads": 3, "depth": 2,
-                              "depth_single_blocks": 2, "axes_dim": [8, 12, 12]}, rows=128, width=24, size=256, pooled=12),
+                              "depth_single_blocks": 2, "axes_dim": [8, 12, 12]}, rows=128, width=24, size=256, pooled=12, blocks=2),
 }
 
 

@@ -51,10 +51,11 @@ def asking_for_gradients(network: torch.nn.Module):
             p.grad = None
 
 
-def naive_shift(moment: Moment, n_text: int, joint: bool, followed=contextlib.nullcontext) -> int:
+def naive_shift(moment: Moment, n_text: int, joint: bool, blocks: int | None = None, followed=contextlib.nullcontext) -> int:
     """One shift: full forward, backward to latent and weights, one Adam update. Gives the number of layers that were stored.
 
-    The weights must not be inference tensors. followed: what surrounds the forward of a network that autograd cannot follow as it is.
+    The weights must not be inference tensors. blocks: so many text layers are read, None = all.
+    followed: what surrounds the forward of a network that autograd cannot follow as it is.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -66,15 +67,21 @@ def naive_shift(moment: Moment, n_text: int, joint: bool, followed=contextlib.nu
         attention = Explicit(n_text, joint)
         with followed():
             moment.conditional(latent, {"optimized_attention_override": attention})
-        absence(attention.stored, n_text).backward()
+        absence(attention.stored, n_text, blocks).backward()
         adam.step()
     return len(attention.stored)
 
 
-def absence(stored: list[Tensor], n_text: int) -> Tensor:
-    """One minus the highest probability of each of two words, at the layers with the fewest image tokens but more than an 8x8 grid."""
+def absence(stored: list[Tensor], n_text: int, blocks: int | None = None) -> Tensor:
+    """One minus the highest probability of each of two words, mean over layers.
+
+    Of text keys alone: the layers with the fewest image tokens but at least a 16x16 grid. Joint: those with the text among their
+    keys (some blocks have an attention of the image to itself beside that), and of them the first `blocks`.
+    """
     sizes = {p.shape[2] for p in stored}
-    size = min((n for n in sizes if n >= 16 * 16), default=max(sizes))
-    maps = torch.stack([p[0, :, -size:, :n_text].mean(0) for p in stored if p.shape[2] == size]).mean(0).float()  # [N, words]
+    joint = stored[0].shape[3] > n_text
+    size = max(sizes) if joint else min((n for n in sizes if n >= 16 * 16), default=max(sizes))
+    read = [p for p in stored if p.shape[2] == size][:blocks]
+    maps = torch.stack([p[0, :, :, :n_text].mean(0) for p in read]).mean(0).float()  # [N, words]
     words = (maps * 100).softmax(-1)
     return (1 - words[:, [3, 7]].amax(0)).sum()
