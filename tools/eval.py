@@ -4,7 +4,7 @@
     python3 tools/dev.py eval --objects 3 --pairs 100 --split validation --at-step 0 2 4 6 8 12
     python3 tools/dev.py eval --model sd3 --objects 3 --pairs 300
 
-What is not given is as in the demo workflow (sd) or as chosen on the validation prompts (sd3). Several values of --at-percent,
+What is not given is as in the demo workflow (sd) or a first guess (sd3, whose file tools/train_tiny.py makes). Several values of --at-percent,
 --at-step, --pieces or --levels are compared on the same plain pictures.
 """
 import argparse

@@ -21,11 +21,6 @@ def presets(pack_module):
 
 
 @pytest.fixture(scope="module")
-def recipes(pack_module):
-    return pack_module("gsn_ops.optimise.recipes")
-
-
-@pytest.fixture(scope="module")
 def attach(pack_module):
     return pack_module("gsn_ops.host.sampling").attach
 
