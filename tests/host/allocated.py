@@ -6,9 +6,17 @@ import torch
 
 
 def allocations(act) -> list[int]:
-    """Bytes of every allocation (above 0) and release (below 0) during `act()`, in order."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
-        act()
+    """Bytes of every allocation (above 0) and release (below 0) during `act()`, in order.
+
+    On one thread: the processor's fused attention takes scratch space for every thread, more of it for longer sequences.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+            act()
+    finally:
+        torch.set_num_threads(threads)
     events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
     return [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
 
