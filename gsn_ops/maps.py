@@ -23,6 +23,7 @@ class MapNeeds:
     span: which columns take part in the second softmax: "auto" (the architecture's), "legacy_sd1" or "prompt_only".
     blocks: which attention layers are read: "auto" (the architecture's), "middle_up" (of a UNet the middle and the first block
     after it that attends to text, whatever their levels; elsewhere as "auto"), or the first and last of a pass, "5-12".
+    encoders: whose columns are read, of a model with several text encoders: "all", or see `PromptTokens.only`.
     """
 
     levels: tuple[int, ...] | None = None
@@ -30,6 +31,7 @@ class MapNeeds:
     self_rows: bool = False
     span: str = "auto"
     blocks: str = "auto"
+    encoders: str = "all"
 
 
 MIDDLE_UP = "middle_up"

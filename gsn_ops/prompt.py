@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .regions import Region
 
+CLIP = ("l", "g", "h", "hydit_clip")  # the host's names of CLIP text encoders
 TEMPLATE = re.compile(r"\s*(?:an?|the)?\s*(?:photo|photograph|picture|image|painting|scene)\s+of\b", re.IGNORECASE)
 
 
@@ -110,6 +111,21 @@ class PromptTokens:
     schema: int = field(default=1)
     checksum: float | None = None
     regions: tuple[tuple[SubjectPhrase, Region], ...] = ()
+
+    def only(self, encoders: str) -> PromptTokens:
+        """The same as these encoders alone saw it: "all", a name, "clip" for every CLIP, or how a name begins ("t5" for t5xxl).
+
+        Raises ValueError that lists the encoders.
+        """
+        if encoders == "all":
+            return self
+        read = [e for e in self.encoders if e.chunks]  # others are only pooled, or not there
+        kept = tuple(e for e in read if e.name == encoders or (encoders == "clip" and e.name in CLIP)
+                     or (len(encoders) > 1 and e.name.startswith(encoders)))
+        if not kept:
+            raise ValueError(f"encoders is '{encoders}', but the words of this prompt reach the model through "
+                             f"{', '.join(e.name for e in read)}: choose one of these, average or separate.")
+        return replace(self, encoders=kept)
 
     def spans(self, rule: str) -> tuple[Span, ...]:
         """Spans of the second softmax: "legacy_sd1" = all rows but the first and last of a chunk, "prompt_only" = up to the end marker."""

@@ -161,6 +161,7 @@ def _plan_act(act: Act, when: When, entries: tuple[Entry, ...]) -> PlannedAct:
     candidates, notes, errors = [], [], []
     for entry in entries:
         try:
+            entry = replace(entry, tokens=entry.tokens.only(act.recipe.objective.needs.encoders))
             subjects, remarks = choose(act.recipe.subjects, entry.tokens)
             subjects, regions = place_subjects(subjects, entry.tokens)
             if subjects:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
@@ -28,12 +28,11 @@ def memory_key(name: str, maps: AttentionMaps) -> str:
 class ByEncoder:
     """The mean of an objective's losses on the single encoders ("separate": (L(M^CLIP) + L(M^T5)) / 2).
 
-    encoder: only this one ("t5xxl" ...) instead of all. Without it, subject maps are averaged over encoders before the
-    loss. Raises ValueError if no encoder knows a subject.
+    An objective that is not in here averages the subject maps over the encoders before the loss. Raises ValueError if no
+    encoder knows a subject.
     """
 
     objective: Objective
-    encoder: str = ""
 
     @property
     def needs(self) -> MapNeeds:
@@ -58,6 +57,11 @@ class ByEncoder:
                  for view in self._views(maps, subjects, context)]
         return sum(tests) / len(tests)
 
+    def terms(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext):
+        """Of an objective that has terms: the mean of each over the encoders."""
+        terms = [self.objective.terms(*view) for view in self._views(maps, subjects, context)]
+        return replace(terms[0], **{f.name: sum(getattr(t, f.name) for t in terms) / len(terms) for f in fields(terms[0])})
+
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         check(self.objective, subjects, regions)
 
@@ -67,10 +71,9 @@ class ByEncoder:
         views = []
         for name in names:
             view, known = one_encoder(maps, subjects, name)
-            if known and self.encoder in ("", name):
+            if known:
                 before = context.previous and one_encoder(context.previous, known, name)[0]
                 views.append((view, known, replace(context, previous=before)))
         if not views:
-            wanted = f"The encoder '{self.encoder}'" if self.encoder else "No encoder"
-            raise ValueError(f"{wanted} knows none of the subjects; the encoders of this model are {', '.join(names)}.")
+            raise ValueError(f"No encoder knows any of the subjects; the encoders of this model are {', '.join(names)}.")
         return views

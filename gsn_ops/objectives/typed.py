@@ -1,18 +1,21 @@
 """An objective as a person types it: its id, its options as text, its levels, and what it is added to."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 
 from ..maps import MapOptions, block_range
 from . import REGISTRY, Objective, options
+from .encoders import ByEncoder
 from .weighted_sum import WeightedSum
 
 SPANS = ("auto", "legacy_sd1", "prompt_only")
+OF_ALL = {"span": "auto", "blocks": "auto", "encoders": "average"}
+"""Options that every objective has: see `MapNeeds` and `by_encoder`."""
 
 
 def option_names(name: str) -> dict[str, object]:
-    """Every option that can be typed for this objective, with its default: its own, how maps are made, `span` and `blocks`.
+    """Every option that can be typed for this objective, with its default: its own, how maps are made, and `OF_ALL`.
 
     Raises ValueError that lists the ids for an unknown one.
     """
@@ -20,7 +23,7 @@ def option_names(name: str) -> dict[str, object]:
         raise ValueError(f"Unknown objective '{name}': choose one of {', '.join(sorted(REGISTRY.keys() - {'weighted_sum'}))}.")
     map_options = next((f.default for f in fields(REGISTRY[name]) if f.name == "maps"), None)
     of_maps = {f.name: getattr(map_options, f.name) for f in fields(MapOptions)} if map_options is not None else {}
-    return {**options(name), **of_maps, "span": "auto", "blocks": "auto"}
+    return {**options(name), **of_maps, **OF_ALL}
 
 
 def build(name: str, typed: Iterable[tuple[str, str, str]] = ()) -> Objective:
@@ -33,14 +36,15 @@ def build(name: str, typed: Iterable[tuple[str, str, str]] = ()) -> Objective:
         objective = REGISTRY[name](**own)
     except ValueError as error:
         raise ValueError(f"options: {error}") from None
-    of_maps = {key: value for key, value in given.items() if key not in own and key not in ("span", "blocks")}
+    of_maps = {key: value for key, value in given.items() if key not in own and key not in OF_ALL}
     if of_maps:
         objective = replace(objective, maps=replace(objective.maps, **of_maps))
     if "span" in given:
         if given["span"] not in SPANS:
             raise ValueError(f"options: span is '{given['span']}': choose one of {', '.join(SPANS)}.")
         objective = replace(objective, needs=replace(objective.needs, span=given["span"]))
-    return in_blocks(objective, given["blocks"]) if "blocks" in given else objective
+    objective = in_blocks(objective, given["blocks"]) if "blocks" in given else objective
+    return by_encoder(objective, given["encoders"]) if "encoders" in given else objective
 
 
 def _value(place: str, key: str, text: str, default: object) -> object:
@@ -67,10 +71,35 @@ def in_blocks(objective: Objective, blocks: str) -> Objective:
     return _looking(objective, blocks=blocks)
 
 
+def by_encoder(objective: Objective, encoders: str) -> Objective:
+    """The objective on a model with several text encoders, as in Latent Refine on SD3.
+
+    encoders: "average" = subject maps are averaged over the encoders, then one loss; "separate" = the mean of the losses on
+    single encoders; else the encoder that is read alone (`PromptTokens.only`).
+    """
+    together = objective.objective if isinstance(objective, ByEncoder) else objective
+    if encoders in ("average", "separate"):
+        together = _looking(together, encoders="all")
+        return together if encoders == "average" else ByEncoder(together)
+    return _looking(together, encoders=encoders)
+
+
+def with_pieces(objective: Objective, pieces: str) -> Objective:
+    """The objective, or every part of a sum, with subjects' maps of these words (`MapOptions.pieces`)."""
+    return _each(objective, lambda one: replace(one, maps=replace(one.maps, pieces=pieces)) if hasattr(one, "maps") else one)
+
+
 def _looking(objective: Objective, **needs) -> Objective:
+    return _each(objective, lambda one: replace(one, needs=replace(one.needs, **needs)))
+
+
+def _each(objective: Objective, act: Callable[[Objective], Objective]) -> Objective:
+    """`act` on the objective itself, or on every one in it."""
     if isinstance(objective, WeightedSum):
-        return WeightedSum(tuple((weight, _looking(part, **needs)) for weight, part in objective.parts))
-    return replace(objective, needs=replace(objective.needs, **needs))
+        return WeightedSum(tuple((weight, _each(part, act)) for weight, part in objective.parts))
+    if isinstance(objective, ByEncoder):
+        return replace(objective, objective=_each(objective.objective, act))
+    return act(objective)
 
 
 def weighed(objective: Objective, weight: float, add_to: Objective | None = None) -> Objective:

@@ -20,7 +20,7 @@ class WeightedSum:
 
     A part whose levels are given sees only those; one without takes all that the others ask for. A part that looks at
     subjects of a role of which there are none (neglect without anything unwanted) counts 0.
-    Raises ValueError for no parts, or for parts that want different spans of the second softmax or different blocks.
+    Raises ValueError for no parts, or for parts that want different spans of the second softmax, blocks or encoders.
     """
 
     parts: tuple[tuple[float, Objective], ...]
@@ -36,10 +36,11 @@ class WeightedSum:
             raise ValueError(f"These objectives compare words over different parts of the text ({asked}) and cannot "
                              "share one pass: run them as two nodes, one after the other.")
 
-        blocks = sorted({part.needs.blocks for _, part in self.parts})
-        if len(blocks) > 1:
-            raise ValueError(f"These objectives look at different blocks ({', '.join(blocks)}) and cannot share one pass: give them the same "
-                             "blocks in their options, or run them as two nodes, one after the other.")
+        for name in ("blocks", "encoders"):
+            wanted = sorted({getattr(part.needs, name) for _, part in self.parts})
+            if len(wanted) > 1:
+                raise ValueError(f"These objectives look at different {name} ({', '.join(wanted)}) and cannot share one pass: give them the "
+                                 f"same {name} in their options, or run them as two nodes, one after the other.")
 
     @property
     def needs(self) -> MapNeeds:
@@ -48,6 +49,7 @@ class WeightedSum:
         return MapNeeds(
             tuple(levels) or None, any(n.heads for n in all_needs), any(n.self_rows for n in all_needs),
             next((n.span for n in all_needs if n.span != "auto"), "auto"), all_needs[0].blocks,
+            all_needs[0].encoders,
         )
 
     @property

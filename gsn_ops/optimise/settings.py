@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 
-from ..objectives.typed import at_levels, in_blocks
+from ..objectives.typed import at_levels, by_encoder, in_blocks, with_pieces
 from ..schedule import Moment
 from .recipes import Checkpoint, Recipe, Refine
 
@@ -36,7 +36,7 @@ SETTINGS = {
     "shifts": int, "learning_rate": float, "eps": float, "reach": float, "stop_at_loss": float, "stop_at_presence": float, "present_at": float,
     "start_percent": float, "end_percent": float, "max_rounds": int, "rounds": int, "iterations": int, "more": int,
 }
-"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels, blocks, pieces and precision."""
+"""Fields of recipes that a person may override, and what they hold. Beside them: scale_factor, levels, blocks, encoders, pieces and precision."""
 PIECES = ("noun", "phrase")
 PRECISIONS = ("auto", "full", "bfloat16")
 
@@ -45,7 +45,7 @@ def keys_of(recipe: Recipe) -> list[str]:
     """What can be overridden in this recipe."""
     own = [f.name for f in fields(recipe) if f.name in SETTINGS]
     own += ["scale_factor"] if hasattr(recipe, "step_size") else []
-    own += ["levels", "blocks", *(["pieces"] if hasattr(recipe.objective, "maps") else [])]
+    own += ["levels", "blocks", "encoders", *(["pieces"] if hasattr(recipe.objective, "maps") else [])]
     return [*own, *(["precision"] if hasattr(recipe, "precision") else [])]
 
 
@@ -55,10 +55,12 @@ def with_setting(recipe: Recipe, key: str, text: str) -> Recipe:
         return with_levels(recipe, text)
     if key == "blocks":
         return replace(recipe, objective=in_blocks(recipe.objective, text))
+    if key == "encoders":
+        return replace(recipe, objective=by_encoder(recipe.objective, text))
     if key == "pieces":
         if text not in PIECES:
             raise ValueError(f"pieces is '{text}': choose noun (a subject's map is that of its noun) or phrase (of all its words).")
-        return replace(recipe, objective=replace(recipe.objective, maps=replace(recipe.objective.maps, pieces=text)))
+        return replace(recipe, objective=with_pieces(recipe.objective, text))
     if key == "precision":
         if text not in PRECISIONS:
             raise ValueError(f"precision is '{text}': choose auto, full or bfloat16 (wherever the gradient agrees).")

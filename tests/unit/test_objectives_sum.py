@@ -75,11 +75,13 @@ def test_needs_are_joined():
     assert WeightedSum(((1.0, Presence()), (1.0, SynGen()))).needs == MapNeeds()
 
 
-def test_different_blocks_cannot_share_a_pass():
+def test_different_blocks_or_encoders_cannot_share_a_pass():
     with pytest.raises(ValueError, match="different blocks .auto, middle_up."):
         WeightedSum(((1.0, Presence()), (1.0, Presence(needs=MapNeeds(blocks="middle_up")))))
-    both = WeightedSum(((1.0, Presence(needs=MapNeeds(blocks="5-12"))),))
-    assert both.needs.blocks == "5-12"
+    with pytest.raises(ValueError, match="different encoders .all, clip."):
+        WeightedSum(((1.0, Presence()), (1.0, Presence(needs=MapNeeds(encoders="clip")))))
+    both = WeightedSum(((1.0, Presence(needs=MapNeeds(blocks="5-12", encoders="clip"))),))
+    assert (both.needs.blocks, both.needs.encoders) == ("5-12", "clip")
 
 
 def test_different_spans_cannot_share_a_pass():
@@ -157,7 +159,6 @@ def test_encoders_apart_is_the_mean_of_their_losses():
     losses = {name: Presence()(*one_encoder(maps, [cat, DOG], name), HERE) for name in ("l", "t5")}
     apart = ByEncoder(Presence())
     assert torch.allclose(apart(maps, [cat, DOG], HERE), (losses["l"] + losses["t5"]) / 2)
-    assert torch.equal(ByEncoder(Presence(), "t5")(maps, [cat, DOG], HERE), losses["t5"])
     assert torch.equal(apart(maps, [DOG], HERE), Presence()(one_encoder(maps, [DOG], "l")[0], [DOG], HERE))
     assert not torch.allclose(apart(maps, [cat], HERE), Presence()(maps, [cat], HERE))
     test = shortfall(apart, maps, [cat, DOG], HERE, 0.8, apart(maps, [cat, DOG], HERE))
@@ -183,9 +184,17 @@ def test_encoders_apart_pass_on_what_an_objective_says_of_itself():
         check(ByEncoder(LMD()), [CAT], {})
 
 
-def test_subjects_that_no_encoder_knows_are_refused():
+def test_the_noise_phase_of_initno_judges_the_mean_of_the_encoders_terms():
+    rows = {4: lambda cells: torch.full((*cells.shape, 8, 8), 1 / 64, dtype=torch.float64)}
     maps, cat = two_encoders()
+    maps = AttentionMaps(maps.cross, maps.columns, maps.spans, self_rows=rows)
+    clip, t5 = (InitNO("init").terms(*one_encoder(maps, [cat], name), HERE) for name in ("l", "t5"))
+    both = ByEncoder(InitNO("init")).terms(maps, [cat], HERE)
+    assert torch.equal(both.cross, (clip.cross + t5.cross) / 2) and not torch.equal(clip.cross, t5.cross)
+    assert torch.equal(both.clean, (clip.clean + t5.clean) / 2)
+
+
+def test_subjects_that_no_encoder_knows_are_refused():
+    maps, _ = two_encoders()
     with pytest.raises(ValueError, match="No encoder knows.*l, t5"):
         ByEncoder(Presence())(maps, [SubjectColumns(SubjectPhrase("x", "x"), {})], HERE)
-    with pytest.raises(ValueError, match="'g' knows none.*l, t5"):
-        ByEncoder(Presence(), "g")(maps, [cat], HERE)

@@ -3,6 +3,11 @@ from dataclasses import replace
 
 import pytest
 
+from gsn_ops.maps import MapNeeds
+from gsn_ops.objectives.encoders import ByEncoder
+from gsn_ops.objectives.iou import Separation
+from gsn_ops.objectives.presence import Presence
+from gsn_ops.objectives.weighted_sum import WeightedSum
 from gsn_ops.optimise.presets import preset
 from gsn_ops.optimise.recipes import Guide, Refine
 from gsn_ops.optimise.settings import check, keys_of, moved, override, parse_checkpoints, parse_levels, with_levels
@@ -38,6 +43,21 @@ def test_blocks_reach_every_part_of_the_objective_until_levels_are_chosen():
     assert (changed.objective.needs.levels, changed.objective.needs.blocks) == ((4,), "auto")
     with pytest.raises(ValueError, match="character 1: blocks is '12-5': write auto, middle_up"):
         override((Refine(),), "blocks=12-5")
+
+
+def test_encoders_are_read_together_apart_or_alone_and_the_last_word_counts():
+    (alone,) = override((Refine(),), "encoders=clip, blocks=1-3, pieces=noun")
+    assert alone.objective.needs == MapNeeds(blocks="1-3", encoders="clip") and alone.objective.maps.pieces == "noun"
+    (apart,) = override((Refine(),), "encoders=separate, blocks=1-3, pieces=noun")
+    assert type(apart.objective) is ByEncoder and apart.objective.objective == replace(alone.objective, needs=MapNeeds(blocks="1-3"))
+    assert override((apart,), "encoders=clip") == (alone,)
+    assert override((Refine(),), "encoders=separate, encoders=average") == (Refine(),)
+
+
+def test_pieces_reach_every_part_of_a_sum():
+    total = WeightedSum(((1.0, Presence()), (2.0, Separation())))
+    (changed,) = override((Refine(objective=total),), "pieces=phrase")
+    assert [part.maps.pieces for _, part in changed.objective.parts] == ["phrase", "phrase"]
 
 
 @pytest.mark.parametrize("text, fields", [
