@@ -1,8 +1,11 @@
-"""The embedded model for first steps: small enough to come with the pack."""
+"""The embedded models for first steps: small enough to come with the pack."""
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host import demo_model
+from ..gsn_ops.host import demo_model, demo_model_sd3
+
+MODELS = {"SD layout (UNet)": demo_model.load_demo_model, "SD3 layout (MM-DiT)": demo_model_sd3.load_demo_sd3}
+DEFAULT = "SD layout (UNet)"
 
 
 class GSNDemoModel(io.ComfyNode):
@@ -16,9 +19,18 @@ class GSNDemoModel(io.ComfyNode):
             "purple and black circles, squares, triangles, stars, crosses and hearts, and forgets some of them, as large "
             "models do. For 256 x 256 pictures.",
             search_aliases=["gsn", "tiny", "shapes"],
-            inputs=[],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list(MODELS),
+                    optional=True,
+                    default=DEFAULT,
+                    tooltip="How the model is built: like SD 1.5 (cross-attention, noise prediction), or like SD 3 "
+                    "(joint attention, CLIP and T5, rectified flow).",
+                ),
+            ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="The tiny diffusion model (the layout of SD1)."),
+                io.Model.Output(display_name="MODEL", tooltip="The tiny diffusion model."),
                 io.Clip.Output(
                     display_name="CLIP", tooltip="Its text encoder: knows colours, shapes, a photo of, and."
                 ),
@@ -27,8 +39,8 @@ class GSNDemoModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls):
-        return io.NodeOutput(*demo_model.load_demo_model())
+    def execute(cls, model=DEFAULT):
+        return io.NodeOutput(*MODELS[model]())
 
 
 NODES = [GSNDemoModel]

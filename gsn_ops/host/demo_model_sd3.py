@@ -1,7 +1,5 @@
 """A second embedded model in SD3's layout: 3.6 M parameters, an MM-DiT with a CLIP and a T5, on the host's rectified flow.
 
-Its file is not shipped yet; `tools/train_tiny.py --model sd3` makes it.
-
 The same world, latent and VAE as `demo_model`. Tokenizers, encoders, network and schedule (shift 3) are the host's own; this
 file says how small they are. A prompt is CLIP's 77 rows, then 77 or more of T5, as in SD3. There is no CLIP-G, and no pooled text.
 """

@@ -39,13 +39,14 @@ FROZEN = {
     "GSNAttentionMaps": (
         "latent LATENT!", "report GSN_REPORT", "image IMAGE", "subject STRING ", "when COMBO after", "opacity FLOAT 0.75",
         "-> IMAGE MASK"),
-    "GSNDemoModel": ("-> MODEL CLIP VAE",),
+    "GSNDemoModel": ("model COMBO SD layout (UNet)", "-> MODEL CLIP VAE"),
 }
 CATEGORIES = {"GSNNursing": "GSN", "GSNRefineModel": "GSN", "GSNLatentRefine": "GSN", "GSNTextEncode": "GSN", "GSNSubjects": "GSN/advanced",
               "GSNGuidanceModel": "GSN/advanced", "GSNObjective": "GSN/advanced", "GSNRegion": "GSN/advanced",
               "GSNReport": "GSN/inspect", "GSNAttentionMaps": "GSN/inspect", "GSNDemoModel": "GSN/demo"}
 CHOICES = {
     ("GSNNursing", "report_level"): ["maps and pictures", "numbers only"], ("GSNAttentionMaps", "when"): ["after", "before"],
+    ("GSNDemoModel", "model"): ["SD layout (UNet)", "SD3 layout (MM-DiT)"],
     ("GSNGuidanceModel", "scale_function"): ["square root", "linear", "constant", "cosine"],
 }
 NODES = pytest.mark.parametrize("node", list(FROZEN))

@@ -23,6 +23,7 @@ LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each o
     "CheckpointLoaderSimple": (0, 1, 2), "UNETLoader": (0,), "VAELoader": (2,),
     "CLIPLoader": (1,), "DualCLIPLoader": (1,), "TripleCLIPLoader": (1,),
 }
+FLOWS = ("flux", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
 TITLE = 30  # a node's title stands above its position
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
@@ -182,11 +183,11 @@ def test_it_reads_from_left_to_right_in_named_frames_and_nothing_overlaps(name):
         assert sum(g[0] < x and g[1] < y and right < g[2] and bottom < g[3] for g in groups) == 1
 
 
-def with_the_demo_model(prompt: dict) -> dict:
-    """The same wiring and steps, small and short: the demo model in place of every loader, its words in place of the texts."""
+def with_the_demo_model(prompt: dict, layout: str) -> dict:
+    """The same wiring and steps, small and short: a demo model in place of every loader, its words in place of the texts."""
     words = {"text": "a photo of a red circle and a blue square", "subjects": "red circle, blue square"}
     small = {"width": 256, "height": 256, "shifts": 1, "overrides": "shifts=1"}
-    short = {"demo": {"class_type": "GSNDemoModel", "inputs": {}}}
+    short = {"demo": {"class_type": "GSNDemoModel", "inputs": {"model": layout}}}
     for i, node in prompt.items():
         inputs = {key: small.get(key, words[key] if key in words and value else value) for key, value in node["inputs"].items()}
         for key, value in inputs.items():
@@ -199,7 +200,7 @@ def with_the_demo_model(prompt: dict) -> dict:
 
 @FROM_FILES
 def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
-    prompt = with_the_demo_model(read(name)[1])
+    prompt = with_the_demo_model(read(name)[1], "SD3 layout (MM-DiT)" if name.startswith(FLOWS) else "SD layout (UNet)")
     entry = client.run(prompt)
     ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
     text = entry["outputs"][i]["text"][0]
