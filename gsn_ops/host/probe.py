@@ -19,6 +19,7 @@ from ..prompt import PromptTokens, Span
 from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
 from .gradients import DifferentiableForward, pass_options, plain
 from .layouts import Family, Inputs
+from .linear import fast_linear
 from .memory import Ladder
 from .precision import HalfProducts
 
@@ -67,7 +68,7 @@ def surroundings(network: torch.nn.Module, family: Family, capture: Capture, hal
     """What this family needs around a pass so that its attention is seen and its gradients are right; half: with products in bfloat16."""
     followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
     with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed:
-        with HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
+        with HalfProducts() if half and torch.is_grad_enabled() else fast_linear(network):
             yield
 
 
