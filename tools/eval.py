@@ -4,8 +4,8 @@
     python3 tools/dev.py eval --objects 3 --pairs 100 --split validation --at-step 0 2 4 6 8 12
     python3 tools/dev.py eval --model sd3 --objects 3 --pairs 300
 
-What is not given is as in the demo workflow (sd) or a first guess (sd3, whose file tools/train_tiny.py makes). Several values of --at-percent,
---at-step, --pieces or --levels are compared on the same plain pictures.
+What is not given is as in the demo workflow (sd) or in `SD3_NODE` (sd3). Several values of --at-percent, --at-step, --pieces or
+--levels are compared on the same plain pictures.
 """
 import argparse
 import hashlib
@@ -23,7 +23,8 @@ from tools.paired_statistics import Comparison, compare, percent
 from tools.tiny.prompts import Prompt, prompts
 
 HOW = {"sd": Sampling(steps=20), "sd3": Sampling(20, "euler", "simple", 4.0)}
-SD3_NODE = {"method": "Latent Refine (Grimal et al. 2025)", "at_percent": 0.1, "overrides": "pieces=noun"}
+SD3_READS = "encoders=clip, blocks=3"                     # chosen on validation prompts: docs/choices.md
+SD3_NODE = {"method": "Latent Refine (Grimal et al. 2025)", "at_percent": 0.3, "overrides": f"pieces=noun, {SD3_READS}"}
 
 
 @dataclass

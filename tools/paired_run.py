@@ -87,7 +87,8 @@ class Demo:
         if not acted:
             raise RuntimeError(report.status())
         passes = sum(action.forwards for action in acted), sum(action.backwards for action in acted)
-        return Refined(latents, acted[0].losses[0], acted[0].losses[-1], acted[0].step, *passes)
+        last = tuple([loss for loss in losses if loss == loss][-1] for losses in zip(*acted[0].losses, strict=True))  # NaN once it has stopped
+        return Refined(latents, acted[0].losses[0], last, acted[0].step, *passes)
 
 
 def pictures(latents: torch.Tensor) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Is nursing worth its time? Right pictures per unit of compute, against pressing the button again with other seeds.
 
     python3 tools/dev.py worth --write docs/results.md
+    python3 tools/dev.py worth --model sd3 --objects 3 --pairs 100 --write docs/results.md
 
 The unit is a forward pass of the model: a sampling step costs two (prompt and negative prompt), a shift a forward and a backward
 pass of the prompt alone, which cost as much as two (weights are frozen; that passes end after the last attention layer needed is
@@ -17,12 +18,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tools.compare import recipes_of, write
-from tools.eval import versions
+from tools.eval import HOW, SD3_READS, node_settings, versions
 from tools.paired_run import Demo, Sampling, judge, pack_module
 from tools.paired_statistics import compare, percent
 from tools.tiny.prompts import Prompt, prompts
 
-BEGIN, END = "<!-- worth: written by tools/dev.py worth -->\n", "<!-- worth: end -->\n"
+MARKS = {"sd": ("<!-- worth: written by tools/dev.py worth -->\n", "<!-- worth: end -->\n"),
+         "sd3": ("<!-- worth sd3: written by tools/dev.py worth -->\n", "<!-- worth sd3: end -->\n")}
+READS = {"sd": "", "sd3": SD3_READS}                     # overrides of every method
+FAST_AT = {"sd": 0.1, "sd3": 0.2}                        # share of the schedule at which the fast method acts
 REROLLS = 3
 OTHER_SEEDS = 1_000_000                                  # between the seeds of a prompt's rerolls
 PUBLISHED, FAST = "Latent Refine, 50 shifts", "Latent Refine (fast)"
@@ -40,14 +44,14 @@ class Made:
     weakest: float = math.nan
 
 
-def ways(scale: float) -> dict[str, tuple]:
-    """What is compared with plain pictures, as recipes: the demo's settings (nouns, 10 % of the schedule) and Ours+ as published."""
+def ways(model: str, scale: float) -> dict[str, tuple]:
+    """What is compared with plain pictures, as recipes: the settings measured for this model, and Ours+ as published."""
     presets, settings, schedule = (pack_module(f"gsn_ops.{name}") for name in ("optimise.presets", "optimise.settings", "schedule"))
-    moment = schedule.Moment(percent=0.1)
-    published = settings.override(settings.moved(presets.preset(presets.LATENT_REFINE), moment), "pieces=noun")
-    found = {PUBLISHED: published, STOPPING: settings.override(published, f"stop_at_presence={PRESENT}"),
-             FAST: settings.moved(presets.preset(presets.FAST), moment),
-             PLUS: recipes_of("Latent Refine + SynGen, Ours+ (Grimal et al. 2025)", scale)}
+    node, moment = node_settings(model), schedule.Moment
+    published = settings.override(settings.moved(presets.preset(presets.LATENT_REFINE), moment(percent=node["at_percent"])), node["overrides"])
+    fast = settings.override(settings.moved(presets.preset(presets.FAST), moment(percent=FAST_AT[model])), READS[model])
+    plus = settings.override(recipes_of("Latent Refine + SynGen, Ours+ (Grimal et al. 2025)", scale), READS[model])
+    found = {PUBLISHED: published, STOPPING: settings.override(published, f"stop_at_presence={PRESENT}"), FAST: fast, PLUS: plus}
     return {name: tuple(replace(recipe, report="curve") for recipe in recipes) for name, recipes in found.items()}
 
 
@@ -64,9 +68,9 @@ def make(demo: Demo, recipes: tuple, some: Sequence[Prompt], how: Sampling) -> l
             for i, (verdict, forwards, backwards) in enumerate(zip(judge(latents, some), looks, shifts, strict=True))]
 
 
-def jobs(scale: float) -> dict[str, tuple[int, tuple]]:
+def jobs(model: str, scale: float) -> dict[str, tuple[int, tuple]]:
     """Name -> (which seed of a prompt, recipes)."""
-    again, methods = {f"reroll {n}": (n, ()) for n in range(1, REROLLS + 1)}, ways(scale)
+    again, methods = {f"reroll {n}": (n, ()) for n in range(1, REROLLS + 1)}, ways(model, scale)
     return {"plain": (0, ()), **again, **{name: (0, recipes) for name, recipes in methods.items()}, FAST_AGAIN: (1, methods[FAST])}
 
 
@@ -75,13 +79,14 @@ Pictures = dict[str, list[Made]]                         # job -> one per prompt
 
 def measure(demo: Demo, wanted: dict[int, list[Prompt]], args: argparse.Namespace, how: Sampling) -> dict[int, Pictures]:
     """Every picture of every job, the sizes taking turns; what the folder --keep holds is not made again."""
-    files = {objects: args.keep and args.keep / f"{args.split}_{objects}_{args.steps}.json" for objects in wanted}
+    kind = "" if args.model == "sd" else f"{args.model}_"
+    files = {objects: args.keep and args.keep / f"{kind}{args.split}_{objects}_{args.steps}.json" for objects in wanted}
     made = {objects: {name: [Made(**m) for m in rows] for name, rows in json.loads(file.read_text()).items()}
             if file and file.exists() else {} for objects, file in files.items()}
     for start in range(0, args.pairs, args.batch):
         for objects, all_prompts in wanted.items():
             some = all_prompts[start:start + args.batch]
-            for name, (n, recipes) in jobs(args.scale).items():
+            for name, (n, recipes) in jobs(args.model, args.scale).items():
                 rows = made[objects].setdefault(name, [])
                 if len(rows) < start + len(some):
                     del rows[start:]
@@ -94,11 +99,12 @@ def measure(demo: Demo, wanted: dict[int, list[Prompt]], args: argparse.Namespac
     return {objects: {name: rows[:args.pairs] for name, rows in found.items()} for objects, found in made.items()}
 
 
-def clock(demo: Demo, wanted: list[Prompt], scale: float, how: Sampling) -> dict[str, float]:
+def clock(demo: Demo, wanted: list[Prompt], args: argparse.Namespace, how: Sampling) -> dict[str, float]:
     """Seconds per picture of each job, made one at a time, the jobs taking turns. NaN without a prompt."""
-    seconds = dict.fromkeys(jobs(scale), 0.0 if wanted else math.nan)
+    all_jobs = jobs(args.model, args.scale)
+    seconds = dict.fromkeys(all_jobs, 0.0 if wanted else math.nan)
     for prompt in wanted:
-        for name, (_, recipes) in jobs(scale).items():
+        for name, (_, recipes) in all_jobs.items():
             begun = time.monotonic()
             make(demo, recipes, [prompt], how)
             seconds[name] += (time.monotonic() - begun) / len(wanted)
@@ -167,6 +173,7 @@ def joined(parts: Sequence[list[Row]]) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools/dev.py worth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=tuple(HOW), default="sd", help="the embedded model: SD's layout (UNet) or SD3's (MM-DiT)")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--pairs", type=int, default=300, help="prompts of each size: a mixed set of easy and hard ones")
     parser.add_argument("--split", default="test", choices=("test", "validation"))
@@ -177,23 +184,24 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder that keeps what was made, so that a run which was cut off can go on")
     parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
     args = parser.parse_args()
-    args.model, args.file = "sd", None
-    demo, how, parts, lines = Demo(), Sampling(steps=args.steps), [], []
+    args.file = None
+    demo, how, parts, lines = Demo(layout=args.model), replace(HOW[args.model], steps=args.steps), [], []
     wanted = {objects: prompts(objects, args.pairs, args.split) for objects in args.objects}
     made = measure(demo, wanted, args, how)
     for objects in args.objects:
-        seconds = clock(demo, wanted[objects][:args.timed], args.scale, how)
+        seconds = clock(demo, wanted[objects][:args.timed], args, how)
         parts.append(rows_of(made[objects], seconds, args.steps))
         lines += table(f"{objects} object{'s' if objects > 1 else ''}", parts[-1], args.steps)
     if len(parts) > 1:
         lines = [*table("Mixed", joined(parts), args.steps), *lines]
     facts = ", ".join(f"{key} {value}" for key, value in versions(args).items())
-    command = f"python3 tools/dev.py worth --pairs {args.pairs} --objects {' '.join(map(str, args.objects))} --steps {args.steps}"
+    model = "" if args.model == "sd" else f"--model {args.model} "
+    command = f"python3 tools/dev.py worth {model}--pairs {args.pairs} --objects {' '.join(map(str, args.objects))} --steps {args.steps}"
     text = "\n".join([f"`{command}` ({args.split} prompts, {how.sampler} + {how.scheduler}, cfg {how.cfg:g}; guidance of Ours+ x "
                       f"{args.scale:g}; {facts}):", "", *lines])
     print("\n" + text)
     if args.write:
-        write(args.write, text, BEGIN, END)
+        write(args.write, text, *MARKS[args.model])
 
 
 if __name__ == "__main__":

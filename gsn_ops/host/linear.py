@@ -16,13 +16,17 @@ from torch.overrides import TorchFunctionMode
 
 from .precision import ENOUGH_PARAMETERS
 
+SIGNATURE = "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
+"""The one known here: the operator is torch's private matter."""
+
 ENOUGH_ROWS = 16
 """Below that MKL is as fast: embeddings of the time step."""
 
 
 def fast_linear(network: torch.nn.Module) -> AbstractContextManager:
     """What surrounds a pass of this network: `FastLinear` for a large one where torch has oneDNN, else nothing."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if not torch.backends.mkldnn.is_available() or operator is None or str(operator.default._schema) != SIGNATURE:
         return contextlib.nullcontext()
     large = sum(p.numel() for p in network.parameters()) >= ENOUGH_PARAMETERS
     return FastLinear() if large else contextlib.nullcontext()

@@ -16,14 +16,14 @@ def linear(pack_module):
 
 
 @pytest.fixture
-def products(monkeypatch) -> list:
+def products(linear, monkeypatch) -> list:
     """The shapes of every product that oneDNN makes."""
-    made, multiply = [], torch.ops.mkldnn._linear_pointwise
+    made, multiply = [], linear._product
 
-    def counted(x, weight, *rest):
+    def counted(x, weight, bias):
         made.append((tuple(x.shape), tuple(weight.shape)))
-        return multiply(x, weight, *rest)
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", counted)
+        return multiply(x, weight, bias)
+    monkeypatch.setattr(linear, "_product", counted)
     return made
 
 
@@ -62,13 +62,15 @@ def test_few_rows_half_precision_and_weights_of_a_kind_of_their_own_are_torchs_a
     assert products == []
 
 
-def test_small_models_are_left_alone(tiny, linear, monkeypatch):
+def test_small_models_are_left_alone_and_so_is_a_torch_without_the_operator(tiny, linear, monkeypatch):
     network = tiny.model.model.diffusion_model
     assert isinstance(linear.fast_linear(network), contextlib.nullcontext)
     monkeypatch.setattr(linear, "ENOUGH_PARAMETERS", 0)
     assert isinstance(linear.fast_linear(network), linear.FastLinear)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert isinstance(linear.fast_linear(network), contextlib.nullcontext)
+    for missing in ((linear, "SIGNATURE", "another one"), (torch.backends.mkldnn, "is_available", lambda: False)):
+        with monkeypatch.context() as without:
+            without.setattr(*missing)
+            assert isinstance(linear.fast_linear(network), contextlib.nullcontext)
 
 
 @pytest.mark.parametrize("name", ("SD1", "SDXL", "SD3", "Flux", "PixArt-sigma", "Qwen-Image", "Cosmos-Predict2"))

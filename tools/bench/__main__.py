@@ -25,6 +25,7 @@ def arguments() -> argparse.Namespace:
                         help="of the products of our shift: the weights', or as the pack chooses by itself (default: full)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--rounds", type=int, default=5, help="timed turns of every way")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise: whether half precision agrees can depend on it")
     parser.add_argument("--threads", type=int, help="of a CPU (default: OMP_NUM_THREADS, else half the cores)")
     parser.add_argument("--no-naive", action="store_true", help="leave out the published way, which needs most memory")
     parser.add_argument("--count-only", action="store_true", help="no weights and no times: counts on tensors without numbers")
@@ -49,7 +50,7 @@ def main() -> None:
     from .show import as_json, as_text
 
     found = bench(size, device, rounds=args.rounds, naive=not args.no_naive, count_only=args.count_only,
-                  precision=args.shift_precision)
+                  precision=args.shift_precision, seed=args.seed)
     if args.json != "-":
         print(as_text(found))
     if args.json == "-":

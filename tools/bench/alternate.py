@@ -94,8 +94,8 @@ class Rounds:
 
 
 def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float, ways: dict[str, Way], rounds: int,
-              precision: str) -> Measured:
-    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights. precision: as in the recipe."""
+              precision: str, seed: int) -> Measured:
+    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights. precision: as in the recipe. seed: of the noise."""
     import comfy.patcher_extension
     import comfy.sample
     import comfy.samplers
@@ -108,7 +108,7 @@ def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float
     turns = Rounds(model, ways, rounds, model.load_device)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "gsn bench", turns.watch)
     sampler, sigmas = comfy.samplers.sampler_object("euler"), sigmas_of(model)
-    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
         comfy.sample.sample_custom(patched, noise, cfg, sampler, sigmas, *conditioning, latent, callback=turns, disable_pbar=True, seed=0)
     turns.measured.status = book.last().actions[0].status

@@ -54,18 +54,18 @@ class Found:
 
 
 def bench(size: Size, device: torch.device, *, rounds: int = 5, naive: bool = True, count_only: bool = False,
-          precision: str = "full") -> Found:
+          precision: str = "full", seed: int = 0) -> Found:
     """Measure one model. Raises MemoryError, before anything is built, if the machine is too small."""
     imported = of_the_pack()
     accounts = account(size)
     measured = None
     if not count_only:
         _check_room(size, accounts, device, naive)
-        measured = _measured(size, accounts, device, rounds, naive, precision)
-    return Found(size, accounts, measured, imported, {**_facts(size, device, rounds), "shift_precision": precision})
+        measured = _measured(size, accounts, device, rounds, naive, precision, seed)
+    return Found(size, accounts, measured, imported, {**_facts(size, device, rounds), "shift_precision": precision, "seed": seed})
 
 
-def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int, naive: bool, precision: str) -> Measured:
+def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int, naive: bool, precision: str, seed: int) -> Measured:
     with torch.inference_mode():  # as a loader node does
         model = patcher(build(size), device)
     rate = Rate(accounts.needed, device, DTYPES[size.dtype])
@@ -73,7 +73,7 @@ def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int,
             "floor": lambda moment: rate.seconds()}
     if not naive:
         del ways["naive"]
-    measured = alternate(model, size.conditioning(), size.latent(), size.cfg, ways, rounds, precision)
+    measured = alternate(model, size.conditioning(), size.latent(), size.cfg, ways, rounds, precision, seed)
     return replace(measured, seconds={**measured.seconds, "floor": rate.taken[WARM:WARM + rounds]})
 
 

@@ -7,7 +7,8 @@ from .bench import RATIOS, Found
 
 NAMES = {"step": "plain step of the host", "naive": "the published way", "ours": "one shift of this pack", "floor": "needed products alone"}
 FAMILIES = (  # of operators, by a part of their name; the first that fits
-    ("attention", "attention"), ("convolutions", "conv"), ("linear layers", "mm"), ("norms", "norm"), ("activations", "lu"), ("activations", "silu"),
+    ("attention", "attention"), ("convolutions", "conv"), ("linear layers", "mm"), ("linear layers", "linear"),
+    ("norms", "norm"), ("activations", "lu"), ("activations", "silu"),
     ("softmax", "softmax"), ("copies and casts", "copy"), ("copies and casts", "cat"), ("copies and casts", "clone"), ("zeros", "fill"),
     ("zeros", "zero"), ("sums and products", "add"), ("sums and products", "mul"), ("sums and products", "sum"), ("sums and products", "div"))
 
