@@ -125,12 +125,18 @@ class Acting:
                 wanted == "bfloat16" or pays(probe.network, model.get_dtype_inference(), z.device, updates)):
             return None
 
-        def in_half(z: Tensor) -> Tensor:
+        needs = self.recipe.objective.needs
+
+        def in_half(z: Tensor, towards: dict[int, Tensor]) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
             probe.half, leaf = True, z.requires_grad_(True)
-            loss = self.recipe.objective(probe.maps_of(leaf), self.subjects, replace(context, memory={}))
+            maps = probe.maps_of(leaf)
+            if needs.heads or needs.self_rows:  # it asks for more than the maps
+                loss = self.recipe.objective(maps, self.subjects, replace(context, memory={})).sum()
+            else:
+                loss = sum((maps.cross[level] * wanted).sum() for level, wanted in towards.items())
             self.backwards += 1
-            return torch.autograd.grad(loss.sum(), leaf)[0]
+            return torch.autograd.grad(loss, leaf)[0]
 
         def decided(cosine: float) -> None:
             self.cosine, probe.half = cosine, cosine >= AGREEMENT
@@ -198,7 +204,7 @@ class Acting:
             words.append(f"{counted(self.broken, 'image')} stopped early: the loss or its gradient was not finite, the last good latent was kept")
         if self.cosine is not None:
             words.append(f"{'products in bfloat16' if self.cosine >= AGREEMENT else 'full precision'} "
-                         f"(the gradient in bfloat16 agrees to a cosine of {self.cosine:.4f})")
+                         f"(the gradient in bfloat16 agrees to a cosine of {self.cosine:.5f})")
         if self.ladder.rung:
             words.append(RUNGS[self.ladder.rung])
         if self.cut_override:

@@ -5,6 +5,7 @@ a product casts its weight, and casts it again in the backward pass, so that no 
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -22,6 +23,9 @@ ENOUGH_PARAMETERS = 100_000_000
 
 ENOUGH_UPDATES = 5
 """Below that, finding out whether the gradients agree, which takes a pass, costs what it saves."""
+
+ENOUGH_ROWS = 128
+"""Rows (places of a picture) below which a product costs less than casting its weight twice: the inmost level of a UNet."""
 
 AGREEMENT = 0.999
 """The least cosine of the two gradients, of every image."""
@@ -50,33 +54,44 @@ def agreement(a: Tensor, b: Tensor) -> float:
 class Trial:
     """Stands in for maps_of during a run's first evaluations: compares the first gradient with its like in bfloat16.
 
-    The first evaluation is made in full precision and its gradient kept as it comes by; before the second one (or when told
-    to `decide`) in_half(z) makes the other at the same z, and decided(cosine) is called. Nothing more happens to a run that
-    needs no gradient or only one.
+    The first evaluation is made in full precision; its gradient is kept as it comes by, and so is what the objective asked of
+    the maps there (`towards`: level -> gradient of the loss [B, h, w, n]). Before the second one (or when told to `decide`)
+    in_half(z, towards) makes the other gradient at the same z, and decided(cosine) is called. Asking the same of the maps
+    compares the two passes. A loss has kinks as well (L_IoU takes the lesser of two maps at each place): beside one, both
+    sides are right, and the two would turn away from each other without either being imprecise.
+    Nothing more happens to a run that needs no gradient or only one.
     """
 
-    def __init__(self, maps_of: Callable[[Tensor], AttentionMaps], in_half: Callable[[Tensor], Tensor], decided: Callable[[float], None]):
+    def __init__(self, maps_of: Callable[[Tensor], AttentionMaps], in_half: Callable[[Tensor, dict[int, Tensor]], Tensor],
+                 decided: Callable[[float], None]):
         self.maps_of, self.in_half, self.decided = maps_of, in_half, decided
         self.begun = False
         self.first: tuple[Tensor, Tensor] | None = None  # z and the gradient there, until it has been compared
+        self.towards: dict[int, Tensor] = {}
 
     def __call__(self, z: Tensor) -> AttentionMaps:
         if self.begun or not z.requires_grad:
             self.decide()
-        else:
-            self.begun, at = True, z.detach().clone()
+            return self.maps_of(z)
+        self.begun, at = True, z.detach().clone()
 
-            def keep(gradient: Tensor) -> None:
-                self.first = at, gradient.detach().clone()
-                hook.remove()
-            hook = z.register_hook(keep)
-        return self.maps_of(z)
+        def keep(gradient: Tensor) -> None:
+            self.first = at, gradient.detach().clone()
+            hook.remove()
+        hook = z.register_hook(keep)
+        maps = self.maps_of(z)
+        for level, m in maps.cross.items():
+            m.register_hook(functools.partial(self._asked, level))
+        return maps
+
+    def _asked(self, level: int, gradient: Tensor) -> None:
+        self.towards[level] = gradient.detach().clone()
 
     def decide(self) -> None:
         """Compare, if there is something to compare."""
         if self.first is not None:
-            (z, gradient), self.first = self.first, None
-            self.decided(agreement(gradient, self.in_half(z)))
+            ((z, gradient), towards), self.first, self.towards = (self.first, self.towards), None, {}
+            self.decided(agreement(gradient, self.in_half(z, towards)))
 
 
 class HalfProducts(TorchFunctionMode):
@@ -88,9 +103,9 @@ class HalfProducts(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is F.linear and _are_float32(args[:2]):
+        if func is F.linear and _are_float32(args[:2]) and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
             return _Linear.apply(*args, **kwargs)
-        if func in (F.conv2d, torch.conv2d) and _are_float32(args[:2]):
+        if func in (F.conv2d, torch.conv2d) and _are_float32(args[:2]) and args[0].numel() >= ENOUGH_ROWS * args[0].shape[1]:
             return _convolved(*args, **kwargs)
         if func is F.scaled_dot_product_attention and _are_float32(args[:3]) and args[2].requires_grad:
             return _attended(*args, **kwargs)

@@ -68,7 +68,7 @@ def surroundings(network: torch.nn.Module, family: Family, capture: Capture, hal
     """What this family needs around a pass so that its attention is seen and its gradients are right; half: with products in bfloat16."""
     followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
     with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed:
-        with HalfProducts() if half and torch.is_grad_enabled() else fast_linear(network):
+        with fast_linear(network), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
             yield
 
 
