@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from ..objectives.encoders import ByEncoder
 from ..optimise.refine import per_image
 from ..optimise.velocity import steered
 from ..optimise.work import Worked
@@ -184,10 +185,12 @@ class Acting:
 
     def _settings(self) -> dict[str, float | int | str | bool]:
         plain_values = {f.name: getattr(self.recipe, f.name) for f in fields(self.recipe) if f.name not in NOT_A_SETTING}
-        needs = self.recipe.objective.needs
+        objective = self.recipe.objective
+        apart, needs = isinstance(objective, ByEncoder), objective.needs
         levels, blocks = needs.levels or self.family.levels, self.family.blocks if needs.blocks == "auto" else needs.blocks
         return {**plain_values, "levels": ", ".join(map(str, levels)) or "all", "blocks": blocks.replace("_", " ") or "all",
-                "objective": type(self.recipe.objective).__name__}
+                "objective": type(objective.objective if apart else objective).__name__,
+                "encoders": "separate" if apart else "average" if needs.encoders == "all" else needs.encoders}
 
     def _status(self, losses: tuple[tuple[float, ...], ...], loss_after: tuple[float, ...], shifts: tuple[int, ...]) -> str:
         """One line for the person: where, how much, how it went, what it cost."""

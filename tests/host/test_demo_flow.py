@@ -187,6 +187,9 @@ def test_separate_is_the_mean_of_the_losses_on_single_encoders(flow):
     for encoders in ("clip", "t5", "separate", "average"):
         (recipe,) = settings.override((flow.recipe(step=1, shifts=1),), f"encoders={encoders}")
         model, book = flow.module("gsn_ops.host.sampling").attach(flow.model, recipe)
-        losses[encoders] = book.find(flow.sample(model, steps=3)).actions[0].losses[0][0]
+        action = book.find(flow.sample(model, steps=3)).actions[0]
+        losses[encoders] = action.losses[0][0]
+        assert (action.settings["encoders"], action.settings["objective"]) == (encoders, "PresenceAndSeparation")
+        assert action.reads.endswith(f"the words of {encoders} alone (chosen)") == (encoders in ("clip", "t5"))
     assert losses["separate"] == pytest.approx((losses["clip"] + losses["t5"]) / 2, abs=1e-5)
     assert abs(losses["average"] - losses["separate"]) > 1e-3

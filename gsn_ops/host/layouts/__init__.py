@@ -64,13 +64,14 @@ class Family:
 
     def reading(self, needs: MapNeeds) -> str:
         """What an objective reads on this family, in words, and who chose it: "level 4 (published: ...)", "blocks 5-12 (chosen)"."""
+        alone = "" if needs.encoders == "all" else f", the words of {needs.encoders} alone (chosen)"
         if self.levels and needs.blocks == MIDDLE_UP:
-            return "middle and first up block (chosen)"
+            return f"middle and first up block (chosen){alone}"
         own = needs.blocks in ("auto", MIDDLE_UP)
         levels, blocks = needs.levels or self.levels, self.blocks.replace("_", " ") if own else f"blocks {needs.blocks}"
         words = [f"level{'s' * (len(levels) > 1)} {' and '.join(map(str, levels))}"] if levels else []
         words += [blocks] if blocks else [] if levels else ["all blocks"]
-        return f"{', '.join(words)} ({self.source if own and not needs.levels else 'chosen'})"
+        return f"{', '.join(words)} ({self.source if own and not needs.levels else 'chosen'}){alone}"
 
 
 FAMILIES: dict[str, Family] = {}
