@@ -24,7 +24,7 @@ from tools.tiny.prompts import Prompt, prompts
 
 HOW = {"sd": Sampling(steps=20), "sd3": Sampling(20, "euler", "simple", 4.0)}
 SD3_READS = "encoders=clip, blocks=3"                     # chosen on validation prompts: docs/choices.md
-SD3_NODE = {"method": "Latent Refine (Grimal et al. 2025)", "at_percent": 0.3, "overrides": f"pieces=noun, {SD3_READS}"}
+SD3_NODE = {"method": "Latent Refine (fast)", "at_percent": 0.2, "overrides": SD3_READS}
 
 
 @dataclass

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tools.compare import recipes_of, write
-from tools.eval import HOW, SD3_READS, node_settings, versions
+from tools.eval import HOW, SD3_READS, versions
 from tools.paired_run import Demo, Sampling, judge, pack_module
 from tools.paired_statistics import compare, percent
 from tools.tiny.prompts import Prompt, prompts
@@ -26,7 +26,7 @@ from tools.tiny.prompts import Prompt, prompts
 MARKS = {"sd": ("<!-- worth: written by tools/dev.py worth -->\n", "<!-- worth: end -->\n"),
          "sd3": ("<!-- worth sd3: written by tools/dev.py worth -->\n", "<!-- worth sd3: end -->\n")}
 READS = {"sd": "", "sd3": SD3_READS}                     # overrides of every method
-FAST_AT = {"sd": 0.1, "sd3": 0.2}                        # share of the schedule at which the fast method acts
+PUBLISHED_AT, FAST_AT = {"sd": 0.1, "sd3": 0.3}, {"sd": 0.1, "sd3": 0.2}         # shares of the schedule
 REROLLS = 3
 OTHER_SEEDS = 1_000_000                                  # between the seeds of a prompt's rerolls
 PUBLISHED, FAST = "Latent Refine, 50 shifts", "Latent Refine (fast)"
@@ -47,9 +47,9 @@ class Made:
 def ways(model: str, scale: float) -> dict[str, tuple]:
     """What is compared with plain pictures, as recipes: the settings measured for this model, and Ours+ as published."""
     presets, settings, schedule = (pack_module(f"gsn_ops.{name}") for name in ("optimise.presets", "optimise.settings", "schedule"))
-    node, moment = node_settings(model), schedule.Moment
-    published = settings.override(settings.moved(presets.preset(presets.LATENT_REFINE), moment(percent=node["at_percent"])), node["overrides"])
-    fast = settings.override(settings.moved(presets.preset(presets.FAST), moment(percent=FAST_AT[model])), READS[model])
+    published, fast = (settings.override(settings.moved(presets.preset(name), schedule.Moment(percent=at[model])), READS[model])
+                       for name, at in ((presets.LATENT_REFINE, PUBLISHED_AT), (presets.FAST, FAST_AT)))
+    published = settings.override(published, "pieces=noun")
     plus = settings.override(recipes_of("Latent Refine + SynGen, Ours+ (Grimal et al. 2025)", scale), READS[model])
     found = {PUBLISHED: published, STOPPING: settings.override(published, f"stop_at_presence={PRESENT}"), FAST: fast, PLUS: plus}
     return {name: tuple(replace(recipe, report="curve") for recipe in recipes) for name, recipes in found.items()}
