@@ -5,9 +5,6 @@ For matrix products torch takes MKL, which leaves half of some processors unused
 """
 from __future__ import annotations
 
-import contextlib
-from contextlib import AbstractContextManager
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,13 +20,12 @@ ENOUGH_ROWS = 16
 """Below that MKL is as fast: embeddings of the time step."""
 
 
-def fast_linear(network: torch.nn.Module) -> AbstractContextManager:
-    """What surrounds a pass of this network: `FastLinear` for a large one where torch has oneDNN, else nothing."""
+def pays(network: torch.nn.Module, device: torch.device) -> bool:
+    """Is this a large network on a CPU, and has this torch the operator? Asked once per step: it counts the parameters."""
     operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if not torch.backends.mkldnn.is_available() or operator is None or str(operator.default._schema) != SIGNATURE:
-        return contextlib.nullcontext()
-    large = sum(p.numel() for p in network.parameters()) >= ENOUGH_PARAMETERS
-    return FastLinear() if large else contextlib.nullcontext()
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or operator is None or str(operator.default._schema) != SIGNATURE:
+        return False
+    return sum(p.numel() for p in network.parameters()) >= ENOUGH_PARAMETERS
 
 
 class FastLinear(TorchFunctionMode):

@@ -19,7 +19,7 @@ from ..prompt import PromptTokens, Span
 from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
 from .gradients import DifferentiableForward, pass_options, plain
 from .layouts import Family, Inputs
-from .linear import fast_linear
+from .linear import FastLinear, pays
 from .memory import Ladder
 from .precision import HalfProducts
 
@@ -64,11 +64,14 @@ def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
 
 
 @contextlib.contextmanager
-def surroundings(network: torch.nn.Module, family: Family, capture: Capture, half: bool) -> Iterator[None]:
-    """What this family needs around a pass so that its attention is seen and its gradients are right; half: with products in bfloat16."""
+def surroundings(network: torch.nn.Module, family: Family, capture: Capture, half: bool, fast: bool) -> Iterator[None]:
+    """What this family needs around a pass so that its attention is seen and its gradients are right.
+
+    half: with products in bfloat16. fast: with linear layers by oneDNN.
+    """
     followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
     with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed:
-        with fast_linear(network), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
+        with FastLinear() if fast else contextlib.nullcontext(), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
             yield
 
 
@@ -93,6 +96,7 @@ class Probe:
         self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
         self.ladder = Ladder()
         self.half = False  # products of passes with gradients in bfloat16
+        self.fast = pays(self.network, self.sigma.device)  # linear layers by oneDNN
         self.forwards = 0
         self.cut_override = False
 
@@ -133,7 +137,7 @@ class Probe:
             replace = transformer.get("patches_replace", {})
             if "attn2" in replace:
                 transformer["patches_replace"] = {**replace, "attn2": show_replaced(capture, replace["attn2"])}
-            around = functools.partial(surroundings, self.network, self.family, capture, self.half)
+            around = functools.partial(surroundings, self.network, self.family, capture, self.half, self.fast)
             with around(), self.ladder.surround(self.guider.inner_model, x, capture, around):
                 return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
 
