@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from ..maps import AttentionMaps
+from .few_places import CONVOLUTIONS, convolved, is_numeric, is_one_product, places
 
 HALF = torch.bfloat16
 
@@ -25,7 +26,7 @@ ENOUGH_UPDATES = 5
 """Below that, finding out whether the gradients agree, which takes a pass, costs what it saves."""
 
 ENOUGH_ROWS = 128
-"""Rows (places of a picture) below which a linear layer costs no more than casting its weight twice: the inmost level of a UNet."""
+"""Rows (places of a picture) below which a layer costs no more than casting its weight twice: the inmost level of a UNet."""
 
 AGREEMENT = 0.999
 """The least cosine of the two gradients, of every image."""
@@ -105,8 +106,8 @@ class HalfProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and _are_float32(args[:2]) and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
             return _Linear.apply(*args, **kwargs)
-        if func in (F.conv2d, torch.conv2d) and _are_float32(args[:2]):
-            return _convolved(*args, **kwargs)
+        if func in CONVOLUTIONS and not kwargs and _are_float32(args[:2]) and is_numeric(*args) and places(*args) >= ENOUGH_ROWS:
+            return convolved(_Columns.apply, *args) if is_one_product(*args) else _convolved(*args)
         if func is F.scaled_dot_product_attention and _are_float32(args[:3]) and args[2].requires_grad:
             return _attended(*args, **kwargs)
         return func(*args, **kwargs)
@@ -129,6 +130,21 @@ class _Linear(torch.autograd.Function):
     def backward(ctx, g: Tensor):
         (weight,) = ctx.saved_tensors
         return (g.to(HALF) @ weight.to(HALF)).float(), None, None
+
+
+class _Columns(torch.autograd.Function):
+    """W x of columns [K, P], and W^T g for its gradient."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return (weight.to(HALF) @ x.to(HALF)).float()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor):
+        (weight,) = ctx.saved_tensors
+        return None, (weight.to(HALF).t() @ g.to(HALF)).float()
 
 
 def _convolved(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:

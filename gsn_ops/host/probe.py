@@ -19,8 +19,8 @@ from ..prompt import PromptTokens, Span
 from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
 from .gradients import DifferentiableForward, pass_options, plain
 from .layouts import Family, Inputs
-from .linear import FastLinear, pays
 from .memory import Ladder
+from .onednn import FastProducts, pays
 from .precision import HalfProducts
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
@@ -67,11 +67,11 @@ def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
 def surroundings(network: torch.nn.Module, family: Family, capture: Capture, half: bool, fast: bool) -> Iterator[None]:
     """What this family needs around a pass so that its attention is seen and its gradients are right.
 
-    half: with products in bfloat16. fast: with linear layers by oneDNN.
+    half: with products in bfloat16. fast: with matrix products by oneDNN.
     """
     followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
     with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed:
-        with FastLinear() if fast else contextlib.nullcontext(), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
+        with FastProducts() if fast else contextlib.nullcontext(), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
             yield
 
 
@@ -96,7 +96,7 @@ class Probe:
         self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
         self.ladder = Ladder()
         self.half = False  # products of passes with gradients in bfloat16
-        self.fast = pays(self.network, self.sigma.device)  # linear layers by oneDNN
+        self.fast = pays(self.network, self.sigma.device)  # matrix products by oneDNN
         self.forwards = 0
         self.cut_override = False
 

@@ -1,4 +1,4 @@
-"""Linear layers of float32 models on a CPU through oneDNN, the library that torch takes for convolutions there.
+"""Matrix products of float32 models on a CPU through oneDNN, the library that torch takes for convolutions there.
 
 For matrix products torch takes MKL, which leaves half of some processors unused. One thread of an AMD EPYC with AVX-512,
 2026-11-21, torch 2.11, at the shapes of Stable Diffusion 1.5: 105 GFLOP/s by MKL, 240 by oneDNN; the same sums otherwise ordered.
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+from .few_places import CONVOLUTIONS, convolved, is_one_product
 from .precision import ENOUGH_PARAMETERS
 
 SIGNATURE = "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
@@ -28,22 +29,23 @@ def pays(network: torch.nn.Module, device: torch.device) -> bool:
     return sum(p.numel() for p in network.parameters()) >= ENOUGH_PARAMETERS
 
 
-class FastLinear(TorchFunctionMode):
-    """Surrounds a forward pass, in this thread only: float32 linear layers on the CPU multiply by oneDNN, their gradient too."""
+class FastProducts(TorchFunctionMode):
+    """Surrounds a forward pass, in this thread only: float32 linear layers on the CPU, and convolutions over few places, multiply
+    by oneDNN, their gradients too."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.linear and not kwargs and _suit(args):
+        if func is F.linear and not kwargs and _are_plain(args) and args[1].ndim == 2 and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
             x, *layer = args
             # Rows first, [.., C] -> [rows, C]: what a Function makes must not be a view, which the host might write into.
             return _Linear.apply(x.reshape(-1, x.shape[-1]).contiguous(), *layer).unflatten(0, x.shape[:-1])
+        if func in CONVOLUTIONS and not kwargs and _are_plain(args) and is_one_product(*args):
+            return convolved(_Columns.apply, *args)
         return func(*args, **(kwargs or {}))
 
 
-def _suit(args: tuple) -> bool:
-    """Plain tensors (not those of a quantized weight, or without numbers) of float32, and enough rows."""
-    x, weight = args[:2]
-    plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 and t.device.type == "cpu" for t in (x, weight))
-    return plain and weight.ndim == 2 and x.numel() >= ENOUGH_ROWS * x.shape[-1]
+def _are_plain(args: tuple) -> bool:
+    """x and weight: float32 on the CPU, and not tensors of a kind of their own (a quantized weight, or one without numbers)."""
+    return all(type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 and t.device.type == "cpu" for t in args[:2])
 
 
 class _Linear(torch.autograd.Function):
@@ -59,6 +61,21 @@ class _Linear(torch.autograd.Function):
     def backward(ctx, g: Tensor):
         (weight,) = ctx.saved_tensors
         return _product(g.contiguous(), weight.t(), None), None, None
+
+
+class _Columns(torch.autograd.Function):
+    """W x of columns [K, P], and W^T g for its gradient. Each the way round that leaves the weight as it lies."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _product(weight, x.t(), None)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor):
+        (weight,) = ctx.saved_tensors
+        return None, _product(g.t().contiguous(), weight.t(), None).t()  # [P, O] -> [P, K] -> [K, P]
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

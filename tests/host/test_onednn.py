@@ -10,7 +10,7 @@ from .test_architectures import contents, graphs_in, loaded
 
 @pytest.fixture(scope="module")
 def linear(pack_module):
-    return pack_module("gsn_ops.host.linear")
+    return pack_module("gsn_ops.host.onednn")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_product_and_gradient_are_those_of_torch_and_no_weight_is_copied(linear,
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     g = torch.randn(*shape[:-1], 40, generator=torch.Generator().manual_seed(1))
     saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t), linear.FastLinear():
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t), linear.FastProducts():
         y = layer(x)
     (gradient,) = torch.autograd.grad(y, x, g)
     right = layer(x)
@@ -44,7 +44,7 @@ def test_product_and_gradient_are_those_of_torch_and_no_weight_is_copied(linear,
 def test_rows_that_are_not_side_by_side_in_memory(linear, products):
     layer = torch.nn.Linear(24, 40).requires_grad_(False)
     x = torch.randn(2, 24, 30, generator=torch.Generator().manual_seed(0)).transpose(1, 2)
-    with linear.FastLinear():
+    with linear.FastProducts():
         assert torch.allclose(layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5)
     assert len(products) == 2
 
@@ -53,7 +53,7 @@ def test_few_rows_half_precision_and_weights_of_a_kind_of_their_own_are_torchs_a
     class Quantized(torch.Tensor):
         pass
     layer, many = torch.nn.Linear(24, 40).requires_grad_(False), torch.ones(64, 24)
-    with linear.FastLinear():
+    with linear.FastProducts():
         layer(torch.ones(15, 24))
         F.linear(many, layer.weight.as_subclass(Quantized))
         layer.bfloat16()(many.bfloat16())
