@@ -1,7 +1,7 @@
 """Is nursing worth its time? Right pictures per unit of compute, against pressing the button again with other seeds.
 
-    python3 tools/dev.py worth --write docs/results.md
-    python3 tools/dev.py worth --model sd3 --objects 3 --pairs 100 --write docs/results.md
+    python3 tools/dev.py worth --write docs/worth.md
+    python3 tools/dev.py worth --model sd3 --objects 2 3 --pairs 200 --write docs/worth.md
 
 The unit is a forward pass of the model: a sampling step costs two (prompt and negative prompt), a shift a forward and a backward
 pass of the prompt alone, which cost as much as two (weights are frozen; that passes end after the last attention layer needed is
