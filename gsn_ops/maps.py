@@ -103,6 +103,14 @@ class MapOptions:
     pieces: str = "noun"
 
 
+def onto(t: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A small tensor that the processor made, on the device of `like` and in its dtype (or in `dtype`).
+
+    On CUDA the processor goes on at once: a plain copy waits until the device has done all that it was told before.
+    """
+    return t.to(like.device, non_blocking=like.is_cuda).to(dtype or like.dtype)
+
+
 def aggregate(maps: AttentionMaps) -> Tensor:
     """Mean over the captured levels, bilinear to the coarsest: [B, h, w, n]."""
     levels = sorted(maps.cross, reverse=True)

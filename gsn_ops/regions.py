@@ -81,8 +81,9 @@ def otsu_mask(m: Tensor) -> Tensor:
     A map without two classes (flat, or nowhere above 1/255) gives t = 0: all true.
     """
     levels = (255 * m.detach()).long().clamp(0, 255).flatten(-2)  # [..., (h w)]
-    counts = F.one_hot(levels, 256).sum(-2).double()  # [..., 256]
-    values = counts * torch.arange(256, device=m.device)
+    level = torch.arange(256, device=m.device)
+    counts = (levels[..., None] == level).sum(-2).double()  # [..., (h w), 256] -> [..., 256]
+    values = counts * level
     below, sum_below = counts.cumsum(-1) - counts, values.cumsum(-1) - values  # of the integers < t
     above, sum_above = counts.sum(-1, keepdim=True) - below, values.sum(-1, keepdim=True) - sum_below
     variance = below * above * (sum_below / below.clamp(min=1) - sum_above / above.clamp(min=1)) ** 2

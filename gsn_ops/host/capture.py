@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..maps import onto
 from .text_attention import WIDEST, attention_with_text, text_probabilities
 
 
@@ -226,7 +227,7 @@ class Capture:
             p = text_probabilities(q, k, self._picked(n_q) if joint else self.layout.columns(self.columns, n_q), joint, mask, scale)
         p = p if self.heads else p.mean(1)
         if joint and len(self._read) < n:
-            p = p.new_zeros(*p.shape[:-1], n).index_copy(-1, torch.tensor(self._read, device=p.device), p)
+            p = p.new_zeros(*p.shape[:-1], n).index_copy(-1, onto(torch.tensor(self._read), p, torch.int64), p)
         self.layers.append((level, p.unflatten(-2, grid)))  # [B, (H), h, w, n]
         if self.self_rows and joint:
             first = self.layout.first_image

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..maps import onto
+
 WIDEST = 256
 """Of a head, for fused kernels."""
 
@@ -48,5 +50,6 @@ def attention_with_text(q: Tensor, k: Tensor, v: Tensor, columns: Sequence[int],
 
 def _one_hot(columns: Sequence[int], like: Tensor) -> Tensor:
     """[B, H, K, columns] for `like` [B, H, K, d]: column j is 1 at key columns[j]. Contiguous rows, else kernels are not fused."""
-    hot = F.one_hot(torch.tensor(list(columns), device=like.device), like.shape[2]).T.to(like).contiguous()  # [K, columns]
+    key = torch.arange(like.shape[2], device=like.device)
+    hot = (key[:, None] == onto(torch.tensor(list(columns)), like, torch.int64)).to(like.dtype)  # [K, columns]
     return hot.expand(*like.shape[:2], -1, -1)

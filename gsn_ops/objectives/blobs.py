@@ -11,20 +11,25 @@ from ..regions import otsu_mask
 def peak(m: Tensor) -> Tensor:
     """The highest cell of maps [..., h, w]: bool, exactly one cell each (the first of equals)."""
     cells = m.flatten(-2)  # [..., (h w)]
-    return F.one_hot(cells.argmax(-1), cells.shape[-1]).bool().unflatten(-1, m.shape[-2:])
+    number = torch.arange(cells.shape[-1], device=m.device)
+    return (number == cells.argmax(-1, keepdim=True)).unflatten(-1, m.shape[-2:])  # [..., (h w)] -> [..., h, w]
 
 
 def component(inside: Tensor, seed: Tensor) -> Tensor:
     """Cells of `inside` connected to `seed` by shared edges, both bool [..., h, w]: bool.
 
-    Grows by one cell until nothing changes, so no recursion and no limit on the grid.
+    Grows by one cell until nothing changes, so no recursion and no limit on the grid. Whether it has changed is asked
+    after every cell on a CPU, and elsewhere, where asking means waiting, after as many as take it across the grid.
     """
+    at_once = 1 if inside.device.type == "cpu" else max(inside.shape[-2:])
     grid = (-1, 1, *inside.shape[-2:])
     room = inside.reshape(grid).float()  # [(...), 1, h, w]
     reached = seed.reshape(grid).float() * room
     while True:
-        upright = F.max_pool2d(reached, (3, 1), 1, (1, 0))
-        grown = torch.maximum(upright, F.max_pool2d(reached, (1, 3), 1, (0, 1))) * room
+        grown = reached
+        for _ in range(at_once):
+            upright, level = F.max_pool2d(grown, (3, 1), 1, (1, 0)), F.max_pool2d(grown, (1, 3), 1, (0, 1))
+            grown = torch.maximum(upright, level) * room
         if torch.equal(grown, reached):
             return reached.bool().view(inside.shape)
         reached = grown

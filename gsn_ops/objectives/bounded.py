@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..maps import AttentionMaps, MapNeeds, StepContext, onto
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from . import choice, register, with_role
@@ -68,7 +68,7 @@ class Bounded:
             leaks = []
             for j, mask in boxes:
                 own = sum(a[..., n] for n in maps.index(words_and_end(maps, subjects[j])))  # [B, heads, h, w]
-                inside, beside = ((own * cells.to(own)).sum((2, 3)) for cells in (mask, free))
+                inside, beside = ((own * onto(cells, own)).sum((2, 3)) for cells in (mask, free))
                 leaks.append(leak(inside, beside, len(boxes)).mean(1))
             levels.append(torch.stack(leaks).sum(0))
         return torch.stack(levels).mean(0)
@@ -77,7 +77,7 @@ class Bounded:
         """Sum over boxes of the leak of self-attention: [B]."""
         a = maps.cross[max(maps.cross)]  # [B, h, w, n]
         masks = torch.stack([mask for _, mask in placed(subjects, context, *a.shape[1:3], self.mask)])  # [k, h, w]
-        cells = torch.cat([masks, ~masks.any(0, keepdim=True)]).to(a)  # the last: in no box
+        cells = onto(torch.cat([masks, ~masks.any(0, keepdim=True)]), a)  # the last: in no box
         seen = mixture(maps, cells.expand(len(a), -1, -1, -1))  # [B, k + 1, h, w]
         inside, beside = (seen[:, :-1] * cells[:-1]).sum((2, 3)), (seen[:, -1:] * cells[:-1]).sum((2, 3))  # [B, k]
         return leak(inside, beside, len(masks)).sum(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from . import choice, register, with_role
@@ -20,7 +20,7 @@ def strongest(m: Tensor, mask: Tensor, share: float) -> Tensor:
     1 - fg is BoxDiff's inner-box constraint; with the cells outside for the mask, the same mean is the outer-box one.
     The authors' code omits "at least 1" and gives NaN for small boxes.
     """
-    return top_mean((m * mask.to(m)).flatten(1), int(share * mask.sum().item()))
+    return top_mean((m * onto(mask, m)).flatten(1), int(share * mask.sum().item()))
 
 
 def corner(m: Tensor, mask: Tensor, reach: int) -> Tensor:
@@ -33,7 +33,7 @@ def corner(m: Tensor, mask: Tensor, reach: int) -> Tensor:
     stop = width - int(box.flip(0).int().argmax())
     x = torch.arange(width)
     near = ((x - first).abs() <= reach) | ((x - stop).abs() <= reach)
-    return ((m.amax(1) - box.to(m)).abs() * near.to(m)).mean(1)
+    return ((m.amax(1) - onto(box, m)).abs() * onto(near, m)).mean(1)
 
 
 @register("boxdiff")

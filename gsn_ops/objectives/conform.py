@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
 from ..prompt import SubjectColumns
 from . import register, with_role
 from .placed import phrase_columns
@@ -23,9 +23,9 @@ def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:
     """
     if len(set(labels)) in (1, len(labels)):
         return 0 * e.sum((1, 2))
-    label = torch.tensor(labels, device=e.device)
+    label = onto(torch.tensor(labels), e, torch.int64)
     same = label[:, None] == label  # [n, n]
-    pairs = same.to(e) - torch.eye(len(labels)).to(e)
+    pairs = same.to(e) - torch.eye(len(labels), device=e.device, dtype=e.dtype)
     unit = F.normalize(e, dim=-1)
     s = (unit[:, :, None] * unit[:, None]).sum(-1) / temperature  # [B, n, n]
     others = s.masked_fill(same, -torch.inf).logsumexp(-1, keepdim=True)  # [B, n, 1]

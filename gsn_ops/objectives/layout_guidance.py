@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..maps import AttentionMaps, MapNeeds, StepContext, onto
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from . import choice, register, with_role
@@ -19,7 +19,7 @@ def outside(a: Tensor, mask: Tensor) -> Tensor:
 
     The backward-guidance energy of Chen et al. for one word in one head.
     """
-    inside = (a * mask.to(a)).sum((-2, -1)) / a.sum((-2, -1)).clamp(min=1e-12)
+    inside = (a * onto(mask, a)).sum((-2, -1)) / a.sum((-2, -1)).clamp(min=1e-12)
     return (1 - inside) ** 2
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..maps import AttentionMaps, MapNeeds, StepContext, onto
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from . import choice, register, with_role
@@ -20,7 +20,7 @@ def energy(a: Tensor, mask: Tensor, p: float, omega: float) -> Tensor:
     Eq. 3 of LMD for one map: k_f = floor(p |B|) and k_b = floor(p |1 - B|), at least 1. mask B: [h, w] on the CPU.
     """
     size, cells = int(mask.sum()), a.flatten(-2)  # [..., (h w)]
-    b = mask.flatten().to(a)
+    b = onto(mask, a).flatten()
     inside = top_mean(cells * b, int(p * size))
     return 1 - inside + omega * top_mean(cells * (1 - b), int(p * (mask.numel() - size)))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..maps import AttentionMaps, MapNeeds, StepContext, onto
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS, box_mask
 from . import choice, register, with_role
@@ -39,7 +39,7 @@ def transfer(a: Tensor, r: Tensor, mask: Tensor) -> Tensor:
 
     Eq. 4 of LMD.
     """
-    b = mask.to(a)
+    b = onto(mask, a)
     a, r = (x * b / ((x * b).sum((-2, -1), keepdim=True) + 1e-5) for x in (a, r))
     return (a - r).abs().sum((-2, -1))
 

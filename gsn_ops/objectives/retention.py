@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from . import choice, register, with_role
@@ -37,7 +37,7 @@ def places(maps: AttentionMaps, m: Tensor, subjects: Sequence[SubjectColumns], c
     m: today's maps [B, k, h, w].
     """
     regions = {j: context.regions.get(s.label) for j, s in enumerate(subjects)}
-    drawn = {j: r.on_grid(*m.shape[-2:], mask).to(m.device) for j, r in regions.items() if has_area(r)}
+    drawn = {j: onto(r.on_grid(*m.shape[-2:], mask), m, torch.bool) for j, r in regions.items() if has_area(r)}
     found = None
     if len(drawn) < len(subjects):
         if source == "frozen":

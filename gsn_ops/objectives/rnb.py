@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from . import choice, register, with_role
@@ -55,13 +55,13 @@ def region_loss(a: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     loss = covering of T + n - sg(n) and T B + n - sg(n) with w = 1 - iou(T, B), plus that of the soft region
     sigmoid(20 (n - tau)) with w / 2.
     """
-    b = mask.to(a)
+    b = onto(mask, a)
     low, high = a.amin((1, 2), keepdim=True), a.amax((1, 2), keepdim=True)
     n = (a - low) / (high - low).clamp(min=1e-12)
     inside, outside = ((n * x).sum((1, 2)) / x.sum().clamp(min=1) for x in (b, 1 - b))
     tau = (0.4 * inside + 0.6 * outside)[:, None, None]
     box = bounding_box(n > tau)
-    t, straight = box.to(a), n - n.detach()
+    t, straight = onto(box, a), n - n.detach()
     iou = (t * b).sum((1, 2)) / torch.maximum(t, b).sum((1, 2))
     soft = (20 * (n - tau)).sigmoid()
     loss = covering(t + straight, t * b + straight, b, 1 - iou) + covering(soft, soft, b, (1 - iou) / 2)
@@ -74,7 +74,7 @@ def boundary_loss(p: Tensor, mask: Tensor, iou: Tensor) -> Tensor:
     E = the Sobel magnitude of the map over its maximum (no gradient through that).
     """
     edges = sobel(p / p.amax((1, 2), keepdim=True).detach().clamp(min=1e-12))
-    b = mask[1:-1, 1:-1].to(p)
+    b = onto(mask[1:-1, 1:-1], p)
     return 1 - (1 - iou) * (edges * b).sum((1, 2)) / edges.sum((1, 2)).clamp(min=1e-12)
 
 
@@ -127,4 +127,4 @@ class RegionAndBoundary:
 
 def _highest(m: Tensor, mask: Tensor) -> Tensor:
     """Largest value of m [B, h, w] in a mask [h, w]: [B]."""
-    return (m * mask.to(m)).amax((1, 2))
+    return (m * onto(mask, m)).amax((1, 2))

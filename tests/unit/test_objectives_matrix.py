@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
-from gsn_ops.objectives import REGISTRY, check, options
+from gsn_ops.objectives import REGISTRY, blobs, check, options
 from gsn_ops.objectives.lmd_transfer import reference_key, word_maps
 from gsn_ops.objectives.presence import Presence
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
+
+from ..waiting import Waiting
 
 LEVEL = 2
 N = 12  # text columns, the last three behind the prompt
@@ -256,3 +258,17 @@ def test_a_number_that_cannot_work_is_refused_with_the_published_one(name, wrong
     ((option, _),) = wrong.items()
     with pytest.raises(ValueError, match=f"'{option}' is .*published: "):
         REGISTRY[name](**wrong)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_no_objective_makes_the_processor_wait(name, monkeypatch):
+    """Forward and backward: what it needs of boxes and columns it knows without asking the device.
+
+    A blob is grown until it is whole, which has to be asked (of a GPU once per width of the grid): not counted here.
+    """
+    monkeypatch.setattr(blobs, "component", lambda inside, seed: inside)
+    a, subjects = attention(2, 3, 8, 8, N), (CAT, DOG, BIRD)
+    context = context_of(a, subjects)
+    with Waiting() as waiting:
+        value_and_gradient(MADE[name](), a, subjects, context)
+    assert waiting.times == 0
