@@ -17,6 +17,7 @@ from torch import Tensor
 from ..maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
 from ..prompt import PromptTokens, Span
 from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
+from .cast_again import cast_again
 from .gradients import DifferentiableForward, pass_options, plain
 from .layouts import Family, Inputs
 from .memory import Ladder
@@ -79,7 +80,7 @@ def surroundings(network: torch.nn.Module, family: Family, capture: Capture, hal
     half: with products in bfloat16. fast: with matrix products by oneDNN.
     """
     followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
-    with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed:
+    with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed, cast_again(network):
         with FastProducts() if fast else contextlib.nullcontext(), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
             yield
 

@@ -70,8 +70,11 @@ class Architecture:
             rows[:, louder] = 2 * random(self.width, seed=9)
         return rows, self.more()
 
-    def build(self, dtype: torch.dtype = torch.float32):
-        """The host's model with small random weights. In inference mode its weights are what a loader node makes."""
+    def build(self, dtype: torch.dtype = torch.float32, computes_in: torch.dtype | None = None):
+        """The host's model with small random weights. In inference mode its weights are what a loader node makes.
+
+        computes_in: another type than that of the stored weights, so that layers cast theirs for each call.
+        """
         import comfy.supported_models
 
         config = getattr(comfy.supported_models, self.config)(dict(self.unet))
@@ -80,7 +83,7 @@ class Architecture:
             for name in ("num_heads", "num_head_channels"):  # for UNets only
                 if name not in self.unet:
                     config.unet_config.pop(name, None)
-        config.set_inference_dtype(dtype, None)
+        config.set_inference_dtype(dtype, computes_in)
         model = config.get_model({}, device=torch.device("cpu"))
         for seed, (name, p) in enumerate(model.diffusion_model.named_parameters()):
             gain = 0.5 / max(p.shape[-1], 1) ** 0.5 if p.ndim > 1 else 0.1

@@ -79,12 +79,12 @@ class Made:
         return result
 
 
-def loaded(arch: Architecture, tiny, dtype=torch.float32) -> Made:
+def loaded(arch: Architecture, tiny, dtype=torch.float32, computes_in=None) -> Made:
     import comfy.model_patcher
 
     cpu = torch.device("cpu")
     with torch.inference_mode():
-        made = Made(arch, comfy.model_patcher.ModelPatcher(arch.build(dtype), load_device=cpu, offload_device=cpu), tiny)
+        made = Made(arch, comfy.model_patcher.ModelPatcher(arch.build(dtype, computes_in), load_device=cpu, offload_device=cpu), tiny)
     made.sample()  # loads it, which leaves the host's own marks on its modules
     return made
 
