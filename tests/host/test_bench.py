@@ -56,6 +56,14 @@ def test_lower_rungs_take_less_memory_and_more_arithmetic(accounts):
     assert counts[0].flops < counts[1].flops < counts[2].flops
 
 
+@pytest.mark.parametrize("name", models.MODELS)
+def test_weights_stored_in_another_type_are_no_second_model_in_the_graph(accounts, pack, name):
+    stored = account(models.size_of(name, smoke=True, size=256, stored="fp8"), (0,))
+    assert stored.weights < 0.3 * accounts(name).weights
+    assert stored.ours[0].peak < accounts(name).ours[0].peak + stored.weights
+    assert stored.naive.peak > accounts(name).naive.peak + stored.weights  # as autograd keeps them
+
+
 @pytest.mark.parametrize("name", ("sd35m", "flux"))
 def test_memory_of_a_shift_is_linear_in_the_picture(accounts, name):
     """Four times the picture: about four times the memory, and more in the published way."""

@@ -20,7 +20,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools/dev.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=tuple(MODELS), default="sd15")
     parser.add_argument("--size", type=int, help="side of the picture (default: what the model was trained for)")
-    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="of the weights (default: fp32 for sd15, else bf16)")
+    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="what it computes in (default: fp32 for sd15, else bf16)")
+    parser.add_argument("--stored", choices=("fp8", "fp16", "bf16"), help="type of the weights, if another one: cast for each call")
     parser.add_argument("--shift-precision", choices=("full", "auto", "bfloat16"), default="full",
                         help="of the products of our shift: the weights', or as the pack chooses by itself (default: full)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
@@ -42,7 +43,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
-        size = size_of(args.model, smoke=args.smoke, size=args.size, dtype=args.dtype)
+        size = size_of(args.model, smoke=args.smoke, size=args.size, dtype=args.dtype, stored=args.stored)
     except ValueError as error:
         sys.exit(str(error))
     boot(cpu=device.type == "cpu")

@@ -96,7 +96,8 @@ def _facts(size: Size, device: torch.device, rounds: int) -> dict[str, str | int
 
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
-        "model": size.name, "size": size.size, "precision": size.dtype, "device": device.type, "machine": machine,
+        "model": size.name, "size": size.size, "precision": size.dtype, "stored": size.stored or size.dtype,
+        "device": device.type, "machine": machine,
         "threads": torch.get_num_threads(), "rounds": rounds, "pack": pack_module("gsn_ops").__version__,
         "comfyui": comfyui_version.__version__, "torch": torch.__version__, "python": platform.python_version(),
         "attention": comfy.ldm.modules.attention.optimized_attention.__name__, "date": date.today().isoformat(),

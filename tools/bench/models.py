@@ -20,6 +20,7 @@ class Size:
     config: class in the host's supported_models. unet: its settings. encoders: name of a text encoder -> row of the
     conditioning at which its 77 (or so) rows begin. rows, width: of the conditioning. pooled: width of the pooled text.
     channels, scale: of the latent, and picture pixels per latent cell. size: picture side. dtype: what it is run in.
+    stored: type of the weights, if another one, so that each layer casts its own for each call.
     cfg: guidance of a plain step. joint: text and image are one sequence. blocks: so many of its layers are read (None = all).
     settings: what the host reads from a checkpoint and not from `unet`.
     """
@@ -32,6 +33,7 @@ class Size:
     width: int
     size: int
     dtype: str = "bf16"
+    stored: str | None = None
     pooled: int = 0
     channels: int = 4
     scale: int = 8
@@ -70,7 +72,7 @@ def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
 
 
 def build(size: Size, fill: bool = True):
@@ -79,7 +81,7 @@ def build(size: Size, fill: bool = True):
 
     config = getattr(comfy.supported_models, size.config)(dict(size.unet))
     config.unet_config.update(size.settings)
-    config.set_inference_dtype(DTYPES[size.dtype], None)
+    config.set_inference_dtype(DTYPES[size.stored or size.dtype], DTYPES[size.dtype] if size.stored else None)
     model = config.get_model({}, device=torch.device("cpu"))
     if fill:
         made = torch.Generator().manual_seed(0)
@@ -147,10 +149,10 @@ SMOKE: dict[str, Size] = {
 }
 
 
-def size_of(name: str, *, smoke: bool = False, size: int | None = None, dtype: str | None = None) -> Size:
+def size_of(name: str, *, smoke: bool = False, size: int | None = None, dtype: str | None = None, stored: str | None = None) -> Size:
     """A model by name, other sides or precision if asked for. Raises ValueError for a side that its latent cannot have."""
     found = (SMOKE if smoke else MODELS)[name]
-    found = replace(found, size=size or found.size, dtype=dtype or ("fp32" if smoke else found.dtype))
+    found = replace(found, size=size or found.size, dtype=dtype or ("fp32" if smoke else found.dtype), stored=stored)
     if found.size % (8 * found.scale):
         raise ValueError(f"--size {found.size} is not a multiple of {8 * found.scale}.")
     return found

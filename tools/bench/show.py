@@ -49,7 +49,7 @@ def as_json(found: Found) -> str:
 def as_text(found: Found) -> str:
     facts, accounts, measured = found.facts, found.accounts, found.measured
     lines = [f"{facts['model']} at {facts['size']} px, {facts['precision']} (products of our shift: {facts['shift_precision']}), "
-             f"random weights ({accounts.weights / 2**30:.2f} GiB), {facts['date']}",
+             f"random weights ({facts['stored']}, {accounts.weights / 2**30:.2f} GiB), {facts['date']}",
              f"{facts['machine']}, {facts['device']}, {facts['threads']} threads, ComfyUI {facts['comfyui']}, torch {facts['torch']}, "
              f"Python {facts['python']}, pack {facts['pack']}, the host's attention: {facts['attention']}", ""]
     if measured:
