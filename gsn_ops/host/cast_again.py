@@ -100,5 +100,7 @@ class _Convolution(torch.autograd.Function):
 def _weight(layer: torch.nn.Module, g: Tensor) -> Iterator[Tensor]:
     """As the host makes it for a call with g."""
     weight, bias, stream = ops.cast_bias_weight(layer, g, offloadable=True)
-    yield weight
-    ops.uncast_bias_weight(layer, weight, bias, stream)
+    try:
+        yield weight
+    finally:
+        ops.uncast_bias_weight(layer, weight, bias, stream)

@@ -30,8 +30,7 @@ def plain_weights(*modules: torch.nn.Module) -> Iterator[None]:
             for table in (module._parameters, module._buffers):
                 for name, old in table.items():
                     if old is not None and old.is_inference():
-                        new = torch.empty(0, dtype=old.dtype, device=old.device)
-                        new.set_(old.untyped_storage(), old.storage_offset(), old.size(), old.stride())
+                        new = _alias(old)
                         if table is module._parameters:
                             new = torch.nn.Parameter(new, requires_grad=False)
                         table[name] = new
@@ -41,6 +40,26 @@ def plain_weights(*modules: torch.nn.Module) -> Iterator[None]:
         for table, name, old, new in swapped:
             if table.get(name) is new:  # leave alone what somebody replaced meanwhile
                 table[name] = old
+
+
+def storages(t: Tensor) -> list[torch.UntypedStorage]:
+    """Where its numbers lie. The host's quantized weights are tensors that consist of several others."""
+    if hasattr(t, "__tensor_flatten__"):
+        return [s for part in t.__tensor_flatten__()[0] for s in storages(getattr(t, part))]
+    return [t.untyped_storage()]
+
+
+def _alias(t: Tensor) -> Tensor:
+    """The same numbers at the same place, as a tensor made outside of inference mode."""
+    if hasattr(t, "__tensor_flatten__"):
+        parts, context = t.__tensor_flatten__()
+        return type(t).__tensor_unflatten__({part: _alias(getattr(t, part)) for part in parts}, context, t.size(), t.stride())
+    same = torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage(), t.storage_offset(), t.size(), t.stride())
+    if type(t) in (Tensor, torch.nn.Parameter):
+        return same
+    same = same.as_subclass(type(t))  # another pack's kind of weight (GGUF) lives on what it carries beside its numbers
+    vars(same).update(vars(t))
+    return same
 
 
 @contextlib.contextmanager
@@ -66,7 +85,7 @@ def keep(t: Tensor) -> tuple[Tensor, int]:
     """
     t = t.detach()
     shared = {b.untyped_storage().data_ptr() for b in comfy.model_management.STREAM_CAST_BUFFERS.values()}
-    t = t.clone() if shared and t.untyped_storage().data_ptr() in shared else t
+    t = t.clone() if shared and any(s.data_ptr() in shared for s in storages(t)) else t
     return t, t._version
 
 

@@ -15,6 +15,7 @@ import comfy.model_management as management
 import torch
 
 from .capture import Capture
+from .gradients import storages
 from .recompute import blocks_of, recomputed
 
 RUNGS = ("", "every second block computed twice to save memory", "every block computed twice to save memory")
@@ -74,7 +75,7 @@ class Ladder:
         network = model.diffusion_model
         if not self.chosen:
             self.choose(management.get_free_memory(x.device), unit(model, x.shape))
-        weights = set() if self.chosen else {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers())}
+        weights = set() if self.chosen else {s.data_ptr() for t in (*network.parameters(), *network.buffers()) for s in storages(t)}
         return recomputed(self._blocks(network), capture, around, weights, None if self.chosen else self._note)
 
     def lower(self) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from .capture import AllCaptured, Capture
-from .gradients import keep, kept
+from .gradients import keep, kept, storages
 
 WITH_GRAPHS = ("layers", "self_attention")
 """What a Capture gathers; only how much it was matters to a block that runs once more."""
@@ -101,7 +101,7 @@ class Call:
             if (t.shape, t.dtype) != self.shapes[i]:
                 raise RuntimeError(NOT_THE_SAME)
             self.again[i] = keep(t)
-            found.append(t.untyped_storage())
+            found.append(t)
             if len(found) == len(self.shapes):
                 raise _Enough
             return i
@@ -113,10 +113,10 @@ class Call:
         if self.note is not None:
             inputs: list[Tensor] = []
             _each(self.inputs, lambda v: inputs.append(v[0]) if isinstance(v, _Input) else None)
-            self.note(self._bytes(found), self._bytes([t.untyped_storage() for t in inputs]))
+            self.note(self._bytes(found), self._bytes(inputs))
 
-    def _bytes(self, storages: list[torch.UntypedStorage]) -> int:
-        return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in self.weights}.values())
+    def _bytes(self, tensors: list[Tensor]) -> int:
+        return sum({s.data_ptr(): s.nbytes() for t in tensors for s in storages(t) if s.data_ptr() not in self.weights}.values())
 
     @contextlib.contextmanager
     def _as_then(self) -> Iterator[None]:

@@ -36,6 +36,29 @@ def test_gradients_flow_to_the_input_only_and_no_weight_is_copied(gradients, net
     assert gradient.norm() > 0 and tables(network) == before
 
 
+class Packed(torch.Tensor):
+    """A weight as packs for quantized checkpoints make it: bytes, and beside them what they mean."""
+
+    def detach(self):
+        return self
+
+
+def test_weights_of_another_packs_kind_stay_of_their_kind_with_all_they_carry(gradients):
+    with torch.inference_mode():
+        net = torch.nn.Linear(4, 4, bias=False)
+        packed = torch.arange(16, dtype=torch.uint8).view(4, 4).as_subclass(Packed)
+        packed.scale = 0.25
+        net.weight = torch.nn.Parameter(packed, requires_grad=False)
+    before = tables(net)
+    with torch.inference_mode(), gradients.differentiable(net):
+        weight = net.weight
+        assert type(weight) is Packed and weight.scale == 0.25 and not weight.is_inference() and weight.data_ptr() == packed.data_ptr()
+        x = torch.ones(1, 4, requires_grad=True)
+        meant = weight.as_subclass(torch.Tensor) * weight.scale
+        (gradient,) = torch.autograd.grad((x @ meant.T).sum(), x)
+    assert torch.equal(gradient, torch.tensor([[6.0, 7.0, 8.0, 9.0]])) and tables(net) == before and net.weight is packed
+
+
 def test_nesting_and_errors_put_everything_back(gradients, network):
     before = tables(network)
     with pytest.raises(KeyError), torch.inference_mode(), gradients.differentiable(network), gradients.differentiable(network):
