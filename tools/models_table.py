@@ -25,6 +25,9 @@ gradients have a cosine above .9999, a batch of two is refined, a run without us
 bit, nothing is left behind, and the memory of a shift grows with the number of image tokens, not its square. **Bold**: the published
 checkpoint's keys and shapes go through the host's detection and these facts as well. The demo models, which really draw, have the
 layouts of Stable Diffusion 1 and 3.
+
+Weights may be stored in another type than the network computes in (float16, fp8) or in ComfyUI's quantized formats (fp8 with scales, int8): tested
+on tiny networks of SDXL, SD3, Flux, Qwen-Image, PixArt and Z-Image. mxfp8, nvfp4 and the formats of other packs (GGUF) have not been run.
 """
 REFUSED = """
 ## Refused, with the reason

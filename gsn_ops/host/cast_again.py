@@ -6,7 +6,7 @@ the fly. What autograd would keep of them is a second model on the device, in th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from comfy import ops
@@ -18,19 +18,26 @@ _FAST_FP8 = ops.fp8_ops.Linear.forward_comfy_cast_weights
 """The host's ways of calling such a layer; fp8's fast way has no gradient and ends as the first. Layers with another are left alone."""
 
 
+def casting_layers(network: torch.nn.Module, dtype: torch.dtype, device: torch.device) -> list[torch.nn.Module]:
+    """The layers that make their weights for each call where the network computes in this type on this device."""
+    return [layer for layer in network.modules()
+            if getattr(type(layer), "forward_comfy_cast_weights", None) in (_LINEAR, _FAST_FP8, _CONVOLUTION)
+            and not hasattr(layer, "_v")  # dynamic VRAM
+            and (layer.weight.dtype != dtype or layer.weight.device != device or layer.weight_function)]
+
+
 @contextlib.contextmanager
-def cast_again(network: torch.nn.Module) -> Iterator[None]:
-    """Surrounds a forward pass. Only instances are changed; undone on every exit.
+def cast_again(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
+    """Surrounds a forward pass. Only these instances are changed; undone on every exit.
 
     Forward and backward have the same numbers as without; the backward pass must find the layers' weights where they are now.
     """
     changed = []
     try:
-        for layer in network.modules():
-            stock = getattr(type(layer), "forward_comfy_cast_weights", None)
-            call = _linear if stock in (_LINEAR, _FAST_FP8) else _convolution if stock is _CONVOLUTION else None
-            if call is not None and "forward_comfy_cast_weights" not in layer.__dict__ and not hasattr(layer, "_v"):  # dynamic VRAM
-                layer.forward_comfy_cast_weights = _or(call, layer, stock)
+        for layer in layers:
+            if "forward_comfy_cast_weights" not in layer.__dict__:
+                stock = type(layer).forward_comfy_cast_weights
+                layer.forward_comfy_cast_weights = _or(_convolution if stock is _CONVOLUTION else _linear, layer, stock)
                 changed.append(layer)
         yield
     finally:

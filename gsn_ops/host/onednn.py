@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from .few_places import CONVOLUTIONS, convolved, is_one_product
-from .precision import ENOUGH_PARAMETERS
+from .precision import ENOUGH_PARAMETERS, are_float32
 
 SIGNATURE = "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
 """The one known here: the operator is torch's private matter."""
@@ -34,18 +34,17 @@ class FastProducts(TorchFunctionMode):
     by oneDNN, their gradients too."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.linear and not kwargs and _are_plain(args) and args[1].ndim == 2 and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
+        if func is F.linear and not kwargs and _suit(args[:2]) and args[1].ndim == 2 and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
             x, *layer = args
             # Rows first, [.., C] -> [rows, C]: what a Function makes must not be a view, which the host might write into.
             return _Linear.apply(x.reshape(-1, x.shape[-1]).contiguous(), *layer).unflatten(0, x.shape[:-1])
-        if func in CONVOLUTIONS and not kwargs and _are_plain(args) and is_one_product(*args):
+        if func in CONVOLUTIONS and not kwargs and _suit(args[:2]) and is_one_product(*args):
             return convolved(_Columns.apply, *args)
         return func(*args, **(kwargs or {}))
 
 
-def _are_plain(args: tuple) -> bool:
-    """x and weight: float32 on the CPU, and not tensors of a kind of their own (a quantized weight, or one without numbers)."""
-    return all(type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 and t.device.type == "cpu" for t in args[:2])
+def _suit(factors: tuple) -> bool:
+    return are_float32(factors) and all(t.device.type == "cpu" for t in factors)
 
 
 class _Linear(torch.autograd.Function):

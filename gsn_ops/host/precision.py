@@ -104,17 +104,18 @@ class HalfProducts(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is F.linear and _are_float32(args[:2]) and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
+        if func is F.linear and are_float32(args[:2]) and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
             return _Linear.apply(*args, **kwargs)
-        if func in CONVOLUTIONS and not kwargs and _are_float32(args[:2]) and is_numeric(*args) and places(*args) >= ENOUGH_ROWS:
+        if func in CONVOLUTIONS and not kwargs and are_float32(args[:2]) and is_numeric(*args) and places(*args) >= ENOUGH_ROWS:
             return convolved(_Columns.apply, *args) if is_one_product(*args) else _convolved(*args)
-        if func is F.scaled_dot_product_attention and _are_float32(args[:3]) and args[2].requires_grad:
+        if func is F.scaled_dot_product_attention and are_float32(args[:3]) and args[2].requires_grad:
             return _attended(*args, **kwargs)
         return func(*args, **kwargs)
 
 
-def _are_float32(tensors: tuple) -> bool:
-    return len(tensors) > 1 and all(isinstance(t, Tensor) and t.dtype == torch.float32 for t in tensors)
+def are_float32(tensors: tuple) -> bool:
+    """Factors of a product, and not tensors of a kind of their own (a quantized weight, or one without numbers)?"""
+    return len(tensors) > 1 and all(type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 for t in tensors)
 
 
 class _Linear(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
 from ..prompt import PromptTokens, Span
 from .capture import AllCaptured, Capture, Layout, SelfAttention, show_replaced
-from .cast_again import cast_again
+from .cast_again import cast_again, casting_layers
 from .gradients import DifferentiableForward, pass_options, plain
 from .layouts import Family, Inputs
 from .memory import Ladder
@@ -26,7 +26,6 @@ from .precision import HalfProducts
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
 """Wrapper keys of the host that replace the forward by something without (fresh) attention."""
-
 
 GRADIENT_SCALE = 1024.0
 """Gradients inside a network that computes in float16 are this much larger than they are.
@@ -74,13 +73,14 @@ def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
 
 
 @contextlib.contextmanager
-def surroundings(network: torch.nn.Module, family: Family, capture: Capture, half: bool, fast: bool) -> Iterator[None]:
+def surroundings(network: torch.nn.Module, family: Family, capture: Capture, casting: Sequence[torch.nn.Module], half: bool,
+                 fast: bool) -> Iterator[None]:
     """What this family needs around a pass so that its attention is seen and its gradients are right.
 
-    half: with products in bfloat16. fast: with matrix products by oneDNN.
+    casting: layers that make their weights for each call. half: with products in bfloat16. fast: with matrix products by oneDNN.
     """
     followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
-    with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed, cast_again(network):
+    with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed, cast_again(casting):
         with FastProducts() if fast else contextlib.nullcontext(), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
             yield
 
@@ -107,7 +107,9 @@ class Probe:
         self.ladder = Ladder()
         self.half = False  # products of passes with gradients in bfloat16
         self.fast = pays(self.network, self.sigma.device)  # matrix products by oneDNN
-        self.scale = GRADIENT_SCALE if guider.inner_model.get_dtype_inference() == torch.float16 else 1.0
+        dtype = guider.inner_model.get_dtype_inference()
+        self.casting = casting_layers(self.network, dtype, self.sigma.device)
+        self.scale = GRADIENT_SCALE if dtype == torch.float16 else 1.0
         self.forwards = 0
         self.cut_override = False
 
@@ -148,7 +150,7 @@ class Probe:
             replace = transformer.get("patches_replace", {})
             if "attn2" in replace:
                 transformer["patches_replace"] = {**replace, "attn2": show_replaced(capture, replace["attn2"])}
-            around = functools.partial(surroundings, self.network, self.family, capture, self.half, self.fast)
+            around = functools.partial(surroundings, self.network, self.family, capture, self.casting, self.half, self.fast)
             with around(), self.ladder.surround(self.guider.inner_model, x, capture, around):
                 return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
 

@@ -12,7 +12,8 @@ STORED = (torch.float16, torch.float8_e4m3fn)
 
 @pytest.fixture(scope="module")
 def cast_again(pack_module):
-    return pack_module("gsn_ops.host.cast_again").cast_again
+    module = pack_module("gsn_ops.host.cast_again")
+    return lambda *layers: module.cast_again(module.casting_layers(torch.nn.Sequential(*layers), torch.float32, torch.device("cpu")))
 
 
 def layers():
@@ -51,7 +52,7 @@ def test_same_numbers_and_no_weight_in_the_graph(host, cast_again, case, dtype):
     make, shape = layers()[case]
     layer, x = filled(make, dtype), torch.randn(shape, generator=torch.Generator().manual_seed(7))
     right, gradient, kept = call(layer, x, contextlib.nullcontext())
-    found, again, nothing = call(layer, x, cast_again(torch.nn.Sequential(layer)))
+    found, again, nothing = call(layer, x, cast_again(layer))
     assert torch.equal(found, right) and torch.equal(again, gradient)
     assert tuple(layer.weight.shape) in kept or tuple(layer.weight.T.shape) in kept
     assert nothing == [] and "forward_comfy_cast_weights" not in vars(layer)
@@ -65,7 +66,7 @@ def test_a_lora_that_is_applied_on_the_fly_is_applied_in_both_passes(host, cast_
     x = torch.ones(2, 4)
     plain = call(layer, x, contextlib.nullcontext())
     applied.clear()
-    found = call(layer, x, cast_again(torch.nn.Sequential(layer)))
+    found = call(layer, x, cast_again(layer))
     assert len(applied) == 2 and torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1]) and found[2] == []
 
 
@@ -73,12 +74,12 @@ def test_what_needs_no_gradient_and_weights_as_they_are_stay_the_hosts(host, cas
     from comfy import ops
 
     same, other = (filled(lambda dtype: ops.manual_cast.Linear(4, 4, dtype=dtype), d) for d in (torch.float32, torch.float16))
-    with cast_again(torch.nn.Sequential(same, other)):
+    with cast_again(same, other):
         assert type(same(torch.ones(2, 4, requires_grad=True)).grad_fn).__name__ == "AddmmBackward0"
         assert other(torch.ones(2, 4)).grad_fn is None
         with torch.no_grad():
             other(torch.ones(2, 4, requires_grad=True))
-    with pytest.raises(RuntimeError, match="halfway"), cast_again(torch.nn.Sequential(other)):
+    with pytest.raises(RuntimeError, match="halfway"), cast_again(other):
         raise RuntimeError("halfway")
     assert "forward_comfy_cast_weights" not in vars(other)
 
@@ -99,7 +100,7 @@ def test_a_network_keeps_no_second_model(tiny, pack_module, monkeypatch, name, d
         return found, one_pass(probe, z)
     before, bytes_of = contents(made.model), []
     results = []
-    for around in (probes.cast_again, lambda network: contextlib.nullcontext()):
+    for around in (probes.cast_again, lambda layers: contextlib.nullcontext()):
         monkeypatch.setattr(probes, "cast_again", around)
         kept.clear()
         results += made.at_state(look, needs={"heads": True, "self_rows": True})

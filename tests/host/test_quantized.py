@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from .architectures import ARCHITECTURES
 from .test_architectures import Made, contents, graphs_in, one_pass
 
-NAMES = ("Flux", "SD3", "Qwen-Image", "Z-Image")
+NAMES = ("SDXL", "SD3", "Flux", "Qwen-Image", "Z-Image")
 ALL = {"heads": True, "self_rows": True}
 FORMATS = {"float8_e4m3fn": (torch.float8_e4m3fn, 448), "int8_tensorwise": (torch.int8, 127)}
 
