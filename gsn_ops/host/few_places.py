@@ -7,16 +7,26 @@ places of 640 channels as long (float32, two threads of an AMD EPYC with AVX-512
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 FEW = 576
 """Places (of all images of a batch) up to which the product is faster: 24 x 24."""
 
 CONVOLUTIONS = (F.conv2d, torch.conv2d)
 """How a layer calls it: `F.conv2d(x, weight, bias, stride, padding, dilation, groups)`."""
+
+
+class Products(NamedTuple):
+    """How to multiply a weight [O, K]: by what was seen [K, P], in `dtype`, giving [O, P]; and its transpose by a gradient [O, P]."""
+
+    forward: Callable[[Tensor, Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    dtype: torch.dtype
 
 
 def is_numeric(x: Tensor, weight: Tensor, bias=None, stride=1, padding=0, *_) -> bool:
@@ -32,20 +42,52 @@ def places(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | 
 
 def is_one_product(x: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1) -> bool:
     """Can this call of `F.conv2d` be made by `convolved`, and is it over few places?"""
-    numeric = is_numeric(x, weight, bias, stride, padding)
-    return numeric and x.device.type == "cpu" and groups == 1 and places(x, weight, bias, stride) <= FEW
+    plain = is_numeric(x, weight, bias, stride, padding) and _pair(dilation) == (1, 1) and groups == 1
+    return plain and x.device.type == "cpu" and places(x, weight, bias, stride) <= FEW
 
 
-def convolved(times: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-    """`F.conv2d` of x [B, C, h, w]. times(weight [O, K], seen [K, P]) makes the product [O, P] and its gradient with respect to
-    `seen`: K numbers under the window at each of P places."""
-    kernel, stride, padding, dilation = (_pair(p) for p in (weight.shape[2:], stride, padding, dilation))
-    seen = F.unfold(x, kernel, dilation, padding, stride)  # [B, K, P]
-    made = times(weight.flatten(1), seen.transpose(0, 1).flatten(1))  # [K, B, P] -> [K, B P], and [O, B P]
+def convolved(by: Products, x: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, padding=0, *_) -> Tensor:
+    """`F.conv2d` of x [B, C, h, w] with dilation 1 and one group."""
+    window = kernel, stride, padding = tuple(weight.shape[2:]), _pair(stride), _pair(padding)
+    made = _OneProduct.apply(x, weight, window, by)  # [O, P]; no view, since what a Function makes must not be one: the host may write into it
     if bias is not None:
         made = made + bias[:, None]
-    h, w = ((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True))
-    return made.unflatten(1, (len(x), h, w)).transpose(0, 1).contiguous()  # [O, B P] -> [O, B, h, w] -> [B, O, h, w]
+    h, w = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(x.shape[2:], kernel, stride, padding, strict=True))
+    return made.unflatten(1, (len(x), h, w)).transpose(0, 1).contiguous()  # [O, B, h', w'] -> [B, O, h', w']
+
+
+class _OneProduct(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, window: tuple, by: Products) -> Tensor:
+        ctx.save_for_backward(weight)
+        seen = gathered(x.to(by.dtype), *window)  # [C, *kernel, B, h', w']
+        ctx.shape, ctx.seen, ctx.window, ctx.by = x.shape, seen.shape, window, by
+        return by.forward(weight.flatten(1), seen.flatten(3).flatten(0, 2))  # [K, P] -> [O, P]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor):
+        (weight,) = ctx.saved_tensors
+        columns = ctx.by.backward(weight.flatten(1), g).view(ctx.seen)  # [K, P] -> [C, *kernel, B, h', w']
+        return scattered(columns, ctx.shape, *ctx.window), None, None, None
+
+
+def gathered(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """What lies under the window at each place: [B, C, h, w] -> [C, *kernel, B, h', w']."""
+    (top, left) = padding
+    seen = F.pad(x, (left, left, top, top)).unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])  # [B, C, h', w', *kernel]
+    return seen.permute(1, 4, 5, 0, 2, 3).contiguous()
+
+
+def scattered(columns: Tensor, shape: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """The adjoint of `gathered`, in float32: each number is added to where it was. shape: of the picture [B, C, h, w]."""
+    (b, c, h, w), (down, right), (top, left), (tall, wide) = shape, stride, padding, columns.shape[-2:]
+    picture = torch.zeros(c, b, h + 2 * top, w + 2 * left, device=columns.device)
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            picture[..., i:i + down * tall:down, j:j + right * wide:right] += columns[:, i, j]
+    return picture[..., top:top + h, left:left + w].transpose(0, 1).contiguous()  # [C, B, h, w] -> [B, C, h, w]
 
 
 def _pair(n: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from .few_places import CONVOLUTIONS, convolved, is_one_product
+from .few_places import CONVOLUTIONS, Products, convolved, is_one_product
 from .precision import ENOUGH_PARAMETERS, are_float32
 
 SIGNATURE = "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
@@ -39,7 +39,7 @@ class FastProducts(TorchFunctionMode):
             # Rows first, [.., C] -> [rows, C]: what a Function makes must not be a view, which the host might write into.
             return _Linear.apply(x.reshape(-1, x.shape[-1]).contiguous(), *layer).unflatten(0, x.shape[:-1])
         if func in CONVOLUTIONS and not kwargs and _suit(args[:2]) and is_one_product(*args):
-            return convolved(_Columns.apply, *args)
+            return convolved(_COLUMNS, *args)
         return func(*args, **(kwargs or {}))
 
 
@@ -62,20 +62,10 @@ class _Linear(torch.autograd.Function):
         return _product(g.contiguous(), weight.t(), None), None, None
 
 
-class _Columns(torch.autograd.Function):
-    """W x of columns [K, P], and W^T g for its gradient. Each the way round that leaves the weight as it lies."""
-
-    @staticmethod
-    def forward(ctx, weight: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return _product(weight, x.t(), None)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g: Tensor):
-        (weight,) = ctx.saved_tensors
-        return None, _product(g.t().contiguous(), weight.t(), None).t()  # [P, O] -> [P, K] -> [K, P]
-
-
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+# Each the way round that leaves the weight as it lies: W x, and (g^T W)^T for W^T g.
+_COLUMNS = Products(lambda weight, seen: _product(weight, seen.t(), None),
+                    lambda weight, g: _product(g.t().contiguous(), weight.t(), None).t(), torch.float32)

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from ..maps import AttentionMaps
-from .few_places import CONVOLUTIONS, convolved, is_numeric, is_one_product, places
+from .few_places import CONVOLUTIONS, Products, convolved, is_numeric, is_one_product, places
 
 HALF = torch.bfloat16
 
@@ -107,7 +107,7 @@ class HalfProducts(TorchFunctionMode):
         if func is F.linear and are_float32(args[:2]) and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
             return _Linear.apply(*args, **kwargs)
         if func in CONVOLUTIONS and not kwargs and are_float32(args[:2]) and is_numeric(*args) and places(*args) >= ENOUGH_ROWS:
-            return convolved(_Columns.apply, *args) if is_one_product(*args) else _convolved(*args)
+            return convolved(_COLUMNS, *args) if is_one_product(*args) else _convolved(*args)
         if func is F.scaled_dot_product_attention and are_float32(args[:3]) and args[2].requires_grad:
             return _attended(*args, **kwargs)
         return func(*args, **kwargs)
@@ -133,19 +133,7 @@ class _Linear(torch.autograd.Function):
         return (g.to(HALF) @ weight.to(HALF)).float(), None, None
 
 
-class _Columns(torch.autograd.Function):
-    """W x of columns [K, P], and W^T g for its gradient."""
-
-    @staticmethod
-    def forward(ctx, weight: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return (weight.to(HALF) @ x.to(HALF)).float()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g: Tensor):
-        (weight,) = ctx.saved_tensors
-        return None, (weight.to(HALF).t() @ g.to(HALF)).float()
+_COLUMNS = Products(lambda weight, seen: (weight.to(HALF) @ seen).float(), lambda weight, g: weight.to(HALF).t() @ g.to(HALF), HALF)
 
 
 def _convolved(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:

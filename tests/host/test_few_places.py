@@ -11,7 +11,6 @@ LAYERS = {
     "downwards": {"kernel_size": 3, "stride": 2, "padding": 1, "bias": False},
     "1 x 1": {"kernel_size": 1},
     "uneven": {"kernel_size": (3, 2), "stride": (1, 2), "padding": (0, 1)},
-    "apart": {"kernel_size": 3, "dilation": 2, "padding": 2},
 }
 
 
@@ -67,6 +66,7 @@ def test_many_places_groups_named_padding_and_single_pictures_are_left_to_the_co
     surroundings, _, made = products
     with surroundings():
         torch.nn.Conv2d(4, 4, 3, padding=1, groups=2)(torch.ones(1, 4, 8, 8))
+        torch.nn.Conv2d(4, 4, 3, padding=2, dilation=2)(torch.ones(1, 4, 8, 8))
         torch.nn.Conv2d(4, 4, 3, padding="same")(torch.ones(1, 4, 8, 8))
         torch.nn.Conv2d(4, 4, 3, padding=1)(torch.ones(1, 4, 25, 24))
         torch.nn.Conv2d(4, 4, 3, padding=1)(torch.ones(2, 4, 24, 24))
