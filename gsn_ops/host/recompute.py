@@ -6,7 +6,7 @@ first time, and the Capture inside a block sees its calls once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -101,7 +101,7 @@ class Call:
             if (t.shape, t.dtype) != self.shapes[i]:
                 raise RuntimeError(NOT_THE_SAME)
             self.again[i] = keep(t)
-            found.append(t)
+            found.append(storages(t))
             if len(found) == len(self.shapes):
                 raise _Enough
             return i
@@ -113,10 +113,10 @@ class Call:
         if self.note is not None:
             inputs: list[Tensor] = []
             _each(self.inputs, lambda v: inputs.append(v[0]) if isinstance(v, _Input) else None)
-            self.note(self._bytes(found), self._bytes(inputs))
+            self.note(self._bytes(found), self._bytes(map(storages, inputs)))
 
-    def _bytes(self, tensors: list[Tensor]) -> int:
-        return sum({s.data_ptr(): s.nbytes() for t in tensors for s in storages(t) if s.data_ptr() not in self.weights}.values())
+    def _bytes(self, found: Iterable[list[torch.UntypedStorage]]) -> int:
+        return sum({s.data_ptr(): s.nbytes() for parts in found for s in parts if s.data_ptr() not in self.weights}.values())
 
     @contextlib.contextmanager
     def _as_then(self) -> Iterator[None]:
