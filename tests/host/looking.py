@@ -104,7 +104,7 @@ def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=Non
 def slow_pass(network, seen: Look, context: Tensor, *, part=lambda x: x, **more) -> Pass:
     """The oracle for a look: maps, loss and gradient at the same z. part: what the network sees of x (areas)."""
     leaf = seen.z.clone().requires_grad_(True)
-    with torch.autograd.graph.allow_mutation_on_saved_tensors():  # the host adds ControlNet residuals in place
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):  # the host adds ControlNet residuals in place
         maps = slow_maps(network, part(leaf * (1 + float(seen.sigma[0]) ** 2) ** 0.5), seen.sigma, context, **more)
         maps = {level: maps[level][..., list(seen.columns)] for level in seen.full.maps}
         loss = weighted(maps)
