@@ -15,13 +15,13 @@ def peak(m: Tensor) -> Tensor:
     return (number == cells.argmax(-1, keepdim=True)).unflatten(-1, m.shape[-2:])  # [..., (h w)] -> [..., h, w]
 
 
-def component(inside: Tensor, seed: Tensor) -> Tensor:
+def component(inside: Tensor, seed: Tensor, at_once: int | None = None) -> Tensor:
     """Cells of `inside` connected to `seed` by shared edges, both bool [..., h, w]: bool.
 
     Grows by one cell until nothing changes, so no recursion and no limit on the grid. Whether it has changed is asked
-    after every cell on a CPU, and elsewhere, where asking means waiting, after as many as take it across the grid.
+    after `at_once` cells: one on a CPU, and elsewhere, where asking means waiting, as many as take it across the grid.
     """
-    at_once = 1 if inside.device.type == "cpu" else max(inside.shape[-2:])
+    at_once = at_once or (1 if inside.device.type == "cpu" else max(inside.shape[-2:]))
     grid = (-1, 1, *inside.shape[-2:])
     room = inside.reshape(grid).float()  # [(...), 1, h, w]
     reached = seed.reshape(grid).float() * room
