@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host.sampling import attach
-from ..gsn_ops.optimise.recipes import Guide, StepSize
-from ..gsn_ops.optimise.settings import check, parse_checkpoints, with_levels
-from .common import DEFAULT_LEVEL, Objective, report_kind, report_level_input, report_output, say
+from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.optimise.guidance import Guide, StepSize
+from ..gsn_ops.optimise.overrides import check, parse_checkpoints, with_levels
+from .inputs import DEFAULT_LEVEL, Objective, report_kind, report_level_input, report_output, status_reporter
 
 SCALES = {"square root": "sqrt", "linear": "linear", "constant": "constant", "cosine": "cosine"}
 
@@ -63,7 +63,7 @@ class GSNGuidanceModel(io.ComfyNode):
             step_size=StepSize(scale_factor, scale_start, scale_end, SCALES[scale_function]), report=report_kind(report_level),
         )
         recipe = check(with_levels(replace(recipe, objective=objective or recipe.objective), levels))
-        return io.NodeOutput(*attach(model, recipe, on_status=say(cls)))
+        return io.NodeOutput(*attach(model, recipe, on_status=status_reporter(cls)))
 
 
 NODES = [GSNGuidanceModel]

@@ -2,18 +2,17 @@
 
 from comfy_api.latest import io
 
-from .. import gsn_ops
 from ..gsn_ops.host.extensions import collect
-from ..gsn_ops.objectives import REGISTRY
-from ..gsn_ops.objectives.typed import at_levels, build, option_names, weighed
-from ..gsn_ops.optimise.settings import pairs, parse_levels
-from .common import Objective
+from ..gsn_ops.objectives.base import REGISTRY
+from ..gsn_ops.objectives.from_text import at_levels, build, option_names, weighed
+from ..gsn_ops.optimise.overrides import pairs, parse_levels
+from .inputs import Objective
 
 
 class GSNObjective(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        collect(gsn_ops)
+        collect()
         return io.Schema(
             node_id="GSNObjective",
             display_name="GSN Objective",

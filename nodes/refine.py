@@ -4,20 +4,20 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host import ksampler
-from ..gsn_ops.host.sampling import attach
-from ..gsn_ops.optimise.presets import latent_refine
-from ..gsn_ops.optimise.recipes import Refine
-from ..gsn_ops.optimise.settings import check, with_levels
-from ..gsn_ops.subjects import parse_subjects
-from .common import (
+from ..gsn_ops.host.sampling import ksampler
+from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.optimise.methods import latent_refine
+from ..gsn_ops.optimise.overrides import check, with_levels
+from ..gsn_ops.optimise.refine import Refine
+from ..gsn_ops.subjects.syntax import parse_subjects
+from .inputs import (
     DEFAULT_LEVEL,
     moment,
     moment_inputs,
     report_kind,
     report_output,
-    say,
     shifts_input,
+    status_reporter,
     subjects_input,
     tuning_inputs,
     watching_inputs,
@@ -95,7 +95,7 @@ class GSNRefineModel(io.ComfyNode):
             only_if_needed,
             report_level,
         )
-        return io.NodeOutput(*attach(model, recipe, on_status=say(cls)))
+        return io.NodeOutput(*attach(model, recipe, on_status=status_reporter(cls)))
 
 
 class GSNLatentRefine(io.ComfyNode):
@@ -194,7 +194,7 @@ class GSNLatentRefine(io.ComfyNode):
             only_if_needed,
             report_level,
         )
-        model, book = attach(model, replace(recipe, subjects=parse_subjects(subjects), strict=True), on_status=say(cls))
+        model, book = attach(model, replace(recipe, subjects=parse_subjects(subjects), strict=True), on_status=status_reporter(cls))
         latent = ksampler.sample(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
         )

@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host.prompt_tokens import with_region
-from ..gsn_ops.layout import region_of
-from ..gsn_ops.subjects import parse_subjects
+from ..gsn_ops.host.prompts.conditioning import with_region
+from ..gsn_ops.subjects.placement import region_of
+from ..gsn_ops.subjects.syntax import parse_subjects
 
 
 class GSNRegion(io.ComfyNode):

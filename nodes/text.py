@@ -2,12 +2,13 @@
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host.prompt_tokens import KEY, remember, token_table, with_subjects
-from ..gsn_ops.subjects import choose, parse_subjects
-from .common import say, subjects_input
+from ..gsn_ops.host.prompts.conditioning import KEY, token_table, with_subjects, with_token_metadata
+from ..gsn_ops.subjects.resolve import choose
+from ..gsn_ops.subjects.syntax import parse_subjects
+from .inputs import status_reporter, subjects_input
 
 
-def told(node, conditioning):
+def encode_output(node, conditioning):
     """The node's outputs: the conditioning and its token table. Says on the node what was found in the prompt.
 
     Of several combined prompts, the first that has the subjects. Raises ValueError if typed subjects are in none.
@@ -20,7 +21,7 @@ def told(node, conditioning):
             errors.append(error)
             continue
         found = ", ".join(f"{s.label} ({s.phrase.source})" for s in subjects) or "no subjects found in the prompt"
-        say(node)("; ".join([found, *notes]))
+        status_reporter(node)("; ".join([found, *notes]))
         return io.NodeOutput(conditioning, token_table(extra[KEY]))
     raise errors[0]
 
@@ -29,7 +30,7 @@ def encode(clip, text, subjects):
     """A conditioning that remembers its words and these subjects."""
     if clip is None:
         raise ValueError("The clip input is empty: the checkpoint has no text encoder. Load one and connect it.")
-    clip = remember(clip, parse_subjects(subjects))
+    clip = with_token_metadata(clip, parse_subjects(subjects))
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
@@ -61,7 +62,7 @@ class GSNTextEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, text, clip, subjects=""):
-        return told(cls, encode(clip, text, subjects))
+        return encode_output(cls, encode(clip, text, subjects))
 
 
 class GSNSubjects(io.ComfyNode):
@@ -98,7 +99,7 @@ class GSNSubjects(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, subjects="", clip=None, text=None):
-        return told(cls, with_subjects(conditioning, parse_subjects(subjects), clip, text))
+        return encode_output(cls, with_subjects(conditioning, parse_subjects(subjects), clip, text))
 
 
 NODES = [GSNTextEncode, GSNSubjects]

@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
     args = parser.parse_args()
     demo = Demo()
-    methods = [m for m in (*pack_module("gsn_ops.optimise.presets").METHODS, *VARIANTS) if m not in NOT_HERE]
+    methods = [m for m in (*pack_module("gsn_ops.optimise.methods").METHODS, *VARIANTS) if m not in NOT_HERE]
     methods = [m for m in methods if (any(part.lower() in m.lower() for part in args.methods) if args.methods else SLOW not in m)]
     how = Sampling(steps=args.steps)
     rows = [PLAIN, *methods, *([PLAIN_NEGLECT] if NEGLECT in methods else [])]

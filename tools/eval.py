@@ -81,7 +81,7 @@ def node_settings(model: str) -> dict:
 
 def tallies(args: argparse.Namespace) -> list[Tally]:
     """One per combination of what was given several times."""
-    presets, settings = pack_module("gsn_ops.optimise.presets"), pack_module("gsn_ops.optimise.settings")
+    presets, settings = pack_module("gsn_ops.optimise.methods"), pack_module("gsn_ops.optimise.overrides")
     moment = pack_module("gsn_ops.schedule").Moment
     node = node_settings(args.model)
     numbers = ", ".join(f"{name}={getattr(args, name)}" for name in ("shifts", "learning_rate") if getattr(args, name) is not None)

@@ -93,7 +93,7 @@ def row(family, configs: list[type], tiny: dict, published: Iterable[str], layou
     names = sorted(config.__name__ for config in configs)
     return (
         family.name, cell(f"**{name}**" if name in published else name for name in names),
-        attention(layout_of(first, models[0], family, layouts.Inputs)), family.reading(layouts.MapNeeds()), f"{sigmas} ({family.moment})",
+        attention(layout_of(first, models[0], family, layouts.Inputs)), family.describe_capture(layouts.MapNeeds()), f"{sigmas} ({family.moment})",
         cell(map(prediction, models)), encoders(configs, family), cell(tiny))
 
 
@@ -114,7 +114,7 @@ def document(architectures: dict, published: Iterable[str], layouts) -> str:
     rows.sort(key=lambda line: line[0].casefold())
     reasons = sorted((cell(sorted(names)), reason) for reason, names in refused.items())
     own = {family: name for name, family in layouts.FAMILIES.items() if not hasattr(comfy.supported_models, name)}
-    demos = "".join(f"\nComes with the pack, trained: {f.name} ({name}), {f.reading(layouts.MapNeeds())}; {f.moment}.\n" for f, name in own.items())
+    demos = "".join(f"\nComes with the pack, trained: {f.name} ({name}), {f.describe_capture(layouts.MapNeeds())}; {f.moment}.\n" for f, name in own.items())
     return HEAD + "\n" + table(HEADS, rows) + demos + REFUSED + "\n" + table(("classes in ComfyUI", "why"), reasons)
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="default: print it")
     args = parser.parse_args()
     inprocess.boot()
-    text = document(ARCHITECTURES, {p.config for p in PUBLISHED.values()}, inprocess.pack_module("gsn_ops.host.layouts"))
+    text = document(ARCHITECTURES, {p.config for p in PUBLISHED.values()}, inprocess.pack_module("gsn_ops.host.architectures.family"))
     if args.write:
         args.write.write_text(text, encoding="utf-8")
     else:

@@ -44,7 +44,7 @@ class Refined:
     backwards: int
 
 
-LOADERS = {"sd": ("gsn_ops.host.demo_model", "load_demo_model"), "sd3": ("gsn_ops.host.demo_model_sd3", "load_demo_sd3")}
+LOADERS = {"sd": ("gsn_ops.host.demo.sd", "load_demo_model"), "sd3": ("gsn_ops.host.demo.sd3", "load_demo_sd3")}
 
 
 class Demo:
@@ -57,12 +57,12 @@ class Demo:
         boot()
         module, function = LOADERS[layout]
         self.model, clip, self.vae = getattr(pack_module(module), function)(file)
-        self.clip = pack_module("gsn_ops.host.prompt_tokens").remember(clip)
-        self.attach = pack_module("gsn_ops.host.sampling").attach
+        self.clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(clip)
+        self.attach = pack_module("gsn_ops.host.sampling.patch").attach
 
     def encode(self, texts: Sequence[str]) -> list:
         """One CONDITIONING with a row per text. Raises ValueError for texts of different forms."""
-        tokens_of = pack_module("gsn_ops.host.prompt_tokens").tokens_of
+        tokens_of = pack_module("gsn_ops.host.prompts.conditioning").tokens_of
         singles = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in texts]
         if len({len(tokens_of(single).encoders[0].pieces) for single in singles}) > 1:
             raise ValueError("Only prompts of one form share a batch: their words must be at the same columns.")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .iou import separation
+from ..subject_maps import subject_maps
+from .base import choice, register, with_role
 from .retention import SOURCES, outside, places
+from .separation import separation
 
 
 @register("astar")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .placed import must_be_placed, placed, top_mean
+from ..subject_maps import subject_maps
+from ..torch_ops.transfer import onto
+from ._regions import must_be_placed, placed, top_mean
+from .base import choice, register, with_role
 
 
 def strongest(m: Tensor, mask: Tensor, share: float) -> Tensor:

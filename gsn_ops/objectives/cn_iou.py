@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
-from .iou import separation
-from .presence import presence
+from ..subject_maps import subject_maps
+from .attend_and_excite import presence
+from .base import choice, register, with_role
+from .separation import separation
 
 
 @register("cn_iou")

@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import register, with_role
-from .placed import phrase_columns
+from ..subject_maps import subject_maps
+from ..torch_ops.transfer import onto
+from ._regions import phrase_columns
+from .base import register, with_role
 
 
 def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, aggregate, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
+from ..subject_maps import aggregate, subject_maps
+from .base import choice, register, with_role
 from .syngen import distance
 
 DISTANCES = ("cos", "kl")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, aggregate, smooth
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import register, with_role
-from .placed import phrase_columns
+from ..subject_maps import aggregate, smooth
+from ._regions import phrase_columns
+from .base import register, with_role
 
 BLUR = MapOptions(kernel_size=3, kernel_sigma=1.0, legacy_sigma=False)
 """FOCUS smooths with a true Gaussian of one cell."""

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import register
+from .attend_and_excite import presence
+from .base import register
 from .focus import BLUR, rows_of
-from .presence import presence
 
 
 def shares(groups: Sequence[Tensor]) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register
+from .base import choice, register
+from .divide_and_bind import KINDS, total_variation
 from .focus import BLUR, rows_of
-from .tv import KINDS, total_variation
 
 
 def around_one(groups: Sequence[Tensor]) -> Tensor:

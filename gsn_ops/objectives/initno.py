@@ -8,12 +8,13 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, smooth, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
-from .blobs import blob
-from .encoders import memory_key
-from .presence import presence
+from ..subject_maps import smooth, subject_maps
+from ._foreground import blob
+from .attend_and_excite import presence
+from .base import choice, register, with_role
+from .per_encoder import memory_key
 
 
 def self_overlap(s: Tensor) -> Tensor:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext, onto
+from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .placed import must_be_placed, phrase_columns, placed, top_mean
+from ..torch_ops.transfer import onto
+from ._regions import must_be_placed, phrase_columns, placed, top_mean
+from .base import choice, register, with_role
 
 
 def energy(a: Tensor, mask: Tensor, p: float, omega: float) -> Tensor:

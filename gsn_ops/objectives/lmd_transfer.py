@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext, onto
+from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS, box_mask
-from . import choice, register, with_role
-from .placed import must_be_placed, placed
+from ..torch_ops.transfer import onto
+from ._regions import must_be_placed, placed
+from .base import choice, register, with_role
 
 
 def reference_key(label: str, level: int, index: int) -> str:

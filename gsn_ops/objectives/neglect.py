@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from . import register, with_role
+from ..subject_maps import subject_maps
+from .base import register, with_role
 
 
 def excess(m: Tensor, tolerated: float) -> Tensor:

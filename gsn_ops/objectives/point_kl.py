@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from . import choice, register, with_role
+from ..subject_maps import subject_maps
+from .base import choice, register, with_role
 
 
 def spot(point: tuple[float, float], sigma: float, like: Tensor) -> Tensor:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .blobs import blob
-from .encoders import memory_key
-from .placed import has_area
-from .presence import presence
+from ..subject_maps import subject_maps
+from ..torch_ops.transfer import onto
+from ._foreground import blob
+from ._regions import has_area
+from .attend_and_excite import presence
+from .base import choice, register, with_role
+from .per_encoder import memory_key
 
 SOURCES = ("previous", "frozen")
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext, aggregate
+from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
+from ..subject_maps import aggregate
+from .base import choice, register, with_role
 
 Unit = tuple[int, ...]
 """Columns that count as one word."""

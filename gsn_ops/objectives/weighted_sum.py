@@ -10,7 +10,7 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from . import Objective, check, register
+from .base import Objective, check, register
 
 
 @register("weighted_sum")

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
-from ..objectives import Objective, choice
+from ..maps import AttentionMaps, MapOptions, StepContext
+from ..objectives.base import Objective, choice
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..prompt import SubjectColumns, SubjectPhrase
 from ..schedule import Moment, Schedule
-from .chance import generator, noise_like
-from .refine import per_image
-from .when import When
-from .work import Worked
+from ..subject_maps import subject_maps
+from .recipe import ActiveSteps, StepResult, per_image
+from .seeded_noise import generator, noise_like
 
 ORIGINS = ("x0_mean", "x0", "zeros", "random")
 
@@ -43,26 +42,26 @@ class Saga:
     report: str = "full"
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
-    order = 1
-    replaces_latent = True
+    priority = 1
+    starts_from_new_noise = True
     wants_trajectory = True
 
     @property
-    def off(self) -> bool:
+    def disabled(self) -> bool:
         return self.shifts == 0
 
     def scaled(self, strength: float) -> Saga:
         """The recipe with SGD steps of this size (1 = as published, 0 = off)."""
         return replace(self, learning_rate=self.learning_rate * strength) if strength else replace(self, shifts=0)
 
-    def when(self, schedule: Schedule) -> When:
+    def when(self, schedule: Schedule) -> ActiveSteps:
         found = schedule.find(self.moment)
-        return When((), {}, found.reason) if found.step is None else When((found.step,), {found.step: self.shifts})
+        return ActiveSteps((), {}, found.reason) if found.step is None else ActiveSteps((found.step,), {found.step: self.shifts})
 
-    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., Worked]:
+    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., StepResult]:
         """A worker for one run: beside what every worker gets it wants x0_hat and noise, see `saga`."""
         def work(z: Tensor, maps_of: Callable[[Tensor], AttentionMaps], subjects: tuple[SubjectColumns, ...], context: StepContext,
-                 on_shift: Callable[[int], None], *, x0_hat: Tensor, noise: Tensor) -> Worked:
+                 on_shift: Callable[[int], None], *, x0_hat: Tensor, noise: Tensor) -> StepResult:
             a, b = signal_and_noise(context, schedule.flow)
             return saga(x0_hat, noise, maps_of, self.objective, subjects, context, a=a, b=b, seed=seed, shifts=self.shifts, noises=self.noises,
                         learning_rate=self.learning_rate, momentum=self.momentum, block=self.block, per_channel=self.per_channel,
@@ -116,7 +115,7 @@ def saga(
     per_channel: bool = False,
     origin: str = "x0_mean",
     on_shift: Callable[[int], None] = lambda j: None,
-) -> Worked:
+) -> StepResult:
     """Learn mu in z = mu' + exp(v / 2) e, v = 2 ln b, and sample the image with its own noise.
 
     x0_hat: predicted clean latent [B, ...] of a trajectory of its own. noise: the images' initial noise [B, ...], unit
@@ -171,7 +170,7 @@ def saga(
         learned = [_where(non_finite, p, p - learning_rate * m) for p, m in zip(learned, buffers, strict=True)]
         made = made + (~non_finite).long()
     final = sample(*learned, *good[len(learned):], noise)
-    return Worked(final, torch.stack(losses), made, maxima, non_finite, passes=noises * len(losses))
+    return StepResult(final, torch.stack(losses), made, maxima, non_finite, passes=noises * len(losses))
 
 
 def _origin(x0_hat: Tensor, origin: str, sources: Sequence[torch.Generator]) -> Tensor:

@@ -36,7 +36,7 @@ def pack(host: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def pack_module(pack: ModuleType) -> Callable[[str], ModuleType]:
-    """A function: `pack_module("gsn_ops.host.sampling")` is that module of the loaded pack."""
+    """A function: `pack_module("gsn_ops.host.sampling.patch")` is that module of the loaded pack."""
     return inprocess.pack_module
 
 

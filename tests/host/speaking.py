@@ -23,7 +23,7 @@ Texts = dict[str, str]  # key of an encoder -> what it shall read
 @functools.cache
 def clip_of(name: str):
     """The CLIP of a set-up, which remembers its prompts."""
-    return pack_module("gsn_ops.host.prompt_tokens").remember(SETUPS[name].build())
+    return pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(SETUPS[name].build())
 
 
 def encode(clip, text: str) -> list:
@@ -68,7 +68,7 @@ def another(clip, key: str, text: str, word: str) -> str:
 
 def claims(memory, subject: str = SUBJECT) -> dict[str, dict[str, tuple[int, ...]]]:
     """word -> encoder -> the rows claimed for it. Those of a subject of several words are these together, in order."""
-    subjects = pack_module("gsn_ops.subjects")
+    subjects = pack_module("gsn_ops.subjects.resolve")
 
     def found(text: str) -> dict[str, tuple[int, ...]]:
         return subjects.resolve(subjects.parse_subjects(text), memory)[0].columns("phrase")
@@ -123,7 +123,7 @@ class Spoken(Made):
     def refined(self, subject: str = SUBJECT):
         """The report of a refined run with the last conditioning; the picture is another one than without."""
         said = []
-        patched, book = self.tiny.attach(self.model, said.append, step=0, subjects=pack_module("gsn_ops.subjects").parse_subjects(subject))
+        patched, book = self.tiny.attach(self.model, said.append, step=0, subjects=pack_module("gsn_ops.subjects.syntax").parse_subjects(subject))
         refined = self.sample(patched)
         assert torch.isfinite(refined).all() and not torch.equal(refined, self.sample())
         report = book.last()

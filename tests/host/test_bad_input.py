@@ -26,7 +26,7 @@ def refused(tiny):
 
 @pytest.fixture
 def typed(tiny):
-    return tiny.module("gsn_ops.subjects").parse_subjects
+    return tiny.module("gsn_ops.subjects.syntax").parse_subjects
 
 
 def test_a_typed_phrase_that_is_not_in_the_prompt_names_the_nearest_word(refused, typed):
@@ -41,7 +41,7 @@ def test_spacy_asked_for_but_not_installed(refused, typed, monkeypatch):
 def test_a_region_needs_the_words_of_a_subject(tiny, typed):
     region = tiny.module("gsn_ops.regions").Region(boxes=((0.0, 0.0, 0.5, 1.0),))
     with pytest.raises(ValueError, match="type its words as they stand in the prompt"):
-        tiny.module("gsn_ops.host.prompt_tokens").with_region(tiny.encode(PROMPT), typed("@spacy"), region)
+        tiny.module("gsn_ops.host.prompts.conditioning").with_region(tiny.encode(PROMPT), typed("@spacy"), region)
 
 
 def test_a_conditioning_without_memory_names_the_nodes_that_give_it_one(tiny, refused):

@@ -8,7 +8,7 @@ COLUMNS = slice(2, 40)  # wider than a head, so that joint attention needs more 
 
 @pytest.fixture(scope="module")
 def capture(pack_module):
-    return pack_module("gsn_ops.host.capture")
+    return pack_module("gsn_ops.host.attention.capture")
 
 
 def random(*shape, seed=0):
@@ -50,7 +50,7 @@ def test_half_precision_is_raised_to_float32(capture):
 def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind, ndim):
     """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form the host takes."""
     grid, n_text, first = (4, 6), 10, 3
-    layout = capture.Layout("joint", (8, 12), n_text, n_text + 24, first_column=first, first_image=n_text, patch=2)
+    layout = capture.AttentionLayout("joint", (8, 12), n_text, n_text + 24, first_column=first, first_image=n_text, patch=2)
     q, k = random(2, 4, n_text + 24, 8), random(2, 2, n_text + 24, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 6), (2,))
     mask = random(n_text + 24, n_text + 24, seed=2)
@@ -65,7 +65,7 @@ def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind,
 
 
 def test_single_heads_on_request(capture):
-    layout = capture.Layout("cross", (8, 8), 77, 77)
+    layout = capture.AttentionLayout("cross", (8, 8), 77, 77)
     q, k = random(1, 2, 16, 8), random(1, 2, 77, 8, seed=1)
     whole, single = capture.Capture(layout, slice(1, 76), (2,)), capture.Capture(layout, slice(1, 76), (2,), heads=True)
     for seen in (whole, single):
@@ -76,7 +76,7 @@ def test_single_heads_on_request(capture):
 
 def test_middle_and_first_up_block_of_a_real_unets_order(capture):
     """SD1 at 512: no attention in output 0 ... 2, so the first up block that attends is output 3 ... 5, of another level than the middle."""
-    layout = capture.Layout("cross", (64, 64), 77, 77)
+    layout = capture.AttentionLayout("cross", (64, 64), 77, 77)
     seen = capture.Capture(layout, slice(1, 76), (4,), middle_up=True)
     for part, numbers, side in (("input", (7, 8), 16), ("middle", (0,), 8), ("output", (3, 4, 5), 16), ("output", (6, 7, 8), 32)):
         for number in numbers:
@@ -86,7 +86,7 @@ def test_middle_and_first_up_block_of_a_real_unets_order(capture):
 
 
 def test_rows_of_self_attention_on_request(capture):
-    layout = capture.Layout("cross", (8, 12), 77, 77)
+    layout = capture.AttentionLayout("cross", (8, 12), 77, 77)
     q, k = random(2, 3, 24, 8), random(2, 3, 24, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True)
     seen.show(q, k, {"block": ("input", 1)})
@@ -99,7 +99,7 @@ def test_rows_of_self_attention_on_request(capture):
 
 def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_have_the_same_length(capture):
     """A 7x11 grid has 77 cells, as many as the text has tokens: only the order within the block tells."""
-    layout = capture.Layout("cross", (14, 22), 77, 77)
+    layout = capture.AttentionLayout("cross", (14, 22), 77, 77)
     assert layout.is_text_to_image(28, 77, 0) and layout.is_text_to_image(28, 77, 1)
     assert not layout.is_text_to_image(28, 28, 0)
     assert not layout.is_text_to_image(77, 77, 0) and layout.is_text_to_image(77, 77, 1)
@@ -113,18 +113,18 @@ def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_h
 
 
 def test_levels_of_a_latent_whose_sides_are_odd(capture):
-    layout = capture.Layout("cross", (27, 18), 77, 77)
+    layout = capture.AttentionLayout("cross", (27, 18), 77, 77)
     assert [(layout.cells(n), layout.level(n)) for n in (27 * 18, 14 * 9, 7 * 5, 4 * 3)] == [((27, 18), 1), ((14, 9), 2), ((7, 5), 4), ((4, 3), 8)]
 
 
 def test_tokens_that_another_node_has_merged_are_refused_by_name(capture):
     with pytest.raises(ValueError, match="HyperTile, Token Merging"):
-        capture.Layout("cross", (32, 32), 77, 77).cells(200)
+        capture.AttentionLayout("cross", (32, 32), 77, 77).cells(200)
 
 
 def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture):
     assert not issubclass(capture.AllCaptured, Exception)
-    seen = capture.Capture(capture.Layout("cross", (8, 8), 77, 77), slice(1, 76), (2,), stop_after=2)
+    seen = capture.Capture(capture.AttentionLayout("cross", (8, 8), 77, 77), slice(1, 76), (2,), stop_after=2)
     q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
     seen.show(q, k, {"block": ("input", 1)})
     with pytest.raises(capture.AllCaptured):
@@ -155,7 +155,7 @@ def test_only_spans_are_read_where_each_column_costs(capture):
     """Joint attention through the override as the host calls it: the same output, and 0 for what lies between two spans."""
     from comfy.ldm.modules.attention import attention_pytorch
 
-    layout = capture.Layout("joint", (8, 12), 12, 36, first_image=12, patch=2)
+    layout = capture.AttentionLayout("joint", (8, 12), 12, 36, first_image=12, patch=2)
     q, k, v = (random(1, 36, 2 * 8, seed=seed) for seed in range(3))
     seen = []
     for spans in ((), (slice(1, 4), slice(9, 11))):

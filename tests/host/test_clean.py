@@ -134,7 +134,7 @@ def interrupt(tiny, model):
 
 def fail_before_the_first_call(tiny, model):
     with pytest.raises(ValueError):
-        tiny.sample(tiny.attach(model, step=STEP, subjects=tiny.module("gsn_ops.subjects").parse_subjects("zebra"))[0], steps=4)
+        tiny.sample(tiny.attach(model, step=STEP, subjects=tiny.module("gsn_ops.subjects.syntax").parse_subjects("zebra"))[0], steps=4)
 
 
 @pytest.mark.parametrize("run", (succeed, fail_in_the_objective, fail_in_a_pass_of_the_probe, fail_in_the_samplers_next_pass, interrupt,
@@ -161,7 +161,7 @@ def test_a_patched_model_works_again_after_a_failure(tiny, loaded):
 
 def test_weights_that_ask_for_a_gradient_get_none_and_keep_asking(tiny):
     """Loaded outside inference mode, as scripts do; the run itself outside inference mode too."""
-    model = tiny.module("gsn_ops.host.demo_model").load_demo_model()[0]
+    model = tiny.module("gsn_ops.host.demo.sd").load_demo_model()[0]
     for p in model.model.parameters():
         p.requires_grad_(True)
     patched = tiny.attach(model, step=STEP)[0]

@@ -27,12 +27,12 @@ class Flow(Tiny):
 
     def load(self) -> tuple:
         with torch.inference_mode():
-            return self.module("gsn_ops.host.demo_model_sd3").load_demo_sd3()
+            return self.module("gsn_ops.host.demo.sd3").load_demo_sd3()
 
 
 @pytest.fixture(scope="module")
 def demo(pack_module):
-    return pack_module("gsn_ops.host.demo_model_sd3")
+    return pack_module("gsn_ops.host.demo.sd3")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_loads_and_leaves_the_host_as_it_was(demo):
 
 
 def test_the_other_demo_models_file_is_not_taken_for_this_one(demo, pack_module):
-    other = pack_module("gsn_ops.host.demo_model")
+    other = pack_module("gsn_ops.host.demo.sd")
     for load, file in ((demo.load_demo_sd3, other.PATH), (other.load_demo_model, demo.PATH)):
         with pytest.raises(ValueError, match="not the demo model"):
             load(file)
@@ -160,7 +160,7 @@ def test_shifts_as_in_its_evaluation_lower_the_loss_of_every_picture(runs, pack_
 @pytest.mark.parametrize("encoders, names, columns", (
     ("clip", {"l"}, range(1, 13)), ("l", {"l"}, range(1, 13)), ("t5", {"t5xxl"}, range(77, 92)), ("average", {"l", "t5xxl"}, range(1, 92))))
 def test_one_encoder_alone_is_read_where_it_is_asked_for(flow, encoders, names, columns):
-    settings = flow.module("gsn_ops.optimise.settings")
+    settings = flow.module("gsn_ops.optimise.overrides")
     seen, (recipe,) = [], settings.override((flow.recipe(step=1),), f"encoders={encoders}")
 
     class Watching(type(recipe.objective)):
@@ -168,24 +168,24 @@ def test_one_encoder_alone_is_read_where_it_is_asked_for(flow, encoders, names, 
             seen.append((set(maps.columns), {e for subject in subjects for e in subject.noun}))
             return super().__call__(maps, subjects, context)
     recipe = replace(recipe, objective=Watching(maps=recipe.objective.maps, needs=recipe.objective.needs))
-    flow.sample(flow.module("gsn_ops.host.sampling").attach(flow.model, recipe)[0], steps=3)
+    flow.sample(flow.module("gsn_ops.host.sampling.patch").attach(flow.model, recipe)[0], steps=3)
     assert seen == [({*columns}, names)] * 4  # two shifts, and a look before and after
 
 
 def test_an_encoder_that_the_model_has_not_is_refused_before_the_first_step(flow):
-    settings = flow.module("gsn_ops.optimise.settings")
+    settings = flow.module("gsn_ops.optimise.overrides")
     (recipe,) = settings.override((flow.recipe(step=1),), "encoders=llama")
-    model, calls = flow.module("gsn_ops.host.sampling").attach(flow.model, recipe)[0], []
+    model, calls = flow.module("gsn_ops.host.sampling.patch").attach(flow.model, recipe)[0], []
     with pytest.raises(ValueError, match="encoders is 'llama', but .* through l, t5xxl: choose one of these, average or separate"):
         flow.sample(recording(model, calls), steps=3)
     assert not calls
 
 
 def test_separate_is_the_mean_of_the_losses_on_single_encoders(flow):
-    settings, losses = flow.module("gsn_ops.optimise.settings"), {}
+    settings, losses = flow.module("gsn_ops.optimise.overrides"), {}
     for encoders in ("clip", "t5", "separate", "average"):
         (recipe,) = settings.override((flow.recipe(step=1, shifts=1),), f"encoders={encoders}")
-        model, book = flow.module("gsn_ops.host.sampling").attach(flow.model, recipe)
+        model, book = flow.module("gsn_ops.host.sampling.patch").attach(flow.model, recipe)
         action = book.find(flow.sample(model, steps=3)).actions[0]
         losses[encoders] = action.losses[0][0]
         assert (action.settings["encoders"], action.settings["objective"]) == (encoders, "PresenceAndSeparation")

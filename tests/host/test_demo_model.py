@@ -16,7 +16,7 @@ TEXT = "cond_stage_model.transformer.text_model."
 
 @pytest.fixture(scope="module")
 def demo(pack_module):
-    return pack_module("gsn_ops.host.demo_model")
+    return pack_module("gsn_ops.host.demo.sd")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from .encoders import SETUPS
-from .speaking import assert_rows_change, changes, claims, clip_of, columns_in_attention, encode, most_changed, network
+from .speaking import (
+    assert_rows_change,
+    changes,
+    claims,
+    clip_of,
+    columns_in_attention,
+    encode,
+    most_changed,
+    network,
+)
 
 FIRE = "fire truck"
 LATE, ALONE, RED = "a blue dog and a fire truck", "fire truck with blue", "a red fire truck and a blue dog"
@@ -95,7 +104,7 @@ def test_a_subject_that_only_a_pooled_text_has_is_refused_with_the_cure(tiny):
 def test_instructions_before_a_prompt_are_no_part_of_it(pack_module):
     """They name images and an assistant, which are not subjects."""
     memory = by_node(clip_of("Lumina 2"), "Lumina 2", {"gemma2_2b": RED})[0][1]["gsn"]
-    subjects = pack_module("gsn_ops.subjects")
+    subjects = pack_module("gsn_ops.subjects.resolve")
     found, _ = subjects.choose((), memory)
     assert [s.label for s in found] == ["red fire truck", "blue dog"]
     (encoder,) = memory.encoders
@@ -105,7 +114,7 @@ def test_instructions_before_a_prompt_are_no_part_of_it(pack_module):
 def test_the_token_table_shows_every_encoder(pack_module):
     clip = clip_of("HiDream")
     memory = encode(clip, RED)[0][1]["gsn"]
-    lines = [line.split() for line in pack_module("gsn_ops.host.prompt_tokens").token_table(memory).splitlines()]
+    lines = [line.split() for line in pack_module("gsn_ops.host.prompts.conditioning").token_table(memory).splitlines()]
     trucks = [line for line in lines if "truck</w>" in line or "\u2581truck" in line or "\u0120truck" in line]
     assert [line[0] for line in trucks] == ["g", "l", "t5xxl", "llama"] and all(line[-3:] == ["red", FIRE.split()[0], "truck"] for line in trucks[2:])
     assert trucks[0][1] == trucks[1][1] == "-" and trucks[2][1] == "4" and trucks[3][1:4] == ["4", "of", "conditioning_llama3"]
@@ -153,7 +162,7 @@ def test_weights_do_not_hide_a_word(name, text, pack_module):
     setup, clip = SETUPS[name], clip_of(name)
     memory = encode(clip, text)[0][1]["gsn"]
     claimed = claims(memory, "red fire truck")
-    subjects = pack_module("gsn_ops.subjects")
+    subjects = pack_module("gsn_ops.subjects.resolve")
     (typed,) = subjects.resolve(subjects.parse_subjects("(red:1.2) fire truck"), memory)
     for key, columns in typed.columns("phrase").items():
         other = encode(clip, text.replace("red", "new"))
@@ -166,7 +175,7 @@ def test_weights_do_not_hide_a_word(name, text, pack_module):
 @pytest.mark.parametrize("name, key", [("Z-Image", "qwen3_4b"), ("HiDream", "llama")])
 def test_a_character_of_several_pieces(name, key, pack_module):
     """Pieces of bytes that are no character alone: the rows of all of them, and of nothing else."""
-    clip, subjects = clip_of(name), pack_module("gsn_ops.subjects")
+    clip, subjects = clip_of(name), pack_module("gsn_ops.subjects.resolve")
     text = "a blue dog \u9f98 and a dog"
 
     conditioning = encode(clip, text)

@@ -3,7 +3,17 @@
 import pytest
 
 from .encoders import SETUPS, SUBJECT
-from .speaking import another, assert_rows_change, claims, clip_of, columns_in_attention, encode, encode_each, most_changed, network
+from .speaking import (
+    another,
+    assert_rows_change,
+    claims,
+    clip_of,
+    columns_in_attention,
+    encode,
+    encode_each,
+    most_changed,
+    network,
+)
 
 
 @pytest.fixture(params=SETUPS)
@@ -53,7 +63,7 @@ def test_a_word_at_the_end_of_a_long_prompt(spoken, words, cut, pack_module):
             claims(extra["gsn"])
     else:
         assert_rows_change(setup, clip, texts, lambda texts: encode_each(clip, texts), claims(extra["gsn"]))
-    assert pack_module("gsn_ops.host.prompt_tokens").check(conditioning).rows == conditioning[0][0].shape[1]
+    assert pack_module("gsn_ops.host.prompts.conditioning").check(conditioning).rows == conditioning[0][0].shape[1]
 
 
 @pytest.mark.parametrize("name, which, seen", [
@@ -64,7 +74,7 @@ def test_a_word_at_the_end_of_a_long_prompt(spoken, words, cut, pack_module):
 def test_an_encoder_that_is_not_loaded_has_no_rows(name, which, seen, pack, pack_module):
     """Its tokens are there all the same."""
     setup = SETUPS[name]
-    clip = pack_module("gsn_ops.host.prompt_tokens").remember(setup.build(**which))
+    clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(setup.build(**which))
     texts = dict.fromkeys(clip.tokenize(setup.prompt), setup.prompt)
     (_, extra), = encode_each(clip, texts)
     assert {e.name for e in extra["gsn"].encoders if e.chunks} == seen
@@ -74,7 +84,7 @@ def test_an_encoder_that_is_not_loaded_has_no_rows(name, which, seen, pack, pack
 def test_every_text_encoder_that_the_host_gives_to_a_known_model_is_here(pack, pack_module):
     import comfy.supported_models
 
-    layouts = pack_module("gsn_ops.host.layouts")
+    layouts = pack_module("gsn_ops.host.architectures.family")
     known = [c for c in comfy.supported_models.models if layouts.FAMILIES.keys() & {cls.__name__ for cls in c.__mro__}
              and not layouts.REFUSED.keys() & {cls.__name__ for cls in c.__mro__}]
     given = {config.__name__: config.clip_target(config.__new__(config), {}) for config in known}

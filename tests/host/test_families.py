@@ -16,7 +16,7 @@ def of_class(config):
 
 def test_an_architecture_of_another_pack_is_asked_for_when_it_is_met(tiny, monkeypatch):
     """Its hook is called then, once, if no node of ours has asked before."""
-    layouts, asked = tiny.module("gsn_ops.host.layouts"), []
+    layouts, asked = tiny.module("gsn_ops.host.architectures.family"), []
 
     def gsn_register(gsn):
         asked.append(gsn)
@@ -37,7 +37,7 @@ def test_an_architecture_of_another_pack_is_asked_for_when_it_is_met(tiny, monke
 def test_every_model_of_the_host_is_known_or_refused_by_name(tiny):
     import comfy.supported_models
 
-    layouts = tiny.module("gsn_ops.host.layouts")
+    layouts = tiny.module("gsn_ops.host.architectures.family")
     reasons = {}
     for config in comfy.supported_models.models:
         model = of_class(config)

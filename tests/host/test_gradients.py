@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def gradients(pack_module):
-    return pack_module("gsn_ops.host.gradients")
+    return pack_module("gsn_ops.host.autograd.differentiable")
 
 
 @pytest.fixture

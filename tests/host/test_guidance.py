@@ -17,12 +17,12 @@ ENOUGH = 10  # steps, so that every method's moments are among them
 
 @pytest.fixture(scope="module")
 def presets(pack_module):
-    return pack_module("gsn_ops.optimise.presets")
+    return pack_module("gsn_ops.optimise.methods")
 
 
 @pytest.fixture(scope="module")
 def attach(pack_module):
-    return pack_module("gsn_ops.host.sampling").attach
+    return pack_module("gsn_ops.host.sampling.patch").attach
 
 
 def guided(tiny, attach, presets, **changes):
@@ -115,7 +115,7 @@ def shorter(recipe):
 @pytest.mark.parametrize("part", range(5))
 def test_published_methods_in_real_runs(tiny, attach, presets, placed, pack_module, part):
     """Each acts, gives the same bits twice if it has noises of its own, and leaves the model as it was."""
-    unwanted = pack_module("gsn_ops.subjects").parse_subjects("circle, square, -triangle")
+    unwanted = pack_module("gsn_ops.subjects.syntax").parse_subjects("circle, square, -triangle")
     stock, before = tiny.sample(steps=ENOUGH), state_of(tiny.model)
     for method in presets.METHODS[part::5]:
         if method == "FOCUS (2025)":  # flow models: test_saga_and_focus.py

@@ -94,4 +94,4 @@ def test_the_refiner_is_refused_by_name(tiny):
     config, model, _ = detected(checkpoint)
     assert type(config).__name__ == "SDXLRefiner"
     with pytest.raises(ValueError, match="it is the SDXL refiner.* Connect this node to the base model"):
-        tiny.module("gsn_ops.host.layouts").family_of(types.SimpleNamespace(model=model))
+        tiny.module("gsn_ops.host.find_family").family_of(types.SimpleNamespace(model=model))

@@ -19,11 +19,11 @@ STEP, SHIFTS = 1, 3
 
 @pytest.fixture(scope="module")
 def memory(pack_module):
-    return pack_module("gsn_ops.host.memory")
+    return pack_module("gsn_ops.host.attention.memory_policy")
 
 
 def on_rung(memory, probe, rung: int):
-    probe.ladder = memory.Ladder(rung)
+    probe.checkpoint_policy = memory.CheckpointPolicy(rung)
     return probe
 
 
@@ -62,11 +62,11 @@ def test_a_deep_network_needs_less_on_every_rung(tiny, memory):
 
 
 def test_the_rung_follows_from_what_is_free_and_what_a_pass_stores(memory):
-    ladder = memory.Ladder()
+    ladder = memory.CheckpointPolicy()
     ladder.choose(free=memory.SURE * 10, own=10)
     assert (ladder.rung, ladder.chosen) == (0, True)
     for free, rung in ((1100 + 10, 0), (1100, 1), (640, 1), (600, memory.LAST)):
-        ladder = memory.Ladder()
+        ladder = memory.CheckpointPolicy()
         ladder.choose(free=free - 900, own=100)
         assert (ladder.rung, ladder.chosen) == (memory.LAST, False)  # one pass that measures
         ladder.inside, ladder.inputs = [100] * 10, 20
@@ -82,9 +82,9 @@ def test_a_pass_that_measures_tells_what_its_blocks_would_store(tiny, memory, mo
 
     def look(probe, z, conds):
         first = one_pass(probe, z)
-        rungs = [probe.ladder.rung]
+        rungs = [probe.checkpoint_policy.rung]
         second = one_pass(probe, z)
-        return first, second, [*rungs, probe.ladder.rung], probe.ladder
+        return first, second, [*rungs, probe.checkpoint_policy.rung], probe.checkpoint_policy
     first, second, rungs, ladder = made.at_state(look, {"heads": True, "self_rows": True})
     assert rungs == [memory.LAST, 0] and torch.equal(first.maps, second.maps)
     assert_the_same_gradient(first.gradient, second.gradient)

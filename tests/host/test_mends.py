@@ -29,8 +29,8 @@ def plain(demo) -> list[Verdict]:
 
 @pytest.fixture(scope="module")
 def refined(demo, pack_module) -> Refined:
-    node, settings = shipped_settings(), pack_module("gsn_ops.optimise.settings")
-    method = settings.override(pack_module("gsn_ops.optimise.presets").preset(node["method"]), node["overrides"])
+    node, settings = shipped_settings(), pack_module("gsn_ops.optimise.overrides")
+    method = settings.override(pack_module("gsn_ops.optimise.methods").preset(node["method"]), node["overrides"])
     moment = pack_module("gsn_ops.schedule").Moment(percent=node["at_percent"])
     return demo.refine([replace(recipe, report="curve") for recipe in settings.moved(method, moment)], PROMPTS, HOW)
 

@@ -35,7 +35,7 @@ def waits(tiny):
     return of
 
 
-@pytest.mark.parametrize("changes", ({"report": "full"}, {"report": "curve"}, {"report": "curve", "adaptive": "image", "reach": 0.1},
+@pytest.mark.parametrize("changes", ({"report": "full"}, {"report": "curve"}, {"report": "curve", "adaptive": "image", "max_displacement": 0.1},
                                      {"report": "curve", "precision": "bfloat16"}, {"report": "curve", "only_if_needed": True, "present_at": 2.0}))
 def test_more_shifts_wait_no_more(waits, changes):
     assert waits(shifts=2, **changes) == waits(shifts=7, **changes) > 0

@@ -194,7 +194,7 @@ def test_no_shifts_no_wrapper(tiny, run):
 def test_strength_scales_the_learning_rate(tiny, run, pack_module):
     def rate(**settings):
         model, _, _ = run("GSNNursing", tiny.model, **settings)
-        sampling = pack_module("gsn_ops.host.sampling")
+        sampling = pack_module("gsn_ops.host.sampling.patch")
         (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
         return wrapper.acts[-1].recipe.learning_rate
 
@@ -332,7 +332,7 @@ def test_report_has_a_page_per_image_and_the_same_numbers_in_words_and_data(tiny
 
 def test_report_without_a_run_says_that_nursing_is_off(tiny, run, pack_module):
     latent = {"samples": empty()}
-    for book in (None, pack_module("gsn_ops.host.reports").ReportBook()):
+    for book in (None, pack_module("gsn_ops.report.book").ReportBook()):
         images, text, data = run("GSNReport", latent, book)
         assert text.startswith("Nursing is off") and json.loads(data)["status"] == text
         assert images.shape[0] == 1 and images.std() > 0

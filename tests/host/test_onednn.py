@@ -10,7 +10,7 @@ from .test_architectures import contents, graphs_in, loaded
 
 @pytest.fixture(scope="module")
 def linear(pack_module):
-    return pack_module("gsn_ops.host.onednn")
+    return pack_module("gsn_ops.torch_ops.onednn")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_small_models_other_devices_and_a_torch_without_the_operator_are_left_al
 
 @pytest.mark.parametrize("name", ("SD1", "SDXL", "SD3", "Flux", "PixArt-sigma", "Qwen-Image", "Cosmos-Predict2"))
 def test_maps_and_gradients_are_the_same(tiny, linear, pack_module, products, name):
-    made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.memory")
+    made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.attention.memory_policy")
 
     def gradient_of(probe, z):
         leaf = z.clone().requires_grad_(True)
@@ -85,7 +85,7 @@ def test_maps_and_gradients_are_the_same(tiny, linear, pack_module, products, na
         assert products == [] and not probe.fast
         probe.fast = True
         fast, forward_and_backward = gradient_of(probe, z), len(products)
-        probe.ladder = memory.Ladder(memory.LAST)
+        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST)
         return slow, fast, gradient_of(probe, z), forward_and_backward
     before = contents(made.model)
     (maps, gradient), (fast_maps, fast), (again_maps, again), count = made.at_state(look, batch=2)

@@ -18,7 +18,7 @@ def network(tiny):
 
 
 def fresh_network(tiny):
-    return tiny.module("gsn_ops.host.demo_model").load_demo_model()[0].model
+    return tiny.module("gsn_ops.host.demo.sd").load_demo_model()[0].model
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_nine_channel_inpainting_model(tiny, read):
     import comfy.sd
     import comfy.supported_models
 
-    demo = tiny.module("gsn_ops.host.demo_model")
+    demo = tiny.module("gsn_ops.host.demo.sd")
 
     class NineChannels(demo.DemoSD):
         pass

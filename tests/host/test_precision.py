@@ -17,7 +17,7 @@ STEP, SHIFTS = 1, 4
 
 @pytest.fixture(scope="module")
 def precision(pack_module):
-    return pack_module("gsn_ops.host.precision")
+    return pack_module("gsn_ops.torch_ops.bfloat16")
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +36,11 @@ def gradient_of(probe, z, half: bool):
 
 @pytest.mark.parametrize("name", ("SD1", "SDXL", "SD3", "Flux", "PixArt-sigma", "HunyuanDiT", "Qwen-Image", "Z-Image", "Cosmos-Predict2", "HiDream"))
 def test_maps_and_gradients_stay_float32_and_nearly_the_same(tiny, precision, pack_module, name):
-    made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.memory")
+    made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.attention.memory_policy")
 
     def look(probe, z, conds):
         exact, half = (gradient_of(probe, z, h) for h in (False, True))
-        probe.ladder = memory.Ladder(memory.LAST)
+        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST)
         return exact, half, gradient_of(probe, z, True)
     before = contents(made.model)
     (maps, gradient), (half_maps, half), (again_maps, again) = made.at_state(look, batch=2)
@@ -89,7 +89,7 @@ def test_beside_a_kink_of_the_loss_the_passes_are_compared_and_not_its_sides(pre
         m = maps_of(leaf, 4e-3).cross[1]
         assert (m < 0).all() and torch.equal(towards[1], torch.ones(1, 1, 1, 1))
         return torch.autograd.grad((m * towards[1]).sum(), leaf)[0]
-    trial = precision.Trial(maps_of, in_half, cosines.append)
+    trial = precision.GradientAgreementCheck(maps_of, in_half, cosines.append)
     leaf = z.clone().requires_grad_(True)
     torch.autograd.grad(trial(leaf).cross[1].abs().sum(), leaf)
     trial.decide()
@@ -131,7 +131,7 @@ def run(tiny, **changes):
 
 
 def test_a_run_in_bfloat16_counts_its_comparison_and_says_how_well_they_agree(tiny, precision, pack_module, monkeypatch):
-    monkeypatch.setattr(pack_module("gsn_ops.host.acting"), "AGREEMENT", 0.99)
+    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.recipe_run"), "AGREEMENT", 0.99)
     full, exact = run(tiny, precision="full")
     half, action = run(tiny, precision="bfloat16")
     assert "products in bfloat16 (the gradient in bfloat16 agrees to a cosine of 0.999" in action.status and "bfloat16" not in exact.status
@@ -142,15 +142,15 @@ def test_a_run_in_bfloat16_counts_its_comparison_and_says_how_well_they_agree(ti
 
 
 def test_a_gradient_that_does_not_agree_leaves_the_run_in_full_precision(tiny, pack_module, monkeypatch):
-    monkeypatch.setattr(pack_module("gsn_ops.host.acting"), "AGREEMENT", 1.1)
+    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.recipe_run"), "AGREEMENT", 1.1)
     half, action = run(tiny, precision="bfloat16")
     assert torch.equal(half, run(tiny, precision="full")[0])
     assert "full precision (the gradient in bfloat16 agrees to a cosine of 0.999" in action.status
 
 
 def test_guidance_compares_at_its_first_step(tiny, pack_module, monkeypatch):
-    monkeypatch.setattr(pack_module("gsn_ops.host.acting"), "AGREEMENT", 0.99)
-    recipes, sampling = pack_module("gsn_ops.optimise.recipes"), pack_module("gsn_ops.host.sampling")
+    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.recipe_run"), "AGREEMENT", 0.99)
+    recipes, sampling = pack_module("gsn_ops.optimise.recipes"), pack_module("gsn_ops.host.sampling.patch")
     actions = []
     for name in ("full", "bfloat16"):
         guide = dataclasses.replace(recipes.Guide(), precision=name, report="curve")
@@ -167,7 +167,7 @@ def test_a_shift_that_is_not_needed_compares_nothing(tiny):
 
 
 def test_precision_can_be_typed_among_the_overrides(pack_module):
-    settings, presets = pack_module("gsn_ops.optimise.settings"), pack_module("gsn_ops.optimise.recipes")
+    settings, presets = pack_module("gsn_ops.optimise.overrides"), pack_module("gsn_ops.optimise.recipes")
     (recipe,) = settings.override((presets.Refine(),), "shifts=3, precision=full")
     assert (recipe.shifts, recipe.precision) == (3, "full")
     with pytest.raises(ValueError, match="character 1: precision is 'half': choose auto, full or bfloat16"):

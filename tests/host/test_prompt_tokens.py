@@ -30,12 +30,12 @@ def embeddings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pt(pack_module):
-    return pack_module("gsn_ops.host.prompt_tokens")
+    return pack_module("gsn_ops.host.prompts.conditioning")
 
 
 @pytest.fixture(scope="module")
 def subjects(pack_module):
-    return pack_module("gsn_ops.subjects")
+    return pack_module("gsn_ops.subjects.resolve")
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +47,21 @@ def stock(host, embeddings):
 
 @pytest.fixture(scope="module")
 def clip(stock, pt):
-    return pt.remember(stock)
+    return pt.with_token_metadata(stock)
 
 
 @pytest.fixture(scope="module")
 def sdxl(host, pt, embeddings):
     import comfy.sdxl_clip as sdxl
 
-    return pt.remember(build(sdxl.SDXLTokenizer, sdxl.SDXLClipModel, {"clip_l": L, "clip_g": G}, embeddings))
+    return pt.with_token_metadata(build(sdxl.SDXLTokenizer, sdxl.SDXLClipModel, {"clip_l": L, "clip_g": G}, embeddings))
 
 
 @pytest.fixture(scope="module")
 def flux(host, pt):
     import comfy.text_encoders.flux as flux
 
-    return pt.remember(build(flux.FluxTokenizer, flux.flux_clip(), {"clip_l": L, "t5xxl": T5}))
+    return pt.with_token_metadata(build(flux.FluxTokenizer, flux.flux_clip(), {"clip_l": L, "t5xxl": T5}))
 
 
 def encode(clip, text, **options):
@@ -110,7 +110,7 @@ def test_tokens_are_those_of_the_host(stock, clip):
 def test_reading_a_prompt_changes_nothing_and_loads_nothing(stock, pt, pack_module):
     import comfy.model_management
 
-    clip = pt.remember(stock)
+    clip = pt.with_token_metadata(stock)
     tokens = clip.tokenize(PROMPT)
     encode(clip, "a cat")
     model = clip.cond_stage_model
@@ -118,7 +118,7 @@ def test_reading_a_prompt_changes_nothing_and_loads_nothing(stock, pt, pack_modu
     children = {name: dict(m._modules) for name, m in model.named_modules()}
     loaded = list(comfy.model_management.current_loaded_models)
     weights = [p._version for p in model.parameters() if not p.is_inference()]
-    pack_module("gsn_ops.host.prompt_reader").read_prompt(clip, tokens)
+    pack_module("gsn_ops.host.prompts.token_alignment").read_prompt(clip, tokens)
     assert {name: dict(m.__dict__) for name, m in model.named_modules()} == before
     assert {name: dict(m._modules) for name, m in model.named_modules()} == children
     assert comfy.model_management.current_loaded_models == loaded
@@ -126,7 +126,7 @@ def test_reading_a_prompt_changes_nothing_and_loads_nothing(stock, pt, pack_modu
 
 
 def test_the_clip_it_was_made_from_stays_untagged(stock, pt):
-    pt.remember(stock)
+    pt.with_token_metadata(stock)
     assert pt.KEY not in encode(stock, "a cat")[0][1]
 
 
@@ -135,7 +135,7 @@ def test_a_text_encoder_that_cannot_be_read_still_encodes(stock, pt, caplog):
         def tokenize_with_weights(self, *args, **kwargs):
             return stock.tokenizer.tokenize_with_weights(*args, **kwargs)
 
-    clip = pt.remember(stock)
+    clip = pt.with_token_metadata(stock)
     clip.tokenizer = Unknown()
     conditioning = encode(clip, "a cat")
     assert torch.equal(conditioning[0][0], encode(stock, "a cat")[0][0])
@@ -297,7 +297,7 @@ def test_sd3_rows_of_t5_follow_those_of_clip(host, pt, subjects, with_t5):
     import comfy.text_encoders.sd3_clip as sd3
 
     configs = {"clip_l": L, "clip_g": G, "t5xxl": {**T5, "d_model": 4096}}
-    clip = pt.remember(build(sd3.SD3Tokenizer, sd3.sd3_clip(t5=with_t5), configs))
+    clip = pt.with_token_metadata(build(sd3.SD3Tokenizer, sd3.sd3_clip(t5=with_t5), configs))
     tokens = pt.read_prompt(clip, clip.tokenize("a giraffe and a red bench"))
     (bench,) = subjects.resolve(subjects.parse_subjects("red bench"), tokens)
     (red,) = bench.modifiers
@@ -325,7 +325,7 @@ def test_clip_skip_lora_and_hooks_keep_the_memory(host, stock, pt, subjects):
     import comfy.sd
     from comfy_extras.nodes_hooks import SetClipHooks
 
-    clip = pt.remember(stock, subjects.parse_subjects("giraffe"))
+    clip = pt.with_token_metadata(stock, subjects.parse_subjects("giraffe"))
     expected = remembered(pt, encode(clip, PROMPT))
     (skipped,) = host.CLIPSetLastLayer().set_last_layer(clip, -2)
     _, patched = comfy.sd.load_lora_for_models(None, clip, lora(), 1.0, 1.0)
@@ -340,7 +340,7 @@ def test_clip_skip_lora_and_hooks_keep_the_memory(host, stock, pt, subjects):
 
 
 def test_remembering_twice_takes_the_new_subjects(clip, pt, subjects):
-    again = pt.remember(pt.remember(clip, subjects.parse_subjects("cat")), subjects.parse_subjects("dog"))
+    again = pt.with_token_metadata(pt.with_token_metadata(clip, subjects.parse_subjects("cat")), subjects.parse_subjects("dog"))
     assert [s.label for s in remembered(pt, encode(again, "a cat and a dog")).subjects] == ["dog"]
     assert type(again) is type(clip)
 
@@ -356,7 +356,7 @@ def test_a_clip_of_another_pack_keeps_its_class(stock, pt):
 
     foreign = stock.clone()
     foreign.__class__ = Foreign
-    clip = pt.remember(foreign)
+    clip = pt.with_token_metadata(foreign)
     assert isinstance(clip, Foreign) and isinstance(clip.clone(), type(clip))
     assert remembered(pt, encode(clip.clone(), "a cat")).encoders[0].text == "a cat"
 
@@ -443,7 +443,7 @@ def test_a_text_that_does_not_fit_the_conditioning_is_refused(stock, pt, subject
 
 
 def test_the_token_table_reads_well(clip, pt, subjects):
-    tokens = remembered(pt, encode(pt.remember(clip, subjects.parse_subjects("red catamaran")), "a red catamaran"))
+    tokens = remembered(pt, encode(pt.with_token_metadata(clip, subjects.parse_subjects("red catamaran")), "a red catamaran"))
     assert pt.token_table(tokens).splitlines() == [
         "encoder  column  piece    text  subject",
         "l        1       a</w>    a",
@@ -455,5 +455,5 @@ def test_the_token_table_reads_well(clip, pt, subjects):
 
 
 def test_the_token_table_shows_a_subject_that_is_missing(clip, pt, subjects):
-    tokens = remembered(pt, encode(pt.remember(clip, subjects.parse_subjects("zebra")), "a cat"))
+    tokens = remembered(pt, encode(pt.with_token_metadata(clip, subjects.parse_subjects("zebra")), "a cat"))
     assert pt.token_table(tokens).splitlines()[-1].startswith("note: The subject 'zebra' is not in the prompt")

@@ -70,13 +70,13 @@ def test_maps_and_gradient_are_those_of_the_numbers_that_the_weights_mean(both):
 
 def test_where_memory_is_short_blocks_are_measured_and_computed_twice(both, pack_module, monkeypatch):
     quantized, *_ = both
-    memory = pack_module("gsn_ops.host.memory")
+    memory = pack_module("gsn_ops.host.attention.memory_policy")
 
     def look(probe, z, conds):
         once = one_pass(probe, z)
-        probe.ladder = memory.Ladder()
+        probe.checkpoint_policy = memory.CheckpointPolicy()
         monkeypatch.setattr(memory.management, "get_free_memory", lambda device: 1.0)
-        measured = one_pass(probe, z), probe.ladder.rung
+        measured = one_pass(probe, z), probe.checkpoint_policy.rung
         monkeypatch.undo()
         return once, measured
     once, (twice, rung) = quantized.at_state(look, needs=ALL)
@@ -97,7 +97,7 @@ def test_a_run_is_refined_and_leaves_the_weights_as_they_were(both):
 def test_what_lies_in_the_hosts_shared_cast_buffer_is_copied(both, pack_module, monkeypatch):
     quantized, *_ = both
     weight = next(p for p in quantized.model.model.diffusion_model.parameters() if type(p.data) is not torch.Tensor)
-    gradients, buffers = pack_module("gsn_ops.host.gradients"), pack_module("gsn_ops.host.memory").management.STREAM_CAST_BUFFERS
+    gradients, buffers = pack_module("gsn_ops.host.autograd.differentiable"), pack_module("gsn_ops.host.attention.memory_policy").management.STREAM_CAST_BUFFERS
     (where, *_) = gradients.storages(weight)
     assert gradients.storages(gradients.keep(weight)[0])[0].data_ptr() == where.data_ptr()
     monkeypatch.setitem(buffers, "gsn test", weight._qdata)

@@ -14,7 +14,7 @@ def reports(pack_module):
 @pytest.fixture
 def run(pack_module):
     """A function: a report that can be told from others by its sampler."""
-    make = pack_module("gsn_ops.report").RunReport
+    make = pack_module("gsn_ops.report.run_report").RunReport
     return lambda name: make("0.1.0", "SD15", name, 20, (), ())
 
 
@@ -133,4 +133,4 @@ def test_a_report_says_which_attention_was_read_when_and_who_chose_it(tiny):
 ))
 def test_a_family_says_what_it_reads_for_an_objective(pack_module, family, needs, said):
     module, name = family.split(".")
-    assert getattr(pack_module(f"gsn_ops.host.layouts.{module}"), name).reading(pack_module("gsn_ops.maps").MapNeeds(**needs)) == said
+    assert getattr(pack_module(f"gsn_ops.host.layouts.{module}"), name).describe_capture(pack_module("gsn_ops.maps").MapNeeds(**needs)) == said

@@ -17,8 +17,8 @@ def flow_model(tiny):
 
 def attach(tiny, model, method, **changes):
     """A model patched with a preset, numbers of its first recipe changed."""
-    first, *rest = tiny.module("gsn_ops.optimise.presets").preset(method)
-    return tiny.module("gsn_ops.host.sampling").attach(model, dataclasses.replace(first, **changes), *rest)
+    first, *rest = tiny.module("gsn_ops.optimise.methods").preset(method)
+    return tiny.module("gsn_ops.host.sampling.patch").attach(model, dataclasses.replace(first, **changes), *rest)
 
 
 def saga(tiny, **changes):

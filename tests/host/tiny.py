@@ -25,13 +25,13 @@ class Tiny:
     def __init__(self, host: ModuleType, pack_module: Callable[[str], ModuleType]):
         self.host, self.module = host, pack_module
         self.model, self.plain_clip, self.vae = self.load()
-        self.clip = pack_module("gsn_ops.host.prompt_tokens").remember(self.plain_clip)
+        self.clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(self.plain_clip)
         self.encode = functools.cache(self.encode)
 
     def load(self) -> tuple:
         """MODEL, CLIP, VAE read once more from the file."""
         with torch.inference_mode():
-            return self.module("gsn_ops.host.demo_model").load_demo_model()
+            return self.module("gsn_ops.host.demo.sd").load_demo_model()
 
     def encode(self, text: str, plain: bool = False) -> list:
         """CONDITIONING of the host's own text node."""
@@ -49,11 +49,11 @@ class Tiny:
 
     def attach(self, model=None, on_status=None, **changes):
         """A patched MODEL and its book, as GSNRefineModel makes them."""
-        return self.module("gsn_ops.host.sampling").attach(model or self.model, self.recipe(**changes), on_status=on_status)
+        return self.module("gsn_ops.host.sampling.patch").attach(model or self.model, self.recipe(**changes), on_status=on_status)
 
     def watch(self, sampler, steps, shift, on_end=lambda missed: None):
         """The sampler object, watched, with a shift function of the test."""
-        return self.module("gsn_ops.host.samplers").watch(sampler, steps, shift, on_end)
+        return self.module("gsn_ops.host.sampling.sampler_watcher").watch(sampler, steps, shift, on_end)
 
     def sample(self, model=None, sampler="euler", scheduler="normal", steps=6, cfg=7.5, positive=None, negative=None, latent=None, seed=3,
                noise=None, **more) -> Tensor:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
-from gsn_ops.objectives.encoders import ByEncoder
+from gsn_ops.objectives.per_encoder import ByEncoder
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
 

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from gsn_ops.captions import MOST, _as_subject, find_subjects, groups, noun_phrases
-from gsn_ops.matching import places, split_words
+from gsn_ops.subjects.caption_parser import MOST, _as_subject, find_subjects, groups, noun_phrases
+from gsn_ops.subjects.matching import places, split_words
 
 
 def labels(text):

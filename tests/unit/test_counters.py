@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
-from gsn_ops.optimise.recipes import Checkpoint, Guide, StepSize
+from gsn_ops.optimise.guidance import Checkpoint, Guide, StepSize
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
-from gsn_ops.report import ActionReport, Counters, RunReport, StepReport, count
+from gsn_ops.report.run_report import ActionReport, Counters, RunReport, StepReport, count
 from gsn_ops.schedule import Moment, Schedule
 
 

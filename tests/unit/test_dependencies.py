@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from gsn_ops import spacy_parser, subjects
-from gsn_ops.dependencies import Word, entities, find_subjects, nouns_and_modifiers, std, unify, verb_root, with_verbs
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens
-from gsn_ops.subjects import choose, parse_subjects
+from gsn_ops.subjects import resolve, spacy_parser
+from gsn_ops.subjects.resolve import choose
+from gsn_ops.subjects.syngen_rules import (
+    Word,
+    entities,
+    find_subjects,
+    nouns_and_modifiers,
+    std,
+    unify,
+    verb_root,
+    with_verbs,
+)
+from gsn_ops.subjects.syntax import parse_subjects
 
 TREES = {  # each word with its part of speech, relation and the index of its head, as en_core_web_trf annotates
     "a red car and a blue bench":
@@ -142,7 +152,7 @@ def asked(monkeypatch):
     def parse(text, model):
         calls.append((text, model))
         return tree(text)
-    monkeypatch.setattr(subjects.spacy_parser, "parse", parse)
+    monkeypatch.setattr(resolve.spacy_parser, "parse", parse)
     return calls
 
 
@@ -257,7 +267,7 @@ sys.path.insert(0, sys.argv[1])
 from gsn_ops import captions, dependencies, spacy_parser, subjects
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens
 tokens = PromptTokens((EncoderTokens("l", "cat", (Piece("cat", 0, 3, 1),), ((1, 76, 77),)),), 77)
-assert subjects.choose((), tokens)[0] and subjects.choose(subjects.parse_subjects("cat"), tokens)[0]
+assert resolve.choose((), tokens)[0] and resolve.choose(resolve.parse_subjects("cat"), tokens)[0]
 assert "spacy" not in sys.modules
 """
 

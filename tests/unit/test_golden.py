@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, StepContext, kernel_1d, smooth
-from gsn_ops.objectives import REGISTRY
+from gsn_ops.maps import AttentionMaps, StepContext
+from gsn_ops.objectives.base import REGISTRY
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import box_mask, otsu_mask
 from gsn_ops.schedule import step_size, to_x, to_z
+from gsn_ops.subject_maps import kernel_1d, smooth
 
 HERE = Path(__file__).parent
 GOLDEN = json.loads(Path(os.environ.get("GSN_GOLDEN") or HERE.parent / "data" / "golden.json").read_text("utf-8"))

@@ -9,8 +9,8 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from gsn_ops.objectives.initno import InitNO, InitNOTerms, noise_divergence
-from gsn_ops.optimise.chance import generator, noise_like
-from gsn_ops.optimise.initial_noise import Candidate, OptimiseNoise
+from gsn_ops.optimise.initial_noise import NoiseCandidate, OptimiseNoise
+from gsn_ops.optimise.seeded_noise import generator, noise_like
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.schedule import Schedule
 
@@ -85,7 +85,7 @@ def fresh(z, image=0, rounds=5, seed=SEED):
     return [z, *(noise_like(z, source) for _ in range(rounds - 1))]
 
 
-def published(z, objective, image=0, seed=SEED, rounds=5, iterations=10, more=50, cross_target=0.2, overlap_target=0.3):
+def published(z, objective, image=0, seed=SEED, rounds=5, iterations=10, final_iterations=50, cross_target=0.2, overlap_target=0.3):
     """Algorithm 1 of InitNO for one image, as its authors wrote it: (z, looks, updates, success)."""
     looks = updates = 0
 
@@ -122,7 +122,7 @@ def published(z, objective, image=0, seed=SEED, rounds=5, iterations=10, more=50
             return now, looks, updates, True
         tried.append((score, e))
     best = min(tried, key=lambda pair: pair[0])[1]
-    now, success, _ = optimise(best, more)
+    now, success, _ = optimise(best, final_iterations)
     return now, looks, updates, success
 
 
@@ -200,7 +200,7 @@ def test_both_targets_have_to_be_passed(line):
 
 def test_the_latent_after_the_last_update_is_returned_unseen():
     world, z = World(), noise()
-    done = run(z, world, Script(world, (0.9, 0.0)), rounds=1, iterations=3, more=4)
+    done = run(z, world, Script(world, (0.9, 0.0)), rounds=1, iterations=3, final_iterations=4)
     assert torch.equal(world.seen[3], z)  # again from the original noise
     assert len(world.seen) == 7 and not torch.equal(done.z, world.seen[-1])
     assert float((done.z - world.seen[-1]).abs().max()) < 0.02  # one step further
@@ -238,7 +238,7 @@ def test_the_score_is_that_of_a_rounds_last_look():
 
 def test_the_divergence_is_brought_back_by_the_same_adam():
     recipe, g = OptimiseNoise(), torch.Generator().manual_seed(0)
-    candidate = Candidate(torch.randn(4, 8, 8, generator=g), recipe)
+    candidate = NoiseCandidate(torch.randn(4, 8, 8, generator=g), recipe)
     steps = []
     real = candidate.adam.step
     candidate.adam.step = lambda: (steps.append(1), real())
@@ -269,7 +269,7 @@ def test_the_result_is_close_to_normal_noise():
 
 def test_numbers_that_never_settle_do_not_hang():
     world, z = World(), noise(1, 1, 2)  # Adam with the default eps and a large step circles around the mean
-    done = run(z, world, rounds=1, iterations=2, more=1, learning_rate=0.5, eps=1e-8)
+    done = run(z, world, rounds=1, iterations=2, final_iterations=1, learning_rate=0.5, eps=1e-8)
     assert done.z.isfinite().all() and len(world.seen) == 3
 
 
@@ -363,7 +363,7 @@ def test_cancel_passes_through():
 
 def test_the_published_numbers():
     recipe = OptimiseNoise()
-    assert (recipe.rounds, recipe.iterations, recipe.more) == (5, 10, 50)
+    assert (recipe.rounds, recipe.iterations, recipe.final_iterations) == (5, 10, 50)
     assert (recipe.cross_target, recipe.overlap_target, recipe.divergence) == (0.2, 0.3, 1e-3)
     assert (recipe.learning_rate, recipe.eps) == (0.01, 1e-3) and recipe.objective == InitNO(phase="init")
 
@@ -371,5 +371,5 @@ def test_the_published_numbers():
 def test_video_latents_have_one_more_axis():
     world = World()
     z = noise()[:, :, None].repeat(1, 1, 2, 1, 1)  # [B, 4, T, h, w]
-    recipe = OptimiseNoise(objective=Bowl(), rounds=1, iterations=2, more=1)
+    recipe = OptimiseNoise(objective=Bowl(), rounds=1, iterations=2, final_iterations=1)
     assert recipe.start(ANY, 0)(z, lambda z: world.maps_of(z.flatten(2, 3)), SUBJECTS, HERE, lambda j: None).z.shape == z.shape

@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsn_ops.maps import AttentionMaps, MapOptions, aggregate, group_maps, kernel_1d, smooth, subject_maps
+from gsn_ops.maps import AttentionMaps, MapOptions
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import aggregate, group_maps, kernel_1d, smooth, subject_maps
 
 PLAIN = MapOptions(kernel_size=0)
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
-from gsn_ops.objectives import REGISTRY, register
+from gsn_ops.objectives.attend_and_excite import Presence, presence
+from gsn_ops.objectives.base import REGISTRY, register
 from gsn_ops.objectives.cn_iou import PresenceAndSeparation
-from gsn_ops.objectives.iou import Separation, separation
-from gsn_ops.objectives.presence import Presence, presence
+from gsn_ops.objectives.separation import Separation, separation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 
 HERE = StepContext(8, 50, 5.63, 5.72)

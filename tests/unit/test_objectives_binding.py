@@ -7,11 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.divide_and_bind import (
+    TotalVariation,
+    TotalVariationAndBinding,
+    attribute_divergence,
+    binding_weight,
+    total_variation,
+)
 from gsn_ops.objectives.syngen import SynGen, away, distance, pair_distance
-from gsn_ops.objectives.tv import TotalVariation, total_variation
-from gsn_ops.objectives.tv_bind import TotalVariationAndBinding, attribute_divergence, binding_weight
 from gsn_ops.prompt import EncoderTokens, Piece, Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import subject_maps
 
 HERE = StepContext(8, 50, 5.63, 5.72)
 

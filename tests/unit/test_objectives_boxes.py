@@ -4,16 +4,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
-from gsn_ops.objectives import check, shortfall
-from gsn_ops.objectives.bounded import Bounded, leak, words_and_end
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives._regions import phrase_columns, placed
+from gsn_ops.objectives._self_attention import ENTRIES_AT_ONCE, mixture
+from gsn_ops.objectives.base import check, shortfall
+from gsn_ops.objectives.bounded_attention import Bounded, leak, words_and_end
 from gsn_ops.objectives.boxdiff import BoxDiff, corner, strongest
 from gsn_ops.objectives.layout_guidance import LayoutGuidance, outside
-from gsn_ops.objectives.placed import phrase_columns, placed
-from gsn_ops.objectives.rnb import RegionAndBoundary
-from gsn_ops.objectives.self_rows import ENTRIES_AT_ONCE, mixture
+from gsn_ops.objectives.region_and_boundary import RegionAndBoundary
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
+from gsn_ops.subject_maps import subject_maps
 
 N = 10
 BOXES = {"cat": (0.1, 0.2, 0.5, 0.8), "dog": (0.55, 0.3, 0.95, 0.9)}

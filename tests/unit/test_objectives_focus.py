@@ -6,12 +6,13 @@ import math
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, aggregate, smooth
-from gsn_ops.objectives import shortfall
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.base import shortfall
 from gsn_ops.objectives.focus import Focus, bound_apart, divergence, rows_of
 from gsn_ops.objectives.focus_ae import FocusPresence
 from gsn_ops.objectives.focus_tv import FocusVariation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import aggregate, smooth
 
 N = 12
 HERE = StepContext(3, 50, 0.9, 1.0)

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, smooth, subject_maps
-from gsn_ops.objectives.blobs import blob, component, peak
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives._foreground import blob, component, peak
+from gsn_ops.objectives.attend_and_excite import presence
 from gsn_ops.objectives.initno import InitNO, InitNOTerms, noise_divergence, self_overlap, stray_attention
-from gsn_ops.objectives.presence import presence
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import smooth, subject_maps
 
 
 def context():

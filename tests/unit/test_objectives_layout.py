@@ -7,19 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
-from gsn_ops.objectives import check, shortfall
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives._foreground import blob
 from gsn_ops.objectives.astar import AStar
-from gsn_ops.objectives.blobs import blob
-from gsn_ops.objectives.iou import Separation
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.base import check, shortfall
 from gsn_ops.objectives.lmd import LMD, energy
 from gsn_ops.objectives.lmd_transfer import LMDTransfer, reference_key, transfer, word_maps
 from gsn_ops.objectives.neglect import Neglect, excess
 from gsn_ops.objectives.point_kl import PointLayout, divergence, spot
-from gsn_ops.objectives.presence import Presence
 from gsn_ops.objectives.retention import Retention, outside
+from gsn_ops.objectives.separation import Separation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
+from gsn_ops.subject_maps import subject_maps
 
 N = 10
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
-from gsn_ops.objectives import REGISTRY, blobs, check, options
+from gsn_ops.objectives import _foreground
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.base import REGISTRY, check, options
 from gsn_ops.objectives.lmd_transfer import reference_key, word_maps
-from gsn_ops.objectives.presence import Presence
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
 
@@ -266,7 +267,7 @@ def test_no_objective_makes_the_processor_wait(name, monkeypatch):
 
     A blob is grown until it is whole, which has to be asked (of a GPU once per width of the grid): not counted here.
     """
-    monkeypatch.setattr(blobs, "component", lambda inside, seed: inside)
+    monkeypatch.setattr(_foreground, "component", lambda inside, seed: inside)
     a, subjects = attention(2, 3, 8, 8, N), (CAT, DOG, BIRD)
     context = context_of(a, subjects)
     with Waiting() as waiting:

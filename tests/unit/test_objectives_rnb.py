@@ -7,10 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsn_ops.maps import AttentionMaps, StepContext, subject_maps
-from gsn_ops.objectives.rnb import RegionAndBoundary, boundary_loss, bounding_box, covering, region_loss, resized, sobel
+from gsn_ops.maps import AttentionMaps, StepContext
+from gsn_ops.objectives.region_and_boundary import (
+    RegionAndBoundary,
+    boundary_loss,
+    bounding_box,
+    covering,
+    region_loss,
+    resized,
+    sobel,
+)
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
+from gsn_ops.subject_maps import subject_maps
 
 N = 10
 BOXES = {"cat": (0.1, 0.2, 0.5, 0.8), "dog": (0.55, 0.3, 0.95, 0.9)}

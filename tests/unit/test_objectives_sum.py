@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, MapOptions, StepContext
-from gsn_ops.objectives import REGISTRY, check, shortfall
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.base import REGISTRY, check, shortfall
 from gsn_ops.objectives.conform import Conform
-from gsn_ops.objectives.encoders import ByEncoder, one_encoder
+from gsn_ops.objectives.divide_and_bind import TotalVariation
 from gsn_ops.objectives.initno import InitNO
-from gsn_ops.objectives.iou import Separation
 from gsn_ops.objectives.lmd import LMD
 from gsn_ops.objectives.neglect import Neglect
-from gsn_ops.objectives.presence import Presence
+from gsn_ops.objectives.per_encoder import ByEncoder, one_encoder
+from gsn_ops.objectives.separation import Separation
 from gsn_ops.objectives.syngen import SynGen
-from gsn_ops.objectives.tv import TotalVariation
 from gsn_ops.objectives.weighted_sum import WeightedSum
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region

@@ -6,15 +6,16 @@ import math
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, smooth, subject_maps
-from gsn_ops.objectives import shortfall
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.attend_and_excite import presence
+from gsn_ops.objectives.base import shortfall
 from gsn_ops.objectives.conform import Conform, nt_xent
 from gsn_ops.objectives.ebama import Ebama
 from gsn_ops.objectives.initno import stray_attention
-from gsn_ops.objectives.presence import presence
-from gsn_ops.objectives.selfcross import SelfCross, mixing
+from gsn_ops.objectives.self_cross import SelfCross, mixing
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import otsu_mask
+from gsn_ops.subject_maps import smooth, subject_maps
 
 N = 12
 HERE = StepContext(3, 50, 9.3, 9.4)

@@ -8,10 +8,22 @@ import pytest
 import torch
 from PIL import ImageColor
 
-from gsn_ops.pictures import contact_sheet, heat_colours, heat_map, loss_curve, maxima_bars, report_card
-from gsn_ops.pictures.canvas import AFTER, BEFORE, INK, Canvas, shorten, spell, to_array, to_image, width_of, wrap
-from gsn_ops.pictures.charts import ticks
-from gsn_ops.report import ActionReport, RunReport, SubjectReport
+from gsn_ops.report.drawing.canvas import (
+    AFTER,
+    BEFORE,
+    INK,
+    Canvas,
+    shorten,
+    spell,
+    to_array,
+    to_image,
+    width_of,
+    wrap,
+)
+from gsn_ops.report.drawing.cards import contact_sheet, report_card
+from gsn_ops.report.drawing.charts import loss_curve, maxima_bars, ticks
+from gsn_ops.report.drawing.heat_map import heat_colours, heat_map
+from gsn_ops.report.run_report import ActionReport, RunReport, SubjectReport
 
 
 def action(losses=(0.8, 0.4, 0.2), after=0.1, shifts=3, before=(0.9, 0.3), then=(0.95, 0.8)):

@@ -9,8 +9,10 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
 from gsn_ops.objectives.initno import InitNOTerms
-from gsn_ops.optimise.presets import METHODS, preset
-from gsn_ops.optimise.recipes import Checkpoint, Guide, Loops, OptimiseNoise, Refine, StepSize
+from gsn_ops.optimise.guidance import Checkpoint, Guide, InnerLoop, StepSize
+from gsn_ops.optimise.initial_noise import OptimiseNoise
+from gsn_ops.optimise.methods import METHODS, preset
+from gsn_ops.optimise.refine import Refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.schedule import Moment, Schedule
 
@@ -76,7 +78,7 @@ def sample(recipes, schedule, z=None):
     log, acts = [], []
     z = torch.ones(1, 4, 2, 2) if z is None else z
     ours = [replace(r, objective=Recorder(type(r.objective).__name__, log)) for r in recipes]
-    work = [(r, r.when(schedule), r.start(schedule)) for r in sorted(ours, key=lambda r: r.order)]
+    work = [(r, r.when(schedule), r.start(schedule)) for r in sorted(ours, key=lambda r: r.priority)]
     for i in range(schedule.n_steps):
         for recipe, when, worker in work:
             if i in when.steps:
@@ -131,7 +133,7 @@ LATENT_METHODS = [m for m in METHODS if m != "FOCUS (2025)"]  # that one turns p
 def test_a_published_method_as_a_sequence(method):
     assert method in EXPECTED, "a new method needs its sequence here"
     most, sequences = EXPECTED[method]
-    recipes = sorted(preset(method), key=lambda r: r.order)
+    recipes = sorted(preset(method), key=lambda r: r.priority)
     log, acts, _ = sample(recipes, PAPER)
     expected = [(i, type(r.objective).__name__, *steps[i]) for i in range(50) for r, steps in zip(recipes, sequences, strict=True) if i in steps]
     assert acts == expected
@@ -162,7 +164,7 @@ def test_focus_looks_once_per_step():
 
 def test_two_methods_meet_in_the_documented_order():
     """Noise, refinement, guidance; in either order of the nodes; the later one works on what the earlier one left."""
-    noise, refine = OptimiseNoise(rounds=1, iterations=2, more=1), Refine(moment=Moment(step=0), shifts=3)
+    noise, refine = OptimiseNoise(rounds=1, iterations=2, final_iterations=1), Refine(moment=Moment(step=0), shifts=3)
     guide, other = Guide(step_size=StepSize(20)), Guide(objective=preset(METHODS[2])[0].objective)
     for order in ((noise, refine, guide), (guide, refine, noise), (refine, guide, noise)):
         _, acts, _ = sample(order, PAPER)
@@ -211,7 +213,7 @@ def test_guidance_begins_at_the_step_that_was_refined(schedule):
 
 @pytest.mark.parametrize("recipe, words", [
     (Guide(), "between 0% and 50%"), (OURS, "too little noise"), (OptimiseNoise(), "does not start from noise"),
-    (Guide(start_percent=0.2, end_percent=0.4, loops=(Loops(0.4, 5, 0.2),)), "between 20% and 40%"),
+    (Guide(start_percent=0.2, end_percent=0.4, inner_loops=(InnerLoop(0.4, 5, 0.2),)), "between 20% and 40%"),
     (Guide(start_percent=0, end_percent=0, checkpoints=GUIDED.checkpoints), "too little noise"),
 ])
 def test_what_is_not_in_a_run_says_why(recipe, words):
@@ -234,19 +236,19 @@ def test_a_checkpoint_outside_the_window_refines_only():
 
 
 def test_loops_end_where_the_window_ends():
-    guide = Guide(start_percent=0.058, end_percent=0.1, loops=(Loops(0.08, 3, 0.0), Loops(0.5, 2, 0.0)))
+    guide = Guide(start_percent=0.058, end_percent=0.1, inner_loops=(InnerLoop(0.08, 3, 0.0), InnerLoop(0.5, 2, 0.0)))
     assert guide.when(PAPER).updates == {2: 3, 3: 3, 4: 2}
     assert guide.when(KARRAS).updates == {2: 3}
 
 
-@pytest.mark.parametrize("recipe", [Refine(), Guide(), OptimiseNoise(), Guide(loops=(Loops(0.5, 5, 0.2),)), GUIDED])
+@pytest.mark.parametrize("recipe", [Refine(), Guide(), OptimiseNoise(), Guide(inner_loops=(InnerLoop(0.5, 5, 0.2),)), GUIDED])
 def test_strength_zero_is_off(recipe):
-    assert not recipe.off and recipe.scaled(0.0).off and not recipe.scaled(0.5).off
+    assert not recipe.disabled and recipe.scaled(0.0).disabled and not recipe.scaled(0.5).disabled
 
 
 def test_an_empty_window_without_checkpoints_is_off():
-    assert Guide(start_percent=0.3, end_percent=0.3).off and Guide(start_percent=0.5, end_percent=0.3).off
-    assert not replace(GUIDED, end_percent=0.0).off
+    assert Guide(start_percent=0.3, end_percent=0.3).disabled and Guide(start_percent=0.5, end_percent=0.3).disabled
+    assert not replace(GUIDED, end_percent=0.0).disabled
 
 
 # How far

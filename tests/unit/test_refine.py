@@ -6,12 +6,13 @@ import dataclasses
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.objectives.cn_iou import PresenceAndSeparation
-from gsn_ops.objectives.presence import Presence
-from gsn_ops.optimise.presets import FAST, LATENT_REFINE, METHODS, preset
+from gsn_ops.optimise.methods import FAST, LATENT_REFINE, METHODS, preset
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import subject_maps
 
 HERE = StepContext(8, 50, 5.63, 5.72)
 SUBJECTS = [SubjectColumns(SubjectPhrase(w, w), {"l": (c,)}) for w, c in (("dog", 2), ("cat", 5))]
@@ -223,9 +224,9 @@ def test_adam_per_image_over_several_steps():
 
 def test_no_element_moves_further_than_its_reach():
     z = noise()
-    done, free = (run(z, adaptive="image", shifts=6, learning_rate=0.05, reach=reach).z - z for reach in (0.1, 0.0))
+    done, free = (run(z, adaptive="image", shifts=6, learning_rate=0.05, max_displacement=reach).z - z for reach in (0.1, 0.0))
     assert free.abs().max() > 0.2 and done.abs().max() <= 0.1 + 1e-6 and done.abs().max() > 0.0999
-    assert torch.equal(run(z, reach=5.0).z, run(z).z)  # nothing is that far
+    assert torch.equal(run(z, max_displacement=5.0).z, run(z).z)  # nothing is that far
 
 
 def test_an_unknown_second_moment_is_refused():
@@ -297,7 +298,7 @@ def test_latent_refine_has_the_papers_numbers():
     assert recipe.objective == PresenceAndSeparation("sum", MapOptions(pieces="phrase"))
     assert recipe.moment.percent == 0.18 and recipe.stop_at_loss == 0
     assert dataclasses.replace(recipe, shifts=5).shifts == 5
-    assert (recipe.adaptive, recipe.reach, recipe.stop_at_presence, recipe.only_if_needed) == ("element", 0, 0, False)
+    assert (recipe.adaptive, recipe.max_displacement, recipe.stop_at_presence, recipe.only_if_needed) == ("element", 0, 0, False)
     with pytest.raises(ValueError, match="Latent Refine"):
         preset("Latent Refien")
 
@@ -307,5 +308,5 @@ def test_the_fast_method_is_ours_and_last_in_the_list():
     assert METHODS[-1] == ours.method == FAST
     assert ours.shifts <= 15 and ours.moment == paper.moment and ours.objective.maps.pieces == "noun"
     z = noise()
-    done = run(z, **{name: getattr(ours, name) for name in ("shifts", "learning_rate", "eps", "adaptive", "reach", "stop_at_presence")})
+    done = run(z, **{name: getattr(ours, name) for name in ("shifts", "learning_rate", "eps", "adaptive", "max_displacement", "stop_at_presence")})
     assert (done.z - z).abs().max() <= 1 + 1e-6 and (done.losses[0] > done.losses.nan_to_num(9).amin(0)).all()

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from gsn_ops.report import SCHEMA, ActionReport, RunReport, SubjectReport
+from gsn_ops.report.run_report import SCHEMA, ActionReport, RunReport, SubjectReport
 
 SUBJECT = SubjectReport("caf\u00e9", "typed", {"l": ("caf", "\u00e9</w>")}, {"l": (5, 6)})
 DONE = ActionReport(

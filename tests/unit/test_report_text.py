@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from gsn_ops.report import ActionReport, RunReport, SubjectReport
-from gsn_ops.report_text import counted, report_text
+from gsn_ops.report.run_report import ActionReport, RunReport, SubjectReport
+from gsn_ops.report.text import counted, report_text
 
 NAN = math.nan
 

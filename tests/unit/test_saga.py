@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
-from gsn_ops.optimise.chance import generator, noise_like
 from gsn_ops.optimise.saga import Saga, capped, first_guess, saga, signal_and_noise, spread
+from gsn_ops.optimise.seeded_noise import generator, noise_like
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.schedule import Schedule
 
@@ -286,9 +286,9 @@ def test_recipe():
     schedule = Schedule(tuple(14.0 - i for i in range(14)) + (0.0,), lambda p: 14 * (1 - p))
     recipe = Saga()
     assert (recipe.shifts, recipe.noises, recipe.learning_rate, recipe.momentum, recipe.block, recipe.origin) == (50, 10, 20, 0.4, 0, "x0_mean")
-    assert recipe.objective.reduction == "mean" and recipe.order == 1  # after the initial noise, before refinement and guidance
+    assert recipe.objective.reduction == "mean" and recipe.priority == 1  # after the initial noise, before refinement and guidance
     assert recipe.when(schedule).steps == (3,) and recipe.when(schedule).updates == {3: 50}
-    assert recipe.scaled(0.5).learning_rate == 10 and recipe.scaled(0.0).off and not recipe.off
+    assert recipe.scaled(0.5).learning_rate == 10 and recipe.scaled(0.0).disabled and not recipe.disabled
     late = Schedule((1.0, 0.5, 0.0), lambda p: 14 * (1 - p))
     assert recipe.when(late).steps == () and "too little noise" in recipe.when(late).reason
 

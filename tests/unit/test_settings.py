@@ -4,13 +4,22 @@ from dataclasses import replace
 import pytest
 
 from gsn_ops.maps import MapNeeds
-from gsn_ops.objectives.encoders import ByEncoder
-from gsn_ops.objectives.iou import Separation
-from gsn_ops.objectives.presence import Presence
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.per_encoder import ByEncoder
+from gsn_ops.objectives.separation import Separation
 from gsn_ops.objectives.weighted_sum import WeightedSum
-from gsn_ops.optimise.presets import preset
-from gsn_ops.optimise.recipes import Guide, Refine
-from gsn_ops.optimise.settings import check, keys_of, moved, override, parse_checkpoints, parse_levels, with_levels
+from gsn_ops.optimise.guidance import Guide
+from gsn_ops.optimise.methods import preset
+from gsn_ops.optimise.overrides import (
+    check,
+    keys_of,
+    moved,
+    override,
+    parse_checkpoints,
+    parse_levels,
+    with_levels,
+)
+from gsn_ops.optimise.refine import Refine
 from gsn_ops.schedule import Moment
 
 
@@ -102,7 +111,7 @@ def test_overrides_that_do_not_parse_say_where(text, position, complaint):
 
 
 @pytest.mark.parametrize("fields, complaint", [
-    ({"shifts": -1}, "shifts is -1: choose 0 (off, a plain run) or more"),
+    ({"shifts": -1}, "shifts is -1: choose 0 (off, a plain run) or final_iterations"),
     ({"learning_rate": 0.0}, "learning_rate is 0: it must be greater than 0"),
     ({"learning_rate": -0.1}, "learning_rate is -0.1: it must be greater than 0"),
     ({"learning_rate": float("nan")}, "learning_rate is nan"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gsn_ops.spelling import spell, user_span
+from gsn_ops.subjects.detokenize import spell, user_span
 
 
 def bytewise(table):

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens, SubjectPhrase
-from gsn_ops.subjects import choose, parse_subjects, resolve, resolve_with_notes
+from gsn_ops.subjects.resolve import choose, resolve, resolve_with_notes
+from gsn_ops.subjects.syntax import parse_subjects
 
 
 def encoder(pieces, name="l", first=1, chunks=((1, 76, 77),)):

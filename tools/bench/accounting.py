@@ -48,7 +48,7 @@ def account(size: Size, rungs: tuple[int, ...] = RUNGS) -> Accounts:
 
 def _followed(moment: Moment) -> Callable:
     """What surrounds the forward pass of a network that autograd cannot follow as the host has it."""
-    gradients, layouts = pack_module("gsn_ops.host.gradients"), pack_module("gsn_ops.host.layouts")
+    gradients, layouts = pack_module("gsn_ops.host.autograd.differentiable"), pack_module("gsn_ops.host.architectures.family")
     family = layouts.family_of(moment.guider.model_patcher)
     return lambda: gradients.DifferentiableForward(family.rope_kernels, family.in_place)
 
@@ -68,7 +68,7 @@ def _ours(moment: Moment, rungs: tuple[int, ...]) -> dict[int, Count]:
         probe.look(moment.x.clone())  # learns the number of layers
         context, found = maps.StepContext(0, 1, 0.8, 1.0), {}
         for rung in rungs:
-            probe.ladder.rung, probe.ladder.chosen = rung, True
+            probe.checkpoint_policy.rung, probe.checkpoint_policy.chosen = rung, True
             count = _counted(moment, lambda: refine.refine(moment.x.clone(), probe.maps_of, objective, chosen, context, shifts=1))
             found[rung] = replace(count, layers=probe.layers)
     return found

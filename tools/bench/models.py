@@ -50,7 +50,7 @@ class Size:
         """Positive, with the memory that our text node leaves, and negative, as text nodes hand them on."""
         from tools.host_env.inprocess import pack_module
 
-        key = pack_module("gsn_ops.host.prompt_tokens").KEY
+        key = pack_module("gsn_ops.host.prompts.conditioning").KEY
         more = {"pooled_output": normal(1, self.pooled, seed=1)} if self.pooled else {}
         rows = [normal(1, self.rows, self.width, seed=seed) for seed in (2, 3)]
         return [[rows[0], {**more, key: self._memory(pack_module("gsn_ops.prompt"))}]], [[rows[1], more]]

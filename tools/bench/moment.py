@@ -32,8 +32,8 @@ class Moment:
 
     def entry(self):
         """The positive prompt, as the pack's probe wants to have it."""
-        key = pack_module("gsn_ops.host.prompt_tokens").KEY
-        return pack_module("gsn_ops.host.probe").Entry("positive", 0, self.guider.conds["positive"][0][key])
+        key = pack_module("gsn_ops.host.prompts.conditioning").KEY
+        return pack_module("gsn_ops.host.attention.probe").Entry("positive", 0, self.guider.conds["positive"][0][key])
 
     def plain_step(self) -> None:
         """One step's work of the host: both prompts, no gradients."""

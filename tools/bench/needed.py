@@ -93,7 +93,7 @@ def needed_work(moment: Moment) -> Work:
     guider = moment.guider
     family, network = layouts.family_of(guider.model_patcher), guider.inner_model.diffusion_model
     entry = moment.entry()
-    probe = pack_module("gsn_ops.host.probe").Probe(
+    probe = pack_module("gsn_ops.host.attention.probe").Probe(
         guider, guider, moment.extra, moment.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0)
     layout = probe._layout(guider.conds[entry.name][entry.index], moment.x, moment.sigma)
 

@@ -14,7 +14,16 @@ from functools import partial
 from pathlib import Path
 
 from . import paths, source
-from .paths import CLONE, HOST_DIR, PACK_LINK, REQUIREMENTS_DEV, REQUIREMENTS_HOST, Host, HostError, venv_python
+from .paths import (
+    CLONE,
+    HOST_DIR,
+    PACK_LINK,
+    REQUIREMENTS_DEV,
+    REQUIREMENTS_HOST,
+    Host,
+    HostError,
+    venv_python,
+)
 from .steps import Step, carry_out, only_one, remove, run_logged
 
 FREE_GB_NEEDED = 10

@@ -22,7 +22,12 @@ def build(second_attention: bool = False) -> nn.Module:
     """
     denoiser.use_host()
     import comfy.ops
-    from comfy.ldm.modules.diffusionmodules.mmdit import DismantledBlock, OpenAISignatureMMDITWrapper, RMSNorm, get_2d_sincos_pos_embed_torch
+    from comfy.ldm.modules.diffusionmodules.mmdit import (
+        DismantledBlock,
+        OpenAISignatureMMDITWrapper,
+        RMSNorm,
+        get_2d_sincos_pos_embed_torch,
+    )
     second = list(range(BLOCKS)) if second_attention else []
     network = OpenAISignatureMMDITWrapper(
         **CONFIG, x_block_self_attn_layers=second, dtype=torch.float32, operations=comfy.ops.disable_weight_init)
