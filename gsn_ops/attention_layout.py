@@ -1,4 +1,5 @@
 """Where text and image are in the attention of one forward pass."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ class AttentionLayout:
         return slice(first + wanted.start, first + wanted.stop)
 
     def _first_row(self, n_q: int) -> int:
-        return self.first_image - (self.n_keys - n_q) if self.patch is not None and self.kind == "joint" else 0
+        return (
+            self.first_image - (self.n_keys - n_q) if self.patch is not None and self.kind == "joint" else 0
+        )
 
     def cells(self, n_q: int) -> tuple[int, int]:
         """The grid (h, w) of a call with n_q queries. Raises ValueError if no level of a UNet's latent has that many tokens."""

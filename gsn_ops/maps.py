@@ -1,4 +1,5 @@
 """Attention maps as data, and the road from raw attention to one map per subject."""
+
 from __future__ import annotations
 
 import re
@@ -42,7 +43,9 @@ def block_range(blocks: str) -> range | None:
     numbers = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", blocks)
     found = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1) if numbers else ()
     if not found:
-        raise ValueError(f"blocks is '{blocks}': write auto, {MIDDLE_UP} (of a UNet), or the first and last layer counted from 0, such as 5-12.")
+        raise ValueError(
+            f"blocks is '{blocks}': write auto, {MIDDLE_UP} (of a UNet), or the first and last layer counted from 0, such as 5-12."
+        )
     return found
 
 
@@ -77,10 +80,16 @@ class AttentionMaps:
         pick = slice(b, b + 1)
         batch = len(next(iter(self.cross.values())))
         return AttentionMaps(
-            {level: a[pick] for level, a in self.cross.items()}, self.columns, self.spans,
+            {level: a[pick] for level, a in self.cross.items()},
+            self.columns,
+            self.spans,
             {level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
-            {level: (lambda cells, rows=rows: rows(cells.expand(batch, -1))[pick])
-             for level, rows in self.self_rows.items()}, self.prompt, self.template,
+            {
+                level: (lambda cells, rows=rows: rows(cells.expand(batch, -1))[pick])
+                for level, rows in self.self_rows.items()
+            },
+            self.prompt,
+            self.template,
         )
 
 

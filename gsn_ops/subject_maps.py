@@ -1,4 +1,5 @@
 """From raw attention to one map per subject."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ def aggregate(maps: AttentionMaps) -> Tensor:
         return coarse
     size = coarse.shape[1:3]
     finer = [maps.cross[level].movedim(-1, 1) for level in levels[1:]]  # [B, n, H, W]
-    finer = [F.interpolate(a, size, mode="bilinear", antialias=True).movedim(1, -1) for a in finer]  # [B, h, w, n]
+    finer = [
+        F.interpolate(a, size, mode="bilinear", antialias=True).movedim(1, -1) for a in finer
+    ]  # [B, h, w, n]
     return torch.stack([coarse, *finer]).mean(0)
 
 
@@ -60,7 +63,9 @@ def group_maps(a: Tensor, groups: Sequence[Sequence[int]], span: slice, options:
     Group members are positions on the last axis of `a` (they must lie in `span`).
     """
     p = torch.softmax(options.temperature * a[..., span], -1)  # [B, h, w, columns of the span]
-    grouped = torch.stack([sum(p[..., i - span.start] for i in g) / len(g) for g in groups], 1)  # [B, k, h, w]
+    grouped = torch.stack(
+        [sum(p[..., i - span.start] for i in g) / len(g) for g in groups], 1
+    )  # [B, k, h, w]
     return smooth(grouped, options.kernel_size, options.kernel_sigma, options.legacy_sigma)
 
 
@@ -73,10 +78,14 @@ def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], option
     if not subjects:
         raise ValueError("There is no subject to look at: name at least one word of the prompt.")
     a = aggregate(maps)
-    seen: list[dict[str, list[tuple[int, Tensor]]]] = [{} for _ in subjects]  # encoder -> (pieces, map) per chunk
+    seen: list[dict[str, list[tuple[int, Tensor]]]] = [
+        {} for _ in subjects
+    ]  # encoder -> (pieces, map) per chunk
     for span in maps.spans:
-        groups = [[c for c in s.columns(options.pieces).get(span.encoder, ()) if span.start <= c < span.stop]
-                  for s in subjects]
+        groups = [
+            [c for c in s.columns(options.pieces).get(span.encoder, ()) if span.start <= c < span.stop]
+            for s in subjects
+        ]
         present = [j for j, columns in enumerate(groups) if columns]
         if not present:
             continue

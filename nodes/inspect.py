@@ -54,7 +54,11 @@ class GSNReport(io.ComfyNode):
     def execute(cls, latent, report=None, vae=None, label=""):
         run, remark = find_run(report, latent["samples"])
         if run is None:
-            images, text, data = note(label or "Nursing Report", remark), remark, json.dumps({"schema": SCHEMA, "status": remark})
+            images, text, data = (
+                note(label or "Nursing Report", remark),
+                remark,
+                json.dumps({"schema": SCHEMA, "status": remark}),
+            )
         else:
             images, text, data = cards(run, vae, label), report_text(run), run.to_json()
         if label:
@@ -109,7 +113,8 @@ class GSNAttentionMaps(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="One picture per subject, image after image."),
                 io.Mask.Output(
-                    display_name="MASK", tooltip="One mask per subject in the same order, 0 to 1, as large as the picture."
+                    display_name="MASK",
+                    tooltip="One mask per subject in the same order, 0 to 1, as large as the picture.",
                 ),
             ],
         )
@@ -124,7 +129,9 @@ class GSNAttentionMaps(io.ComfyNode):
             remark = remark or NO_MAPS
             images = note("Attention Maps", remark) if image is None else image
             status_reporter(cls)(remark)
-            return io.NodeOutput(images, no_mask(images), ui=preview(cls, note("Attention Maps", remark), remark))
+            return io.NodeOutput(
+                images, no_mask(images), ui=preview(cls, note("Attention Maps", remark), remark)
+            )
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
         status_reporter(cls)(text)

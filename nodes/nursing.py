@@ -48,7 +48,9 @@ class GSNNursing(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="The model to be patched (a copy; the original stays as it is)."),
+                io.Model.Input(
+                    "model", tooltip="The model to be patched (a copy; the original stays as it is)."
+                ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
@@ -107,10 +109,15 @@ class GSNNursing(io.ComfyNode):
         overrides="",
     ):
         if not strength >= 0:
-            raise ValueError(f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published.")
+            raise ValueError(
+                f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
+            )
         recipes = moved(override(preset(method), overrides), moment(at_percent, at_sigma, at_step))
         common = {"report": report_kind(report_level), "subjects": parse_subjects(subjects)}
-        recipes = tuple(check(replace(recipe, **common)).scaled(strength) for recipe in only_needed(recipes, only_if_needed))
+        recipes = tuple(
+            check(replace(recipe, **common)).scaled(strength)
+            for recipe in only_needed(recipes, only_if_needed)
+        )
         model, book = attach(model, *recipes, on_status=status_reporter(cls))
         return io.NodeOutput(model, Absent(NO_CLIP) if clip is None else with_token_metadata(clip), book)
 

@@ -20,7 +20,9 @@ def encode_output(node, conditioning):
         except ValueError as error:
             errors.append(error)
             continue
-        found = ", ".join(f"{s.label} ({s.phrase.source})" for s in subjects) or "no subjects found in the prompt"
+        found = (
+            ", ".join(f"{s.label} ({s.phrase.source})" for s in subjects) or "no subjects found in the prompt"
+        )
         status_reporter(node)("; ".join([found, *notes]))
         return io.NodeOutput(conditioning, token_table(extra[KEY]))
     raise errors[0]
@@ -29,13 +31,17 @@ def encode_output(node, conditioning):
 def encode(clip, text, subjects):
     """A conditioning that remembers its words and these subjects."""
     if clip is None:
-        raise ValueError("The clip input is empty: the checkpoint has no text encoder. Load one and connect it.")
+        raise ValueError(
+            "The clip input is empty: the checkpoint has no text encoder. Load one and connect it."
+        )
     clip = with_token_metadata(clip, parse_subjects(subjects))
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
 def tokens_output():
-    return io.String.Output("tokens", tooltip="A table of the prompt's tokens, their columns, and the subjects.")
+    return io.String.Output(
+        "tokens", tooltip="A table of the prompt's tokens, their columns, and the subjects."
+    )
 
 
 class GSNTextEncode(io.ComfyNode):
@@ -55,7 +61,9 @@ class GSNTextEncode(io.ComfyNode):
                 subjects_input(),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="CONDITIONING", tooltip="For the sampler's positive input."),
+                io.Conditioning.Output(
+                    display_name="CONDITIONING", tooltip="For the sampler's positive input."
+                ),
                 tokens_output(),
             ],
         )
@@ -77,7 +85,9 @@ class GSNSubjects(io.ComfyNode):
             search_aliases=["gsn", "words", "tokens"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Conditioning.Input("conditioning", tooltip="The prompt's conditioning (a copy is changed)."),
+                io.Conditioning.Input(
+                    "conditioning", tooltip="The prompt's conditioning (a copy is changed)."
+                ),
                 subjects_input(),
                 io.Clip.Input(
                     "clip",
@@ -92,7 +102,9 @@ class GSNSubjects(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="CONDITIONING", tooltip="For the sampler's positive input."),
+                io.Conditioning.Output(
+                    display_name="CONDITIONING", tooltip="For the sampler's positive input."
+                ),
                 tokens_output(),
             ],
         )

@@ -19,7 +19,8 @@ def main():
     if sys.version_info < (3, 10):
         sys.exit(
             "tools/dev.py needs Python 3.10 or newer; %s is %s.\n"
-            "Install a newer one and name it: python3.11 tools/dev.py ..." % (sys.executable, sys.version.split()[0])
+            "Install a newer one and name it: python3.11 tools/dev.py ..."
+            % (sys.executable, sys.version.split()[0])
         )
     sys.path[0] = CLONE
     from tools.host_env.paths import HostError

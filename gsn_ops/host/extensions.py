@@ -20,7 +20,9 @@ def collect() -> None:
     this one is found too. A failing hook is logged with its traceback and does not affect other packs.
     """
     for name, module in list(sys.modules.items()):
-        hook = vars(module).get(HOOK) if isinstance(module, ModuleType) else None  # vars: lazy modules must not wake up
+        hook = (
+            vars(module).get(HOOK) if isinstance(module, ModuleType) else None
+        )  # vars: lazy modules must not wake up
         if hook is None or name in _CALLED:
             continue
         _CALLED.add(name)

@@ -1,4 +1,5 @@
 """Which model family a MODEL belongs to, or why it is not supported."""
+
 from __future__ import annotations
 
 from .architectures.family import FAMILIES, REFUSED, ModelFamily
@@ -23,8 +24,10 @@ def family_of(model) -> ModelFamily:
     if isinstance(known, ModelFamily):
         return known
     if known is not None:
-        raise ValueError(f"Semantic Nursing cannot work on this model ({type(config).__name__}): {known} "
-                         "Use the stock sampler for it, or bypass this node.")
+        raise ValueError(
+            f"Semantic Nursing cannot work on this model ({type(config).__name__}): {known} "
+            "Use the stock sampler for it, or bypass this node."
+        )
     supported = ", ".join(sorted({f.name for f in FAMILIES.values()}))
     raise ValueError(
         f"This model ({type(config).__name__}) is not supported by Semantic Nursing yet. Supported text-to-image models: {supported}. "

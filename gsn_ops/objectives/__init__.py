@@ -1,4 +1,5 @@
 """Objectives: attention maps in, one loss per image out. One idea per file; importing this package registers them all."""
+
 from . import (  # noqa: F401
     astar,
     attend_and_excite,

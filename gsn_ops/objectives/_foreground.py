@@ -1,4 +1,5 @@
 """The place that a map means: its Otsu foreground around its highest cell (InitNO, Guo et al., CVPR 2024)."""
+
 from __future__ import annotations
 
 import torch
@@ -12,7 +13,9 @@ def peak(m: Tensor) -> Tensor:
     """The highest cell of maps [..., h, w]: bool, exactly one cell each (the first of equals)."""
     cells = m.flatten(-2)  # [..., (h w)]
     number = torch.arange(cells.shape[-1], device=m.device)
-    return (number == cells.argmax(-1, keepdim=True)).unflatten(-1, m.shape[-2:])  # [..., (h w)] -> [..., h, w]
+    return (number == cells.argmax(-1, keepdim=True)).unflatten(
+        -1, m.shape[-2:]
+    )  # [..., (h w)] -> [..., h, w]
 
 
 def component(inside: Tensor, seed: Tensor, at_once: int | None = None) -> Tensor:

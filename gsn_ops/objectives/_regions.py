@@ -1,4 +1,5 @@
 """What layout objectives share: the cells that a subject shall have, the columns of its phrase, strongest cells."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -21,21 +22,27 @@ def must_be_placed(subjects: Sequence[SubjectColumns], regions: Mapping[str, Reg
     subjects = with_role(subjects)
     if not any(has_area(regions.get(s.label)) for s in subjects):
         labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
-        raise ValueError("A layout method must know where a subject shall be, and no subject of this prompt has a box "
-                         f"or mask (subjects: {labels}). Add a Subject Region for one of them, or choose a method "
-                         "without layout.")
+        raise ValueError(
+            "A layout method must know where a subject shall be, and no subject of this prompt has a box "
+            f"or mask (subjects: {labels}). Add a Subject Region for one of them, or choose a method "
+            "without layout."
+        )
 
 
-def placed(subjects: Sequence[SubjectColumns], context: StepContext, height: int, width: int,
-           convention: str) -> list[tuple[int, Tensor]]:
+def placed(
+    subjects: Sequence[SubjectColumns], context: StepContext, height: int, width: int, convention: str
+) -> list[tuple[int, Tensor]]:
     """(index of the subject, cells bool [height, width], at least one) for every subject that has a box or a mask.
 
     The cells stay on the CPU: counts and edges of boxes are then known without waiting for the device.
     Raises ValueError if no subject has one, or for an unknown convention (`regions.CONVENTIONS`).
     """
     must_be_placed(subjects, context.regions)
-    return [(j, context.regions[s.label].on_grid(height, width, convention).cpu())
-            for j, s in enumerate(subjects) if has_area(context.regions.get(s.label))]
+    return [
+        (j, context.regions[s.label].on_grid(height, width, convention).cpu())
+        for j, s in enumerate(subjects)
+        if has_area(context.regions.get(s.label))
+    ]
 
 
 def phrase_columns(maps: AttentionMaps, subject: SubjectColumns) -> list[int]:

@@ -1,4 +1,5 @@
 """Mixtures of self-attention rows, a few rows at a time: never a matrix of all cells against all cells."""
+
 from __future__ import annotations
 
 import torch
@@ -19,8 +20,10 @@ def mixture(maps: AttentionMaps, weights: Tensor) -> Tensor:
     """
     level = max(maps.cross)
     if level not in maps.self_rows:
-        raise ValueError(f"No self-attention was captured on level {level}, which this objective needs (joint "
-                         "attention has none of its own). Choose another level or objective for this model.")
+        raise ValueError(
+            f"No self-attention was captured on level {level}, which this objective needs (joint "
+            "attention has none of its own). Choose another level or objective for this model."
+        )
     rows = maps.self_rows[level]
     batch, _, h, w = weights.shape
     at_once = max(1, ENTRIES_AT_ONCE // (h * w))

@@ -1,4 +1,5 @@
 """A-STAR: subjects apart from each other, each where it was a step ago (Agarwal et al., ICCV 2023)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -33,7 +34,9 @@ class AStar:
         choice("mask", self.mask, CONVENTIONS)
         choice("source", self.source, SOURCES)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects = with_role(subjects)
         m = subject_maps(maps, subjects, self.maps)
         k = m.shape[1]

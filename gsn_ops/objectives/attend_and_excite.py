@@ -1,4 +1,5 @@
 """Presence: every subject needs one place with strong attention (Chefer et al., SIGGRAPH 2023)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ def presence(m: Tensor, top_k: int = 1) -> Tensor:
     top_k: mean of the top_k largest values instead of the largest (Self-Cross Guidance).
     """
     cells = m.flatten(2)  # [B, k, (h w)]
-    values = cells.amax(-1) if top_k <= 1 else cells.topk(min(top_k, cells.shape[-1]), -1).values.mean(-1)  # [B, k]
+    values = (
+        cells.amax(-1) if top_k <= 1 else cells.topk(min(top_k, cells.shape[-1]), -1).values.mean(-1)
+    )  # [B, k]
     return (1 - values).clamp(min=0).amax(1)
 
 
@@ -32,5 +35,7 @@ class Presence:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return presence(subject_maps(maps, with_role(subjects), self.maps), self.top_k)

@@ -1,4 +1,5 @@
 """Objectives: attention maps in, one loss per image out. One idea per file, imported at the end of this one."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,9 @@ class Objective(Protocol):
 
     needs: MapNeeds
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor: ...
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor: ...
 
 
 REGISTRY: dict[str, Callable[..., Objective]] = {}
@@ -31,16 +34,24 @@ REGISTRY: dict[str, Callable[..., Objective]] = {}
 
 def register(name: str) -> Callable:
     """Class decorator: make an objective known under `name`. Raises ValueError if another class has it."""
+
     def add(cls):
         if REGISTRY.get(name, cls) is not cls:
             raise ValueError(f"The objective id '{name}' is already taken by {REGISTRY[name].__module__}.")
         REGISTRY[name] = cls
         return cls
+
     return add
 
 
-def shortfall(objective: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float,
-              loss: Tensor) -> Tensor:
+def shortfall(
+    objective: Objective,
+    maps: AttentionMaps,
+    subjects: Sequence[SubjectColumns],
+    context: StepContext,
+    threshold: float,
+    loss: Tensor,
+) -> Tensor:
     """[B], > 0 while refinement at a checkpoint must go on: the objective's own `shortfall`, else loss - (1 - threshold).
 
     loss: the objective's value [B] on these maps, detached.
@@ -58,8 +69,11 @@ def check(objective: Objective, subjects: Sequence[SubjectColumns], regions: Map
 
 def options(name: str) -> dict[str, str | int | float | bool]:
     """Names and defaults of the plain options of a registered objective. Raises KeyError for an unknown one."""
-    return {f.name: f.default for f in fields(REGISTRY[name])
-            if f.default is not MISSING and isinstance(f.default, (str, int, float, bool))}
+    return {
+        f.name: f.default
+        for f in fields(REGISTRY[name])
+        if f.default is not MISSING and isinstance(f.default, (str, int, float, bool))
+    }
 
 
 def choice(option: str, value: str, allowed: Sequence[str]) -> None:

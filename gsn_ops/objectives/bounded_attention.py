@@ -1,4 +1,5 @@
 """Bounded Attention's loss: a subject's words and cells attend in its box, not outside (Dahary et al., ECCV 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -48,13 +49,16 @@ class Bounded:
     def __post_init__(self):
         choice("mask", self.mask, CONVENTIONS)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects = with_role(subjects)
         loss = self.cross_weight * self._cross(maps, subjects, context)
         return loss + self.self_weight * self._self(maps, subjects, context) if self.self_weight else loss
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while L / N_box > threshold (0.2 as published)."""
         n_boxes = sum(has_area(context.regions.get(s.label)) for s in with_role(subjects))
         return self(maps, subjects, context) / max(1, n_boxes) - threshold
@@ -77,8 +81,13 @@ class Bounded:
     def _self(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
         """Sum over boxes of the leak of self-attention: [B]."""
         a = maps.cross[max(maps.cross)]  # [B, h, w, n]
-        masks = torch.stack([mask for _, mask in placed(subjects, context, *a.shape[1:3], self.mask)])  # [k, h, w]
+        masks = torch.stack(
+            [mask for _, mask in placed(subjects, context, *a.shape[1:3], self.mask)]
+        )  # [k, h, w]
         cells = onto(torch.cat([masks, ~masks.any(0, keepdim=True)]), a)  # the last: in no box
         seen = mixture(maps, cells.expand(len(a), -1, -1, -1))  # [B, k + 1, h, w]
-        inside, beside = (seen[:, :-1] * cells[:-1]).sum((2, 3)), (seen[:, -1:] * cells[:-1]).sum((2, 3))  # [B, k]
+        inside, beside = (
+            (seen[:, :-1] * cells[:-1]).sum((2, 3)),
+            (seen[:, -1:] * cells[:-1]).sum((2, 3)),
+        )  # [B, k]
         return leak(inside, beside, len(masks)).sum(1)

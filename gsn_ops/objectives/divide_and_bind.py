@@ -1,4 +1,5 @@
 """Total variation plus binding: a subject's attribute looks where the subject looks (Divide & Bind, BMVC 2023)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -55,15 +56,20 @@ class TotalVariationAndBinding:
         choice("tv", self.tv, KINDS)
         choice("attribute_levels", self.attribute_levels, ("same", "finer"))
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects, coarse, fine = with_role(subjects), self._coarse(maps), self._fine(maps)
         m = subject_maps(coarse, subjects, self.maps)
         variation = total_variation(m, self.tv)  # [B, k]
         weight = binding_weight(context.index, context.n_steps)
         values = []
         for j, subject in enumerate(subjects):
-            attributes = [replace(subject, noun=words, modifiers=()) for words in subject.modifiers
-                          if any(words.values())]
+            attributes = [
+                replace(subject, noun=words, modifiers=())
+                for words in subject.modifiers
+                if any(words.values())
+            ]
             value = variation[:, j]
             if attributes:
                 c = subject_maps(fine, attributes, self.maps)  # [B, attributes, h, w]
@@ -72,8 +78,9 @@ class TotalVariationAndBinding:
             values.append(value)
         return -torch.stack(values, 1).amin(1)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while min_j TV(M_j) < threshold; the binding term does not count (authors' code)."""
         m = subject_maps(self._coarse(maps), with_role(subjects), self.maps)
         return threshold - total_variation(m, self.tv).amin(1)
@@ -87,9 +94,13 @@ class TotalVariationAndBinding:
             return maps
         level = max(maps.cross)
         size = maps.cross[level].shape[1:3]
-        finer = [F.interpolate(a.movedim(-1, 1), size, mode="nearest").movedim(1, -1)  # [B, h, w, n]
-                 for at, a in maps.cross.items() if at != level]
+        finer = [
+            F.interpolate(a.movedim(-1, 1), size, mode="nearest").movedim(1, -1)  # [B, h, w, n]
+            for at, a in maps.cross.items()
+            if at != level
+        ]
         return replace(maps, cross={level: sum(finer) / len(finer)})
+
 
 KINDS = ("legacy", "textbook")
 
@@ -120,10 +131,15 @@ class TotalVariation:
     def __post_init__(self):
         choice("tv", self.tv, KINDS)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return -total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(1)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while min_j TV(M_j) < threshold: the published test looks at the variation, not at the loss."""
-        return threshold - total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(1)
+        return threshold - total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(
+            1
+        )

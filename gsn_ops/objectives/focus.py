@@ -1,4 +1,5 @@
 """FOCUS: the words of one subject share a place, different subjects do not (Bill et al. 2025, for flow models)."""
+
 from __future__ import annotations
 
 import math
@@ -61,5 +62,7 @@ class Focus:
     maps: MapOptions = BLUR
     needs: MapNeeds = MapNeeds()
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return bound_apart([g.flatten(2) for g in rows_of(maps, subjects, self.maps)])

@@ -1,4 +1,5 @@
 """Attend-and-Excite as the authors of FOCUS run it on flow models (Bill et al. 2025)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -31,5 +32,7 @@ class FocusPresence:
     maps: MapOptions = BLUR
     needs: MapNeeds = MapNeeds()
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return presence(shares(rows_of(maps, subjects, self.maps)))

@@ -1,4 +1,5 @@
 """Divide & Bind as the authors of FOCUS run it on flow models (Bill et al. 2025)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -35,11 +36,14 @@ class FocusVariation:
     def __post_init__(self):
         choice("tv", self.tv, KINDS)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return -self._least(maps, subjects)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while min_j TV(row_j) < threshold, as for Divide & Bind."""
         return threshold - self._least(maps, subjects)
 

@@ -1,4 +1,5 @@
 """An objective as a person types it: its id, its options as text, its levels, and what it is added to."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -20,9 +21,13 @@ def option_names(name: str) -> dict[str, object]:
     Raises ValueError that lists the ids for an unknown one.
     """
     if name not in REGISTRY or name == "weighted_sum":
-        raise ValueError(f"Unknown objective '{name}': choose one of {', '.join(sorted(REGISTRY.keys() - {'weighted_sum'}))}.")
+        raise ValueError(
+            f"Unknown objective '{name}': choose one of {', '.join(sorted(REGISTRY.keys() - {'weighted_sum'}))}."
+        )
     map_options = next((f.default for f in fields(REGISTRY[name]) if f.name == "maps"), None)
-    of_maps = {f.name: getattr(map_options, f.name) for f in fields(MapOptions)} if map_options is not None else {}
+    of_maps = (
+        {f.name: getattr(map_options, f.name) for f in fields(MapOptions)} if map_options is not None else {}
+    )
     return {**options(name), **of_maps, **OF_ALL}
 
 
@@ -57,7 +62,9 @@ def _value(place: str, key: str, text: str, default: object) -> object:
     try:
         return type(default)(text)
     except ValueError:
-        raise ValueError(f"{place}: {key} wants a {'whole ' if isinstance(default, int) else ''}number, not '{text}'.") from None
+        raise ValueError(
+            f"{place}: {key} wants a {'whole ' if isinstance(default, int) else ''}number, not '{text}'."
+        ) from None
 
 
 def at_levels(objective: Objective, levels: tuple[int, ...]) -> Objective:
@@ -86,7 +93,10 @@ def by_encoder(objective: Objective, encoders: str) -> Objective:
 
 def with_pieces(objective: Objective, pieces: str) -> Objective:
     """The objective, or every part of a sum, with subjects' maps of these words (`MapOptions.pieces`)."""
-    return _each(objective, lambda one: replace(one, maps=replace(one.maps, pieces=pieces)) if hasattr(one, "maps") else one)
+    return _each(
+        objective,
+        lambda one: replace(one, maps=replace(one.maps, pieces=pieces)) if hasattr(one, "maps") else one,
+    )
 
 
 def _looking(objective: Objective, **needs) -> Objective:

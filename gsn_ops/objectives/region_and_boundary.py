@@ -1,4 +1,5 @@
 """R&B: the region that a map shows, and its boundary, agree with the box (Xiao et al., ICLR 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -30,17 +31,21 @@ def _tent(m: Tensor, size: int, axis: int) -> Tensor:
 
 def bounding_box(inside: Tensor) -> Tensor:
     """Smallest box around the true cells of [B, h, w], as cells bool [B, h, w]; none for none."""
+
     def between(line: Tensor) -> Tensor:  # [B, n]: from the first true to the last
         count = line.long()
         return (count.cumsum(1) > 0) & (count.flip(1).cumsum(1) > 0).flip(1)
+
     return between(inside.any(2))[:, :, None] & between(inside.any(1))[:, None]
 
 
 def sobel(m: Tensor) -> Tensor:
     """Magnitude of the Sobel gradient of [B, h, w] inside the border: [B, h - 2, w - 2]."""
+
     def slope(m):  # along x
         d = m[..., 2:] - m[..., :-2]
         return d[:, :-2] + 2 * d[:, 1:-1] + d[:, 2:]
+
     return (slope(m) ** 2 + slope(m.mT).mT ** 2).clamp(min=1e-24).sqrt()  # the root alone has no slope at 0
 
 
@@ -101,9 +106,13 @@ class RegionAndBoundary:
     def __post_init__(self):
         choice("mask", self.mask, CONVENTIONS)
         if self.size < 4:
-            raise ValueError(f"The option 'size' is {self.size}: boundaries need at least 4 cells (published: 64).")
+            raise ValueError(
+                f"The option 'size' is {self.size}: boundaries need at least 4 cells (published: 64)."
+            )
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects, maps = with_role(subjects), self._enlarged(maps)
         ((level, a),) = maps.cross.items()
         boxes = placed(subjects, context, *a.shape[1:3], self.mask)

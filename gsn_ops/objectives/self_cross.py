@@ -1,4 +1,5 @@
 """Self-Cross guidance: where one subject is, the cells of another do not look (Qiu et al., CVPR 2025)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -57,22 +58,31 @@ class SelfCross:
         choice("normalise", self.normalise, ("auto", "always", "never"))
         choice("encoders", self.encoders, ("mean", "max"))
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         terms = self.terms(maps, subjects, context)
         return terms.cross + terms.overlap + (1.0 if self.phase == "init" else 0.1) * terms.clean
 
-    def terms(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> InitNOTerms:
+    def terms(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> InitNOTerms:
         """The parts one by one, for the success test of InitNO's noise phase."""
         m = self._subject_maps(maps, subjects)
         cross = presence(m, self.top_k)
         overlap = self._mixing(maps, m)
-        return InitNOTerms(cross, torch.where(cross > 0.5, 0 * overlap, overlap), stray_attention(m), 0 * cross)
+        return InitNOTerms(
+            cross, torch.where(cross > 0.5, 0 * overlap, overlap), stray_attention(m), 0 * cross
+        )
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while L_c > 1 - threshold or L_sc > overlap_target, as in InitNO."""
         m = self._subject_maps(maps, subjects)
-        return torch.maximum(presence(m, self.top_k) - (1 - threshold), self._mixing(maps, m) - self.overlap_target)
+        return torch.maximum(
+            presence(m, self.top_k) - (1 - threshold), self._mixing(maps, m) - self.overlap_target
+        )
 
     def _mixing(self, maps: AttentionMaps, m: Tensor) -> Tensor:
         """L_sc of subject maps [B, k, h, w]: [B]."""
@@ -93,7 +103,12 @@ class SelfCross:
         if self.encoders == "mean" or len(names) == 1:
             return mean
         views = {name: one_encoder(maps, subjects, name)[0] for name in names}
-        return torch.stack([
-            torch.stack([subject_maps(views[name], [s], self.maps)[:, 0] for name in names if s.noun.get(name)]).amax(0)
-            for s in subjects
-        ], 1)
+        return torch.stack(
+            [
+                torch.stack(
+                    [subject_maps(views[name], [s], self.maps)[:, 0] for name in names if s.noun.get(name)]
+                ).amax(0)
+                for s in subjects
+            ],
+            1,
+        )

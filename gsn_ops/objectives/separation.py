@@ -1,4 +1,5 @@
 """Separation: no two subjects may share their place (A-STAR's segregation; Grimal et al., IJCAI 2025)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ def separation(m: Tensor) -> Tensor:
     subjects = m.flatten(2).unbind(1)  # k of [B, (h w)]
     if len(subjects) == 1:
         return 0 * subjects[0].sum(1)
-    return torch.stack([
-        torch.minimum(a, b).sum(1) / (a + b).sum(1).clamp(min=1e-12) for a, b in combinations(subjects, 2)
-    ]).mean(0)
+    return torch.stack(
+        [torch.minimum(a, b).sum(1) / (a + b).sum(1).clamp(min=1e-12) for a, b in combinations(subjects, 2)]
+    ).mean(0)
 
 
 @register("iou")
@@ -35,5 +36,7 @@ class Separation:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return separation(subject_maps(maps, with_role(subjects), self.maps))

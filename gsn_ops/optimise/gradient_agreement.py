@@ -1,4 +1,5 @@
 """Do gradients in bfloat16 agree with those in float32?"""
+
 from __future__ import annotations
 
 import functools
@@ -32,11 +33,17 @@ class GradientAgreementCheck:
     Nothing more happens to a run that needs no gradient or only one.
     """
 
-    def __init__(self, maps_of: Callable[[Tensor], AttentionMaps], in_half: Callable[[Tensor, dict[int, Tensor]], Tensor],
-                 decided: Callable[[float], None]):
+    def __init__(
+        self,
+        maps_of: Callable[[Tensor], AttentionMaps],
+        in_half: Callable[[Tensor, dict[int, Tensor]], Tensor],
+        decided: Callable[[float], None],
+    ):
         self.maps_of, self.in_half, self.decided = maps_of, in_half, decided
         self.begun = False
-        self.first: tuple[Tensor, Tensor] | None = None  # z and the gradient there, until it has been compared
+        self.first: tuple[Tensor, Tensor] | None = (
+            None  # z and the gradient there, until it has been compared
+        )
         self.map_gradients: dict[int, Tensor] = {}
 
     def __call__(self, z: Tensor) -> AttentionMaps:
@@ -48,6 +55,7 @@ class GradientAgreementCheck:
         def keep(gradient: Tensor) -> None:
             self.first = at, gradient.detach().clone()
             hook.remove()
+
         hook = z.register_hook(keep)
         maps = self.maps_of(z)
         for level, m in maps.cross.items():
@@ -60,5 +68,9 @@ class GradientAgreementCheck:
     def decide(self) -> None:
         """Compare, if there is something to compare."""
         if self.first is not None:
-            ((z, gradient), map_gradients), self.first, self.towards = (self.first, self.map_gradients), None, {}
+            ((z, gradient), map_gradients), self.first, self.towards = (
+                (self.first, self.map_gradients),
+                None,
+                {},
+            )
             self.decided(agreement(gradient, self.in_half(z, map_gradients)))

@@ -3,6 +3,7 @@
 Steps are those of the papers, 50 DDPM/DDIM steps of SD1; `at(k)` is the share of the host's noise schedule that step k
 stands for, so that a preset means the same moments under any scheduler, number of steps and model.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -45,7 +46,9 @@ def at(step: float) -> float:
 
 
 def checkpoints(*thresholds: tuple[int, float | None]) -> tuple[Checkpoint, ...]:
-    return tuple(Checkpoint(Moment(percent=at(step) if step else 0.0), threshold) for step, threshold in thresholds)
+    return tuple(
+        Checkpoint(Moment(percent=at(step) if step else 0.0), threshold) for step, threshold in thresholds
+    )
 
 
 def latent_refine() -> Refine:
@@ -57,7 +60,10 @@ def latent_refine() -> Refine:
     return Refine(
         method=LATENT_REFINE,
         objective=PresenceAndSeparation(reduction="sum", maps=MapOptions(pieces="phrase")),
-        moment=Moment(percent=0.18), shifts=50, learning_rate=0.01, eps=1e-3,
+        moment=Moment(percent=0.18),
+        shifts=50,
+        learning_rate=0.01,
+        eps=1e-3,
     )
 
 
@@ -71,15 +77,26 @@ def latent_refine_fast() -> Refine:
     (docs/choices.md); `reach` is the width of a latent's distribution, and bounds them on every model.
     """
     return Refine(
-        method=FAST, objective=PresenceAndSeparation(maps=MapOptions(pieces="noun")), moment=latent_refine().moment,
-        shifts=15, learning_rate=0.05, adaptive="image", max_displacement=1.0, stop_at_presence=0.8,
+        method=FAST,
+        objective=PresenceAndSeparation(maps=MapOptions(pieces="noun")),
+        moment=latent_refine().moment,
+        shifts=15,
+        learning_rate=0.05,
+        adaptive="image",
+        max_displacement=1.0,
+        stop_at_presence=0.8,
     )
 
 
 def ours_plus() -> tuple[Recipe, ...]:
     """Grimal et al., method "Ours+": the refinement at step 2, then SynGen over group means at steps 2 ... 24, without "a photo of"."""
     refine = replace(latent_refine(), moment=Moment(percent=round(at(2), 3)))
-    guide = Guide(objective=SynGen(variant="group_mean", skip=-1), start_percent=at(2), end_percent=at(24), step_size=CONSTANT)
+    guide = Guide(
+        objective=SynGen(variant="group_mean", skip=-1),
+        start_percent=at(2),
+        end_percent=at(24),
+        step_size=CONSTANT,
+    )
     return refine, guide
 
 
@@ -95,12 +112,26 @@ def syngen_plus() -> tuple[Recipe, ...]:
 
 def attend_and_excite(first: float = 0.05) -> tuple[Recipe, ...]:
     """Chefer et al., SIGGRAPH 2023: refinement at steps 0, 10, 20; first = 0.2 is the study's variant that separates subjects."""
-    return (Guide(objective=Presence(), checkpoints=checkpoints((0, first), (10, 0.5), (20, 0.8)), max_rounds=20, **FIRST_HALF),)
+    return (
+        Guide(
+            objective=Presence(),
+            checkpoints=checkpoints((0, first), (10, 0.5), (20, 0.8)),
+            max_rounds=20,
+            **FIRST_HALF,
+        ),
+    )
 
 
 def divide_and_bind() -> tuple[Recipe, ...]:
     """Li et al., BMVC 2023: total variation (and binding where a subject has a modifier), thresholds on min TV."""
-    return (Guide(objective=TotalVariationAndBinding(), checkpoints=checkpoints((0, 0.05), (10, 0.2), (20, 0.3)), max_rounds=50, **FIRST_HALF),)
+    return (
+        Guide(
+            objective=TotalVariationAndBinding(),
+            checkpoints=checkpoints((0, 0.05), (10, 0.2), (20, 0.3)),
+            max_rounds=50,
+            **FIRST_HALF,
+        ),
+    )
 
 
 def initno() -> tuple[Recipe, ...]:
@@ -110,14 +141,26 @@ def initno() -> tuple[Recipe, ...]:
 
 def initno_plus() -> tuple[Recipe, ...]:
     """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on L_c."""
-    return (*initno(), Guide(objective=InitNO(phase="refine"), start_percent=0, end_percent=0, checkpoints=checkpoints((10, 0.8), (20, 0.8))),
-            Guide(objective=InitNO(phase="guidance"), **FIRST_HALF))
+    return (
+        *initno(),
+        Guide(
+            objective=InitNO(phase="refine"),
+            start_percent=0,
+            end_percent=0,
+            checkpoints=checkpoints((10, 0.8), (20, 0.8)),
+        ),
+        Guide(objective=InitNO(phase="guidance"), **FIRST_HALF),
+    )
 
 
 def self_cross() -> tuple[Recipe, ...]:
     """Qiu et al., CVPR 2025: InitNO's schedule with the self-cross loss."""
-    return (OptimiseNoise(objective=SelfCross()),
-            Guide(objective=SelfCross(phase="guidance"), checkpoints=checkpoints((10, 0.8), (20, 0.8)), **FIRST_HALF))
+    return (
+        OptimiseNoise(objective=SelfCross()),
+        Guide(
+            objective=SelfCross(phase="guidance"), checkpoints=checkpoints((10, 0.8), (20, 0.8)), **FIRST_HALF
+        ),
+    )
 
 
 def a_star() -> tuple[Recipe, ...]:
@@ -127,7 +170,14 @@ def a_star() -> tuple[Recipe, ...]:
 
 def conform() -> tuple[Recipe, ...]:
     """Meral et al., CVPR 2024: exactly 20 iterations at steps 0, 10, 20, no threshold."""
-    return (Guide(objective=Conform(), checkpoints=checkpoints((0, None), (10, None), (20, None)), max_rounds=20, **FIRST_HALF),)
+    return (
+        Guide(
+            objective=Conform(),
+            checkpoints=checkpoints((0, None), (10, None), (20, None)),
+            max_rounds=20,
+            **FIRST_HALF,
+        ),
+    )
 
 
 def ebama() -> tuple[Recipe, ...]:
@@ -137,12 +187,27 @@ def ebama() -> tuple[Recipe, ...]:
 
 def box_diff() -> tuple[Recipe, ...]:
     """Xie et al., ICCV 2023: A&E's schedule, the refinement tested on the weakest box."""
-    return (Guide(objective=BoxDiff(), checkpoints=checkpoints((0, 0.05), (10, 0.5), (20, 0.8)), max_rounds=20, **FIRST_HALF),)
+    return (
+        Guide(
+            objective=BoxDiff(),
+            checkpoints=checkpoints((0, 0.05), (10, 0.5), (20, 0.8)),
+            max_rounds=20,
+            **FIRST_HALF,
+        ),
+    )
 
 
 def per_step(objective, last: int, rounds: int, threshold: float, size: StepSize) -> tuple[Recipe, ...]:
     """Up to `rounds` updates in each of the steps 0 ... last, the first one always."""
-    return (Guide(objective=objective, start_percent=0.0, end_percent=at(last), inner_loops=(InnerLoop(at(last), rounds, threshold),), step_size=size),)
+    return (
+        Guide(
+            objective=objective,
+            start_percent=0.0,
+            end_percent=at(last),
+            inner_loops=(InnerLoop(at(last), rounds, threshold),),
+            step_size=size,
+        ),
+    )
 
 
 def layout_guidance() -> tuple[Recipe, ...]:
@@ -166,9 +231,19 @@ def lmd() -> tuple[Recipe, ...]:
 
     8 x (head mean) is the published sum on the 8 heads of SD1, and keeps the threshold meaningful on other models.
     """
-    loops = tuple(InnerLoop(at(last), rounds, 5.0, carried=True) for last, rounds in ((4, 4), (9, 3), (19, 2), (29, 1)))
+    loops = tuple(
+        InnerLoop(at(last), rounds, 5.0, carried=True) for last, rounds in ((4, 4), (9, 3), (19, 2), (29, 1))
+    )
     energy = in_blocks(LMD(heads="mean"), MIDDLE_UP)
-    return (Guide(objective=energy, start_percent=0.0, end_percent=at(29), inner_loops=loops, step_size=StepSize(5.0, function="noise")),)
+    return (
+        Guide(
+            objective=energy,
+            start_percent=0.0,
+            end_percent=at(29),
+            inner_loops=loops,
+            step_size=StepSize(5.0, function="noise"),
+        ),
+    )
 
 
 def point_layout() -> tuple[Recipe, ...]:
@@ -178,7 +253,14 @@ def point_layout() -> tuple[Recipe, ...]:
 
 def neglect() -> tuple[Recipe, ...]:
     """A&E exploration study (USTC 2024): what is unwanted is pushed below its threshold, at A&E's steps."""
-    return (Guide(objective=Neglect(), checkpoints=checkpoints((0, 0.0), (10, 0.0), (20, 0.0)), max_rounds=20, **FIRST_HALF),)
+    return (
+        Guide(
+            objective=Neglect(),
+            checkpoints=checkpoints((0, 0.0), (10, 0.0), (20, 0.0)),
+            max_rounds=20,
+            **FIRST_HALF,
+        ),
+    )
 
 
 def saga(plus: bool = False, sigma: bool = False) -> tuple[Recipe, ...]:
@@ -187,7 +269,12 @@ def saga(plus: bool = False, sigma: bool = False) -> tuple[Recipe, ...]:
     learn = Saga(moment=moment, momentum=0.1 if plus else 0.4, block=4 if sigma else 0, per_channel=sigma)
     if not plus:
         return (learn,)
-    return learn, Guide(objective=SynGen(variant="group_mean", skip=-1), start_percent=at(6), end_percent=at(24), step_size=CONSTANT)
+    return learn, Guide(
+        objective=SynGen(variant="group_mean", skip=-1),
+        start_percent=at(6),
+        end_percent=at(24),
+        step_size=CONSTANT,
+    )
 
 
 def focus() -> tuple[Recipe, ...]:

@@ -1,4 +1,5 @@
 """What a recipe is: when it acts in one run, and what one step of it gives back."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class StepResult:
 def per_image(flags: Tensor, like: Tensor) -> Tensor:
     """Flags [B] shaped to broadcast over `like` [B, ...]."""
     return flags.view(-1, *[1] * (like.ndim - 1))  # [B, 1, ...]
+
 
 MapsOf = Callable[[Tensor], AttentionMaps]
 OnShift = Callable[[int], None]

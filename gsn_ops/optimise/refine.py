@@ -1,4 +1,5 @@
 """Many shifts of one latent at one noise level: Latent Refine's loop (Grimal et al., IJCAI 2025, section 3)."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -49,13 +50,18 @@ def refine(
     ValueError for numbers that cannot work; what on_shift, maps_of and objective raise passes through.
     """
     if shifts < 1 or learning_rate <= 0 or eps <= 0:
-        raise ValueError(f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
-                         f"(got {shifts}, {learning_rate:g} and {eps:g}); published are 50, 0.01 and 0.001.")
+        raise ValueError(
+            f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
+            f"(got {shifts}, {learning_rate:g} and {eps:g}); published are 50, 0.01 and 0.001."
+        )
     if adaptive not in ("element", "image"):
         raise ValueError(f"Unknown second moment '{adaptive}': choose element or image.")
     leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
-    adam = (ImageAdam(leaf, learning_rate, eps) if adaptive == "image"
-            else torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False))
+    adam = (
+        ImageAdam(leaf, learning_rate, eps)
+        if adaptive == "image"
+        else torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False)
+    )
     start = good = leaf.detach().clone()  # good: the last z of each image with a finite loss and gradient
     batch = z.shape[0]
     active = torch.ones(batch, dtype=torch.bool, device=z.device)
@@ -117,7 +123,10 @@ class ImageAdam:
 
     def __init__(self, leaf: Tensor, learning_rate: float, eps: float):
         self.leaf, self.learning_rate, self.eps, self.t = leaf, learning_rate, eps, 0
-        self.mean, self.square = torch.zeros_like(leaf), per_image(leaf.new_zeros(len(leaf)), leaf)  # [B, ...], [B, 1, ...]
+        self.mean, self.square = (
+            torch.zeros_like(leaf),
+            per_image(leaf.new_zeros(len(leaf)), leaf),
+        )  # [B, ...], [B, 1, ...]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -181,15 +190,44 @@ class Refine:
 
     def scaled(self, strength: float) -> Refine:
         """The recipe with shifts of this size (1 = as published, 0 = off)."""
-        return replace(self, learning_rate=self.learning_rate * strength) if strength else replace(self, shifts=0)
+        return (
+            replace(self, learning_rate=self.learning_rate * strength)
+            if strength
+            else replace(self, shifts=0)
+        )
 
     def when(self, schedule: Schedule) -> ActiveSteps:
         found = schedule.find(self.moment)
-        return ActiveSteps((), {}, found.reason) if found.step is None else ActiveSteps((found.step,), {found.step: self.shifts})
+        return (
+            ActiveSteps((), {}, found.reason)
+            if found.step is None
+            else ActiveSteps((found.step,), {found.step: self.shifts})
+        )
 
     def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., StepResult]:
-        def work(z: Tensor, maps_of: MapsOf, subjects: tuple[SubjectColumns, ...], context: StepContext, on_shift: OnShift) -> StepResult:
-            return refine(z, maps_of, self.objective, subjects, context, shifts=self.shifts, learning_rate=self.learning_rate, eps=self.eps,
-                          adaptive=self.adaptive, max_displacement=self.max_displacement, stop_at_loss=self.stop_at_loss, stop_at_presence=self.stop_at_presence,
-                          only_if_needed=self.only_if_needed, present_at=self.present_at, on_shift=on_shift)
+        def work(
+            z: Tensor,
+            maps_of: MapsOf,
+            subjects: tuple[SubjectColumns, ...],
+            context: StepContext,
+            on_shift: OnShift,
+        ) -> StepResult:
+            return refine(
+                z,
+                maps_of,
+                self.objective,
+                subjects,
+                context,
+                shifts=self.shifts,
+                learning_rate=self.learning_rate,
+                eps=self.eps,
+                adaptive=self.adaptive,
+                max_displacement=self.max_displacement,
+                stop_at_loss=self.stop_at_loss,
+                stop_at_presence=self.stop_at_presence,
+                only_if_needed=self.only_if_needed,
+                present_at=self.present_at,
+                on_shift=on_shift,
+            )
+
         return work

@@ -1,4 +1,5 @@
 """Random numbers of our own: the sampler's random stream is never touched."""
+
 from __future__ import annotations
 
 import hashlib

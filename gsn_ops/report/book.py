@@ -1,4 +1,5 @@
 """Where nodes find the report of the run that made a latent."""
+
 from __future__ import annotations
 
 import hashlib

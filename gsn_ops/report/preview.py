@@ -1,4 +1,5 @@
 """Latents as small RGB images."""
+
 from __future__ import annotations
 
 import torch

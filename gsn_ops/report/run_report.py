@@ -1,4 +1,5 @@
 """What a run did, as frozen data: numbers, words, maps. Made in host/, drawn in pictures.py, shown by the inspection nodes."""
+
 from __future__ import annotations
 
 import json
@@ -93,8 +94,12 @@ def count(steps: tuple[StepReport, ...]) -> Counters | None:
         return None
     checkpoints = sum(len(s.guided) for s in tested)
     guided = sum(map(sum, (s.guided for s in tested)))
-    successes, rounds = (sum(map(sum, values)) for values in ((s.success for s in tested), (s.rounds for s in tested)))
-    return Counters(checkpoints, guided / checkpoints, successes / guided if guided else None, rounds / checkpoints)
+    successes, rounds = (
+        sum(map(sum, values)) for values in ((s.success for s in tested), (s.rounds for s in tested))
+    )
+    return Counters(
+        checkpoints, guided / checkpoints, successes / guided if guided else None, rounds / checkpoints
+    )
 
 
 @dataclass(frozen=True)
@@ -117,19 +122,25 @@ class RunReport:
 
     def to_dict(self) -> dict:
         """Plain data, tensors left out, ready for JSON (a number that is not finite becomes None)."""
+
         def plain(value):
             if isinstance(value, float) and not math.isfinite(value):
                 return None
             if isinstance(value, Tensor):
                 return None
             if hasattr(value, "__dataclass_fields__"):
-                return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__
-                        if not isinstance(getattr(value, name), Tensor) and not name.startswith(("maps_", "picture_"))}
+                return {
+                    name: plain(getattr(value, name))
+                    for name in value.__dataclass_fields__
+                    if not isinstance(getattr(value, name), Tensor)
+                    and not name.startswith(("maps_", "picture_"))
+                }
             if isinstance(value, (tuple, list)):
                 return [plain(v) for v in value]
             if isinstance(value, dict):
                 return {str(k): plain(v) for k, v in value.items()}
             return value
+
         return {"schema": SCHEMA, **plain(self)}
 
     def to_json(self) -> str:

@@ -1,4 +1,5 @@
 """A run's report in words."""
+
 from __future__ import annotations
 
 import math
@@ -47,7 +48,9 @@ def image_lines(action: ActionReport, labels: list[str], b: int) -> list[str]:
 
 def report_text(report: RunReport) -> str:
     """The whole report as lines for people."""
-    lines = [f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {counted(report.n_steps, 'step')}"]
+    lines = [
+        f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {counted(report.n_steps, 'step')}"
+    ]
     lines += [report.moment] if report.moment else []
     lines += ["subject " + subject_line(s) for s in report.subjects] or ["no subjects"]
     for action in report.actions:

@@ -1,4 +1,5 @@
 """What the inspection nodes show: the run behind a latent, as cards, heat maps and masks."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from .drawing.heat_map import heat_map
 from .preview import pictures
 from .run_report import ActionReport, RunReport
 
-NOT_CONNECTED = "Nursing is off: no report is connected, so nothing is known about this latent but that it is there."
+NOT_CONNECTED = (
+    "Nursing is off: no report is connected, so nothing is known about this latent but that it is there."
+)
 NO_RUN = (
     "Nursing is off: no run was recorded. Either strength or shifts is 0, or the sampler's model does not come from "
     "the node that this report comes from."
@@ -61,16 +64,22 @@ def shown_actions(report: RunReport) -> tuple[ActionReport, ...]:
 
 def action_cards(report: RunReport, action: ActionReport, vae, title: str) -> list[np.ndarray]:
     """One card per image of the batch."""
-    before, after = (pictures(p, vae, report.latent_rgb) for p in (action.picture_before, action.picture_after))
+    before, after = (
+        pictures(p, vae, report.latent_rgb) for p in (action.picture_before, action.picture_after)
+    )
 
     def image(batch: Tensor | None, b: int) -> np.ndarray | None:
         return None if batch is None else batch[b].float().cpu().numpy()
 
-    return [report_card(report, action, b, image(before, b), image(after, b), title) for b in range(max(1, len(action.shifts)))]
+    return [
+        report_card(report, action, b, image(before, b), image(after, b), title)
+        for b in range(max(1, len(action.shifts)))
+    ]
 
 
 def cards(report: RunReport, vae=None, label: str = "") -> Tensor:
     """What the run did, as an IMAGE [B, H, W, 3]: one page per image, its actions one below the other."""
+
     def title(action: ActionReport) -> str:
         return f"{label}: {action.method}" if label else action.method
 
@@ -89,7 +98,10 @@ class Maps:
 
     def heat(self, opacity: float) -> list[list[np.ndarray]]:
         """[image][subject]: heat over the picture."""
-        return [[heat_map(self.picture[b].numpy(), m.numpy(), opacity) for m in maps] for b, maps in enumerate(self.values)]
+        return [
+            [heat_map(self.picture[b].numpy(), m.numpy(), opacity) for m in maps]
+            for b, maps in enumerate(self.values)
+        ]
 
     def masks(self) -> Tensor:
         """[B k, H, W]: each map from 0 (its lowest) to 1 (its highest), as large as the picture."""
@@ -100,7 +112,9 @@ class Maps:
 
     def sheets(self, heat: list[list[np.ndarray]], when: str) -> Tensor:
         """IMAGE [B, ., ., 3]: the heat maps of each image on one page, with the subjects' names."""
-        return stack([contact_sheet(row, list(self.labels), title=f"attention {when} the shifts") for row in heat])
+        return stack(
+            [contact_sheet(row, list(self.labels), title=f"attention {when} the shifts") for row in heat]
+        )
 
 
 def choose_subjects(labels: Sequence[str], wanted: str) -> list[int]:
@@ -109,7 +123,9 @@ def choose_subjects(labels: Sequence[str], wanted: str) -> list[int]:
     known = [label.casefold() for label in labels]
     for name in names:
         if name not in known:
-            raise ValueError(f"There is no subject '{name}' in this report; its subjects are: {', '.join(labels)}.")
+            raise ValueError(
+                f"There is no subject '{name}' in this report; its subjects are: {', '.join(labels)}."
+            )
     return [known.index(name) for name in names] or list(range(len(labels)))
 
 
@@ -124,8 +140,10 @@ def attention_maps(report: RunReport, image: Tensor | None, subject: str, after:
     if image is None:
         image = predicted(report, action, after)
     if image.shape[0] not in (1, len(values)):
-        raise ValueError(f"The image input has {image.shape[0]} pictures, but the run made {len(values)}: connect the decoded "
-                         "latent of the same sampler.")
+        raise ValueError(
+            f"The image input has {image.shape[0]} pictures, but the run made {len(values)}: connect the decoded "
+            "latent of the same sampler."
+        )
     picture = image[..., :3].float().cpu().expand(len(values), -1, -1, -1)
     return Maps(tuple(labels[i] for i in chosen), values.clamp(min=0), picture)
 
@@ -137,4 +155,6 @@ def predicted(report: RunReport, action: ActionReport, after: bool) -> Tensor:
     if small is None:
         b, _, h, w = (action.maps_after if after else action.maps_before).shape
         return torch.full((b, 16 * h, 16 * w, 3), GREY)
-    return F.interpolate(small.movedim(-1, 1), scale_factor=8, mode="bicubic").movedim(1, -1).clamp(0, 1)  # [B, H, W, 3]
+    return (
+        F.interpolate(small.movedim(-1, 1), scale_factor=8, mode="bicubic").movedim(1, -1).clamp(0, 1)
+    )  # [B, H, W, 3]

@@ -3,6 +3,7 @@
 Noun phrases `(DET) (ADJ (and|,))* ADJ* NOUN+` and descriptions `NOUN (is|are|that is|which is) ADJ (and ADJ)*`.
 Groups of words as SynGen's dependency rules give them (Rassin et al., NeurIPS 2023, appendix B).
 """
+
 from __future__ import annotations
 
 import re
@@ -36,7 +37,9 @@ from .word_lists import (
 MOST = 5
 COLOURED_THINGS = frozenset("orange rose violet peach olive lime cherry ruby pearl diamond crystal".split())
 """Words that are colours or materials before a noun, and things without one ("an apple and an orange")."""
-TEMPLATE_LINKS = frozenset("of with showing shows depicting depicts featuring features capturing captures".split())
+TEMPLATE_LINKS = frozenset(
+    "of with showing shows depicting depicts featuring features capturing captures".split()
+)
 SINGLE = re.compile(f"[{SINGLES}]")
 
 
@@ -62,8 +65,13 @@ def find_subjects(text: str) -> tuple[list[SubjectPhrase], list[str]]:
     """
     words = split_words(text)
     found = [(_as_subject(phrase, words), phrase) for phrase in noun_phrases(text)]
-    return most([(subject, phrase.determiner in DEFINITE and not phrase.before) for subject, phrase in found
-                 if subject and (subject.occurrence == 1 or phrase.determiner in INDEFINITE)])
+    return most(
+        [
+            (subject, phrase.determiner in DEFINITE and not phrase.before)
+            for subject, phrase in found
+            if subject and (subject.occurrence == 1 or phrase.determiner in INDEFINITE)
+        ]
+    )
 
 
 def most(candidates: Sequence[tuple[SubjectPhrase | None, bool]]) -> tuple[list[SubjectPhrase], list[str]]:
@@ -93,8 +101,11 @@ def groups(text: str, rule: str = "std") -> list[list[str]]:
     """
     out = []
     for p in noun_phrases(text):
-        units = {"std": [*p.before, *p.noun], "with_verbs": [*p.before, *p.relative, *p.noun],
-                 "verb_root": [*p.before, *p.noun, *p.predicate] if p.predicate else []}[rule]
+        units = {
+            "std": [*p.before, *p.noun],
+            "with_verbs": [*p.before, *p.relative, *p.noun],
+            "verb_root": [*p.before, *p.noun, *p.predicate] if p.predicate else [],
+        }[rule]
         if len(units) > len(p.noun):
             out.append([u.text for u in units])
     return out
@@ -128,7 +139,9 @@ class _Reader:
         self.words: list[Unit] = []
         self.determiner = ""
         self.absent = False  # after "without"
-        self.held: list[list[Unit]] = []  # adjectives whose noun comes later: "a red" in "a red and a blue balloon"
+        self.held: list[
+            list[Unit]
+        ] = []  # adjectives whose noun comes later: "a red" in "a red and a blue balloon"
 
     def read(self) -> list[NounPhrase]:
         n = 0
@@ -141,7 +154,10 @@ class _Reader:
         """Read unit n; returns the index of the next one to read."""
         unit = self.units[n]
         text = unit.text
-        if breaks(unit) and not (unit.gap == "," and (self._describes() and self.determiner and self._adjective(n) or self._relative(n))):
+        if breaks(unit) and not (
+            unit.gap == ","
+            and (self._describes() and self.determiner and self._adjective(n) or self._relative(n))
+        ):
             self._close(unit.gap)
         if text in DEFINITE | INDEFINITE - RELATIVES and not self._relative(n) or text.isdigit():
             self._close(text)
@@ -185,7 +201,12 @@ class _Reader:
         adjectives: list[Unit] = []
         while n < len(self.units):
             text = self.units[n].text
-            if is_adverb(text) or (adjectives and text in CONJUNCTIONS and self._adjective(n + 1) and not self._noun_follows(n + 1)):
+            if is_adverb(text) or (
+                adjectives
+                and text in CONJUNCTIONS
+                and self._adjective(n + 1)
+                and not self._noun_follows(n + 1)
+            ):
                 n += 1
             elif is_adjective(text) and not self._noun_follows(n):
                 if adjectives and breaks(self.units[n]) and self.units[n].gap != ",":
@@ -194,7 +215,12 @@ class _Reader:
                 n += 1
             else:
                 break
-        if not adjectives and n < len(self.units) and self.units[n].text.endswith("ing") and is_verb_form(self.units[n].text):
+        if (
+            not adjectives
+            and n < len(self.units)
+            and self.units[n].text.endswith("ing")
+            and is_verb_form(self.units[n].text)
+        ):
             n += 1  # "is playing chess"
         if phrase is not None:
             (phrase.relative if relative else phrase.predicate).extend(adjectives)
@@ -205,7 +231,13 @@ class _Reader:
         if n + 1 >= len(self.units) or breaks(self.units[n + 1]):
             return False
         text = self.units[n + 1].text
-        return not (text in FUNCTION_WORDS or is_adjective(text) or is_adverb(text) or is_verb_form(text) or text in ADVERBS)
+        return not (
+            text in FUNCTION_WORDS
+            or is_adjective(text)
+            or is_adverb(text)
+            or is_verb_form(text)
+            or text in ADVERBS
+        )
 
     def _close(self, after: str) -> NounPhrase | None:
         """End the phrase before the word `after`. Returns it if it names a thing."""
@@ -223,7 +255,10 @@ class _Reader:
         if absent or not names_a_thing(last, after, [u.text for u in before]):
             return None
         phrase = NounPhrase(noun, before, determiner)
-        self.phrases += [*(NounPhrase(noun, adjectives, determiner) for adjectives in held if before and determiner), phrase]
+        self.phrases += [
+            *(NounPhrase(noun, adjectives, determiner) for adjectives in held if before and determiner),
+            phrase,
+        ]
         return phrase
 
     def _hold(self, read: list[Unit], determiner: str, after: str) -> None:

@@ -1,4 +1,5 @@
 """The user's own text in a list of tokens: where it is, how it reads, and which characters each token spells."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Finding phrases in a text: whole words, whatever case, spacing or punctuation the tokenizer left."""
+
 from __future__ import annotations
 
 import re
@@ -50,7 +51,7 @@ def split_words(text: str) -> list[Word]:
     for m in WORD.finditer(text):
         if m.end() in elided and words:
             continue
-        gap = re.sub(r"\s+", "", ELISION.sub("", text[end:m.start()]))
+        gap = re.sub(r"\s+", "", ELISION.sub("", text[end : m.start()]))
         words.append(Word(fold(m.group()), m.start(), m.end(), gap))
         end = m.end()
     return words
@@ -102,17 +103,25 @@ def _after(words: Sequence[Word], end: int, modifiers: Sequence[Sequence[Word]])
     for modifier in modifiers:
         while not stands_at(words, j, modifier):
             first = not found
-            if j >= len(words) or words[j].text not in (LINKS if first else CONJUNCTIONS) and not is_adverb(words[j].text):
+            if (
+                j >= len(words)
+                or words[j].text not in (LINKS if first else CONJUNCTIONS)
+                and not is_adverb(words[j].text)
+            ):
                 return None
             j += 1
-        if not all(_joined(w.gap, ",&" if found else "") for w in words[(found[-1].stop if found else end):j + 1]):
+        if not all(
+            _joined(w.gap, ",&" if found else "") for w in words[(found[-1].stop if found else end) : j + 1]
+        ):
             return None
         found.append(range(j, j + len(modifier)))
         j += len(modifier)
     return found
 
 
-def _together(words: Sequence[Word], i: int, noun: Sequence[Word], modifiers: Sequence[Sequence[Word]]) -> Place | None:
+def _together(
+    words: Sequence[Word], i: int, noun: Sequence[Word], modifiers: Sequence[Sequence[Word]]
+) -> Place | None:
     for split in range(len(modifiers), -1, -1):
         before, after = _before(words, i, modifiers[:split]), _after(words, i + len(noun), modifiers[split:])
         if before is not None and after is not None:
@@ -124,7 +133,11 @@ def _inside_compound(words: Sequence[Word], i: int, length: int) -> bool:
     """Is the word part of a longer thing ("dog" in "hot dog")?"""
     for a in range(max(0, i - 2), i + 1):
         for b in range(max(i + length, a + 2), min(a + 4, len(words) + 1)):
-            if b - a > length and " ".join(w.text for w in words[a:b]) in COMPOUNDS and all(_joined(w.gap) for w in words[a + 1:b]):
+            if (
+                b - a > length
+                and " ".join(w.text for w in words[a:b]) in COMPOUNDS
+                and all(_joined(w.gap) for w in words[a + 1 : b])
+            ):
                 return True
     return False
 
@@ -146,13 +159,22 @@ def places(phrase: SubjectPhrase, words: Sequence[Word]) -> list[Place]:
     if not all(where):
         return []
     return [
-        Place(range(i, i + len(noun)),
-              tuple(range(j, j + len(m)) for m, js in zip(modifiers, where) for j in [min(js, key=lambda j: (abs(j - i), j))]), False)
+        Place(
+            range(i, i + len(noun)),
+            tuple(
+                range(j, j + len(m))
+                for m, js in zip(modifiers, where)
+                for j in [min(js, key=lambda j: (abs(j - i), j))]
+            ),
+            False,
+        )
         for i in free or at
     ]
 
 
-def phrase_at(noun: str, modifiers: tuple[str, ...], start: int, words: Sequence[Word]) -> SubjectPhrase | None:
+def phrase_at(
+    noun: str, modifiers: tuple[str, ...], start: int, words: Sequence[Word]
+) -> SubjectPhrase | None:
     """The phrase found in the text, with the number that makes `places` find its noun at word `start`.
 
     Without its modifiers where it is not found with them; None where the noun is part of a longer name.

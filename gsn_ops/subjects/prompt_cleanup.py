@@ -1,4 +1,5 @@
 """A prompt as words to read: without weights, embeddings, qualifiers, quality tags and styles."""
+
 from __future__ import annotations
 
 import re
@@ -8,11 +9,11 @@ from .matching import JOINERS, split_words
 from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE, SKIPPED_TAGS, TEMPLATES
 
 IGNORED = (
-    r"<[^<>]*>",                                                    # <lora:name:1>
+    r"<[^<>]*>",  # <lora:name:1>
     r"embedding\s*:\s*\S+",
     r"\b(?:rating|source|artist|score)\s*:\s*\w+",
-    r"\\\([^()]*\\\)|(?<![^,])\s*\( [^()]* \)(?=\s*(?:,|$))",         # a tag that is literal parentheses: "\(series\)"
-    r":\s*\d*\s*\.?\s*\d+\s*(?=\))",                                # the weight of "(cat:1.3)" where an encoder reads it as text
+    r"\\\([^()]*\\\)|(?<![^,])\s*\( [^()]* \)(?=\s*(?:,|$))",  # a tag that is literal parentheses: "\(series\)"
+    r":\s*\d*\s*\.?\s*\d+\s*(?=\))",  # the weight of "(cat:1.3)" where an encoder reads it as text
     r"(?<=\w)\s*\\?\((?![^()]*:\s*[\d.])[^()]*\\?\)(?=\s*(?:,|$))",  # the qualifier of a tag: "saber \(fate\)"
 )
 
@@ -36,9 +37,13 @@ def units_of(text: str) -> list[Unit]:
         gap += word.gap
         if any(a <= word.start < b for a, b in ignored):
             continue
-        shown = text[word.start:word.stop].lower()
+        shown = text[word.start : word.stop].lower()
         joins = units and gap in ("-", "\u2010", "\u2011") and units[-1].at.stop == n
-        if joins and shown not in FUNCTION_WORDS - {"up", "s", "t"} and units[-1].text not in FUNCTION_WORDS - {"t"}:
+        if (
+            joins
+            and shown not in FUNCTION_WORDS - {"up", "s", "t"}
+            and units[-1].text not in FUNCTION_WORDS - {"t"}
+        ):
             units[-1] = Unit(f"{units[-1].text}-{shown}", range(units[-1].at.start, n + 1), units[-1].gap)
         else:
             units.append(Unit(shown, range(n, n + 1), gap))
@@ -64,7 +69,11 @@ def _without_quality_tags(units: list[Unit]) -> list[Unit]:
 def _is_about_the_picture(segment: list[Unit], alone: bool) -> bool:
     """Quality tags, tags with a prefix, and, beside other tags, what kind of picture it is ("35mm photograph")."""
     words = [u.text for u in segment]
-    if " ".join(words) in SKIPPED_TAGS or len(words) > 1 and words[0] in ("score", "source", "rating", "artist"):
+    if (
+        " ".join(words) in SKIPPED_TAGS
+        or len(words) > 1
+        and words[0] in ("score", "source", "rating", "artist")
+    ):
         return True
     return not alone and words[-1] in TEMPLATES and not FUNCTION_WORDS & set(words)
 
@@ -73,6 +82,8 @@ def _without_style(segment: list[Unit]) -> list[Unit]:
     """The segment up to "in the style of"; nothing of a segment "by somebody" or "art by somebody"."""
     words = [u.text for u in segment]
     by = words.index("by") + 1 if "by" in words[:2] and words[0] in ("by", "art", "artwork") else 0
-    if by and not set(words[by:by + 1]) & (DEFINITE | INDEFINITE):
+    if by and not set(words[by : by + 1]) & (DEFINITE | INDEFINITE):
         return []
-    return next((segment[:n] for n in range(len(words)) if words[n:n + 4] == ["in", "the", "style", "of"]), segment)
+    return next(
+        (segment[:n] for n in range(len(words)) if words[n : n + 4] == ["in", "the", "style", "of"]), segment
+    )

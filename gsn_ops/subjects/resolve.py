@@ -1,4 +1,5 @@
 """From phrases to the columns of the text in which they stand, and the subjects of a run: typed, on the conditioning, or found."""
+
 from __future__ import annotations
 
 import difflib
@@ -45,13 +46,20 @@ def resolve_with_notes(
             taken.setdefault(place.noun.start, phrase.label)
             found[n][0][encoder.name] = tuple(c + first_column for c in columns)
             for k, modifier in enumerate(place.modifiers):
-                found[n][1][k][encoder.name] = tuple(c + first_column for c in _columns(encoder, words, modifier))
+                found[n][1][k][encoder.name] = tuple(
+                    c + first_column for c in _columns(encoder, words, modifier)
+                )
     seeing = {e.name for e in tokens.encoders if any(p.column is not None for p in e.pieces)}
     for phrase, (noun, _), missing in zip(phrases, found, lacking):
         if not noun:
             raise ValueError(_not_found(phrase, tokens))
-        notes += [f"'{phrase.label}' is not in what the text encoder {name} saw; the others are used" for name in sorted(missing & seeing)]
-    subjects = tuple(SubjectColumns(p, noun, tuple(modifiers)) for p, (noun, modifiers) in zip(phrases, found))
+        notes += [
+            f"'{phrase.label}' is not in what the text encoder {name} saw; the others are used"
+            for name in sorted(missing & seeing)
+        ]
+    subjects = tuple(
+        SubjectColumns(p, noun, tuple(modifiers)) for p, (noun, modifiers) in zip(phrases, found)
+    )
     return subjects, tuple(dict.fromkeys(notes))
 
 
@@ -69,15 +77,19 @@ def _refuse_modifier(phrase: SubjectPhrase, place: Place, text: str) -> None:
     for thing in caption_parser.noun_phrases(text):
         if any(unit.at.start == place.noun.start for unit in thing.modifiers):
             noun = " ".join(unit.text for unit in thing.noun)
-            raise ValueError(f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with it, "
-                             f"'{phrase.label} {noun}', or the thing alone, '{noun}'.")
+            raise ValueError(
+                f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with it, "
+                f"'{phrase.label} {noun}', or the thing alone, '{noun}'."
+            )
 
 
 def _place_notes(phrase: SubjectPhrase, place: Place, taken: dict[int, str]) -> list[str]:
     notes = []
     if not place.exact:
-        notes.append(f"the words of '{phrase.label}' do not stand together in the prompt: "
-                     f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers))
+        notes.append(
+            f"the words of '{phrase.label}' do not stand together in the prompt: "
+            f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers)
+        )
     if place.noun.start in taken:
         notes.append(f"'{phrase.label}' and '{taken[place.noun.start]}' are the same word of the prompt")
     return notes
@@ -86,8 +98,13 @@ def _place_notes(phrase: SubjectPhrase, place: Place, taken: dict[int, str]) -> 
 def _columns(encoder: EncoderTokens, words: Sequence[Word], at: range) -> tuple[int, ...]:
     """Columns of the pieces that spell these words, whole or in part; spaces and bare marks between them spell nothing."""
     start, stop = words[at.start].start, words[at.stop - 1].stop
-    return tuple(dict.fromkeys(
-        p.column for p in encoder.pieces if start < p.stop and p.start < min(stop, p.stop) and p.column is not None))
+    return tuple(
+        dict.fromkeys(
+            p.column
+            for p in encoder.pieces
+            if start < p.stop and p.start < min(stop, p.stop) and p.column is not None
+        )
+    )
 
 
 def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
@@ -96,20 +113,29 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     counts = max((len(places(phrase, words)) for words in texts), default=0)
     if counts >= phrase.occurrence:
         having = [e for e in tokens.encoders if places(phrase, split_words(e.text))]
-        reason = "; ".join(tokens.notes) or "the text is longer than its text encoder takes. Move it towards the beginning"
+        reason = (
+            "; ".join(tokens.notes)
+            or "the text is longer than its text encoder takes. Move it towards the beginning"
+        )
         if not any(e.chunks or f"text encoder {e.name}" in reason for e in having):
             names = " and ".join(e.name for e in having)
             reason = f"it is only in the text of {names}, which gives the model no single words. Write it in the other text too"
         return f"The subject '{phrase.label}' is in the prompt, but the model does not get to see its words: {reason}."
     if counts:
         name = re.sub(r"#\d+$", "", phrase.label)
-        return f"The subject '{phrase.label}' is not in the prompt: '{name}' stands in it only {counts} time(s)."
+        return (
+            f"The subject '{phrase.label}' is not in the prompt: '{name}' stands in it only {counts} time(s)."
+        )
     shown = list(dict.fromkeys(w for e in tokens.encoders for w in _shown_words(e)))
     if not shown:
         return f"The subject '{phrase.label}' is not in the prompt: the prompt is empty."
     known = {w.text for words in texts for w in words}
     missing = [w for w in (*phrase.modifiers, phrase.noun) if not {x.text for x in split_words(w)} <= known]
-    text = f"The subject '{phrase.label}' is not in the prompt" + (f" (missing: {', '.join(missing)})" if missing else "") + ". "
+    text = (
+        f"The subject '{phrase.label}' is not in the prompt"
+        + (f" (missing: {', '.join(missing)})" if missing else "")
+        + ". "
+    )
     near = [m[0] for w in missing for m in [difflib.get_close_matches(w.lower(), shown, 1, 0.5)] if m]
     text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""
     text += f"Its words are: {', '.join(shown[:60])}{', ...' if len(shown) > 60 else ''}."

@@ -1,4 +1,5 @@
 """Parsing with spaCy, for people who have it and ask for it by @spacy; nothing here needs it otherwise."""
+
 from __future__ import annotations
 
 import importlib
@@ -23,13 +24,18 @@ def parse(text: str, model: str = MODEL) -> tuple[Word, ...]:
     except ImportError as error:
         raise ValueError(
             f"@spacy asks for spaCy, but ComfyUI's Python cannot import it ({error}). Install it there with: pip install spacy, "
-            f"then: python -m spacy download {model}; {BUILT_IN}.") from error
+            f"then: python -m spacy download {model}; {BUILT_IN}."
+        ) from error
     try:
         parser = spacy.load(model)
     except OSError as error:
-        raise ValueError(f"spaCy's model '{model}' is not installed. Install it in ComfyUI's Python with: "
-                         f"python -m spacy download {model}; {BUILT_IN}.") from error
+        raise ValueError(
+            f"spaCy's model '{model}' is not installed. Install it in ComfyUI's Python with: "
+            f"python -m spacy download {model}; {BUILT_IN}."
+        ) from error
     except (ImportError, ValueError) as error:
-        raise ValueError(f"spaCy's model '{model}' cannot be loaded: {error}. Install it again in ComfyUI's Python with: "
-                         f"python -m spacy download {model}; {BUILT_IN}.") from error
+        raise ValueError(
+            f"spaCy's model '{model}' cannot be loaded: {error}. Install it again in ComfyUI's Python with: "
+            f"python -m spacy download {model}; {BUILT_IN}."
+        ) from error
     return tuple(Word(token.text, token.pos_, token.dep_, token.head.i) for token in parser(text))

@@ -2,6 +2,7 @@
 
 A pass returns groups: lists of indices of words that belong together. `find_subjects` is their use: all passes, unified.
 """
+
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -31,7 +32,9 @@ def _children(words: Sequence[Word], of: int) -> list[int]:
     return [i for i, word in enumerate(words) if word.head == of and i != of]
 
 
-def _below(words: Sequence[Word], tops: Sequence[int], modifiers: Collection[str], skipped: Collection[str] = ()) -> list[int]:
+def _below(
+    words: Sequence[Word], tops: Sequence[int], modifiers: Collection[str], skipped: Collection[str] = ()
+) -> list[int]:
     """Modifiers and conjuncts below the tops, depth first, last in first out; skipped parts of speech are passed through."""
     found, stack = [], [child for top in tops for child in _children(words, top)]
     while stack:
@@ -43,12 +46,16 @@ def _below(words: Sequence[Word], tops: Sequence[int], modifiers: Collection[str
     return found
 
 
-def _noun_groups(words: Sequence[Word], modifiers: Collection[str], skipped: Collection[str] = ()) -> list[list[int]]:
+def _noun_groups(
+    words: Sequence[Word], modifiers: Collection[str], skipped: Collection[str] = ()
+) -> list[list[int]]:
     groups = []
     for noun, word in enumerate(words):
         if word.pos in NOUNS and word.dep not in modifiers:
             tops = [child for child in _children(words, noun) if words[child].dep in modifiers]
-            found = [top for top in tops if words[top].pos not in skipped] + _below(words, tops, modifiers, skipped)
+            found = [top for top in tops if words[top].pos not in skipped] + _below(
+                words, tops, modifiers, skipped
+            )
             if found:
                 groups.append([*found, noun])
     return groups
@@ -70,7 +77,11 @@ def verb_root(words: Sequence[Word]) -> list[list[int]]:
     for verb, word in enumerate(words):
         if word.pos != "AUX" or word.dep in MODIFIERS:
             continue
-        tops = [child for child in _children(words, verb) if words[child].dep in MODIFIERS or words[child].pos in NOUNS]
+        tops = [
+            child
+            for child in _children(words, verb)
+            if words[child].dep in MODIFIERS or words[child].pos in NOUNS
+        ]
         members = [top for top in tops if words[top].pos not in VERBS]
         if len(members) >= 2:
             groups.append(members + _below(words, tops, MODIFIERS, {"AUX"}))
@@ -87,7 +98,9 @@ def unify(*passes: Sequence[Sequence]) -> list[list]:
     groups = [list(group) for found in passes for group in found]
     n = 0
     while n < len(groups):
-        other = next((k for k in range(n + 1, len(groups)) if any(item in groups[n] for item in groups[k])), None)
+        other = next(
+            (k for k in range(n + 1, len(groups)) if any(item in groups[n] for item in groups[k])), None
+        )
         if other is None:
             n += 1
         else:
@@ -128,8 +141,10 @@ def find_subjects(words: Sequence[Word], text: str) -> tuple[list[SubjectPhrase]
         if not names_a_thing(words[noun].text.lower(), after, [words[m].text.lower() for m in modifiers]):
             continue
         first = _first_word(words, noun, modifiers)
-        name = " ".join(word.text.lower() for word in words[first:noun + 1])
-        described = tuple(words[m].text.lower() for m in modifiers if not first <= m < noun and split_words(words[m].text))
+        name = " ".join(word.text.lower() for word in words[first : noun + 1])
+        described = tuple(
+            words[m].text.lower() for m in modifiers if not first <= m < noun and split_words(words[m].text)
+        )
         place = next((i for i, w in enumerate(plain) if w.start >= starts[first]), len(plain))
         definite = any(words[child].text.lower() in DEFINITE for child in _children(words, noun))
         candidates.append((phrase_at(name, described, place, plain), definite and not described))
@@ -139,7 +154,10 @@ def find_subjects(words: Sequence[Word], text: str) -> tuple[list[SubjectPhrase]
 def _first_word(words: Sequence[Word], noun: int, modifiers: Sequence[int]) -> int:
     """Where the noun begins: before its modifier in things like "hot dog"."""
     for first in (noun - 2, noun - 1):
-        if set(range(first, noun)) <= set(modifiers) and " ".join(w.text.lower() for w in words[first:noun + 1]) in COMPOUNDS:
+        if (
+            set(range(first, noun)) <= set(modifiers)
+            and " ".join(w.text.lower() for w in words[first : noun + 1]) in COMPOUNDS
+        ):
             return first
     return noun
 

@@ -9,6 +9,7 @@ alone lets spaCy find the subjects instead of the built-in parser.
 Weights `(cat:1.3)` are dropped, `saber \(fate\)` keeps its literal parentheses as a
 qualifier after the noun.
 """
+
 from __future__ import annotations
 
 import re
@@ -29,9 +30,14 @@ SYNTAX = "Type phrases separated by commas, for example: red car, blue bench. Th
 def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
     """The typed phrases, in order; () for an empty field. Raises ValueError naming the phrase that cannot be read."""
     text = text.replace("\\(", OPEN).replace("\\)", CLOSE)
-    text = re.sub(r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text)
-    parts = [part for inside, outside in re.findall(r"\[([^\[\]]*)\]|([^\[\]]+)", text)
-             for part in ([re.sub("[,;]", " ", inside)] if inside else re.split(r"[,;\n]", outside))]
+    text = re.sub(
+        r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text
+    )
+    parts = [
+        part
+        for inside, outside in re.findall(r"\[([^\[\]]*)\]|([^\[\]]+)", text)
+        for part in ([re.sub("[,;]", " ", inside)] if inside else re.split(r"[,;\n]", outside))
+    ]
     parts = [part for part in parts if part.strip(" \t\r\n,;")]
     requests = [part.strip() for part in parts if part.strip().lower().startswith("@spacy")]
     if requests:
@@ -42,10 +48,14 @@ def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
 def _parse_request(request: str, alone: bool) -> SubjectPhrase:
     """The phrase that stands for "@spacy" or "@spacy:model"."""
     if not alone:
-        raise ValueError(f"'{request}' finds the subjects by itself, so it stands alone: remove it, or remove the other subjects.")
+        raise ValueError(
+            f"'{request}' finds the subjects by itself, so it stands alone: remove it, or remove the other subjects."
+        )
     model = re.fullmatch(r"(?i:@spacy)(?::\s*([a-z]{2,3}_\w+))?", request)
     if not model:
-        raise ValueError(f"'{request}' cannot be read: write @spacy, or @spacy: and the name of a model, for example @spacy:en_core_web_sm.")
+        raise ValueError(
+            f"'{request}' cannot be read: write @spacy, or @spacy: and the name of a model, for example @spacy:en_core_web_sm."
+        )
     return SubjectPhrase(request, model[1] or spacy_parser.MODEL, source=SPACY)
 
 
@@ -71,10 +81,12 @@ def _parse_phrase(part: str) -> SubjectPhrase:
     part = re.sub(r"[()]", " ", part)
     number = re.search(r"#\s*(\S*)\s*$", part)
     if number and not re.fullmatch(r"[1-9]\d*", number[1]):
-        raise ValueError(f"'{shown}': the number after # must be 1, 2, 3, ... (dog#2 is the second dog in the prompt).")
+        raise ValueError(
+            f"'{shown}': the number after # must be 1, 2, 3, ... (dog#2 is the second dog in the prompt)."
+        )
     occurrence = int(number[1]) if number else 1
-    qualifier = re.search(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}", part[:number.start()] if number else part)
-    plain = re.sub(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}", " ", part[:number.start()] if number else part)
+    qualifier = re.search(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}", part[: number.start()] if number else part)
+    plain = re.sub(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}", " ", part[: number.start()] if number else part)
     words = [w for w in plain.split() if split_words(w)]
     if not words:
         raise ValueError(f"The subject '{shown}' has no word in it. {SYNTAX}")
@@ -82,13 +94,21 @@ def _parse_phrase(part: str) -> SubjectPhrase:
     label = " ".join(w.replace("*", "").replace(QUOTED_SPACE, " ") for w in words)
     if qualifier:
         label += f" ({qualifier[0][1:-1].strip()})"
-    return SubjectPhrase(label + (f"#{occurrence}" if occurrence > 1 else ""), noun, modifiers, role=role, occurrence=occurrence)
+    return SubjectPhrase(
+        label + (f"#{occurrence}" if occurrence > 1 else ""),
+        noun,
+        modifiers,
+        role=role,
+        occurrence=occurrence,
+    )
 
 
 def _noun_and_modifiers(words: list[str], shown: str) -> tuple[str, tuple[str, ...]]:
     marked = [n for n, w in enumerate(words) if w.endswith("*")]
     if len(marked) > 1:
-        raise ValueError(f"'{shown}': only one word can be marked as the noun with *. Separate subjects with commas.")
+        raise ValueError(
+            f"'{shown}': only one word can be marked as the noun with *. Separate subjects with commas."
+        )
     words = [w.replace("*", "").replace(QUOTED_SPACE, " ") for w in words]
     first, last = (marked[0], marked[0] + 1) if marked else (len(words) - 1, len(words))
     if not marked:

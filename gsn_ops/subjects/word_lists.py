@@ -1,4 +1,5 @@
 """Word lists for finding subjects in English prompts without a parser, and two tests that use them."""
+
 from __future__ import annotations
 
 
@@ -25,11 +26,15 @@ OTHER_FUNCTION_WORDS = _set(
     "but yet then not no none only just even also has have had having does do did can could will would should may might "
     "must let lets break s t d m re ve ll"
 )
-FUNCTION_WORDS = DEFINITE | INDEFINITE | COPULAS | RELATIVES | CONJUNCTIONS | PREPOSITIONS | OTHER_FUNCTION_WORDS
+FUNCTION_WORDS = (
+    DEFINITE | INDEFINITE | COPULAS | RELATIVES | CONJUNCTIONS | PREPOSITIONS | OTHER_FUNCTION_WORDS
+)
 ABSENT = _set("without no not")
 """What follows is said not to be there."""
-ADVERBS = _set("very really so quite too also almost both all extremely super ultra slightly mostly half more most still "
-               "together apart away nearby outdoors indoors upside")
+ADVERBS = _set(
+    "very really so quite too also almost both all extremely super ultra slightly mostly half more most still "
+    "together apart away nearby outdoors indoors upside"
+)
 LY_NOT_ADVERBS = _set(
     "family fly butterfly dragonfly firefly mayfly gadfly lily belly jelly holly jolly dolly bully gully trolley ally assembly "
     "anomaly monopoly homily tally rally lovely friendly ugly silly curly lonely deadly woolly wooly elderly early hilly "
@@ -91,8 +96,10 @@ EN_NOUNS = _set(
     "omen burden warden haven even often then when been seen people gentlemen policemen firemen snowmen businessmen "
     "fishermen oxygen hydrogen kindergarten lichen chitin yen zen denizen"
 )
-ED_NOUNS = _set("bed sled shed seed weed reed steed need feed breed speed bobsled seabed flowerbed moped biped quadruped "
-                "hundred watershed creed deed greed thoroughbred bloodshed seaweed birdseed")
+ED_NOUNS = _set(
+    "bed sled shed seed weed reed steed need feed breed speed bobsled seabed flowerbed moped biped quadruped "
+    "hundred watershed creed deed greed thoroughbred bloodshed seaweed birdseed"
+)
 ISH_NOUNS = _set("dish radish rubbish varnish parish polish finish horseradish satellite-dish")
 ING_NOUNS = _set(
     "painting drawing building ring king wing string spring ceiling clothing wedding morning evening earring lightning "
@@ -139,7 +146,9 @@ COMPOUNDS = frozenset(
     "hair dryer|sports ball|guinea pig|sea lion|sea turtle|sea horse|ice cream|roller coaster|hot air balloon|"
     "christmas tree|coffee table|solar system|milky way|french fries|school bus|fire truck|swimming pool|rubber duck|"
     "street light|street lamp|lawn mower|washing machine|vending machine|rocking chair|golden retriever|german shepherd|"
-    "bald eagle|palm tree|pine tree|sports car|race car|space ship|remote control|cherry blossom|cherry blossoms".split("|")
+    "bald eagle|palm tree|pine tree|sports car|race car|space ship|remote control|cherry blossom|cherry blossoms".split(
+        "|"
+    )
 )
 """Nouns of several words: the last word alone would be another thing, or less than the thing."""
 
@@ -165,7 +174,14 @@ def is_listed_adjective(word: str) -> bool:
 
 def is_listed_noun(word: str) -> bool:
     """Words that end like adjectives or verb forms but name things."""
-    return word in Y_NOUNS or word in EN_NOUNS or word in ED_NOUNS or word in ISH_NOUNS or word in ING_NOUNS or word in FUL_NOUNS
+    return (
+        word in Y_NOUNS
+        or word in EN_NOUNS
+        or word in ED_NOUNS
+        or word in ISH_NOUNS
+        or word in ING_NOUNS
+        or word in FUL_NOUNS
+    )
 
 
 def is_verb_form(word: str, after: str = "") -> bool:

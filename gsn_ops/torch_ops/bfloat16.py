@@ -3,6 +3,7 @@
 For models that compute in float32; elsewhere the host has chosen half precision itself. Weights stay where and what they are:
 a product casts its weight, and casts it again in the backward pass, so that no copy of the model is kept.
 """
+
 from __future__ import annotations
 
 import torch
@@ -27,14 +28,21 @@ ENOUGH_ROWS = 128
 
 def pays(network: torch.nn.Module, dtype: torch.dtype, device: torch.device, updates: int) -> bool:
     """Is a gradient in bfloat16 worth trying? dtype: what the network computes in."""
-    if dtype != torch.float32 or device.type != "cpu" or updates < ENOUGH_UPDATES or not fast_on_this_processor():
+    if (
+        dtype != torch.float32
+        or device.type != "cpu"
+        or updates < ENOUGH_UPDATES
+        or not fast_on_this_processor()
+    ):
         return False
     return sum(p.numel() for p in network.parameters()) >= ENOUGH_PARAMETERS
 
 
 def fast_on_this_processor() -> bool:
     """Has it instructions for products in bfloat16? Without them they are slower than in float32."""
-    known = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    known = (
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
     return any(supported is not None and supported() for supported in known)
 
 
@@ -49,7 +57,13 @@ class HalfProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and are_float32(args[:2]) and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
             return _Linear.apply(*args, **kwargs)
-        if func in CONVOLUTIONS and not kwargs and are_float32(args[:2]) and is_numeric(*args) and output_positions(*args) >= ENOUGH_ROWS:
+        if (
+            func in CONVOLUTIONS
+            and not kwargs
+            and are_float32(args[:2])
+            and is_numeric(*args)
+            and output_positions(*args) >= ENOUGH_ROWS
+        ):
             return conv2d_gemm(_COLUMNS, *args) if is_one_product(*args) else _convolved(*args)
         if func is F.scaled_dot_product_attention and are_float32(args[:3]) and args[2].requires_grad:
             return _attended(*args, **kwargs)
@@ -58,7 +72,9 @@ class HalfProducts(TorchFunctionMode):
 
 def are_float32(tensors: tuple) -> bool:
     """Factors of a product, and not tensors of a kind of their own (a quantized weight, or one without numbers)?"""
-    return len(tensors) > 1 and all(type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 for t in tensors)
+    return len(tensors) > 1 and all(
+        type(t) in (Tensor, torch.nn.Parameter) and t.dtype == torch.float32 for t in tensors
+    )
 
 
 class _Linear(torch.autograd.Function):
@@ -67,7 +83,9 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ctx.save_for_backward(weight)
-        return F.linear(x.to(BFLOAT16), weight.to(BFLOAT16), None if bias is None else bias.to(BFLOAT16)).float()
+        return F.linear(
+            x.to(BFLOAT16), weight.to(BFLOAT16), None if bias is None else bias.to(BFLOAT16)
+        ).float()
 
     @staticmethod
     @once_differentiable
@@ -76,7 +94,11 @@ class _Linear(torch.autograd.Function):
         return (g.to(BFLOAT16) @ weight.to(BFLOAT16)).float(), None, None
 
 
-_COLUMNS = Products(lambda weight, seen: (weight.to(BFLOAT16) @ seen).float(), lambda weight, g: weight.to(BFLOAT16).t() @ g.to(BFLOAT16), BFLOAT16)
+_COLUMNS = Products(
+    lambda weight, seen: (weight.to(BFLOAT16) @ seen).float(),
+    lambda weight, g: weight.to(BFLOAT16).t() @ g.to(BFLOAT16),
+    BFLOAT16,
+)
 
 
 def _convolved(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
@@ -90,20 +112,28 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, *how) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.shape, ctx.how = x.shape, how
-        return F.conv2d(_channels_last(x), _channels_last(weight), None if bias is None else bias.to(BFLOAT16), *how).float()
+        return F.conv2d(
+            _channels_last(x), _channels_last(weight), None if bias is None else bias.to(BFLOAT16), *how
+        ).float()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g: Tensor):
         (weight,) = ctx.saved_tensors
-        return torch.nn.grad.conv2d_input(ctx.shape, _channels_last(weight), _channels_last(g), *ctx.how).float(), *[None] * 6
+        return torch.nn.grad.conv2d_input(
+            ctx.shape, _channels_last(weight), _channels_last(g), *ctx.how
+        ).float(), *[None] * 6
 
 
 def _channels_last(t: Tensor) -> Tensor:
-    return t.to(BFLOAT16).contiguous(memory_format=torch.channels_last)  # in two steps: in one it takes nearly twice as long
+    return t.to(BFLOAT16).contiguous(
+        memory_format=torch.channels_last
+    )  # in two steps: in one it takes nearly twice as long
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **kwargs) -> Tensor:
     if attn_mask is not None and attn_mask.is_floating_point():
         attn_mask = attn_mask.to(BFLOAT16)
-    return F.scaled_dot_product_attention(q.to(BFLOAT16), k.to(BFLOAT16), v.to(BFLOAT16), attn_mask, **kwargs).float()
+    return F.scaled_dot_product_attention(
+        q.to(BFLOAT16), k.to(BFLOAT16), v.to(BFLOAT16), attn_mask, **kwargs
+    ).float()

@@ -3,6 +3,7 @@
 For matrix products torch takes MKL, which leaves half of some processors unused. One thread of an AMD EPYC with AVX-512,
 2026-11-21, torch 2.11, at the shapes of Stable Diffusion 1.5: 105 GFLOP/s by MKL, 240 by oneDNN; the same sums otherwise ordered.
 """
+
 from __future__ import annotations
 
 import torch
@@ -24,7 +25,12 @@ ENOUGH_ROWS = 16
 def pays(network: torch.nn.Module, device: torch.device) -> bool:
     """Is this a large network on a CPU, and has this torch the operator? Asked once per step: it counts the parameters."""
     operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available() or operator is None or str(operator.default._schema) != SIGNATURE:
+    if (
+        device.type != "cpu"
+        or not torch.backends.mkldnn.is_available()
+        or operator is None
+        or str(operator.default._schema) != SIGNATURE
+    ):
         return False
     return sum(p.numel() for p in network.parameters()) >= ENOUGH_PARAMETERS
 
@@ -34,7 +40,13 @@ class FastProducts(TorchFunctionMode):
     by oneDNN, their gradients too."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.linear and not kwargs and _suit(args[:2]) and args[1].ndim == 2 and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]:
+        if (
+            func is F.linear
+            and not kwargs
+            and _suit(args[:2])
+            and args[1].ndim == 2
+            and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]
+        ):
             x, *layer = args
             # Rows first, [.., C] -> [rows, C]: what a Function makes must not be a view, which the host might write into.
             return _Linear.apply(x.reshape(-1, x.shape[-1]).contiguous(), *layer).unflatten(0, x.shape[:-1])
@@ -67,5 +79,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 # Each the way round that leaves the weight as it lies: W x, and (g^T W)^T for W^T g.
-_COLUMNS = Products(lambda weight, seen: _product(weight, seen.t(), None),
-                    lambda weight, g: _product(g.t().contiguous(), weight.t(), None).t(), torch.float32)
+_COLUMNS = Products(
+    lambda weight, seen: _product(weight, seen.t(), None),
+    lambda weight, g: _product(g.t().contiguous(), weight.t(), None).t(),
+    torch.float32,
+)

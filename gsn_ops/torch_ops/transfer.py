@@ -1,4 +1,5 @@
 """Small tensors from the CPU to the device, without waiting for it."""
+
 from __future__ import annotations
 
 import torch

@@ -21,6 +21,7 @@ def test_an_architecture_of_another_pack_is_asked_for_when_it_is_met(tiny, monke
     def gsn_register(gsn):
         asked.append(gsn)
         gsn.host.layouts.register_family(gsn.host.layouts.sd3.SD3, "Elsewhere")
+
     extensions = tiny.module("gsn_ops.host.extensions")
     monkeypatch.setattr(layouts, "FAMILIES", dict(layouts.FAMILIES))
     monkeypatch.setattr(extensions, "_ASKED", set(extensions._ASKED))
@@ -46,17 +47,39 @@ def test_every_model_of_the_host_is_known_or_refused_by_name(tiny):
         except ValueError as error:
             reasons[config.__name__] = str(error)
     assert not [name for name, reason in reasons.items() if "not supported by Semantic Nursing yet" in reason]
-    assert "base model" in reasons["SDXLRefiner"] and "videos" in reasons["WAN21_Vace"] and "sound" in reasons["StableAudio3"]
+    assert (
+        "base model" in reasons["SDXLRefiner"]
+        and "videos" in reasons["WAN21_Vace"]
+        and "sound" in reasons["StableAudio3"]
+    )
     assert "3D" in reasons["Hunyuan3Dv2mini"]
-    known = {layouts.family_of(of_class(c)).name for c in comfy.supported_models.models if c.__name__ not in reasons}
-    tested = {layouts.family_of(of_class(getattr(comfy.supported_models, a.config))).name for a in ARCHITECTURES.values()}
+    known = {
+        layouts.family_of(of_class(c)).name
+        for c in comfy.supported_models.models
+        if c.__name__ not in reasons
+    }
+    tested = {
+        layouts.family_of(of_class(getattr(comfy.supported_models, a.config))).name
+        for a in ARCHITECTURES.values()
+    }
     assert known == tested
 
 
-@pytest.mark.parametrize("name, more, reason", (
-    ("HiDream", {"concat_latent_image": random(1, 4, 9, 14)}, "HiDream E1 .editing. works on two pictures side by side"),
-    ("Z-Image", {"reference_latents": [random(1, 4, 8, 8)]}, "Where Z-Image puts the words beside reference pictures is not known"),
-))
+@pytest.mark.parametrize(
+    "name, more, reason",
+    (
+        (
+            "HiDream",
+            {"concat_latent_image": random(1, 4, 9, 14)},
+            "HiDream E1 .editing. works on two pictures side by side",
+        ),
+        (
+            "Z-Image",
+            {"reference_latents": [random(1, 4, 8, 8)]},
+            "Where Z-Image puts the words beside reference pictures is not known",
+        ),
+    ),
+)
 def test_a_way_of_use_that_is_not_read_is_refused_when_it_is_met(tiny, name, more, reason):
     """The model is supported, this conditioning of it is not; without us the run is the host's business."""
     made = make(name, tiny)

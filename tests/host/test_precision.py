@@ -34,7 +34,21 @@ def gradient_of(probe, z, half: bool):
     return maps.detach(), gradient
 
 
-@pytest.mark.parametrize("name", ("SD1", "SDXL", "SD3", "Flux", "PixArt-sigma", "HunyuanDiT", "Qwen-Image", "Z-Image", "Cosmos-Predict2", "HiDream"))
+@pytest.mark.parametrize(
+    "name",
+    (
+        "SD1",
+        "SDXL",
+        "SD3",
+        "Flux",
+        "PixArt-sigma",
+        "HunyuanDiT",
+        "Qwen-Image",
+        "Z-Image",
+        "Cosmos-Predict2",
+        "HiDream",
+    ),
+)
 def test_maps_and_gradients_stay_float32_and_nearly_the_same(tiny, precision, pack_module, name):
     made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.attention.memory_policy")
 
@@ -42,23 +56,35 @@ def test_maps_and_gradients_stay_float32_and_nearly_the_same(tiny, precision, pa
         exact, half = (gradient_of(probe, z, h) for h in (False, True))
         probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST)
         return exact, half, gradient_of(probe, z, True)
+
     before = contents(made.model)
     (maps, gradient), (half_maps, half), (again_maps, again) = made.at_state(look, batch=2)
     assert contents(made.model) == before and not graphs_in(made.model)
     assert half_maps.dtype == half.dtype == torch.float32
     assert not torch.equal(half, gradient) and precision.agreement(half, gradient) > 0.98
     assert (half_maps - maps).abs().max() < 0.05 * maps.max()
-    assert torch.equal(again_maps, half_maps) and (again - half).abs().max() <= 1e-5 * half.abs().max()  # blocks computed twice
+    assert (
+        torch.equal(again_maps, half_maps) and (again - half).abs().max() <= 1e-5 * half.abs().max()
+    )  # blocks computed twice
 
 
-@pytest.mark.parametrize("layer, shape", (
-    (torch.nn.Linear(16, 24), (2, 5, 16)), (torch.nn.Linear(16, 24, bias=False), (2, 16)),
-    (torch.nn.Conv2d(8, 12, 3, stride=2, padding=1), (2, 8, 9, 7)), (torch.nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4), (2, 8, 6, 6))))
+@pytest.mark.parametrize(
+    "layer, shape",
+    (
+        (torch.nn.Linear(16, 24), (2, 5, 16)),
+        (torch.nn.Linear(16, 24, bias=False), (2, 16)),
+        (torch.nn.Conv2d(8, 12, 3, stride=2, padding=1), (2, 8, 9, 7)),
+        (torch.nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4), (2, 8, 6, 6)),
+    ),
+)
 def test_a_product_is_that_of_the_rounded_factors_and_keeps_no_copy_of_its_weight(precision, layer, shape):
     layer.requires_grad_(False)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t), precision.HalfProducts():
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t),
+        precision.HalfProducts(),
+    ):
         y = layer(x)
     g = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
     (gradient,) = torch.autograd.grad(y, x, g)
@@ -89,6 +115,7 @@ def test_beside_a_kink_of_the_loss_the_passes_are_compared_and_not_its_sides(pre
         m = maps_of(leaf, 4e-3).cross[1]
         assert (m < 0).all() and torch.equal(towards[1], torch.ones(1, 1, 1, 1))
         return torch.autograd.grad((m * towards[1]).sum(), leaf)[0]
+
     trial = precision.GradientAgreementCheck(maps_of, in_half, cosines.append)
     leaf = z.clone().requires_grad_(True)
     torch.autograd.grad(trial(leaf).cross[1].abs().sum(), leaf)
@@ -102,7 +129,9 @@ def test_agreement_is_that_of_the_worst_image(precision):
     b = a.clone()
     b[1, 0, 0] = 1.0
     assert precision.agreement(a, b) == pytest.approx(0.5**0.5)
-    assert precision.agreement(torch.zeros(2, 3), torch.zeros(2, 3)) == 1  # a loss that is reached has no gradient
+    assert (
+        precision.agreement(torch.zeros(2, 3), torch.zeros(2, 3)) == 1
+    )  # a loss that is reached has no gradient
     assert precision.agreement(torch.zeros(2, 3), torch.ones(2, 3)) == 0
     assert precision.agreement(torch.full((2, 3), torch.nan), torch.ones(2, 3)) == -1
 
@@ -112,9 +141,12 @@ def test_it_is_tried_where_it_pays_and_never_on_small_models(tiny, precision):
         def __init__(self):
             super().__init__()
             self.weight = torch.nn.Parameter(torch.empty(precision.ENOUGH_PARAMETERS, device="meta"))
+
     cpu, network = torch.device("cpu"), tiny.model.model.diffusion_model
     assert not precision.pays(network, torch.float32, cpu, 50)
-    assert not precision.pays(Big(), torch.bfloat16, cpu, 50) and not precision.pays(Big(), torch.float32, cpu, 2)
+    assert not precision.pays(Big(), torch.bfloat16, cpu, 50) and not precision.pays(
+        Big(), torch.float32, cpu, 2
+    )
     assert not precision.pays(Big(), torch.float32, torch.device("cuda"), 50)
     assert precision.pays(Big(), torch.float32, cpu, 50) == precision.fast_on_this_processor()
     model, book = tiny.attach(step=STEP, shifts=SHIFTS)
@@ -130,13 +162,20 @@ def run(tiny, **changes):
     return out, action
 
 
-def test_a_run_in_bfloat16_counts_its_comparison_and_says_how_well_they_agree(tiny, precision, pack_module, monkeypatch):
+def test_a_run_in_bfloat16_counts_its_comparison_and_says_how_well_they_agree(
+    tiny, precision, pack_module, monkeypatch
+):
     monkeypatch.setattr(pack_module("gsn_ops.host.sampling.recipe_run"), "AGREEMENT", 0.99)
     full, exact = run(tiny, precision="full")
     half, action = run(tiny, precision="bfloat16")
-    assert "products in bfloat16 (the gradient in bfloat16 agrees to a cosine of 0.999" in action.status and "bfloat16" not in exact.status
+    assert (
+        "products in bfloat16 (the gradient in bfloat16 agrees to a cosine of 0.999" in action.status
+        and "bfloat16" not in exact.status
+    )
     assert (action.forwards, action.backwards) == (exact.forwards + 1, exact.backwards + 1)
-    assert action.losses[0] == exact.losses[0] and action.losses[1] != exact.losses[1]  # the first one is in full
+    assert (
+        action.losses[0] == exact.losses[0] and action.losses[1] != exact.losses[1]
+    )  # the first one is in full
     assert not torch.equal(half, full) and (half - full).abs().mean() < 0.05 * full.std()
     assert torch.equal(run(tiny, precision="bfloat16")[0], half)
 

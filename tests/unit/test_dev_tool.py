@@ -165,7 +165,9 @@ def test_another_failure_shows_the_end_of_the_output_and_where_the_rest_is(tmp_p
 def test_a_long_command_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "SECONDS_BETWEEN_SIGNS_OF_LIFE", 0.2)
     said = []
-    steps.run_logged(python("import time; print('collecting', flush=True); time.sleep(1)"), tmp_path / "log", said.append)
+    steps.run_logged(
+        python("import time; print('collecting', flush=True); time.sleep(1)"), tmp_path / "log", said.append
+    )
     assert any("collecting" in line for line in said)
 
 
@@ -208,7 +210,11 @@ def test_only_the_comfyui_tree_is_unpacked(tmp_path):
         },
     )
     source.unpack(archive, tmp_path / "out")
-    files = {file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    files = {
+        file.relative_to(tmp_path / "out").as_posix()
+        for file in (tmp_path / "out").rglob("*")
+        if file.is_file()
+    }
     assert files == {"main.py", "comfy/sd.py"}
 
 
@@ -347,7 +353,14 @@ def test_the_checkouts_python_is_the_named_one_else_its_own_else_this_one(tmp_pa
 
 
 def test_everything_that_is_started_writes_into_the_clone(tmp_path, monkeypatch):
-    for name in ("PIP_CACHE_DIR", "TMPDIR", "HF_HOME", "XDG_CACHE_HOME", "PYTHONPYCACHEPREFIX", "RUFF_CACHE_DIR"):
+    for name in (
+        "PIP_CACHE_DIR",
+        "TMPDIR",
+        "HF_HOME",
+        "XDG_CACHE_HOME",
+        "PYTHONPYCACHEPREFIX",
+        "RUFF_CACHE_DIR",
+    ):
         assert Path(paths.environment()[name]).is_relative_to(HOST_DIR), name
     arguments = paths.directory_arguments(Host(checkout(tmp_path), Path(sys.executable), prepared=False))
     assert arguments[arguments.index("--base-directory") + 1] == str(HOST_DIR)
@@ -390,7 +403,10 @@ def test_a_pack_that_the_server_did_not_load_is_an_error(log, message):
 
 def dev(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, str(DEV), *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+        [sys.executable, str(DEV), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 

@@ -1,4 +1,5 @@
 """From raw attention to subject maps: spans, encoders, chunks, levels, smoothing, odd grids."""
+
 from __future__ import annotations
 
 import pytest
@@ -13,7 +14,9 @@ PLAIN = MapOptions(kernel_size=0)
 
 
 def raw(*shape, seed=0, dtype=torch.float64):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype) / 20
+    return (
+        torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype) / 20
+    )
 
 
 def subject(label, *modifiers, **noun):

@@ -1,4 +1,5 @@
 """R&B: region and boundary of a map against its box, in plain loops; its gradient is not the slope of its value."""
+
 from __future__ import annotations
 
 import math
@@ -89,7 +90,9 @@ def rnb_region_by_loops(a, box):
 
 
 def blob_map(y, x, width, h=64, w=64):
-    ys, xs = torch.meshgrid(torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing="ij")
+    ys, xs = torch.meshgrid(
+        torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing="ij"
+    )
     return torch.exp(-((ys - y) ** 2 + (xs - x) ** 2) / (2 * width**2))
 
 
@@ -142,11 +145,11 @@ def test_rnb_adds_the_boundary_where_a_rival_holds_the_maximum():
     for j, (columns, label) in enumerate((((2, 3), "cat"), ((6, 7), "dog"))):
         m, mask = sum(raw[:, c] for c in columns), box_mask(BOXES[label], 64, 64, "floor")
         for b in range(2):
-            loss, iou, _ = region_loss(m[b:b + 1], mask)
+            loss, iou, _ = region_loss(m[b : b + 1], mask)
             rival = m[b][~mask].max() > m[b][mask].max()
             if label == "cat":
                 assert rival == (b == 0)
-            edge = boundary_loss(soft[b:b + 1, j], mask, iou) if rival else 0
+            edge = boundary_loss(soft[b : b + 1, j], mask, iou) if rival else 0
             expected[b] += ((loss + edge) * (iou < 0.85)).item() / 2
     assert torch.allclose(both, expected)
     edges = sobel(soft[:1, 0] / soft[0, 0].max())[0]

@@ -9,7 +9,9 @@ HELP = "start ComfyUI with this pack and print its address (Ctrl-C ends it)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="port to listen on (default: a free one)")
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="port to listen on (default: a free one)"
+    )
     parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
     parser.add_argument("arguments", nargs="*", help="after --: more of ComfyUI's own arguments")
 

@@ -126,7 +126,9 @@ def _reasons(details: dict) -> str:
     lines = [f"{general.get('message', 'refused')} {general.get('details', '')}".strip()]
     for node, wrong in details.get("node_errors", {}).items():
         for error in wrong.get("errors", []):
-            lines.append(f"node {node} ({wrong.get('class_type')}): {error['message']}: {error.get('details', '')}")
+            lines.append(
+                f"node {node} ({wrong.get('class_type')}): {error['message']}: {error.get('details', '')}"
+            )
     return "\n".join(lines)
 
 
@@ -142,5 +144,7 @@ def _raise_if_failed(entry: dict) -> None:
             text = f"{where}: {data['exception_type']}: {data['exception_message']}\n{''.join(data['traceback'])}"
             raise PromptFailed("error", text, data)
         if kind == "execution_interrupted":
-            raise PromptFailed("interrupted", f"interrupted in node {data['node_id']} ({data['node_type']})", data)
+            raise PromptFailed(
+                "interrupted", f"interrupted in node {data['node_id']} ({data['node_type']})", data
+            )
     raise PromptFailed("error", f"the prompt failed without saying why: {messages}", dict(status))

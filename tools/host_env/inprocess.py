@@ -25,7 +25,9 @@ def boot(cpu: bool = True) -> Path:
     if "comfy.cli_args" in sys.modules:
         return host.root
     if "nodes" in sys.modules:
-        raise HostError(f"The name `nodes` is taken by {sys.modules['nodes']!r}; the host's nodes.py needs it.")
+        raise HostError(
+            f"The name `nodes` is taken by {sys.modules['nodes']!r}; the host's nodes.py needs it."
+        )
     for folder in ("custom_nodes", "input", "output", "temp", "user"):
         (paths.HOST_DIR / folder).mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(host.root))

@@ -75,7 +75,9 @@ def _steps(host: Host, say: Callable[[str], None]) -> list[Step]:
         return steps
 
     def unpack_source() -> None:
-        archive = source.fetch(venv_python(tools), HOST_DIR / "downloads", HOST_DIR / "logs" / "download.log", say)
+        archive = source.fetch(
+            venv_python(tools), HOST_DIR / "downloads", HOST_DIR / "logs" / "download.log", say
+        )
         source.unpack(archive, host.root)
 
     venv = HOST_DIR / "venv"
@@ -111,7 +113,9 @@ def made_from(requirements: Path, **facts: str) -> str:
     return " ".join([f"{requirements.name}:{digest}", *(f"{name}:{value}" for name, value in facts.items())])
 
 
-def make_environment(base: Path, venv: Path, requirements: list, log: Path, say: Callable[[str], None]) -> None:
+def make_environment(
+    base: Path, venv: Path, requirements: list, log: Path, say: Callable[[str], None]
+) -> None:
     """A new virtual environment of Python `base`, with what pip makes of `requirements`."""
     run_logged([base, "-m", "venv", venv], log, say)
     run_logged([venv_python(venv), "-m", "pip", "install", "--retries", "2", *requirements], log, say)

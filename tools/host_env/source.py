@@ -79,7 +79,9 @@ def unpack(archive: Path, target: Path) -> None:
             with file.open("wb") as output:
                 shutil.copyfileobj(tree.extractfile(member), output)
     if not (arriving / "main.py").is_file():
-        raise HostError(f"{archive} holds no ComfyUI under {FOLDER_IN_ARCHIVE}: remove it and run the command again.")
+        raise HostError(
+            f"{archive} holds no ComfyUI under {FOLDER_IN_ARCHIVE}: remove it and run the command again."
+        )
     arriving.replace(target)
 
 

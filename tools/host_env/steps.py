@@ -45,7 +45,9 @@ class Step:
         return self.product.with_name(f".{self.product.name}.stamp")
 
     def is_done(self) -> bool:
-        return self.proof.exists() and self.stamp.is_file() and self.stamp.read_text("utf-8") == self.made_from
+        return (
+            self.proof.exists() and self.stamp.is_file() and self.stamp.read_text("utf-8") == self.made_from
+        )
 
 
 def carry_out(steps: Sequence[Step], say: Callable[[str], None]) -> None:
@@ -110,7 +112,9 @@ def run_logged(command: Sequence[str | Path], log: Path, say: Callable[[str], No
 def _stage(log: Path) -> str:
     """What pip said last about its progress (not its warnings); of other programs the last line."""
     lines = log.read_text("utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip().startswith(PIP_STAGES)), _last_line(log))
+    return next(
+        (line.strip() for line in reversed(lines) if line.strip().startswith(PIP_STAGES)), _last_line(log)
+    )
 
 
 def _last_line(log: Path) -> str:

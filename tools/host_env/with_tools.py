@@ -14,7 +14,9 @@ CLONE = Path(__file__).resolve().parents[2]
 def main() -> None:
     sys.path[0] = str(CLONE)  # instead of this file's folder
     tools = CLONE / ".host" / "tools"
-    sys.path += [str(folder) for folder in (*tools.glob("lib/python*/site-packages"), tools / "Lib" / "site-packages")]
+    sys.path += [
+        str(folder) for folder in (*tools.glob("lib/python*/site-packages"), tools / "Lib" / "site-packages")
+    ]
     if sys.argv[1] == "-m":
         del sys.argv[:2]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
@@ -23,5 +25,7 @@ def main() -> None:
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-if __name__ == "__main__":  # not in the processes that the script starts (multiprocessing imports this file again)
+if (
+    __name__ == "__main__"
+):  # not in the processes that the script starts (multiprocessing imports this file again)
     main()

@@ -1,4 +1,5 @@
 """Facts about architectures, one small file per family; importing this package registers them all."""
+
 from . import (  # noqa: F401
     auraflow,
     cascade,

@@ -1,4 +1,5 @@
 """AuraFlow: learned registers, text and image in one sequence."""
+
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout

@@ -1,4 +1,5 @@
 """Stable Cascade, stage C: a UNet whose attention has keys [image, text, pooled text, image prompt]."""
+
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout
@@ -16,4 +17,6 @@ def image_then_text(inputs: Inputs) -> AttentionLayout:
 CASCADE = ModelFamily("Stable Cascade", image_then_text, levels=(1,), source="ours: its only grid")
 
 register_family(CASCADE, "Stable_Cascade_C")
-refuse("it is stage B of Stable Cascade, which sees no words. Connect this node to stage C.", "Stable_Cascade_B")
+refuse(
+    "it is stage B of Stable Cascade, which sees no words. Connect this node to stage C.", "Stable_Cascade_B"
+)

@@ -1,4 +1,5 @@
 """Cosmos-Predict2 text-to-image and Anima: cross-attention to 512 rows."""
+
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout

@@ -1,4 +1,5 @@
 """Facts about architectures, one small file per family. The mechanism (capture.py) is the same for all."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -66,7 +67,10 @@ class ModelFamily:
         if self.levels and needs.blocks == MIDDLE_UP:
             return f"middle and first up block (chosen){alone}"
         own = needs.blocks in ("auto", MIDDLE_UP)
-        levels, blocks = needs.levels or self.levels, self.blocks.replace("_", " ") if own else f"blocks {needs.blocks}"
+        levels, blocks = (
+            needs.levels or self.levels,
+            self.blocks.replace("_", " ") if own else f"blocks {needs.blocks}",
+        )
         words = [f"level{'s' * (len(levels) > 1)} {' and '.join(map(str, levels))}"] if levels else []
         words += [blocks] if blocks else [] if levels else ["all blocks"]
         return f"{', '.join(words)} ({self.source if own and not needs.levels else 'chosen'}){alone}"
@@ -98,12 +102,22 @@ def columns_of(family: ModelFamily, tokens: PromptTokens, cond: Mapping[str, Any
     starts = [sum(sizes[earlier] for earlier in family.text[:n]) for n in range(len(family.text))]
     encoders, blind = [], []
     for encoder in tokens.encoders:
-        places = [start for name, start in zip(family.text, starts) if name == encoder.tensor and (sizes[name] or not name)]
+        places = [
+            start
+            for name, start in zip(family.text, starts)
+            if name == encoder.tensor and (sizes[name] or not name)
+        ]
         if not places and encoder.chunks:
             blind.append(encoder.name)
         for n, start in enumerate(places or [None], 1):
             encoders.append(_moved(encoder, start, encoder.name if n == 1 else f"{encoder.name} {n}"))
-    notes = (f"{family.name} does not attend to the rows of its text encoder {', '.join(blind)}, only to what it makes of them",) if blind else ()
+    notes = (
+        (
+            f"{family.name} does not attend to the rows of its text encoder {', '.join(blind)}, only to what it makes of them",
+        )
+        if blind
+        else ()
+    )
     rows = tokens.rows if family.text == ("",) else sum(sizes[name] for name in family.text)
     return replace(tokens, encoders=tuple(encoders), rows=rows, notes=(*tokens.notes, *notes))
 
@@ -116,7 +130,12 @@ def _rows(made: Any) -> int:
 def _moved(encoder: EncoderTokens, start: int | None, name: str) -> EncoderTokens:
     """The encoder's tokens with columns from `start` on; None = without any."""
     if start is None:
-        return replace(encoder, pieces=tuple(replace(piece, column=None) for piece in encoder.pieces), chunks=())
+        return replace(
+            encoder, pieces=tuple(replace(piece, column=None) for piece in encoder.pieces), chunks=()
+        )
     return EncoderTokens(
-        name, encoder.text, tuple(replace(p, column=None if p.column is None else p.column + start) for p in encoder.pieces),
-        tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks))
+        name,
+        encoder.text,
+        tuple(replace(p, column=None if p.column is None else p.column + start) for p in encoder.pieces),
+        tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks),
+    )

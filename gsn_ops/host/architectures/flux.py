@@ -2,6 +2,7 @@
 
 Read are the double blocks, as FOCUS does on Flux; for the others this is our choice by analogy.
 """
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -18,8 +19,21 @@ def padded_on_the_left(inputs: Inputs) -> AttentionLayout:
 
 AS_FLUX = "ours: as on Flux"
 
-FLUX = ModelFamily("Flux", joint, blocks="double_blocks", source="published: FOCUS; ours for other methods", rope_kernels=True, in_place=True)
-FLUX2 = replace(FLUX, name="Flux 2", layout=padded_on_the_left, source=AS_FLUX, encoders=("mistral3_24b (dev)", "qwen3_4b or qwen3_8b (Klein)"))
+FLUX = ModelFamily(
+    "Flux",
+    joint,
+    blocks="double_blocks",
+    source="published: FOCUS; ours for other methods",
+    rope_kernels=True,
+    in_place=True,
+)
+FLUX2 = replace(
+    FLUX,
+    name="Flux 2",
+    layout=padded_on_the_left,
+    source=AS_FLUX,
+    encoders=("mistral3_24b (dev)", "qwen3_4b or qwen3_8b (Klein)"),
+)
 LONGCAT = replace(FLUX, name="LongCat-Image", source=AS_FLUX)
 CHROMA = replace(FLUX, name="Chroma", layout=lambda inputs: joint(inputs, "TI"), source=AS_FLUX)
 RADIANCE = replace(CHROMA, name="Chroma Radiance")

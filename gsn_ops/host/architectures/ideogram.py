@@ -1,4 +1,5 @@
 """Ideogram 4: [text, image]; its latent is already patched."""
+
 from __future__ import annotations
 
 from .family import ModelFamily, register_family

@@ -1,4 +1,5 @@
 """JoyImage: [image, references, text]."""
+
 from __future__ import annotations
 
 from .family import ModelFamily, register_family

@@ -1,4 +1,5 @@
 """Kandinsky 5 image: cross-attention to Qwen."""
+
 from __future__ import annotations
 
 from .family import ModelFamily, refuse, register_family

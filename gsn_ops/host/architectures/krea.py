@@ -1,4 +1,5 @@
 """Krea 2: [text, image], and references after them where a reference method is set."""
+
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout

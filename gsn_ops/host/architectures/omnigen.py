@@ -1,4 +1,5 @@
 """OmniGen 2 and Boogu: [text, references, image]."""
+
 from __future__ import annotations
 
 from .family import ModelFamily, register_family

@@ -1,4 +1,5 @@
 """PixArt alpha and sigma: cross-attention to T5."""
+
 from __future__ import annotations
 
 from .family import ModelFamily, register_family

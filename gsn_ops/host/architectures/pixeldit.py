@@ -1,4 +1,5 @@
 """PixelDiT: [text, image] in its patch blocks; the blocks that see pixels are told apart by length."""
+
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout

@@ -1,4 +1,5 @@
 """Qwen-Image (and its editing variants) and MageFlow, which uses its blocks: [text, image, references]."""
+
 from __future__ import annotations
 
 from .family import ModelFamily, register_family

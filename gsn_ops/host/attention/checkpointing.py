@@ -3,6 +3,7 @@
 Like torch.utils.checkpoint, but the version check of saved tensors stays in force, other packs' options are those of the
 first time, and the Capture inside a block sees its calls once.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -37,20 +38,28 @@ def blocks_of(network: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 @contextlib.contextmanager
-def recomputed(blocks: Collection[torch.nn.Module], capture: Capture, around: Callable[[], AbstractContextManager],
-               weights: Collection[int] = (), note: Callable[[int, int], None] | None = None) -> Iterator[None]:
+def recomputed(
+    blocks: Collection[torch.nn.Module],
+    capture: Capture,
+    around: Callable[[], AbstractContextManager],
+    weights: Collection[int] = (),
+    note: Callable[[int, int], None] | None = None,
+) -> Iterator[None]:
     """Inside, calls of `blocks` store what enters them instead of what their gradient needs.
 
     around() makes what surrounds the pass, for the time when a block runs once more, which is after the pass. note(bytes,
     bytes of its inputs), if given, is told what each of these blocks would have stored beside tensors at the addresses
     `weights`. Only instances are changed; undone on every exit.
     """
+
     def wrap(forward):
         def recomputing(*args, **kwargs):
             if not torch.is_grad_enabled() or not _any_gradient((args, kwargs)):
                 return forward(*args, **kwargs)
             return Call(forward, args, kwargs, capture, around, weights, note).first(args, kwargs)
+
         return recomputing
+
     changed = []
     try:
         for block in blocks:
@@ -71,11 +80,28 @@ class Call:
     Holds no graph itself, since what a graph holds must not hold the graph.
     """
 
-    def __init__(self, forward: Callable, args: tuple, kwargs: dict, capture: Capture, around: Callable[[], AbstractContextManager],
-                 weights: Collection[int], note: Callable[[int, int], None] | None):
-        self.forward, self.capture, self.around, self.weights, self.note = forward, capture, around, weights, note
+    def __init__(
+        self,
+        forward: Callable,
+        args: tuple,
+        kwargs: dict,
+        capture: Capture,
+        around: Callable[[], AbstractContextManager],
+        weights: Collection[int],
+        note: Callable[[int, int], None] | None,
+    ):
+        self.forward, self.capture, self.around, self.weights, self.note = (
+            forward,
+            capture,
+            around,
+            weights,
+            note,
+        )
         self.inputs = _each((args, kwargs), _remember)
-        self.moment = {name: [None] * len(value) if name in WITH_GRAPHS else _copy(value) for name, value in vars(capture).items()}
+        self.moment = {
+            name: [None] * len(value) if name in WITH_GRAPHS else _copy(value)
+            for name, value in vars(capture).items()
+        }
         self.shapes: list[tuple] = []
         self.again: dict[int, tuple[Tensor, int]] = {}
 
@@ -105,7 +131,14 @@ class Call:
             if len(found) == len(self.shapes):
                 raise _RecomputeDone
             return i
-        with contextlib.suppress(_RecomputeDone, AllCaptured), torch.enable_grad(), self._restored_capture(), self.around(), saved_tensors_hooks(save, _never):
+
+        with (
+            contextlib.suppress(_RecomputeDone, AllCaptured),
+            torch.enable_grad(),
+            self._restored_capture(),
+            self.around(),
+            saved_tensors_hooks(save, _never),
+        ):
             args, kwargs = _each(self.inputs, _recall)
             self.forward(*args, **kwargs)
         if len(found) != len(self.shapes):
@@ -116,7 +149,11 @@ class Call:
             self.note(self._bytes(found), self._bytes(map(storages, inputs)))
 
     def _bytes(self, found: Iterable[list[torch.UntypedStorage]]) -> int:
-        return sum({s.data_ptr(): s.nbytes() for parts in found for s in parts if s.data_ptr() not in self.weights}.values())
+        return sum(
+            {
+                s.data_ptr(): s.nbytes() for parts in found for s in parts if s.data_ptr() not in self.weights
+            }.values()
+        )
 
     @contextlib.contextmanager
     def _restored_capture(self) -> Iterator[None]:
@@ -129,8 +166,10 @@ class Call:
             vars(self.capture).update(now)
 
 
-NOT_THE_SAME = ("A block of this model computed something else when it was run once more to save memory: a patch of another pack that changes from "
-                "call to call. Remove such patches one by one to find it, or make room on the device (a smaller picture or batch, --lowvram).")
+NOT_THE_SAME = (
+    "A block of this model computed something else when it was run once more to save memory: a patch of another pack that changes from "
+    "call to call. Remove such patches one by one to find it, or make room on the device (a smaller picture or batch, --lowvram)."
+)
 
 
 def _copy(value):

@@ -4,6 +4,7 @@ Bytes that a pass stores, in units of the host's own estimate for a pass without
 accounting at real size in half precision, early exit included: SD1.5 at 512 px 4.1 on rung 0 and 1.4 on the last, SDXL at
 1024 px 16.3 and 1.5, SD3.5-medium at 1024 px 11.5 and 1.2, Flux at 1024 px 7.1 and 1.0 (and 22 without early exit).
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -27,14 +28,18 @@ SURE = 32
 LEAST, ALL = 3, 18
 """Units for a pass with its graph on the last rung, and on rung 0."""
 
-NO_ROOM = ("There is not enough memory for the gradient of the attention, even with every block of the model computed twice. Make the picture "
-           "or the batch smaller, close what else uses the device, or start ComfyUI with --lowvram (or a larger --reserve-vram).")
+NO_ROOM = (
+    "There is not enough memory for the gradient of the attention, even with every block of the model computed twice. Make the picture "
+    "or the batch smaller, close what else uses the device, or start ComfyUI with --lowvram (or a larger --reserve-vram)."
+)
 
 
 def unit(model, shape) -> float:
     """Bytes that the host expects of one pass of `model` (a BaseModel) without gradients on a latent of this shape [B, C, ...]."""
     area = shape[0] * math.prod(shape[2:])
-    return area * management.dtype_size(model.get_dtype_inference()) * 0.01 * model.memory_usage_factor * 2**20
+    return (
+        area * management.dtype_size(model.get_dtype_inference()) * 0.01 * model.memory_usage_factor * 2**20
+    )
 
 
 def batch_to_ask_for(model, shape, room: float) -> int:
@@ -68,15 +73,23 @@ class CheckpointPolicy:
         self.inside: list[int] = []  # bytes of each block of a measured pass
         self.inputs = 0
 
-    def surround(self, model, x: torch.Tensor, capture: Capture, around: Callable[[], AbstractContextManager]) -> AbstractContextManager:
+    def surround(
+        self, model, x: torch.Tensor, capture: Capture, around: Callable[[], AbstractContextManager]
+    ) -> AbstractContextManager:
         """What a pass of `model` at x belongs in; around() as for `recomputed`."""
         if not torch.is_grad_enabled():
             return contextlib.nullcontext()
         network = model.diffusion_model
         if not self.chosen:
             self.choose(management.get_free_memory(x.device), unit(model, x.shape))
-        weights = set() if self.chosen else {s.data_ptr() for t in (*network.parameters(), *network.buffers()) for s in storages(t)}
-        return recomputed(self._blocks(network), capture, around, weights, None if self.chosen else self._note)
+        weights = (
+            set()
+            if self.chosen
+            else {s.data_ptr() for t in (*network.parameters(), *network.buffers()) for s in storages(t)}
+        )
+        return recomputed(
+            self._blocks(network), capture, around, weights, None if self.chosen else self._note
+        )
 
     def lower(self) -> bool:
         """Down by one rung, after an out-of-memory error; False = this was the last."""
@@ -104,4 +117,4 @@ class CheckpointPolicy:
         kinds: dict[type, list[torch.nn.Module]] = {}
         for block in blocks_of(network) if self.rung else ():
             kinds.setdefault(type(block), []).append(block)
-        return [block for kind in kinds.values() for block in kind[::3 - self.rung]]
+        return [block for kind in kinds.values() for block in kind[:: 3 - self.rung]]

@@ -1,4 +1,5 @@
 """The probe: one conditional forward pass, exactly as the host would make it, that gives attention maps with gradients."""
+
 from __future__ import annotations
 
 import contextlib
@@ -74,15 +75,32 @@ def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
 
 
 @contextlib.contextmanager
-def forward_context(network: torch.nn.Module, family: ModelFamily, capture: Capture, casting: Sequence[torch.nn.Module], half: bool,
-                 fast: bool) -> Iterator[None]:
+def forward_context(
+    network: torch.nn.Module,
+    family: ModelFamily,
+    capture: Capture,
+    casting: Sequence[torch.nn.Module],
+    half: bool,
+    fast: bool,
+) -> Iterator[None]:
     """What this family needs around a pass so that its attention is seen and its gradients are right.
 
     casting: layers that make their weights for each call. half: with products in bfloat16. fast: with matrix products by oneDNN.
     """
-    followed = DifferentiableForward(family.rope_kernels, family.in_place) if family.rope_kernels or family.in_place else contextlib.nullcontext()
-    with pass_options(network, family.drops_options, {"optimized_attention_override": capture}), followed, recast_weights(casting):
-        with FastProducts() if fast else contextlib.nullcontext(), HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext():
+    followed = (
+        DifferentiableForward(family.rope_kernels, family.in_place)
+        if family.rope_kernels or family.in_place
+        else contextlib.nullcontext()
+    )
+    with (
+        pass_options(network, family.drops_options, {"optimized_attention_override": capture}),
+        followed,
+        recast_weights(casting),
+    ):
+        with (
+            FastProducts() if fast else contextlib.nullcontext(),
+            HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext(),
+        ):
             yield
 
 
@@ -92,7 +110,17 @@ class Probe:
     model_k: what the sampler calls as its model (blends inpainting masks). extra: its keyword arguments, e.g. model_options.
     """
 
-    def __init__(self, guider, model_k, extra: dict, sigma: Tensor, entry: Entry, family: ModelFamily, needs: MapNeeds, c: float):
+    def __init__(
+        self,
+        guider,
+        model_k,
+        extra: dict,
+        sigma: Tensor,
+        entry: Entry,
+        family: ModelFamily,
+        needs: MapNeeds,
+        c: float,
+    ):
         self.guider, self.model_k, self.extra, self.sigma = guider, model_k, extra, plain(sigma)
         self.network = guider.inner_model.diffusion_model
         self.entry, self.family, self.needs, self.c = entry, family, needs, c
@@ -100,7 +128,9 @@ class Probe:
         self.spans = distinct_spans(entry.tokens, family.span if needs.span == "auto" else needs.span)
         self.prompt = distinct_spans(entry.tokens, "prompt_only")
         self.template = {encoder.name: encoder.template for encoder in entry.tokens.encoders}
-        last = max([s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt])  # one more: the end marker
+        last = max(
+            [s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt]
+        )  # one more: the end marker
         self.columns = slice(min(s.start for s in self.spans), min(last, entry.tokens.rows))
         # What lies between them is padding, which no map shows.
         self.read = tuple(slice(s.start, s.stop + 1) for s in (*self.spans, *self.prompt))
@@ -129,7 +159,9 @@ class Probe:
             predicted = self._pass(x, stop_after, seen)
             return self._maps(seen[0]), predicted
         finally:
-            for capture in seen:  # a graph with recomputed blocks holds it, and would never be freed if it held the graph
+            for capture in (
+                seen
+            ):  # a graph with recomputed blocks holds it, and would never be freed if it held the graph
                 capture.layers.clear()
                 capture.self_attention.clear()
 
@@ -141,28 +173,49 @@ class Probe:
         def positive_only(x, sigma, model_options=None, seed=None):
             transformer = model_options["transformer_options"]
             capture = Capture(
-                self._layout(cond, x, sigma), self.columns, self.levels, spans=self.read, middle_up=self.needs.blocks == MIDDLE_UP,
+                self._layout(cond, x, sigma),
+                self.columns,
+                self.levels,
+                spans=self.read,
+                middle_up=self.needs.blocks == MIDDLE_UP,
                 blocks=block_range(self.needs.blocks) or self.family.wanted_blocks(self.network),
-                heads=self.needs.heads, self_rows=self.needs.self_rows, stop_after=stop_after, backend=attention_pytorch,
+                heads=self.needs.heads,
+                self_rows=self.needs.self_rows,
+                stop_after=stop_after,
+                backend=attention_pytorch,
                 # A network that drops the options never obeys another pack's override.
-                previous=None if self.family.drops_options else transformer.get("optimized_attention_override"))
+                previous=None
+                if self.family.drops_options
+                else transformer.get("optimized_attention_override"),
+            )
             seen.append(capture)
             transformer["optimized_attention_override"] = capture
             replace = transformer.get("patches_replace", {})
             if "attn2" in replace:
-                transformer["patches_replace"] = {**replace, "attn2": observe_replaced(capture, replace["attn2"])}
-            around = functools.partial(forward_context, self.network, self.family, capture, self.casting, self.half, self.fast)
+                transformer["patches_replace"] = {
+                    **replace,
+                    "attn2": observe_replaced(capture, replace["attn2"]),
+                }
+            around = functools.partial(
+                forward_context, self.network, self.family, capture, self.casting, self.half, self.fast
+            )
             with around(), self.checkpoint_policy.surround(self.guider.inner_model, x, capture, around):
-                return comfy.samplers.calc_cond_batch(self.guider.inner_model, [[cond]], x, sigma, model_options)[0]
+                return comfy.samplers.calc_cond_batch(
+                    self.guider.inner_model, [[cond]], x, sigma, model_options
+                )[0]
 
         self.forwards += 1
         predicted = None
         try:
             if isinstance(self.model_k, comfy.samplers.KSamplerX0Inpaint):
-                blended = copy.copy(self.model_k)  # the host's own blending of masked latents, around our one-entry model
+                blended = copy.copy(
+                    self.model_k
+                )  # the host's own blending of masked latents, around our one-entry model
                 positive_only.inner_model = self.guider.inner_model
                 blended.inner_model = positive_only
-                predicted = blended(x, self.sigma, denoise_mask=plain(self.extra.get("denoise_mask")), model_options=options)
+                predicted = blended(
+                    x, self.sigma, denoise_mask=plain(self.extra.get("denoise_mask")), model_options=options
+                )
             else:
                 predicted = positive_only(x, self.sigma, options)
         except AllCaptured:
@@ -182,7 +235,10 @@ class Probe:
     def _cond(self) -> dict:
         """The entry with copies of what its encoders made: some networks write into it."""
         cond = self.guider.conds[self.entry.name][self.entry.index]
-        made = {name: c._copy_with(c.cond.clone()) if isinstance(c.cond, Tensor) else c for name, c in cond["model_conds"].items()}
+        made = {
+            name: c._copy_with(c.cond.clone()) if isinstance(c.cond, Tensor) else c
+            for name, c in cond["model_conds"].items()
+        }
         return {**cond, "model_conds": made}
 
     def _layout(self, cond: dict, x: Tensor, sigma: Tensor) -> AttentionLayout:
@@ -197,10 +253,23 @@ class Probe:
         for level, p in capture.layers:
             by_level.setdefault(level, []).append(scaled(p, self.scale))
         columns = tuple(range(self.columns.start, self.columns.stop))
-        self_rows = {level: functools.partial(_self_rows, [a for at, a in capture.self_attention if at == level], self.scale)
-                     for level in by_level} if self.needs.self_rows else {}
-        heads = {level: tuple(layers) for level, layers in by_level.items()} if self.needs.heads else {}  # [B, heads, h, w, n] each
-        cross = {level: torch.stack([p.mean(1) if heads else p for p in layers]).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
+        self_rows = (
+            {
+                level: functools.partial(
+                    _self_rows, [a for at, a in capture.self_attention if at == level], self.scale
+                )
+                for level in by_level
+            }
+            if self.needs.self_rows
+            else {}
+        )
+        heads = (
+            {level: tuple(layers) for level, layers in by_level.items()} if self.needs.heads else {}
+        )  # [B, heads, h, w, n] each
+        cross = {
+            level: torch.stack([p.mean(1) if heads else p for p in layers]).mean(0)
+            for level, layers in by_level.items()
+        }  # [B, h, w, n]
         return AttentionMaps(cross, columns, self.spans, heads, self_rows, self.prompt, self.template)
 
     def _options(self) -> dict:
@@ -214,7 +283,10 @@ class Probe:
         if "control" in self.guider.conds[self.entry.name][self.entry.index]:
             # The host adds ControlNet residuals in place to tensors that autograd has saved.
             patches = {**transformer.get("patches", {})}
-            patches["input_block_patch_after_skip"] = [*patches.get("input_block_patch_after_skip", []), _fresh]
+            patches["input_block_patch_after_skip"] = [
+                *patches.get("input_block_patch_after_skip", []),
+                _fresh,
+            ]
             transformer["patches"] = patches
         if self.family.options is not None:
             options["transformer_options"] = self.family.options(transformer)

@@ -1,4 +1,5 @@
 """A differentiable host: inside `differentiable(...)` autograd works on models whose weights were loaded in inference mode."""
+
 from __future__ import annotations
 
 import contextlib
@@ -53,11 +54,17 @@ def _alias(t: Tensor) -> Tensor:
     """The same numbers at the same place, as a tensor made outside of inference mode."""
     if hasattr(t, "__tensor_flatten__"):
         parts, context = t.__tensor_flatten__()
-        return type(t).__tensor_unflatten__({part: _alias(getattr(t, part)) for part in parts}, context, t.size(), t.stride())
-    same = torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage(), t.storage_offset(), t.size(), t.stride())
+        return type(t).__tensor_unflatten__(
+            {part: _alias(getattr(t, part)) for part in parts}, context, t.size(), t.stride()
+        )
+    same = torch.empty(0, dtype=t.dtype, device=t.device).set_(
+        t.untyped_storage(), t.storage_offset(), t.size(), t.stride()
+    )
     if type(t) in (Tensor, torch.nn.Parameter):
         return same
-    same = same.as_subclass(type(t))  # another pack's kind of weight (GGUF) lives on what it carries beside its numbers
+    same = same.as_subclass(
+        type(t)
+    )  # another pack's kind of weight (GGUF) lives on what it carries beside its numbers
     vars(same).update(vars(t))
     return same
 
@@ -92,8 +99,10 @@ def keep(t: Tensor) -> tuple[Tensor, int]:
 def kept(saved: tuple[Tensor, int]) -> Tensor:
     t, version = saved
     if t._version != version:
-        raise RuntimeError("A part of this model, or of another pack, writes into a tensor that the gradient still needs, so the attention's "
-                           "gradient would be wrong. Remove ControlNets and patches of the model one by one to find it; without it this works.")
+        raise RuntimeError(
+            "A part of this model, or of another pack, writes into a tensor that the gradient still needs, so the attention's "
+            "gradient would be wrong. Remove ControlNets and patches of the model one by one to find it; without it this works."
+        )
     return t
 
 
@@ -106,7 +115,9 @@ def differentiable(*modules: torch.nn.Module) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(plain_weights(*modules))  # first: inference tensors that ask for a gradient cannot be told twice
+        stack.enter_context(
+            plain_weights(*modules)
+        )  # first: inference tensors that ask for a gradient cannot be told twice
         stack.enter_context(frozen_weights(*modules))
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, kept))
         yield
@@ -135,8 +146,16 @@ def _plain_kernels() -> dict[str, Callable]:
     kitchen = getattr(comfy.quant_ops, "ck", None)
     if kitchen is None:  # the host works without it, in plain torch
         return {}
-    rope, names = kitchen.backends.eager.rope, ("apply_rope", "rms_rope", "apply_rope_split_half", "rms_rope_split_half")
-    return {f"comfy_kitchen.{name}": getattr(rope, name) for first in names for name in (first, f"{first}1") if hasattr(rope, name)}
+    rope, names = (
+        kitchen.backends.eager.rope,
+        ("apply_rope", "rms_rope", "apply_rope_split_half", "rms_rope_split_half"),
+    )
+    return {
+        f"comfy_kitchen.{name}": getattr(rope, name)
+        for first in names
+        for name in (first, f"{first}1")
+        if hasattr(rope, name)
+    }
 
 
 @contextlib.contextmanager
@@ -145,15 +164,28 @@ def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict
 
     Only instances are changed: their forward is the same code with one global replaced. Undone on every exit.
     """
+
     def with_options(attention, *args, **kwargs):
         return attention(*args, **{"transformer_options": options, **kwargs})
+
     changed = []
     try:
         for part in network.modules() if modules else ():
             f = type(part).forward
-            if f.__module__ in modules and "optimized_attention" in f.__code__.co_names and "forward" not in part.__dict__:
-                scope = {**f.__globals__, "optimized_attention": functools.partial(with_options, f.__globals__["optimized_attention"])}
-                part.forward = types.MethodType(types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__), part)
+            if (
+                f.__module__ in modules
+                and "optimized_attention" in f.__code__.co_names
+                and "forward" not in part.__dict__
+            ):
+                scope = {
+                    **f.__globals__,
+                    "optimized_attention": functools.partial(
+                        with_options, f.__globals__["optimized_attention"]
+                    ),
+                }
+                part.forward = types.MethodType(
+                    types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__), part
+                )
                 changed.append(part)
         yield
     finally:
@@ -172,6 +204,8 @@ def static_clone(model):
     try:
         return model.get_non_dynamic_delegate()
     except RuntimeError:
-        log.warning("This model has dynamic VRAM and cannot be reloaded without it; attention gradients may be wrong when memory is scarce. "
-                    "Start ComfyUI with --disable-dynamic-vram to be safe.")
+        log.warning(
+            "This model has dynamic VRAM and cannot be reloaded without it; attention gradients may be wrong when memory is scarce. "
+            "Start ComfyUI with --disable-dynamic-vram to be safe."
+        )
         return model.clone()

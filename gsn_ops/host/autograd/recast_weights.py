@@ -3,6 +3,7 @@
 So it is with weights stored in another type than the network computes in (fp8), with offloaded layers and with LoRAs applied on
 the fly. What autograd would keep of them is a second model on the device, in the type that it computes in.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -13,17 +14,25 @@ from comfy import ops
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LINEAR, _CONVOLUTION = ops.disable_weight_init.Linear.forward_comfy_cast_weights, ops.disable_weight_init.Conv2d.forward_comfy_cast_weights
+_LINEAR, _CONVOLUTION = (
+    ops.disable_weight_init.Linear.forward_comfy_cast_weights,
+    ops.disable_weight_init.Conv2d.forward_comfy_cast_weights,
+)
 _FAST_FP8 = ops.fp8_ops.Linear.forward_comfy_cast_weights
 """The host's ways of calling such a layer; fp8's fast way has no gradient and ends as the first. Layers with another are left alone."""
 
 
-def casting_layers(network: torch.nn.Module, dtype: torch.dtype, device: torch.device) -> list[torch.nn.Module]:
+def casting_layers(
+    network: torch.nn.Module, dtype: torch.dtype, device: torch.device
+) -> list[torch.nn.Module]:
     """The layers that make their weights for each call where the network computes in this type on this device."""
-    return [layer for layer in network.modules()
-            if getattr(type(layer), "forward_comfy_cast_weights", None) in (_LINEAR, _FAST_FP8, _CONVOLUTION)
-            and not hasattr(layer, "_v")  # dynamic VRAM
-            and (layer.weight.dtype != dtype or layer.weight.device != device or layer.weight_function)]
+    return [
+        layer
+        for layer in network.modules()
+        if getattr(type(layer), "forward_comfy_cast_weights", None) in (_LINEAR, _FAST_FP8, _CONVOLUTION)
+        and not hasattr(layer, "_v")  # dynamic VRAM
+        and (layer.weight.dtype != dtype or layer.weight.device != device or layer.weight_function)
+    ]
 
 
 @contextlib.contextmanager
@@ -37,7 +46,9 @@ def recast_weights(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
         for layer in layers:
             if "forward_comfy_cast_weights" not in layer.__dict__:
                 stock = type(layer).forward_comfy_cast_weights
-                layer.forward_comfy_cast_weights = _or(_convolution if stock is _CONVOLUTION else _linear, layer, stock)
+                layer.forward_comfy_cast_weights = _or(
+                    _convolution if stock is _CONVOLUTION else _linear, layer, stock
+                )
                 changed.append(layer)
         yield
     finally:
@@ -50,6 +61,7 @@ def _or(call: Callable, layer: torch.nn.Module, stock: Callable) -> Callable:
         if torch.is_grad_enabled() and x.requires_grad and _makes_weights(layer, x) and _is_plain(layer, x):
             return call(x, layer)
         return stock(layer, x)
+
     return forward
 
 
@@ -100,7 +112,9 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx, g: Tensor):
         layer = ctx.layer
         with _weight(layer, g) as weight:
-            return torch.nn.grad.conv2d_input(ctx.shape, weight, g, layer.stride, layer.padding, layer.dilation, layer.groups), None
+            return torch.nn.grad.conv2d_input(
+                ctx.shape, weight, g, layer.stride, layer.padding, layer.dilation, layer.groups
+            ), None
 
 
 @contextlib.contextmanager

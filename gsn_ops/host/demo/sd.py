@@ -4,6 +4,7 @@ The host recognises a checkpoint by a list of model classes. Ours is on that lis
 read; every other checkpoint is loaded exactly as without this pack. The VAE has nothing to learn: the latent is a
 linear frame of RGB, written by hand into a stock TAESD, and turns 32x32 latents into 256x256 pictures.
 """
+
 import hashlib
 import threading
 from pathlib import Path
@@ -16,18 +17,20 @@ import torch
 from comfy.taesd.taesd import TAESD
 
 PATH = Path(__file__).resolve().parents[2] / "models" / "tiny_sd_shapes.safetensors"
-FORMAT = "gsn-tiny-sd-shapes-1"                          # metadata key "gsn_format" of every file the training writes
-LAYOUT = "641b9b2bfafa0718"                              # see layout()
-CURE = ("Install the pack again (the file comes with it), or train it anew with `python tools/train_tiny.py` "
-        "in a clone of the pack.")
+FORMAT = "gsn-tiny-sd-shapes-1"  # metadata key "gsn_format" of every file the training writes
+LAYOUT = "641b9b2bfafa0718"  # see layout()
+CURE = (
+    "Install the pack again (the file comes with it), or train it anew with `python tools/train_tiny.py` "
+    "in a clone of the pack."
+)
 
 # z = 2 * (FRAME @ (2 rgb - 1) - MU): four channels from three, orthogonal columns (FRAME^T FRAME = 4/3), so that
 # rgb = 0.5 + 0.375 FRAME^T (z / 2 + MU). MU centres a light background; z has a standard deviation of about 0.9.
 # The same numbers are in tools/tiny/latent_frame.py, which the training used.
-FRAME = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3 ** 0.5
+FRAME = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
 MU = torch.tensor([0.92, -0.3, -0.3, -0.3])
-SMALL = 0.01                                             # TAESD squashes its input by 3 tanh(x / 3): stay where it is linear
-VOCABULARY = 49408                                       # rows of CLIP's token table; a file holds only those it needs
+SMALL = 0.01  # TAESD squashes its input by 3 tanh(x / 3): stay where it is linear
+VOCABULARY = 49408  # rows of CLIP's token table; a file holds only those it needs
 TOKEN_TABLE = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
 TOKEN_IDS = "tiny.token_ids"
 TEXT_MODEL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
@@ -36,12 +39,14 @@ _registering = threading.Lock()
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
     """Scale 1; the linear preview is exact because the latent is a linear frame of RGB in [-1, 1]."""
+
     latent_rgb_factors = (0.375 * FRAME).tolist()
     latent_rgb_factors_bias = (0.75 * FRAME.T @ MU).tolist()
 
 
 class DemoSD(comfy.supported_models.SD15):
     """SD 1.5 with 32 channels and a text width of 64."""
+
     unet_config = {**comfy.supported_models.SD15.unet_config, "context_dim": 64, "model_channels": 32}
     unet_extra_config = {"num_heads": 2, "num_head_channels": -1}
     latent_format = DemoLatent
@@ -74,10 +79,11 @@ def vae_weights() -> dict[str, torch.Tensor]:
     same, average, smooth = torch.zeros(3, 3), torch.zeros(3, 3), torch.tensor([0.25, 0.5, 0.25])
     same[1, 1], average[1:, 1:] = 1, 0.25
 
-    def put(layer, matrix, taps, bias=None):             # matrix [out, in], taps [3, 3]
-        weights[f"{layer}.weight"][:matrix.shape[0], :matrix.shape[1]] = matrix[:, :, None, None] * taps
+    def put(layer, matrix, taps, bias=None):  # matrix [out, in], taps [3, 3]
+        weights[f"{layer}.weight"][: matrix.shape[0], : matrix.shape[1]] = matrix[:, :, None, None] * taps
         if bias is not None:
-            weights[f"{layer}.bias"][:len(bias)] = bias
+            weights[f"{layer}.bias"][: len(bias)] = bias
+
     eye, one = torch.eye(3), torch.ones(3)
     put("taesd_encoder.0", -eye, same, one)
     for layer in (2, 6, 10):
@@ -113,7 +119,8 @@ def read(path: Path, wanted: str = FORMAT, digest: str = LAYOUT) -> dict[str, to
         raise ValueError(
             f"{path} is a safetensors file but not the demo model of this version: format {kind or 'none'} "
             f"with {len(tensors)} tensors, expected {wanted}. {CURE} Any other checkpoint belongs into "
-            "the host's own Load Checkpoint node.")
+            "the host's own Load Checkpoint node."
+        )
     return tensors
 
 
@@ -121,10 +128,12 @@ def load_as(config: type, tensors: dict[str, torch.Tensor], text_models: dict[st
     """The host's own loader, which knows one more model class for this call -> (MODEL, CLIP, VAE)."""
     models = comfy.supported_models.models
     with _registering:
-        models.append(config)                            # last: every class of the host is asked first
+        models.append(config)  # last: every class of the host is asked first
         try:
             # Not dynamic: the host can give LoRA hooks a plain copy only of a dynamic model that came from a file of its own.
-            loaded = comfy.sd.load_state_dict_guess_config(tensors, te_model_options=text_models, disable_dynamic=True)
+            loaded = comfy.sd.load_state_dict_guess_config(
+                tensors, te_model_options=text_models, disable_dynamic=True
+            )
         finally:
             models.remove(config)
     return loaded[:3]

@@ -3,6 +3,7 @@
 The same world, latent and VAE as `demo_model`. Tokenizers, encoders, network and schedule (shift 3) are the host's own; this
 file says how small they are. A prompt is CLIP's 77 rows, then 77 or more of T5, as in SD3. There is no CLIP-G, and no pooled text.
 """
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,10 +18,13 @@ from . import sd
 PATH = sd.PATH.with_name("tiny_sd3_shapes.safetensors")
 FORMAT = "gsn-tiny-sd3-shapes-1"
 LAYOUT = "1adee903092b84ec"
-WIDTH, SD3_WIDTH = 64, 4096                              # channels of both encoders; what the host makes of CLIP's
-BLOCKS = 5                                               # the host would build as many as there are heads: two
+WIDTH, SD3_WIDTH = 64, 4096  # channels of both encoders; what the host makes of CLIP's
+BLOCKS = 5  # the host would build as many as there are heads: two
 CLIP = "text_encoders.clip_l.transformer.text_model."
-CLIP_TABLE, T5_TABLE = f"{CLIP}embeddings.token_embedding.weight", "text_encoders.t5xxl.transformer.shared.weight"
+CLIP_TABLE, T5_TABLE = (
+    f"{CLIP}embeddings.token_embedding.weight",
+    "text_encoders.t5xxl.transformer.shared.weight",
+)
 T5_VOCABULARY = 32128
 # SD3 reads CLIP before its last layer. That one is not in the file: zeros make it the identity, and nobody looks at it.
 CLIP_MODEL = {**sd.TEXT_MODEL, "num_hidden_layers": 3}
@@ -51,6 +55,7 @@ class DemoText(sd3_clip.SD3ClipModel):
 
 class DemoSD3(comfy.supported_models.SD3):
     """SD3 with two heads, four latent channels and a text width of 64."""
+
     unet_config = {"in_channels": 4, "pos_embed_scaling_factor": None, "depth": 2}
     unet_extra_config = {"num_blocks": BLOCKS}
     latent_format = sd.DemoLatent
@@ -60,10 +65,16 @@ class DemoSD3(comfy.supported_models.SD3):
 
     def process_clip_state_dict(self, state_dict):
         """Full token tables, and a last layer for CLIP."""
-        for table, ids, vocabulary in ((CLIP_TABLE, sd.TOKEN_IDS, sd.VOCABULARY), (T5_TABLE, "tiny.piece_ids", T5_VOCABULARY)):
+        for table, ids, vocabulary in (
+            (CLIP_TABLE, sd.TOKEN_IDS, sd.VOCABULARY),
+            (T5_TABLE, "tiny.piece_ids", T5_VOCABULARY),
+        ):
             state_dict[table] = sd.spread(state_dict[table], state_dict.pop(ids), vocabulary)
-        last = {name.replace(".layers.1.", ".layers.2."): torch.zeros_like(value)
-                for name, value in state_dict.items() if name.startswith(f"{CLIP}encoder.layers.1.")}
+        last = {
+            name.replace(".layers.1.", ".layers.2."): torch.zeros_like(value)
+            for name, value in state_dict.items()
+            if name.startswith(f"{CLIP}encoder.layers.1.")
+        }
         norm = {f"{CLIP}final_layer_norm.{name}": torch.zeros(WIDTH) for name in ("weight", "bias")}
         return super().process_clip_state_dict({**state_dict, **last, **norm})
 

@@ -2,6 +2,7 @@
 
 The memory is `PromptTokens` under the key `gsn` of each conditioning entry; everything else is bit for bit the host's.
 """
+
 from __future__ import annotations
 
 import re
@@ -42,14 +43,19 @@ class TokenRecordingCLIP:
         tokens = super().tokenize(text, *args, **kwargs)
         embeddings = _embeddings(super().tokenize, text)
         return {
-            key: Chunks(chunks, text, kwargs, [(name, sizes[key]) for name, sizes in embeddings if sizes.get(key)])
-            if is_chunks(chunks) else chunks
+            key: Chunks(
+                chunks, text, kwargs, [(name, sizes[key]) for name, sizes in embeddings if sizes.get(key)]
+            )
+            if is_chunks(chunks)
+            else chunks
             for key, chunks in tokens.items()
         }
 
     def encode_from_tokens_scheduled(self, tokens, unprojected=False, add_dict=None, *args, **kwargs):
         memory = replace(read_prompt(self, tokens), subjects=self.gsn_subjects)
-        encoded = super().encode_from_tokens_scheduled(tokens, unprojected, {**(add_dict or {}), KEY: memory}, *args, **kwargs)
+        encoded = super().encode_from_tokens_scheduled(
+            tokens, unprojected, {**(add_dict or {}), KEY: memory}, *args, **kwargs
+        )
         for rows, extra in encoded:
             extra[KEY] = replace(memory, checksum=_checksum(rows))
         return encoded
@@ -73,10 +79,15 @@ def _embeddings(tokenize: Callable[[str], dict], text: str) -> list[tuple[str, d
     """(name as typed, {encoder: number of vectors}) of each textual-inversion embedding in the prompt that has a file."""
     found = []
     for name in re.findall(r"(?:^|(?<=[\s(]))embedding:([^\s()<\[]+)", text):
-        for candidate in dict.fromkeys((name, name.rstrip(","), re.sub(r":[\d.]*$", "", name))):  # "a," and "(a:1.2)"
+        for candidate in dict.fromkeys(
+            (name, name.rstrip(","), re.sub(r":[\d.]*$", "", name))
+        ):  # "a," and "(a:1.2)"
             alone = tokenize(f"embedding:{candidate}")
-            sizes = {key: sum(torch.is_tensor(entry[0]) for chunk in chunks for entry in chunk)
-                     for key, chunks in alone.items() if is_chunks(chunks)}
+            sizes = {
+                key: sum(torch.is_tensor(entry[0]) for chunk in chunks for entry in chunk)
+                for key, chunks in alone.items()
+                if is_chunks(chunks)
+            }
             if any(sizes.values()):
                 found.append((f"embedding:{candidate}", sizes))
                 break
@@ -98,7 +109,13 @@ def tokens_of(conditioning: Sequence[Sequence[Any]]) -> PromptTokens | None:
         return None
     texts = list(dict.fromkeys(_text(tokens) for tokens in known))
     if len(texts) > 1:
-        return replace(known[0], notes=(*known[0].notes, f"{len(texts)} prompts are combined here; this is the first, '{texts[0]}'"))
+        return replace(
+            known[0],
+            notes=(
+                *known[0].notes,
+                f"{len(texts)} prompts are combined here; this is the first, '{texts[0]}'",
+            ),
+        )
     return known[0]
 
 
@@ -114,24 +131,32 @@ def check_entry(rows: Tensor | None, tokens: PromptTokens | None) -> tuple[str, 
     if tokens is None:
         raise ValueError(UNTAGGED)
     if not tokens.encoders:
-        raise ValueError(f"The words of this prompt are not known: {'; '.join(tokens.notes)}. Use the stock sampler with this model.")
+        raise ValueError(
+            f"The words of this prompt are not known: {'; '.join(tokens.notes)}. Use the stock sampler with this model."
+        )
     if rows is None:
         return tokens.notes
     if not rows.count_nonzero():
         raise ValueError(
             "The positive conditioning is all zeros (ConditioningZeroOut?), so the picture does not depend on its words and "
-            "there is nothing to refine. Connect the prompt itself to the positive input.")
+            "there is nothing to refine. Connect the prompt itself to the positive input."
+        )
     if rows.shape[-2] < tokens.rows:
         raise ValueError(
             f"The positive conditioning has {rows.shape[-2]} rows, but its prompt '{_text(tokens)}' made {tokens.rows}: it was "
             "cut or replaced after it was encoded, so its words cannot be found. Encode the prompt again, directly before the "
-            "sampler, or give it to 'Set Subjects' with the clip and text that made it.")
+            "sampler, or give it to 'Set Subjects' with the clip and text that made it."
+        )
     notes = list(tokens.notes)
     if rows.shape[-2] > tokens.rows:
-        notes.append(f"something was appended to the prompt '{_text(tokens)}' after it was encoded (ConditioningConcat?): "
-                     "subjects are looked for in that first part only")
+        notes.append(
+            f"something was appended to the prompt '{_text(tokens)}' after it was encoded (ConditioningConcat?): "
+            "subjects are looked for in that first part only"
+        )
     elif tokens.checksum is not None and abs(_checksum(rows) - tokens.checksum) > 1e-6 * tokens.checksum:
-        notes.append(f"the conditioning was changed after it was encoded (averaged?): its words are taken to be those of '{_text(tokens)}'")
+        notes.append(
+            f"the conditioning was changed after it was encoded (averaged?): its words are taken to be those of '{_text(tokens)}'"
+        )
     return tuple(notes)
 
 
@@ -145,7 +170,10 @@ def check(conditioning: Sequence[Sequence[Any]]) -> PromptTokens:
 
 
 def with_subjects(
-    conditioning: Sequence[Sequence[Any]], phrases: Sequence[SubjectPhrase], clip=None, text: str | None = None
+    conditioning: Sequence[Sequence[Any]],
+    phrases: Sequence[SubjectPhrase],
+    clip=None,
+    text: str | None = None,
 ) -> list[list[Any]]:
     """The conditioning with these subjects; a conditioning made elsewhere gets its memory from clip and text.
 
@@ -163,11 +191,15 @@ def with_subjects(
     return out
 
 
-def with_region(conditioning: Sequence[Sequence[Any]], phrases: Sequence[SubjectPhrase], region: Region) -> list[list[Any]]:
+def with_region(
+    conditioning: Sequence[Sequence[Any]], phrases: Sequence[SubjectPhrase], region: Region
+) -> list[list[Any]]:
     """The conditioning with a region for one subject. Raises ValueError if no entry has that subject, or its words are not known."""
     if len(phrases) != 1 or phrases[0].source == SPACY:
-        raise ValueError("A region belongs to one subject: type its words as they stand in the prompt, for example red car, "
-                         "and use one Subject Region node for each subject.")
+        raise ValueError(
+            "A region belongs to one subject: type its words as they stand in the prompt, for example red car, "
+            "and use one Subject Region node for each subject."
+        )
     out, errors = [], []
     for rows, extra in conditioning:
         check_entry(rows, extra.get(KEY))
@@ -193,10 +225,19 @@ def token_table(tokens: PromptTokens) -> str:
     lines = [("encoder", "column", "piece", "text", "subject")]
     for encoder in tokens.encoders:
         for piece in encoder.pieces:
-            column = "-" if piece.column is None else f"{piece.column} of {encoder.tensor}" if encoder.tensor else str(piece.column)
-            used = ", ".join(_uses(subject, encoder.name, piece.column) for subject in subjects
-                             if piece.column in subject.columns("phrase").get(encoder.name, ()))
-            lines.append((encoder.name, column, piece.text, encoder.text[piece.start:piece.stop], used))
+            column = (
+                "-"
+                if piece.column is None
+                else f"{piece.column} of {encoder.tensor}"
+                if encoder.tensor
+                else str(piece.column)
+            )
+            used = ", ".join(
+                _uses(subject, encoder.name, piece.column)
+                for subject in subjects
+                if piece.column in subject.columns("phrase").get(encoder.name, ())
+            )
+            lines.append((encoder.name, column, piece.text, encoder.text[piece.start : piece.stop], used))
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     return "\n".join([*table, *(f"note: {note}" for note in dict.fromkeys((*tokens.notes, *notes)))])

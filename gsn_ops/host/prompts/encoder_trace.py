@@ -4,6 +4,7 @@ The host is asked, not copied: its own encode path runs over a shadow of the tex
 their positions, so its cropping, padding, masking and concatenation decide where a token goes. No weight is read, no
 model is loaded, nothing shared is changed.
 """
+
 from __future__ import annotations
 
 import copy
@@ -65,11 +66,21 @@ class _PositionEncoder(torch.nn.Module):
         embed.weight = torch.zeros(1, self.width)
         return embed
 
-    def forward(self, ids=None, attention_mask=None, embeds=None, intermediate_output=None, capture_layers=None, **options):
+    def forward(
+        self,
+        ids=None,
+        attention_mask=None,
+        embeds=None,
+        intermediate_output=None,
+        capture_layers=None,
+        **options,
+    ):
         shape = embeds.shape if embeds is not None else (*ids.shape, self.width)
         device = embeds.device if embeds is not None else ids.device
         b, n, width = shape
-        positions = torch.arange(b * n, dtype=torch.float32, device=device).reshape(b, n, 1)  # [B, N, 1]: chunks follow each other
+        positions = torch.arange(b * n, dtype=torch.float32, device=device).reshape(
+            b, n, 1
+        )  # [B, N, 1]: chunks follow each other
         marks = (self.number * ENCODER_STEP + positions + 1).expand(b, n, width).contiguous()
         if capture_layers is not None:
             return {"hidden_states": [marks] * len(capture_layers)}
@@ -133,19 +144,31 @@ def tokens_seen(cond_stage_model: torch.nn.Module, tokens: dict) -> tuple[dict[s
     keys = [key for key, chunks in tokens.items() if is_chunks(chunks)]
     paths = {key: encoder_of(key, keys, list(names.values())) for key in keys}
     numbers = {path: number for number, path in names.items()}
-    for key in keys:  # what no text transformer reads may be handed on as it is: number it in the tokens themselves
+    for (
+        key
+    ) in keys:  # what no text transformer reads may be handed on as it is: number it in the tokens themselves
         numbers.setdefault(paths[key] or key, len(numbers) + 1)
-    marked = {key: _marked(chunks, None if paths.get(key) else numbers[key]) if key in paths else chunks for key, chunks in tokens.items()}
+    marked = {
+        key: _marked(chunks, None if paths.get(key) else numbers[key]) if key in paths else chunks
+        for key, chunks in tokens.items()
+    }
     with torch.no_grad():
         cond, _, *more = shadow.encode_token_weights(marked)
-    found = {"": _positions(cond), **{name: _positions(t) for name, t in (more[0] if more else {}).items() if isinstance(t, Tensor)}}
+    found = {
+        "": _positions(cond),
+        **{name: _positions(t) for name, t in (more[0] if more else {}).items() if isinstance(t, Tensor)},
+    }
     seen = {}
     for key in keys:
         path = paths[key]
         tensor = next((name for name, rows in found.items() if numbers[path or key] in rows), None)
         rows = {} if tensor is None else found[tensor][numbers[path or key]]
         reader = None if path is None else shadow.get_submodule(path).transformer
-        seen[key] = Seen(tensor or "", rows) if reader is None else Seen(tensor or "", rows, reader.width, tuple(reader.pictures))
+        seen[key] = (
+            Seen(tensor or "", rows)
+            if reader is None
+            else Seen(tensor or "", rows, reader.width, tuple(reader.pictures))
+        )
     if not names and not any(place.rows for place in seen.values()):
         raise ValueError("it has no text transformer of a known kind")
     return seen, cond.shape[-2]
@@ -161,7 +184,9 @@ def _positions(made: Tensor) -> dict[int, dict[int, int]]:
         made = made.reshape(-1, 1)  # [rows, 1]
     table = (made.float() if made.is_floating_point() else made).cpu()
     firsts = torch.ones_like(table, dtype=torch.bool)
-    firsts[:, 1:] = table[:, 1:] != table[:, :-1]  # one entry for each encoder whose channels are side by side in a row
+    firsts[:, 1:] = (
+        table[:, 1:] != table[:, :-1]
+    )  # one entry for each encoder whose channels are side by side in a row
     rows: dict[int, dict[int, int]] = {}
     for row, mark in zip(firsts.nonzero()[:, 0].tolist(), table[firsts].tolist()):
         number, position = divmod(mark - 1, ENCODER_STEP)
@@ -182,14 +207,20 @@ def _marked(chunks: list, number: int | None) -> list:
 def is_chunks(value) -> bool:
     """Is it a list of chunks of (token, weight, ...) entries, as the host's tokenizers make them?"""
     return isinstance(value, list) and all(
-        isinstance(chunk, list) and all(isinstance(entry, tuple) and len(entry) > 1 for entry in chunk) for chunk in value)
+        isinstance(chunk, list) and all(isinstance(entry, tuple) and len(entry) > 1 for entry in chunk)
+        for chunk in value
+    )
 
 
 def encoder_of(key: str, keys: Sequence[str], paths: Sequence[str]) -> str | None:
     """The text encoder (module path) that reads tokens[key]: by its name, else the only one if there is only one key."""
     last = {path.rsplit(".", 1)[-1]: path for path in paths}
     others = {name for other in keys if other != key for name in (other, f"clip_{other}")}
-    for name in (key, f"clip_{key}", *(name for name in last if name and name not in others and (key in name or name in key))):
+    for name in (
+        key,
+        f"clip_{key}",
+        *(name for name in last if name and name not in others and (key in name or name in key)),
+    ):
         if name in last:
             return last[name]
     return paths[0] if len(paths) == len(keys) == 1 else None

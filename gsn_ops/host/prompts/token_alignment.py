@@ -1,4 +1,5 @@
 """Reading one encode call: the user's text as each encoder's tokenizer shows it, with the rows of the conditioning."""
+
 from __future__ import annotations
 
 import logging
@@ -28,7 +29,9 @@ class Chunks(list):
     text: what was tokenized. embeddings: (name as typed, number of vectors) of the textual-inversion embeddings, in order.
     """
 
-    def __init__(self, chunks: list, text: str, options: dict[str, Any], embeddings: Sequence[tuple[str, int]] = ()):
+    def __init__(
+        self, chunks: list, text: str, options: dict[str, Any], embeddings: Sequence[tuple[str, int]] = ()
+    ):
         super().__init__(chunks)
         self.text, self.options, self.embeddings = text, options, tuple(embeddings)
 
@@ -58,7 +61,9 @@ def read_prompt(clip, tokens: dict[str, Any]) -> PromptTokens:
         encoders = tuple(_read_encoder(clip, key, tokens[key], place, notes) for key, place in seen.items())
         return PromptTokens(encoders, count, notes=tuple(dict.fromkeys(notes)))
     except Exception as error:
-        logging.getLogger(__name__).warning("GSN: cannot read the tokens of %s", type(clip.cond_stage_model).__name__, exc_info=True)
+        logging.getLogger(__name__).warning(
+            "GSN: cannot read the tokens of %s", type(clip.cond_stage_model).__name__, exc_info=True
+        )
         return PromptTokens((), 0, notes=(f"the tokens of this text encoder cannot be read: {error}",))
 
 
@@ -69,8 +74,15 @@ def _read_encoder(clip, key: str, chunks: list, seen: Seen, notes: list[str]) ->
     options = getattr(chunks, "options", {})
     others = [_ids(_tokens(clip.tokenize(text, **options).get(key, ()), [])) for text in SENTINELS]
     start, stop = user_span(_ids(tokens), others, getattr(part, "pad_token", None))
-    pictures = [n for n, token in enumerate(token for chunk in tokens for token in chunk) if token is None and start <= n < stop]
-    span = (pictures[-1] + 1 if pictures else start, stop)  # Qwen's editing node writes its pictures in front of a prompt
+    pictures = [
+        n
+        for n, token in enumerate(token for chunk in tokens for token in chunk)
+        if token is None and start <= n < stop
+    ]
+    span = (
+        pictures[-1] + 1 if pictures else start,
+        stop,
+    )  # Qwen's editing node writes its pictures in front of a prompt
     row_at = seen.rows
     if sum(token is None for chunk in tokens for token in chunk) != len(seen.pictures):
         notes.append(f"the text encoder {key} reads pictures too, so the rows of the words are not known")
@@ -78,9 +90,14 @@ def _read_encoder(clip, key: str, chunks: list, seen: Seen, notes: list[str]) ->
     found, spans = _place(tokens, part, span, seen, row_at)
 
     vocabulary = getattr(part, "inv_vocab", {})
-    shown = [token.name if isinstance(token, Vector) else str(vocabulary.get(token, token)) for token, _ in found]
-    notes += [f"{token.name} does not fit the text encoder {key}, which leaves it out"
-              for token, _ in found if isinstance(token, Vector) and not token.positions(seen.width)]
+    shown = [
+        token.name if isinstance(token, Vector) else str(vocabulary.get(token, token)) for token, _ in found
+    ]
+    notes += [
+        f"{token.name} does not fit the text encoder {key}, which leaves it out"
+        for token, _ in found
+        if isinstance(token, Vector) and not token.positions(seen.width)
+    ]
     if _is_cut(clip, key, chunks):
         notes.append(f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens")
     if "<unk>" in shown:
@@ -95,7 +112,9 @@ def _is_cut(clip, key: str, chunks: list) -> bool:
     text = getattr(chunks, "text", "")
     if len(text) < SHORT:
         return False
-    longer = clip.tokenize(text + ' 0 x "0 x"', **chunks.options).get(key, ())  # some encoders read only what is in quotes
+    longer = clip.tokenize(text + ' 0 x "0 x"', **chunks.options).get(
+        key, ()
+    )  # some encoders read only what is in quotes
     return _ids(_tokens(longer, [])) == _ids(_tokens(chunks, []))
 
 
@@ -122,7 +141,9 @@ def _tokenizer_of(tokenizer, key: str):
 def _tokens(chunks: list, notes: list[str]) -> list[list[int | Vector | None]]:
     """The token of each entry: an id, a vector of an embedding, or None for what is neither (a picture)."""
     count = sum(torch.is_tensor(entry[0]) for chunk in chunks for entry in chunk)
-    names = [(name, n) for n, (name, size) in enumerate(getattr(chunks, "embeddings", ())) for _ in range(size)]
+    names = [
+        (name, n) for n, (name, size) in enumerate(getattr(chunks, "embeddings", ())) for _ in range(size)
+    ]
     if len(names) != count:
         notes.append("the names of the textual-inversion embeddings in this prompt are not known")
         names = [("embedding", 0)] * count
@@ -132,6 +153,7 @@ def _tokens(chunks: list, notes: list[str]) -> list[list[int | Vector | None]]:
         if torch.is_tensor(value):
             return Vector(*next(following), value.shape[-1], value.numel() // value.shape[-1])
         return int(value) if isinstance(value, Integral) else None
+
     return [[token(entry[0]) for entry in chunk] for chunk in chunks]
 
 
@@ -140,14 +162,25 @@ def _ids(tokens: list[list]) -> list[int | None]:
 
 
 def _place(
-    tokens: list[list[int | Vector | None]], part, span: tuple[int, int], seen: Seen, row_at: Mapping[int, int]
+    tokens: list[list[int | Vector | None]],
+    part,
+    span: tuple[int, int],
+    seen: Seen,
+    row_at: Mapping[int, int],
 ) -> tuple[list[tuple[int | Vector, int | None]], list[tuple[int, int, int]]]:
     """(token, row) of the user's text, and (first text row, row of the end marker, row after the padding) of the chunks."""
     found, spans, pictures = [], [], iter(seen.pictures)
     offset = base = 0  # of the chunk: in the token list, and in the encoder's positions
     for chunk in tokens:
         first, last, end = _text_of_chunk(chunk, part, span[0] - offset, span[1] - offset)
-        sizes = [token.positions(seen.width) if isinstance(token, Vector) else next(pictures, 1) if token is None else 1 for token in chunk]
+        sizes = [
+            token.positions(seen.width)
+            if isinstance(token, Vector)
+            else next(pictures, 1)
+            if token is None
+            else 1
+            for token in chunk
+        ]
         positions = [base, *(base + n for n in accumulate(sizes))]
         for token, position, size in zip(chunk[first:last], positions[first:], sizes[first:]):
             if token is not None:

@@ -1,4 +1,5 @@
 """The host's own KSampler as a function."""
+
 from __future__ import annotations
 
 import comfy.samplers
@@ -9,7 +10,19 @@ SAMPLERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SAMPLERS)
 SCHEDULERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SCHEDULERS)
 
 
-def sample(model, seed: int, steps: int, cfg: float, sampler_name: str, scheduler: str, positive, negative, latent: dict,
-           denoise: float = 1.0) -> dict:
+def sample(
+    model,
+    seed: int,
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    positive,
+    negative,
+    latent: dict,
+    denoise: float = 1.0,
+) -> dict:
     """One KSampler run: the LATENT it returns."""
-    return nodes.common_ksampler(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise)[0]
+    return nodes.common_ksampler(
+        model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise
+    )[0]

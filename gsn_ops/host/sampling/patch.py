@@ -3,6 +3,7 @@
 One keyed OUTER_SAMPLE wrapper exchanges the sampler for a watched copy. The sampler, its history, noise, previews and other
 packs' patches stay as they are; a run in which nothing is due gets its own sampler object back.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -49,7 +50,9 @@ def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = No
 def _ask_for_memory(executor, model, noise_shape, *args, **kwargs):
     """Tell the host how much one pass with a graph needs, before it decides how much of the model to load."""
     room = comfy.model_management.get_total_memory(model.load_device) - model.model_size()
-    return executor(model, [batch_to_ask_for(model.model, noise_shape, room), *noise_shape[1:]], *args, **kwargs)
+    return executor(
+        model, [batch_to_ask_for(model.model, noise_shape, room), *noise_shape[1:]], *args, **kwargs
+    )
 
 
 class SamplingPatch:
@@ -58,10 +61,35 @@ class SamplingPatch:
     def __init__(self, acts: tuple[AttachedRecipe, ...]):
         self.acts = acts
 
-    def __call__(self, executor, noise, latent_image, sampler, sigmas, denoise_mask=None, callback=None, disable_pbar=False, seed=None, **kwargs):
-        plan = make_plan(executor.class_obj, self.acts, sigmas, latent_image, noise, len(kwargs.get("latent_shapes") or [1]))
+    def __call__(
+        self,
+        executor,
+        noise,
+        latent_image,
+        sampler,
+        sigmas,
+        denoise_mask=None,
+        callback=None,
+        disable_pbar=False,
+        seed=None,
+        **kwargs,
+    ):
+        plan = make_plan(
+            executor.class_obj,
+            self.acts,
+            sigmas,
+            latent_image,
+            noise,
+            len(kwargs.get("latent_shapes") or [1]),
+        )
         run = SamplerRun(executor.class_obj, plan, callback, seed or 0, noise)
-        watched = watch(sampler, plan.shift_steps, run.shift, run.on_end, run.steer if plan.turns else None) if plan.steps else sampler
-        samples = executor(noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs)
+        watched = (
+            watch(sampler, plan.shift_steps, run.shift, run.on_end, run.steer if plan.turns else None)
+            if plan.steps
+            else sampler
+        )
+        samples = executor(
+            noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
+        )
         run.finish(self.acts, sampler_name(sampler), samples)
         return samples

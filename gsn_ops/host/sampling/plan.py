@@ -1,4 +1,5 @@
 """What a sampling run will do, decided and checked before the model is loaded."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -80,7 +81,9 @@ class Plan:
     @property
     def shift_steps(self) -> set[int]:
         """The steps at which the state itself is shifted."""
-        return {step for planned in self.acts if planned.runs and not planned.turns for step in planned.when.steps}
+        return {
+            step for planned in self.acts if planned.runs and not planned.turns for step in planned.when.steps
+        }
 
 
 def network_scale(model_sampling, sigma: Tensor, ndim: int) -> float:
@@ -91,26 +94,36 @@ def network_scale(model_sampling, sigma: Tensor, ndim: int) -> float:
     one = torch.ones([1] * ndim, device=sigma.device)
     scaled, doubled = (float(model_sampling.calculate_input(sigma[:1], k * one)) for k in (1, 2))
     if scaled <= 0 or abs(doubled - 2 * scaled) > 1e-5 * abs(doubled):
-        raise ValueError("This model's input is not a multiple of the sampler's latent, so attention cannot be traced back to it. "
-                         "Sample it without Semantic Nursing.")
+        raise ValueError(
+            "This model's input is not a multiple of the sampler's latent, so attention cannot be traced back to it. "
+            "Sample it without Semantic Nursing."
+        )
     return 1 / scaled
 
 
 def check_latent(latent: Tensor, noise: Tensor, parts: int) -> None:
     """Raises ValueError for latents that cannot be refined: several parts (which the host has packed into one), video, not finite."""
     if parts > 1:
-        raise ValueError("This latent has several parts (picture and sound, say). Semantic Nursing works on picture latents: "
-                         "bypass it for this model.")
+        raise ValueError(
+            "This latent has several parts (picture and sound, say). Semantic Nursing works on picture latents: "
+            "bypass it for this model."
+        )
     if latent.ndim == 5 and latent.shape[2] > 1:
-        raise ValueError(f"This latent is a video of {latent.shape[2]} frames. Semantic Nursing works on picture latents (one frame): "
-                         "connect an empty latent image, or bypass it for this model.")
+        raise ValueError(
+            f"This latent is a video of {latent.shape[2]} frames. Semantic Nursing works on picture latents (one frame): "
+            "connect an empty latent image, or bypass it for this model."
+        )
     for name, t in (("latent", latent), ("noise", noise)):
         if not torch.isfinite(t).all():
-            raise ValueError(f"The {name} given to the sampler contains NaN or infinite values, so there is nothing to refine. "
-                             "The node before the sampler made them; a VAE in half precision is a common cause (try --fp32-vae).")
+            raise ValueError(
+                f"The {name} given to the sampler contains NaN or infinite values, so there is nothing to refine. "
+                "The node before the sampler made them; a VAE in half precision is a common cause (try --fp32-vae)."
+            )
 
 
-def make_plan(guider, acts: tuple[AttachedRecipe, ...], sigmas: Tensor, latent: Tensor, noise: Tensor, parts: int = 1) -> Plan:
+def make_plan(
+    guider, acts: tuple[AttachedRecipe, ...], sigmas: Tensor, latent: Tensor, noise: Tensor, parts: int = 1
+) -> Plan:
     """Find steps, prompts and subjects for every act. Raises ValueError, before any model call, for input that cannot work.
 
     parts: of how many latents the host has made this one.
@@ -119,22 +132,38 @@ def make_plan(guider, acts: tuple[AttachedRecipe, ...], sigmas: Tensor, latent: 
     family, model_sampling = family_of(model), model.get_model_object("model_sampling")
     check_latent(latent, noise, parts)
     if model.model.model_type is ModelType.IMG_TO_IMG_FLOW:
-        raise ValueError("This model starts from the picture itself instead of noise; there is no noise level to refine at.")
+        raise ValueError(
+            "This model starts from the picture itself instead of noise; there is no noise level to refine at."
+        )
     if guider.model_options.get("context_handler") is not None:
-        raise ValueError("Context windows split the picture over several passes, so its attention cannot be read in one. "
-                         "Remove the context window node or Semantic Nursing.")
+        raise ValueError(
+            "Context windows split the picture over several passes, so its attention cannot be read in one. "
+            "Remove the context window node or Semantic Nursing."
+        )
     flow = network_scale(model_sampling, sigmas[:1].clamp(min=1e-3), latent.ndim) == 1.0
     schedule = Schedule(tuple(float(s) for s in sigmas), model_sampling.percent_to_sigma, flow)
     entries, warnings = positive_entries(guider)
-    entries = tuple(replace(entry, tokens=columns_of(family, entry.tokens, guider.conds[entry.name][entry.index])) for entry in entries)
+    entries = tuple(
+        replace(entry, tokens=columns_of(family, entry.tokens, guider.conds[entry.name][entry.index]))
+        for entry in entries
+    )
     from_picture = bool(latent.count_nonzero())
-    return Plan(family, schedule, tuple(_plan_act(act, _when(act, schedule, from_picture), entries) for act in acts), warnings)
+    return Plan(
+        family,
+        schedule,
+        tuple(_plan_act(act, _when(act, schedule, from_picture), entries) for act in acts),
+        warnings,
+    )
 
 
 def _when(act: AttachedRecipe, schedule: Schedule, from_picture: bool) -> ActiveSteps:
     """When an act happens. One that makes a latent of its own would throw away the picture that a run starts from."""
     if from_picture and getattr(act.recipe, "starts_from_new_noise", False):
-        return ActiveSteps((), {}, "this run starts from a picture, which choosing another noise would throw away: use an empty latent")
+        return ActiveSteps(
+            (),
+            {},
+            "this run starts from a picture, which choosing another noise would throw away: use an empty latent",
+        )
     return act.recipe.when(schedule)
 
 
@@ -175,5 +204,9 @@ def _plan_act(act: AttachedRecipe, when: ActiveSteps, entries: tuple[Entry, ...]
             candidates.append(MatchedConditioning(entry, subjects, regions))
     if not candidates and errors:
         raise errors[0]
-    skip = "" if candidates else "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+    skip = (
+        ""
+        if candidates
+        else "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+    )
     return PlannedRecipe(act, when, tuple(candidates), tuple(dict.fromkeys(notes)), skip)

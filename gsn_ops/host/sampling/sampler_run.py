@@ -1,4 +1,5 @@
 """One sampler call while it lasts: carries out the plan, keeps the one progress bar, gathers the report."""
+
 from __future__ import annotations
 
 import logging
@@ -30,7 +31,9 @@ class SamplerRun:
         self.in_order = sorted((a for a in self.actings if a.planned.runs), key=lambda a: a.recipe.priority)
         self.total = plan.schedule.n_steps + sum(sum(a.planned.when.updates.values()) for a in self.in_order)
         self.shifts_done, self.steps_done = 0, 0
-        self.denoised: Tensor | None = None  # the last step's prediction, as the host hands it to SamplerCustom's second output
+        self.denoised: Tensor | None = (
+            None  # the last step's prediction, as the host hands it to SamplerCustom's second output
+        )
         self.warnings = list(plan.warnings)
 
     def shift(self, step: int, model_k, x: Tensor, sigma: Tensor, extra: dict) -> Tensor:
@@ -39,7 +42,15 @@ class SamplerRun:
             if step in acting.planned.when.updates and not acting.planned.turns:
                 found = self._moment(acting, step, x, sigma)
                 if found is not None:
-                    x = acting(self.guider, model_k, x, sigma, extra, *found, **self._wanted(acting, found[1], model_k, x, extra))
+                    x = acting(
+                        self.guider,
+                        model_k,
+                        x,
+                        sigma,
+                        extra,
+                        *found,
+                        **self._wanted(acting, found[1], model_k, x, extra),
+                    )
                 self.shifts_done += acting.planned.when.updates[step]
         return x
 
@@ -53,7 +64,9 @@ class SamplerRun:
                 self.shifts_done = min(self.shifts_done + 1, self.total - self.plan.schedule.n_steps)
         return denoised
 
-    def _wanted(self, acting: RecipeRun, context: StepContext, model_k, x: Tensor, extra: dict) -> dict[str, Tensor]:
+    def _wanted(
+        self, acting: RecipeRun, context: StepContext, model_k, x: Tensor, extra: dict
+    ) -> dict[str, Tensor]:
         """What a recipe's worker asks for beside the usual: the noise of the run, and a prediction from noise of its own."""
         if not getattr(acting.recipe, "wants_trajectory", False):
             return {}
@@ -68,19 +81,36 @@ class SamplerRun:
         """(entry and subjects, where in the run, what to call before each evaluation) for one act, or None where no prompt is active."""
         active = [c for c in acting.planned.candidates if is_active(self.guider, c.entry, x, sigma)]
         if not active:
-            acting.missing = f"no prompt with these subjects is active at step {step} (its timestep range is elsewhere)"
+            acting.missing = (
+                f"no prompt with these subjects is active at step {step} (its timestep range is elsewhere)"
+            )
             return None
         if len(active) > 1:
-            self.warnings.append("Several prompts are active at this step; the attention of the first one with these subjects is read.")
+            self.warnings.append(
+                "Several prompts are active at this step; the attention of the first one with these subjects is read."
+            )
         c = network_scale(self.guider.inner_model.model_sampling, sigma, x.ndim)
-        context = StepContext(step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=active[0].regions)
+        context = StepContext(
+            step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=active[0].regions
+        )
 
         def on_shift(j: int, picture: Tensor) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             if self.callback is not None:
-                done = min(j, acting.planned.when.updates[step])  # the last evaluation after a refinement makes no shift of its own
-                with torch.inference_mode(x.is_inference()), torch.no_grad():  # as in a step: previews run small networks
-                    self.callback(self.steps_done + self.shifts_done + done, picture if self.denoised is None else self.denoised, x, self.total)
+                done = min(
+                    j, acting.planned.when.updates[step]
+                )  # the last evaluation after a refinement makes no shift of its own
+                with (
+                    torch.inference_mode(x.is_inference()),
+                    torch.no_grad(),
+                ):  # as in a step: previews run small networks
+                    self.callback(
+                        self.steps_done + self.shifts_done + done,
+                        picture if self.denoised is None else self.denoised,
+                        x,
+                        self.total,
+                    )
+
         return active[0], context, on_shift
 
     def on_step(self, step: int, x0: Tensor, x: Tensor, total: int):
@@ -92,17 +122,28 @@ class SamplerRun:
     def on_end(self, missed: list[int]) -> None:
         """The sampler function has returned; `missed` are the steps whose state it never showed."""
         if missed:
-            self.warnings.append(f"The sampler never showed its state at step {', '.join(map(str, missed))} (it adds noise before each call, "
-                                 "or has steps of its own), so nothing was done there. Choose another sampler, or s_churn 0.")
+            self.warnings.append(
+                f"The sampler never showed its state at step {', '.join(map(str, missed))} (it adds noise before each call, "
+                "or has steps of its own), so nothing was done there. Choose another sampler, or s_churn 0."
+            )
 
     def finish(self, acts: tuple[AttachedRecipe, ...], sampler: str, samples: Tensor) -> None:
         """Write the report into every act's book and tell every act's node."""
         model = self.guider.model_patcher
         report = RunReport(
-            version=__version__, model=self.plan.family.name, sampler=sampler, n_steps=self.plan.schedule.n_steps, subjects=self._subjects(),
+            version=__version__,
+            model=self.plan.family.name,
+            sampler=sampler,
+            n_steps=self.plan.schedule.n_steps,
+            subjects=self._subjects(),
             actions=tuple(acting.report() for acting in self.actings),
-            warnings=tuple(dict.fromkeys([*self.warnings, *(note for planned in self.plan.acts for note in planned.notes)])),
-            latent_rgb=preview_matrix(model.get_model_object("latent_format")), moment=self._default_moment(),
+            warnings=tuple(
+                dict.fromkeys(
+                    [*self.warnings, *(note for planned in self.plan.acts for note in planned.notes)]
+                )
+            ),
+            latent_rgb=preview_matrix(model.get_model_object("latent_format")),
+            moment=self._default_moment(),
         )
         outputs = _as_handed_on(samples)
         if self.denoised is not None:
@@ -112,7 +153,9 @@ class SamplerRun:
         lines: dict[object, list[str]] = {}  # one node may have brought several recipes
         for act, action in zip(acts, report.actions, strict=True):
             log.info(action.status)
-            lines.setdefault(act.on_status, []).append(action.status + (f" [{', '.join(action.subjects)}]" if action.subjects else ""))
+            lines.setdefault(act.on_status, []).append(
+                action.status + (f" [{', '.join(action.subjects)}]" if action.subjects else "")
+            )
         for tell, said in lines.items():
             if tell is not None:
                 tell("\n".join(said))

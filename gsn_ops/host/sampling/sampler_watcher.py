@@ -3,6 +3,7 @@
 A sampler calls its model on its state, but some call it on trial points too, some never on the corrected state, and some have
 a grid of their own. Calls are never counted over the run: steps are recognised by their sigma and by the sampler's callback.
 """
+
 from __future__ import annotations
 
 import copy
@@ -29,17 +30,28 @@ Steer = Callable[[int, object, Tensor, Tensor, Tensor, dict], Tensor]
 class SamplerWatcher:
     """Decides, call by call, whether the sampler is showing its state at one of the wanted steps, and shifts it there."""
 
-    def __init__(self, facts: SamplerFacts, sigmas: Tensor, steps: Collection[int], shift: Shift,
-                 decay: Callable[[float, float], float] | None = None, steer: Steer | None = None):
+    def __init__(
+        self,
+        facts: SamplerFacts,
+        sigmas: Tensor,
+        steps: Collection[int],
+        shift: Shift,
+        decay: Callable[[float, float], float] | None = None,
+        steer: Steer | None = None,
+    ):
         self.facts = facts
         self.grid = [float(s) for s in sigmas]
         self.shift, self.decay, self.steer = shift, decay, steer
-        self.waiting = {k: k for k in steps if k < len(self.grid) - 1}  # position on the sampler's own grid -> step of the schedule
+        self.waiting = {
+            k: k for k in steps if k < len(self.grid) - 1
+        }  # position on the sampler's own grid -> step of the schedule
         if self.facts.grid == "log":
             self._use_log_grid()
         self.callbacks, self.learned = 0, 1
         self.seen: list[float] = []  # sigmas of the calls since the last callback
-        self.seen_before: list[float] = []  # and since the one before, for samplers whose callback comes between trial point and state
+        self.seen_before: list[
+            float
+        ] = []  # and since the one before, for samplers whose callback comes between trial point and state
         self.offset: Tensor | None = None
         self.offset_at = 0.0
 
@@ -48,7 +60,10 @@ class SamplerWatcher:
         wanted = [(k, math.log(self.grid[k])) for k in self.waiting]
         n, last = len(self.grid) - 1, self.grid[-1] or self.grid[-2]
         self.grid = torch.linspace(math.log(self.grid[0]), math.log(last), n // 3 + 2).exp().tolist()
-        self.waiting = {min(range(len(self.grid) - 1), key=lambda i: abs(math.log(self.grid[i]) - s)): k for k, s in wanted}
+        self.waiting = {
+            min(range(len(self.grid) - 1), key=lambda i: abs(math.log(self.grid[i]) - s)): k
+            for k, s in wanted
+        }
 
     def on_callback(self) -> None:
         """The sampler has finished a step."""
@@ -65,8 +80,14 @@ class SamplerWatcher:
             if self.facts.grid == "adaptive":  # the first call after a callback is an accepted state
                 hit = not before and sigma <= self.grid[position] * (1 + SAME_SIGMA / 10)
             else:
-                earlier = (self.seen_before if self.callbacks == position + 1 else []) + before if self.callbacks else before
-                calls = 1 + (sum(_same(s, self.grid[position]) for s in earlier) if self.callbacks else len(before))
+                earlier = (
+                    (self.seen_before if self.callbacks == position + 1 else []) + before
+                    if self.callbacks
+                    else before
+                )
+                calls = 1 + (
+                    sum(_same(s, self.grid[position]) for s in earlier) if self.callbacks else len(before)
+                )
                 wanted = 1 if position == 0 else self.facts.state_call or self.learned
                 hit = _same(sigma, self.grid[position]) and self.callbacks >= position and calls >= wanted
             if hit:
@@ -99,7 +120,9 @@ class SamplerWatcher:
 
     def _predict(self, model, x: Tensor, sigma: Tensor, kwargs: dict) -> Tensor:
         denoised = model(x, sigma, **kwargs)
-        return denoised if self.steer is None else self.steer(self.callbacks, model, x, sigma, denoised, kwargs)
+        return (
+            denoised if self.steer is None else self.steer(self.callbacks, model, x, sigma, denoised, kwargs)
+        )
 
     def finish(self, samples: Tensor, sigma_end: float) -> Tensor:
         """The sampler's result with what is left of a carried offset."""
@@ -123,11 +146,21 @@ class WatchedModel:
         setattr(self._model, name, value)
 
     def __call__(self, x, sigma, *args, **kwargs):
-        names = ("denoise_mask", *GUIDER_ARGUMENTS) if isinstance(self._model, comfy.samplers.KSamplerX0Inpaint) else GUIDER_ARGUMENTS
+        names = (
+            ("denoise_mask", *GUIDER_ARGUMENTS)
+            if isinstance(self._model, comfy.samplers.KSamplerX0Inpaint)
+            else GUIDER_ARGUMENTS
+        )
         return self._watcher.call(self._model, x, sigma, {**dict(zip(names, args, strict=False)), **kwargs})
 
 
-def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[int]], None], steer: Steer | None = None):
+def watch(
+    sampler,
+    steps: Collection[int],
+    shift: Shift,
+    on_end: Callable[[list[int]], None],
+    steer: Steer | None = None,
+):
     """A shallow copy of the sampler whose state is shifted at `steps`; the given object (a cached node output) is never written to.
 
     steer, if given, may turn every prediction of the model. on_end receives the steps whose state was never shown.
@@ -145,9 +178,21 @@ def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[
             def on_step(state):
                 watcher.on_callback()
                 return callback(state) if callback else None
-            samples = inner(WatchedModel(model, watcher), noise, sigmas, *args, extra_args=extra_args, callback=on_step, **options)
+
+            samples = inner(
+                WatchedModel(model, watcher),
+                noise,
+                sigmas,
+                *args,
+                extra_args=extra_args,
+                callback=on_step,
+                **options,
+            )
             on_end(sorted(watcher.waiting.values()))
-            return watcher.finish(samples, float(sigmas[-1]))  # read now: UniPC writes its own last sigma into the schedule
+            return watcher.finish(
+                samples, float(sigmas[-1])
+            )  # read now: UniPC writes its own last sigma into the schedule
+
         watched.sampler_function = sampler_function
         return watched
 
@@ -157,8 +202,12 @@ def watch(sampler, steps: Collection[int], shift: Shift, on_end: Callable[[list[
         def on_step(*state):
             watcher.on_callback()
             return callback(*state) if callback else None
-        samples = sampler.sample(WatchedModel(model_wrap, watcher), sigmas, extra_args, on_step, *args, **kwargs)
+
+        samples = sampler.sample(
+            WatchedModel(model_wrap, watcher), sigmas, extra_args, on_step, *args, **kwargs
+        )
         on_end(sorted(watcher.waiting.values()))
         return watcher.finish(samples, float(sigmas[-1]))
+
     watched.sample = sample
     return watched

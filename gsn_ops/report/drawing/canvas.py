@@ -1,4 +1,5 @@
 """A small drawing surface: light paper, one typeface, smooth lines. Pillow only."""
+
 from __future__ import annotations
 
 import unicodedata
@@ -15,8 +16,17 @@ OVERSAMPLING = 2  # everything is drawn this much larger and then averaged
 
 # Only looked for when a text has letters that Pillow's own font lacks.
 SYSTEM_FONTS = (
-    "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Arial Unicode.ttf", "NotoSansCJK-Regular.ttc",
-    "msyh.ttc", "meiryo.ttc", "malgun.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc", "AppleSDGothicNeo.ttc",
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "arial.ttf",
+    "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "msyh.ttc",
+    "meiryo.ttc",
+    "malgun.ttf",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+    "AppleSDGothicNeo.ttc",
 )
 
 
@@ -93,8 +103,16 @@ class Canvas:
         self.image = Image.new("RGB", (self.width * OVERSAMPLING, self.height * OVERSAMPLING), paper)
         self.draw = ImageDraw.Draw(self.image)
 
-    def text(self, x: float, y: float, text: str, size: int = 16, colour: str = INK, anchor: str = "ls",
-             halo: str | None = None) -> None:
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: int = 16,
+        colour: str = INK,
+        anchor: str = "ls",
+        halo: str | None = None,
+    ) -> None:
         """One line; anchor as in Pillow ("ls" = left end of the base line). halo: colour of a rim that hides lines."""
         font, text = spell(text, size * OVERSAMPLING)
         place = (x * OVERSAMPLING, y * OVERSAMPLING)
@@ -111,8 +129,16 @@ class Canvas:
         box = ((x - radius) * s, (y - radius) * s, (x + radius) * s, (y + radius) * s)
         self.draw.ellipse(box, colour, edge, round(1.5 * s))
 
-    def box(self, x: float, y: float, width: float, height: float, fill: str = PANEL, edge: str | None = None,
-            radius: float = 0) -> None:
+    def box(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        fill: str = PANEL,
+        edge: str | None = None,
+        radius: float = 0,
+    ) -> None:
         s = OVERSAMPLING
         corners = (x * s, y * s, (x + width) * s - 1, (y + height) * s - 1)
         self.draw.rounded_rectangle(corners, radius * s, fill, edge, s if edge else 0)

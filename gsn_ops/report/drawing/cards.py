@@ -1,4 +1,5 @@
 """A page with a title and a sentence, where there is nothing to draw."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ def note_card(title: str, text: str, width: int = 1160) -> np.ndarray:
         canvas.text(PAD, PAD + TITLE + 34 + 26 * n, line, BODY, SOFT)
     return canvas.array()
 
+
 GAP, TITLE = 20, 26
 
 
@@ -38,7 +40,9 @@ def contact_sheet(
     Pictures of other proportions are centred in their cell. Raises ValueError if pictures and labels differ in number.
     """
     if len(pictures) != len(labels) or not pictures:
-        raise ValueError(f"A contact sheet needs one label per picture, got {len(pictures)} and {len(labels)}.")
+        raise ValueError(
+            f"A contact sheet needs one label per picture, got {len(pictures)} and {len(labels)}."
+        )
     columns = max(1, min(columns, len(pictures)))
     lines = [label.split("\n") for label in labels]
     tall = max(fitted(p, cell, cell)[1] for p in pictures)
@@ -68,8 +72,13 @@ def headline(report: RunReport, action: ActionReport, b: int) -> str:
 
 
 def report_card(
-    report: RunReport, action: ActionReport, b: int = 0, before: np.ndarray | None = None,
-    after: np.ndarray | None = None, title: str = "", width: int = 1160,
+    report: RunReport,
+    action: ActionReport,
+    b: int = 0,
+    before: np.ndarray | None = None,
+    after: np.ndarray | None = None,
+    title: str = "",
+    width: int = 1160,
 ) -> np.ndarray:
     """What one action did to image b, float32 [., width, 3]: predicted picture before and after, loss, attention.
 
@@ -78,15 +87,28 @@ def report_card(
     """
     wide = width - 2 * PAD
     half = (wide - GAP) // 2
-    notes = [line for note in ([] if action.step is not None else [action.status]) + list(report.warnings)
-             for line in wrap(note, SMALL, wide)]
-    shown = [(p, text) for p, text in ((before, "predicted before the shifts"), (after, "predicted after the shifts"))
-             if p is not None]
+    notes = [
+        line
+        for note in ([] if action.step is not None else [action.status]) + list(report.warnings)
+        for line in wrap(note, SMALL, wide)
+    ]
+    shown = [
+        (p, text)
+        for p, text in ((before, "predicted before the shifts"), (after, "predicted after the shifts"))
+        if p is not None
+    ]
     tall = max([fitted(p, half, half)[1] for p, _ in shown], default=0)
     labels = action.subjects or [s.label for s in report.subjects]
     charts = 0 if action.step is None else max(320, 110 + 48 * len(labels))
     top = PAD + TITLE + 52
-    height = top + (tall + 34 + GAP if shown else 0) + (charts + GAP if charts else 0) + 22 * len(notes) + PAD - GAP
+    height = (
+        top
+        + (tall + 34 + GAP if shown else 0)
+        + (charts + GAP if charts else 0)
+        + 22 * len(notes)
+        + PAD
+        - GAP
+    )
     canvas = Canvas(width, height)
     canvas.text(PAD, PAD + TITLE - 4, shorten(title or action.method, TITLE, wide), TITLE)
     canvas.text(PAD, PAD + TITLE + 24, shorten(headline(report, action, b), BODY, wide), BODY, SOFT)

@@ -1,4 +1,5 @@
 """Charts of one action's report: the loss over the shifts, and each subject's attention before and after."""
+
 from __future__ import annotations
 
 import math
@@ -41,8 +42,14 @@ def panel(width: float, height: float, title: str) -> Canvas:
 class Axes:
     """From (shifts, loss) to pixels. The loss axis starts at 0, or below it where a loss is negative."""
 
-    def __init__(self, curves: Sequence[Sequence[tuple[int, float]]], left: float, top: float, width: float,
-                 height: float):
+    def __init__(
+        self,
+        curves: Sequence[Sequence[tuple[int, float]]],
+        left: float,
+        top: float,
+        width: float,
+        height: float,
+    ):
         points = [p for curve in curves for p in curve]
         losses = [y for _, y in points]
         low, high = min(0.0, *losses), max(0.0, *losses)
@@ -61,7 +68,9 @@ def loss_curve(action: ActionReport, b: int = 0, width: int = 560, height: int =
     canvas = panel(width, height, "Loss over the shifts")
     curves = [curve_of(action, i) for i in range(len(action.losses[0]) if action.losses else 0)]
     if not curves or not curves[b]:
-        canvas.text(width / 2, height / 2, "no finite loss" if curves else "no shift was made", BODY, SOFT, "mm")
+        canvas.text(
+            width / 2, height / 2, "no finite loss" if curves else "no shift was made", BODY, SOFT, "mm"
+        )
         return canvas.array()
     axes = Axes(curves, PAD + 46, PAD + 46, width - 2 * PAD - 96, height - 2 * PAD - 90)
     decimals = max(0, -math.floor(math.log10(axes.y_ticks[1] - axes.y_ticks[0]) + 1e-9))
@@ -103,11 +112,11 @@ def maxima_bars(
         canvas.text(width / 2, height / 2, "no attention was measured", BODY, SOFT, "mm")
         return canvas.array()
     full = 1.0 if max(values) > 0.2 else ticks(0, max(*values, 1e-6))[-1]
-    names = min(0.32 * width, max(width_of(label, BODY) for label in labels[:len(before)]) + 4)
+    names = min(0.32 * width, max(width_of(label, BODY) for label in labels[: len(before)]) + 4)
     left, room = PAD + names + 14, width - 2 * PAD - names - 72
     top, pitch = PAD + 40, min(64, (height - 2 * PAD - 36) / len(before))
     thick = max(3, min(15, pitch * 0.3))
-    for j, label in enumerate(labels[:len(before)]):
+    for j, label in enumerate(labels[: len(before)]):
         middle = top + pitch * (j + 0.5)
         canvas.text(PAD, middle, shorten(label, BODY, names), BODY, INK, "lm")
         pair = [(before[j], BEFORE, SOFT)] + ([(after[j], AFTER, INK)] if after else [])
@@ -118,7 +127,14 @@ def maxima_bars(
             if known and value > 0:
                 canvas.box(left, y, max(3, room * min(1, value / full)), thick, colour, radius=3)
             if thick >= 8 or i == len(pair) - 1:
-                canvas.text(left + room + 10, y + thick / 2, number(value) if known else "not finite", SMALL, ink, "lm")
+                canvas.text(
+                    left + room + 10,
+                    y + thick / 2,
+                    number(value) if known else "not finite",
+                    SMALL,
+                    ink,
+                    "lm",
+                )
     return canvas.array()
 
 

@@ -1,14 +1,22 @@
 """Attention as heat over a picture."""
+
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
 # Inferno (Smith and van der Walt 2015) as a polynomial in the value. Rows: powers 0 to 6; columns: red, green, blue.
-INFERNO = np.array([
-    (0.0002, 0.0017, -0.0195), (0.1065, 0.5640, 3.9327), (11.6025, -3.9729, -15.9424), (-41.7040, 17.4364, 44.3541),
-    (77.1629, -33.4024, -81.8073), (-71.3194, 32.6261, 73.2095), (25.1311, -12.2427, -23.0703),
-])
+INFERNO = np.array(
+    [
+        (0.0002, 0.0017, -0.0195),
+        (0.1065, 0.5640, 3.9327),
+        (11.6025, -3.9729, -15.9424),
+        (-41.7040, 17.4364, 44.3541),
+        (77.1629, -33.4024, -81.8073),
+        (-71.3194, 32.6261, 73.2095),
+        (25.1311, -12.2427, -23.0703),
+    ]
+)
 
 
 def heat_colours(values: np.ndarray) -> np.ndarray:
@@ -24,7 +32,9 @@ def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return large.clip(small.min(), small.max())
 
 
-def heat_map(picture: np.ndarray, values: np.ndarray, opacity: float = 0.75, peak: float | None = None) -> np.ndarray:
+def heat_map(
+    picture: np.ndarray, values: np.ndarray, opacity: float = 0.75, peak: float | None = None
+) -> np.ndarray:
     """A map [h, w] >= 0 as heat over a picture [H, W, 3]: float32 [H, W, 3] in 0..1.
 
     The picture is seen in grey where there is no attention. peak: value with the brightest colour, by default the
@@ -38,6 +48,6 @@ def heat_map(picture: np.ndarray, values: np.ndarray, opacity: float = 0.75, pea
     grey = (picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
     base = picture + min(1.0, 2 * opacity) * (0.9 * grey - picture)
     solid = max(0.0, 10 * opacity - 9)  # from 0.9 on the cold places are painted as well
-    cover = opacity * np.maximum(heat ** 0.7, solid)
+    cover = opacity * np.maximum(heat**0.7, solid)
     lift = 0.25 * (1 - solid)  # black would darken the picture around a warm place
     return (base * (1 - cover) + heat_colours(lift + (1 - lift) * heat[..., 0]) * cover).astype(np.float32)
