@@ -26,7 +26,7 @@ class GradientAgreementCheck:
     """Stands in for maps_of during a run's first evaluations: compares the first gradient with its like in bfloat16.
 
     The first evaluation is made in full precision; its gradient is kept as it comes by, and so is what the objective asked of
-    the maps there (`towards`: level -> gradient of the loss [B, h, w, n]). Before the second one (or when told to `decide`)
+    the maps there (`map_gradients`: level -> gradient of the loss [B, h, w, n]). Before the second one (or when told to `decide`)
     in_half(z, map_gradients) makes the other gradient at the same z, and decided(cosine) is called. Asking the same of the maps
     compares the two passes. A loss has kinks as well (L_IoU takes the lesser of two maps at each place): beside one, both
     sides are right, and the two would turn away from each other without either being imprecise.
@@ -63,14 +63,11 @@ class GradientAgreementCheck:
         return maps
 
     def _asked(self, level: int, gradient: Tensor) -> None:
-        self.towards[level] = gradient.detach().clone()
+        self.map_gradients[level] = gradient.detach().clone()
 
     def decide(self) -> None:
         """Compare, if there is something to compare."""
         if self.first is not None:
-            ((z, gradient), map_gradients), self.first, self.towards = (
-                (self.first, self.map_gradients),
-                None,
-                {},
-            )
+            (z, gradient), map_gradients = self.first, self.map_gradients
+            self.first, self.map_gradients = None, {}
             self.decided(agreement(gradient, self.in_half(z, map_gradients)))

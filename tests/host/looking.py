@@ -40,9 +40,15 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
     """Run `tiny.sample_with` and let the probe look at the state of one step, twice; the run itself is not changed."""
     import comfy.samplers
 
-    gradients, plan, probes, maps, layouts = (
+    gradients, plan, probes, maps, families = (
         tiny.module(f"gsn_ops.{name}")
-        for name in ("host.gradients", "host.plan", "host.probe", "maps", "host.layouts")
+        for name in (
+            "host.autograd.differentiable",
+            "host.sampling.plan",
+            "host.attention.probe",
+            "maps",
+            "host.find_family",
+        )
     )
     model, looks = model or tiny.model, []
 
@@ -57,7 +63,7 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
                 extra,
                 sigma,
                 entry,
-                layouts.family_of(model),
+                families.family_of(model),
                 maps.MapNeeds(levels=levels, blocks=blocks),
                 c,
             )

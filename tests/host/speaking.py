@@ -79,7 +79,9 @@ def claims(memory, subject: str = SUBJECT) -> dict[str, dict[str, tuple[int, ...
     subjects = pack_module("gsn_ops.subjects.resolve")
 
     def found(text: str) -> dict[str, tuple[int, ...]]:
-        return subjects.resolve(subjects.parse_subjects(text), memory)[0].columns("phrase")
+        return subjects.resolve(pack_module("gsn_ops.subjects.syntax").parse_subjects(text), memory)[
+            0
+        ].columns("phrase")
 
     both, words = found(subject), {word: found(word) for word in SUBJECT.split()}
     for name, columns in both.items():

@@ -69,9 +69,15 @@ class Made:
         """What `look(probe, z, conds)` makes of the state of the first step of a run."""
         import comfy.samplers
 
-        gradients, plan, probes, maps, layouts = (
+        gradients, plan, probes, maps, families = (
             self.tiny.module(f"gsn_ops.{name}")
-            for name in ("host.gradients", "host.plan", "host.probe", "maps", "host.layouts")
+            for name in (
+                "host.autograd.differentiable",
+                "host.sampling.plan",
+                "host.attention.probe",
+                "maps",
+                "host.find_family",
+            )
         )
         results = []
 
@@ -79,9 +85,12 @@ class Made:
             guider = model_k.inner_model
             (entry,), _ = plan.positive_entries(guider)
             c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
-            family = layouts.family_of(self.model)
+            family = families.family_of(self.model)
             entry = replace(
-                entry, tokens=layouts.columns_of(family, entry.tokens, guider.conds["positive"][0])
+                entry,
+                tokens=self.tiny.module("gsn_ops.host.architectures.family").columns_of(
+                    family, entry.tokens, guider.conds["positive"][0]
+                ),
             )
             conds = {
                 name: cond.process_cond(batch_size=len(x), area=None).cond
@@ -331,7 +340,7 @@ def test_words_that_the_attention_does_not_see_are_refused(tiny):
 
 def test_encoders_with_the_same_rows_count_once(tiny):
     """Stable Diffusion 3: CLIP-L and CLIP-G side by side in the same rows, then T5: two views, not three."""
-    prompt, probe = (tiny.module(f"gsn_ops.{name}") for name in ("prompt", "host.probe"))
+    prompt, probe = (tiny.module(f"gsn_ops.{name}") for name in ("prompt", "host.attention.probe"))
 
     def tokens(**texts):
         rows = {"l": 0, "g": 0, "t5xxl": 77}

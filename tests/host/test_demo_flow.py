@@ -103,9 +103,14 @@ def test_the_host_computes_what_was_trained(flow, demo):
 
 
 def test_a_two_word_subject_has_columns_in_both_encoders(flow):
-    subjects, prompt_tokens = (flow.module(f"gsn_ops.{name}") for name in ("subjects", "host.prompt_tokens"))
-    tokens = prompt_tokens.tokens_of(flow.encode("a green star and a red circle"))
-    (circle,) = subjects.resolve(subjects.parse_subjects("red circle"), tokens)
+    resolve, parse = (
+        flow.module("gsn_ops.subjects.resolve").resolve,
+        flow.module("gsn_ops.subjects.syntax").parse_subjects,
+    )
+    tokens = flow.module("gsn_ops.host.prompts.conditioning").tokens_of(
+        flow.encode("a green star and a red circle")
+    )
+    (circle,) = resolve(parse("red circle"), tokens)
     clip, t5 = sorted(circle.noun)
     assert tokens.rows == 154
     # CLIP: start a green star and a red circle. T5: _ a green star and _ a red circle, from row 77 on.
@@ -158,10 +163,12 @@ def test_it_draws_what_is_asked(runs):
 def test_shifts_as_in_its_evaluation_lower_the_loss_of_every_picture(runs, pack_module):
     from tools.eval import SD3_NODE
 
-    settings, presets = (pack_module(f"gsn_ops.optimise.{name}") for name in ("settings", "presets"))
+    overrides, methods = (pack_module(f"gsn_ops.optimise.{name}") for name in ("overrides", "methods"))
     moment = pack_module("gsn_ops.schedule").Moment(percent=SD3_NODE["at_percent"])
-    recipes = settings.moved(
-        settings.override(presets.preset(SD3_NODE["method"]), f"{SD3_NODE['overrides']}, stop_at_presence=0"),
+    recipes = overrides.moved(
+        overrides.override(
+            methods.preset(SD3_NODE["method"]), f"{SD3_NODE['overrides']}, stop_at_presence=0"
+        ),
         moment,
     )
     refined = runs.refine(recipes, prompts(3, 4, "test"), Sampling(8, "euler", "simple", 4.0))

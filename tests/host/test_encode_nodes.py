@@ -214,7 +214,9 @@ def test_weights_do_not_hide_a_word(name, text, pack_module):
     memory = encode(clip, text)[0][1]["gsn"]
     claimed = claims(memory, "red fire truck")
     subjects = pack_module("gsn_ops.subjects.resolve")
-    (typed,) = subjects.resolve(subjects.parse_subjects("(red:1.2) fire truck"), memory)
+    (typed,) = subjects.resolve(
+        pack_module("gsn_ops.subjects.syntax").parse_subjects("(red:1.2) fire truck"), memory
+    )
     for key, columns in typed.columns("phrase").items():
         other = encode(clip, text.replace("red", "new"))
         change = changes(encode(clip, text), other)
@@ -232,7 +234,9 @@ def test_a_character_of_several_pieces(name, key, pack_module):
     text = "a blue dog \u9f98 and a dog"
 
     conditioning = encode(clip, text)
-    (found,) = subjects.resolve(subjects.parse_subjects("\u9f98"), conditioning[0][1]["gsn"])
+    (found,) = subjects.resolve(
+        pack_module("gsn_ops.subjects.syntax").parse_subjects("\u9f98"), conditioning[0][1]["gsn"]
+    )
     rows = found.noun[key]
     tokenizer = getattr(clip.tokenizer, key).tokenizer
     before = tokenizer(text)["input_ids"]

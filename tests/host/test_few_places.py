@@ -20,10 +20,10 @@ def few_places(pack_module):
     return pack_module("gsn_ops.torch_ops.small_conv")
 
 
-@pytest.fixture(params=("onednn", "precision"))
+@pytest.fixture(params=("onednn", "bfloat16"))
 def products(request, pack_module, monkeypatch):
     """(what surrounds a pass, the tolerance of its numbers, how often it made a convolution as one product)."""
-    module, made = pack_module(f"gsn_ops.host.{request.param}"), []
+    module, made = pack_module(f"gsn_ops.torch_ops.{request.param}"), []
     monkeypatch.setattr(pack_module("gsn_ops.torch_ops.bfloat16"), "ENOUGH_ROWS", 1)
     conv2d_gemm = module.conv2d_gemm
     monkeypatch.setattr(module, "conv2d_gemm", lambda *args: made.append(1) or conv2d_gemm(*args))

@@ -108,18 +108,18 @@ def test_two_methods_on_two_nodes_meet_in_one_order(tiny, attach, presets, order
 @pytest.fixture(scope="module")
 def placed(tiny, pack_module):
     """The prompt with a box per subject, and something unwanted."""
-    tools, regions, subjects = (
-        pack_module(f"gsn_ops.{name}") for name in ("host.prompt_tokens", "regions", "subjects")
+    tools, regions, syntax = (
+        pack_module(f"gsn_ops.{name}") for name in ("host.prompts.conditioning", "regions", "subjects.syntax")
     )
     conditioning = tiny.encode(PROMPT)
     for i, phrase in enumerate(("red circle", "blue square", "green triangle")):
         box = regions.Region(boxes=((i / 3, 0.2, (i + 1) / 3, 0.8),), point=((i + 0.5) / 3, 0.5))
-        conditioning = tools.with_region(conditioning, subjects.parse_subjects(phrase), box)
+        conditioning = tools.with_region(conditioning, syntax.parse_subjects(phrase), box)
     return conditioning
 
 
 SHORTER = {
-    "more": {"rounds": 1, "iterations": 2, "more": 1},
+    "more": {"rounds": 1, "iterations": 2, "final_iterations": 1},
     "noises": {"noises": 2, "shifts": 3},
 }  # a field that tells -> numbers
 

@@ -78,13 +78,14 @@ def test_the_host_detects_it_and_the_facts_fit(published, tiny):
         key: t.shape for key, t in model.diffusion_model.state_dict().items()
     }
 
-    layouts, capture, gradients = (
-        tiny.module(f"gsn_ops.host.{name}") for name in ("layouts", "capture", "gradients")
-    )
-    family = layouts.family_of(types.SimpleNamespace(model=model))
+    family_of = tiny.module("gsn_ops.host.find_family").family_of
+    inputs = tiny.module("gsn_ops.host.architectures.family").Inputs
+    capture = tiny.module("gsn_ops.host.attention.capture")
+    differentiable = tiny.module("gsn_ops.host.autograd.differentiable")
+    family = family_of(types.SimpleNamespace(model=model))
     network, (rows, width) = model.diffusion_model, facts.context
     context = torch.empty(1, rows, width, device=META)
-    layout = family.layout(layouts.Inputs(network, facts.latent, {"c_crossattn": context}, rows))
+    layout = family.layout(inputs(network, facts.latent, {"c_crossattn": context}, rows))
     seen = capture.Capture(
         layout,
         slice(1, 4),
@@ -94,7 +95,7 @@ def test_the_host_detects_it_and_the_facts_fit(published, tiny):
         backend=attention_pytorch,
     )
     more = {name: torch.empty(*shape, device=META) for name, shape in facts.more.items()}
-    with gradients.DifferentiableForward(family.rope_kernels, family.in_place), torch.no_grad():
+    with differentiable.DifferentiableForward(family.rope_kernels, family.in_place), torch.no_grad():
         network(
             torch.empty(*facts.latent, device=META),
             torch.empty(1, device=META),

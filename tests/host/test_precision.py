@@ -16,6 +16,11 @@ STEP, SHIFTS = 1, 4
 
 
 @pytest.fixture(scope="module")
+def agreement_check(pack_module):
+    return pack_module("gsn_ops.optimise.gradient_agreement")
+
+
+@pytest.fixture(scope="module")
 def precision(pack_module):
     return pack_module("gsn_ops.torch_ops.bfloat16")
 
@@ -49,7 +54,9 @@ def gradient_of(probe, z, half: bool):
         "HiDream",
     ),
 )
-def test_maps_and_gradients_stay_float32_and_nearly_the_same(tiny, precision, pack_module, name):
+def test_maps_and_gradients_stay_float32_and_nearly_the_same(
+    tiny, precision, agreement_check, pack_module, name
+):
     made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.attention.memory_policy")
 
     def look(probe, z, conds):
@@ -61,7 +68,7 @@ def test_maps_and_gradients_stay_float32_and_nearly_the_same(tiny, precision, pa
     (maps, gradient), (half_maps, half), (again_maps, again) = made.at_state(look, batch=2)
     assert contents(made.model) == before and not graphs_in(made.model)
     assert half_maps.dtype == half.dtype == torch.float32
-    assert not torch.equal(half, gradient) and precision.agreement(half, gradient) > 0.98
+    assert not torch.equal(half, gradient) and agreement_check.agreement(half, gradient) > 0.98
     assert (half_maps - maps).abs().max() < 0.05 * maps.max()
     assert (
         torch.equal(again_maps, half_maps) and (again - half).abs().max() <= 1e-5 * half.abs().max()
@@ -103,37 +110,37 @@ def test_linear_layers_of_few_rows_multiply_in_full_precision(precision, monkeyp
         assert torch.equal(layer(few), right[0]) and not torch.equal(layer(many), right[1])
 
 
-def test_beside_a_kink_of_the_loss_the_passes_are_compared_and_not_its_sides(precision):
+def test_beside_a_kink_of_the_loss_the_passes_are_compared_and_not_its_sides(agreement_check):
     """|m| asks for +1 at m = 1e-3 and for -1 at -1e-3: a rounding error of the map that turns the loss turns no comparison."""
     z, cosines = torch.tensor([[1e-3]]), []
 
     def maps_of(at, shift=0.0):
         return AttentionMaps({1: (3 * at - shift)[:, :, None, None]}, (0,), ())
 
-    def in_half(at, towards):
+    def in_half(at, map_gradients):
         leaf = at.requires_grad_(True)
         m = maps_of(leaf, 4e-3).cross[1]
-        assert (m < 0).all() and torch.equal(towards[1], torch.ones(1, 1, 1, 1))
-        return torch.autograd.grad((m * towards[1]).sum(), leaf)[0]
+        assert (m < 0).all() and torch.equal(map_gradients[1], torch.ones(1, 1, 1, 1))
+        return torch.autograd.grad((m * map_gradients[1]).sum(), leaf)[0]
 
-    trial = precision.GradientAgreementCheck(maps_of, in_half, cosines.append)
+    trial = agreement_check.GradientAgreementCheck(maps_of, in_half, cosines.append)
     leaf = z.clone().requires_grad_(True)
     torch.autograd.grad(trial(leaf).cross[1].abs().sum(), leaf)
     trial.decide()
-    assert cosines == [1.0] and trial.towards == {}
+    assert cosines == [1.0] and trial.map_gradients == {}
 
 
-def test_agreement_is_that_of_the_worst_image(precision):
+def test_agreement_is_that_of_the_worst_image(agreement_check):
     a = torch.eye(3)[:, None, :]
-    assert precision.agreement(a, 2 * a) == pytest.approx(1)
+    assert agreement_check.agreement(a, 2 * a) == pytest.approx(1)
     b = a.clone()
     b[1, 0, 0] = 1.0
-    assert precision.agreement(a, b) == pytest.approx(0.5**0.5)
+    assert agreement_check.agreement(a, b) == pytest.approx(0.5**0.5)
     assert (
-        precision.agreement(torch.zeros(2, 3), torch.zeros(2, 3)) == 1
+        agreement_check.agreement(torch.zeros(2, 3), torch.zeros(2, 3)) == 1
     )  # a loss that is reached has no gradient
-    assert precision.agreement(torch.zeros(2, 3), torch.ones(2, 3)) == 0
-    assert precision.agreement(torch.full((2, 3), torch.nan), torch.ones(2, 3)) == -1
+    assert agreement_check.agreement(torch.zeros(2, 3), torch.ones(2, 3)) == 0
+    assert agreement_check.agreement(torch.full((2, 3), torch.nan), torch.ones(2, 3)) == -1
 
 
 def test_it_is_tried_where_it_pays_and_never_on_small_models(tiny, precision):

@@ -38,11 +38,6 @@ def pt(pack_module):
 
 
 @pytest.fixture(scope="module")
-def subjects(pack_module):
-    return pack_module("gsn_ops.subjects.resolve")
-
-
-@pytest.fixture(scope="module")
 def stock(host, embeddings):
     import comfy.sd1_clip as sd1
 

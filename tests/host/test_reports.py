@@ -9,7 +9,17 @@ import torch
 
 @pytest.fixture
 def reports(pack_module):
-    return pack_module("gsn_ops.host.reports")
+    return pack_module("gsn_ops.report.book")
+
+
+@pytest.fixture
+def preview(pack_module):
+    return pack_module("gsn_ops.report.preview")
+
+
+@pytest.fixture
+def preview_matrix(pack_module):
+    return pack_module("gsn_ops.host.sampling.sampler_run").preview_matrix
 
 
 @pytest.fixture
@@ -83,42 +93,42 @@ def test_the_book_keeps_no_output_alive(reports, run):
     assert alive() is None
 
 
-def test_preview_colours_are_those_of_the_hosts_previewer(reports, host):
+def test_preview_colours_are_those_of_the_hosts_previewer(preview, preview_matrix, host):
     import comfy.latent_formats as formats
     import latent_preview
 
     checked = 0
     for kind in (formats.SD15, formats.SDXL, formats.SDXL_Playground_2_5, formats.SD3, formats.Flux):
         form = kind()
-        matrix = reports.preview_matrix(form)
+        matrix = preview_matrix(form)
         x = torch.randn(2, form.latent_channels, 4, 6, generator=torch.Generator().manual_seed(1))
         theirs = latent_preview.Latent2RGBPreviewer(form.latent_rgb_factors, form.latent_rgb_factors_bias)
         for b in range(2):
             image = theirs.decode_latent_to_preview(form.process_in(x[b : b + 1]))
             wanted = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(4, 6, 3).float()
             assert (
-                reports.latent_rgb(x, matrix)[b] * 255 - wanted
+                preview.latent_rgb(x, matrix)[b] * 255 - wanted
             ).abs().max() <= 1.01  # theirs is cut to 8 bits
             checked += 1
     assert checked == 10
 
 
-def test_formats_without_simple_colours_have_no_matrix(reports, host):
+def test_formats_without_simple_colours_have_no_matrix(preview, preview_matrix, host):
     import comfy.latent_formats as formats
 
-    assert reports.preview_matrix(formats.LatentFormat()) is None
-    assert reports.preview_matrix(formats.Flux2()) is None
-    assert reports.pictures(latent(0), None, None) is None
+    assert preview_matrix(formats.LatentFormat()) is None
+    assert preview_matrix(formats.Flux2()) is None
+    assert preview.pictures(latent(0), None, None) is None
 
 
-def test_video_latents_show_their_first_frame(reports, host):
+def test_video_latents_show_their_first_frame(preview, preview_matrix, host):
     import comfy.latent_formats as formats
 
     form = formats.Wan21()
     video = torch.randn(1, 16, 3, 4, 4, generator=torch.Generator().manual_seed(2))
     assert torch.equal(
-        reports.latent_rgb(video, reports.preview_matrix(form))[0],
-        reports.latent_rgb(video[:, :, 0], reports.preview_matrix(form))[0],
+        preview.latent_rgb(video, preview_matrix(form))[0],
+        preview.latent_rgb(video[:, :, 0], preview_matrix(form))[0],
     )
 
 
@@ -149,7 +159,7 @@ def test_a_report_says_which_attention_was_read_when_and_who_chose_it(tiny):
 def test_a_family_says_what_it_reads_for_an_objective(pack_module, family, needs, said):
     module, name = family.split(".")
     assert (
-        getattr(pack_module(f"gsn_ops.host.layouts.{module}"), name).describe_capture(
+        getattr(pack_module(f"gsn_ops.host.architectures.{module}"), name).describe_capture(
             pack_module("gsn_ops.maps").MapNeeds(**needs)
         )
         == said

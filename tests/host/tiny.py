@@ -78,14 +78,14 @@ class Tiny:
 
     def recipe(self, *, step: int | None = None, **changes):
         """Latent Refine as published, with two shifts."""
-        recipes, objectives, maps, schedule = (
+        refine, objectives, maps, schedule = (
             self.module(f"gsn_ops.{name}")
-            for name in ("optimise.recipes", "objectives.cn_iou", "maps", "schedule")
+            for name in ("optimise.refine", "objectives.cn_iou", "maps", "schedule")
         )
         if step is not None:
             changes["moment"] = schedule.Moment(step=step)
         objective = objectives.PresenceAndSeparation(maps=maps.MapOptions(pieces="phrase"))
-        return recipes.Refine(**{"objective": objective, "shifts": 2, **changes})
+        return refine.Refine(**{"objective": objective, "shifts": 2, **changes})
 
     def attach(self, model=None, on_status=None, **changes):
         """A patched MODEL and its book, as GSNRefineModel makes them."""

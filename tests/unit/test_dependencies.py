@@ -312,10 +312,10 @@ def test_spacys_tokens_become_words_and_a_parse_is_kept(fresh, monkeypatch):
 NEVER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from gsn_ops import captions, dependencies, spacy_parser, subjects
+from gsn_ops.subjects import caption_parser, resolve, spacy_parser, syngen_rules, syntax
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens
 tokens = PromptTokens((EncoderTokens("l", "cat", (Piece("cat", 0, 3, 1),), ((1, 76, 77),)),), 77)
-assert resolve.choose((), tokens)[0] and resolve.choose(resolve.parse_subjects("cat"), tokens)[0]
+assert resolve.choose((), tokens)[0] and resolve.choose(syntax.parse_subjects("cat"), tokens)[0]
 assert "spacy" not in sys.modules
 """
 

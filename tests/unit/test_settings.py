@@ -134,7 +134,7 @@ def test_overrides_that_do_not_parse_say_where(text, position, complaint):
 @pytest.mark.parametrize(
     "fields, complaint",
     [
-        ({"shifts": -1}, "shifts is -1: choose 0 (off, a plain run) or final_iterations"),
+        ({"shifts": -1}, "shifts is -1: choose 0 (off, a plain run) or more"),
         ({"learning_rate": 0.0}, "learning_rate is 0: it must be greater than 0"),
         ({"learning_rate": -0.1}, "learning_rate is -0.1: it must be greater than 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),

@@ -16,7 +16,7 @@ import safetensors
 import torch
 from comfy.taesd.taesd import TAESD
 
-PATH = Path(__file__).resolve().parents[2] / "models" / "tiny_sd_shapes.safetensors"
+PATH = Path(__file__).resolve().parents[3] / "models" / "tiny_sd_shapes.safetensors"
 FORMAT = "gsn-tiny-sd-shapes-1"  # metadata key "gsn_format" of every file the training writes
 LAYOUT = "641b9b2bfafa0718"  # see layout()
 CURE = (
