@@ -154,7 +154,7 @@ class Spoken(Made):
         refined = self.sample(patched)
         assert torch.isfinite(refined).all() and not torch.equal(refined, self.sample())
         report = book.last()
-        assert report.actions[0].shifts == (2,) and f"[{subject}]" in said[0]
+        assert report.recipes[0].updates == (2,) and f"[{subject}]" in said[0]
         return report
 
 

@@ -239,7 +239,7 @@ def test_a_second_node_adds_to_a_copy(tiny):
     before = tiny.sample(one)
     two, book = tiny.attach(one, step=3, method="second")
     both = tiny.sample(two)
-    assert [(action.method, action.step) for action in book.find(both).actions] == [
+    assert [(action.method, action.step) for action in book.find(both).recipes] == [
         ("first", 1),
         ("second", 3),
     ]
@@ -254,7 +254,7 @@ def test_a_book_keeps_no_model_alive(tiny):
     del model
     gc.collect()
     assert network() is None
-    assert book.find(out).actions[0].step == STEP
+    assert book.find(out).recipes[0].step == STEP
 
 
 @pytest.mark.parametrize("report", ("full", "curve"))

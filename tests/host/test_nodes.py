@@ -340,7 +340,7 @@ def test_all_three_ways_to_refine_are_one(tiny, run):
         with torch.inference_mode():
             latent = tiny.host.KSampler().sample(patched[0], *ksampler(tiny))[0]
         assert torch.equal(latent["samples"], refined["samples"])
-        assert patched[-1].find(latent["samples"]).actions[0].losses == book.last().actions[0].losses
+        assert patched[-1].find(latent["samples"]).recipes[0].losses == book.last().recipes[0].losses
 
 
 def test_one_bar_counts_steps_and_shifts_and_says_each_once(tiny, run):
@@ -463,8 +463,8 @@ def test_report_has_a_page_per_image_and_the_same_numbers_in_words_and_data(tiny
     assert 0 <= images.min() and images.max() <= 1
     assert not torch.equal(images[0], images[1]) and not torch.equal(images, small)
     assert text.startswith("a title\n") and "red circle" in text
-    (action,) = json.loads(data)["actions"]
-    assert f"{action['losses'][0][1]:.3f} -> {action['loss_after'][1]:.3f} in 2 shifts" in text
+    (action,) = json.loads(data)["recipes"]
+    assert f"{action['losses'][0][1]:.3f} -> {action['loss_after'][1]:.3f} in 2 update steps" in text
 
 
 def test_report_without_a_run_says_that_nursing_is_off(tiny, run, pack_module):

@@ -141,5 +141,5 @@ def alternate(
             disable_pbar=True,
             seed=0,
         )
-    turns.measured.status = book.last().actions[0].status
+    turns.measured.status = book.last().recipes[0].status
     return turns.measured
