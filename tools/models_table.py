@@ -161,8 +161,8 @@ def document(architectures: dict, published: Iterable[str], layouts) -> str:
 
 def main() -> None:
     # Before the host boots: it has a package `tests` too.
-    from tests.host.architectures import ARCHITECTURES
-    from tests.host.published import PUBLISHED
+    from tests.support.architectures import ARCHITECTURES
+    from tests.support.published_checkpoints import PUBLISHED
     from tools.host_env import inprocess
 
     parser = argparse.ArgumentParser(

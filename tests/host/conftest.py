@@ -11,7 +11,7 @@ import pytest
 
 from tools.host_env import inprocess
 
-from .tiny import Tiny
+from ..support.demo_model import Tiny
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from .tiny import NEVER, PROMPT, empty, recording
+from ..support.demo_model import NEVER, PROMPT, empty, recording
 
 
 @pytest.fixture

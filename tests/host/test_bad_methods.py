@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .tiny import PROMPT, recording
+from ..support.demo_model import PROMPT, recording
 
 LMD, FOCUS, NEGLECT, SYNGEN = (
     "LMD energy (Lian et al. 2024)",

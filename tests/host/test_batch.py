@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 import torch
 
-from .looking import look
-from .tiny import empty, recording
+from ..support.demo_model import empty, recording
+from ..support.probe_oracle import look
 
 STEP = 1
 

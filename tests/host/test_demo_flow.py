@@ -16,9 +16,9 @@ from tools.tiny import captions, t5_encoder
 from tools.tiny.model_sd3 import SD3
 from tools.tiny.prompts import prompts
 
-from .explicit import written_out
-from .looking import look, weighted
-from .tiny import PROMPT, Tiny, recording
+from ..support.demo_model import PROMPT, Tiny, recording
+from ..support.probe_oracle import look, weighted
+from ..support.softmax_oracle import written_out
 
 HOW = Sampling(16, "euler", "simple", 4.0)
 

@@ -5,8 +5,7 @@ import importlib
 import pytest
 import torch
 
-from .encoders import SETUPS
-from .speaking import (
+from ..support.text_encoder_checks import (
     assert_rows_change,
     changes,
     claims,
@@ -16,6 +15,7 @@ from .speaking import (
     most_changed,
     network,
 )
+from ..support.text_encoders import SETUPS
 
 FIRE = "fire truck"
 LATE, ALONE, RED = "a blue dog and a fire truck", "fire truck with blue", "a red fire truck and a blue dog"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from .test_clean import difference, state_of
-from .tiny import PROMPT, SAMPLERS, empty, recording
+from ..support.demo_model import PROMPT, SAMPLERS, empty, recording
+from ..support.model_state import difference, state_of
 
 SYNGEN = "SynGen (Rassin et al. 2023)"
 STEPS = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .tiny import PROMPT, empty
+from ..support.demo_model import PROMPT, empty
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEN = ["at_percent FLOAT 0.18", "at_sigma FLOAT 0.0", "at_step INT -1"]

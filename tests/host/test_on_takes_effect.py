@@ -8,7 +8,7 @@ import functools
 import pytest
 import torch
 
-from .tiny import SAMPLERS, empty, recording
+from ..support.demo_model import SAMPLERS, empty, recording
 
 N = 6
 CARRIED = ("uni_pc", "uni_pc_bh2", "sa_solver")

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from .tiny import PROMPT, empty
+from ..support.demo_model import PROMPT, empty
 
 N, SHIFTS = 5, 4
 CALLBACK_PER_STEP = (

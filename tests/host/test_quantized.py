@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from .architectures import ARCHITECTURES
-from .test_architectures import Made, contents, graphs_in, one_pass
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import Made, contents, graphs_in, one_pass
 
 NAMES = ("SDXL", "SD3", "Flux", "Qwen-Image", "Z-Image")
 ALL = {"heads": True, "self_rows": True}

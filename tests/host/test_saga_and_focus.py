@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from .tiny import empty
+from ..support.demo_model import empty
 
 
 @pytest.fixture(scope="module")

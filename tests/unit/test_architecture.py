@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .import_graph import CLONE, PACK_FILES, circles, imports, inside_the_pack
+from ..support.import_graph import CLONE, PACK_FILES, circles, imports, inside_the_pack
 
 COMFYUI = {
     "comfy", "comfy_api", "comfy_execution", "comfy_extras", "nodes", "folder_paths", "server", "execution",

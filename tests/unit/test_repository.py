@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .import_graph import CLONE, PACK_FILES, imports
+from ..support.import_graph import CLONE, PACK_FILES, imports
 
 TEXTS = sorted(
     file

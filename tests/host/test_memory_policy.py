@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from .allocated import peak_of
-from .architectures import ARCHITECTURES, SD3
-from .looking import weighted
-from .test_architectures import contents, graphs_in, loaded, one_pass
-from .test_clean import difference, state_of
+from ..support.allocation_meter import peak_of
+from ..support.architectures import ARCHITECTURES, SD3
+from ..support.model_state import difference, state_of
+from ..support.networks import contents, graphs_in, loaded, one_pass
+from ..support.probe_oracle import weighted
 
 STEP, SHIFTS = 1, 3
 

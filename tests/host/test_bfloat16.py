@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from gsn_ops.maps import AttentionMaps
 
-from .architectures import ARCHITECTURES
-from .looking import weighted
-from .test_architectures import contents, graphs_in, loaded
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import contents, graphs_in, loaded
+from ..support.probe_oracle import weighted
 
 STEP, SHIFTS = 1, 4
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from tools.host_env.inprocess import pack_module
 
 from .architectures import Architecture
-from .encoders import INSTEAD, SETUPS, SUBJECT, Setup
-from .test_architectures import Made
+from .networks import Made
+from .text_encoders import INSTEAD, SETUPS, SUBJECT, Setup
 
 BARE = {"\u2581", "\u0120"}  # marks of a word's beginning, alone
 Texts = dict[str, str]  # key of an encoder -> what it shall read

@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from .encoders import build
+from ..support.text_encoders import build
 
 L = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
 G = {**L, "hidden_size": 48}
