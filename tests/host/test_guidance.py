@@ -119,7 +119,7 @@ def placed(tiny, pack_module):
 
 
 SHORTER = {
-    "more": {"rounds": 1, "iterations": 2, "final_iterations": 1},
+    "final_iterations": {"rounds": 1, "iterations": 2, "final_iterations": 1},
     "noises": {"noises": 2, "shifts": 3},
 }  # a field that tells -> numbers
 
