@@ -145,7 +145,7 @@ def test_published_methods_in_real_runs(tiny, attach, presets, placed, pack_modu
         acted = [action for action in book.find(out).recipes if action.steps]
         assert acted and torch.isfinite(out).all() and not torch.equal(out, stock), method
         assert all(math.isfinite(loss) for action in acted for row in action.losses for loss in row), method
-        if hasattr(recipes[0], "more") or hasattr(recipes[0], "noises"):  # chance
+        if hasattr(recipes[0], "final_iterations") or hasattr(recipes[0], "noises"):  # chance
             assert torch.equal(tiny.sample(model, steps=ENOUGH, positive=placed), out), method
     assert difference(before, state_of(tiny.model)) == {}
     assert torch.equal(tiny.sample(steps=ENOUGH), stock)
