@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..gsn_ops.host.prompts.conditioning import KEY, token_table, with_subjects, with_token_metadata
-from ..gsn_ops.subjects.resolve import choose
+from ..gsn_ops.subjects.resolve import choose_subjects
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import conditioning_output, status_reporter, subjects_input
 
@@ -18,7 +18,7 @@ def encode_output(node: type[io.ComfyNode], conditioning: list) -> io.NodeOutput
     errors = []
     for _, extra in conditioning:
         try:
-            subjects, notes = choose((), extra[KEY])
+            subjects, notes = choose_subjects((), extra[KEY])
         except ValueError as error:
             errors.append(error)
             continue

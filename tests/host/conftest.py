@@ -48,8 +48,8 @@ def tiny(host: ModuleType, pack_module: Callable[[str], ModuleType]) -> Tiny:
 
 @pytest.fixture(scope="session")
 def subjects(pack_module: Callable[[str], ModuleType]) -> SimpleNamespace:
-    """The pack's functions from typed phrases to columns: parse_subjects, resolve, choose."""
+    """The pack's functions from typed phrases to columns: parse_subjects, resolve, choose_subjects."""
     syntax, resolve = pack_module("gsn_ops.subjects.syntax"), pack_module("gsn_ops.subjects.resolve")
     return SimpleNamespace(
-        parse_subjects=syntax.parse_subjects, resolve=resolve.resolve, choose=resolve.choose
+        parse_subjects=syntax.parse_subjects, resolve=resolve.resolve, choose_subjects=resolve.choose_subjects
     )

@@ -173,7 +173,7 @@ def test_words_that_the_attention_does_not_see_are_refused(tiny):
     )
     with pytest.raises(
         ValueError,
-        match="'red cat' is in the prompt, but the model does not get to see its words: Anima does not",
+        match="'red cat' is in the prompt, but its tokens are not passed to the model: Anima does not",
     ):
         anima.sample(model)
 

@@ -37,7 +37,7 @@ def test_a_typed_phrase_that_is_not_in_the_prompt_names_the_nearest_word(refused
 
 def test_spacy_asked_for_but_not_installed(refused, typed, monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)  # as if not installed, wherever this runs
-    refused(("@spacy asks for spaCy", "pip install spacy", "remove @spacy"), subjects=typed("@spacy"))
+    refused(("@spacy requests spaCy", "pip install spacy", "remove @spacy"), subjects=typed("@spacy"))
 
 
 def test_a_region_needs_the_words_of_a_subject(tiny, typed):

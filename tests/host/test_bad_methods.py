@@ -72,7 +72,7 @@ def test_a_region_of_somebody_else(refused, run, tiny):
     (
         (
             {"subject": "circle", "x": 1.0, "width": 0.5},
-            "from (1, 0) to (1.5, 1) lies outside the picture",
+            "from (1, 0) to (1.5, 1) is outside the image",
             "from 0 to 1",
         ),
         ({"subject": "circle", "width": 0.0}, "has no area (width 0, height 1)", "make it wider"),

@@ -272,7 +272,7 @@ def test_pictures_in_the_prompt_are_said_to_hide_the_rows(clip, pt, subjects):
     tokens["l"][0][2] = ({"type": "image"}, 1.0)
     seen = pt.read_prompt(clip, tokens)
     with pytest.raises(
-        ValueError, match="'dog' is in the prompt, but .* its words: the text encoder l reads pictures too"
+        ValueError, match="'dog' is in the prompt, but .* to the model: the text encoder l reads pictures too"
     ):
         subjects.resolve(subjects.parse_subjects("dog"), seen)
 

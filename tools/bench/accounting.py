@@ -78,7 +78,7 @@ def _ours(moment: Moment, rungs: tuple[int, ...]) -> dict[int, Count]:
     (recipe,) = presets.preset(presets.LATENT_REFINE)
     # Its weights are numbers, which tensors here have not; what it costs is nothing beside a pass.
     objective = replace(recipe.objective, maps=replace(recipe.objective.maps, kernel_size=0))
-    chosen, _ = subjects.choose((), entry.tokens)
+    chosen, _ = subjects.choose_subjects((), entry.tokens)
     family = layouts.family_of(moment.guider.model_patcher)
     with gradients.differentiable(moment.guider.inner_model):
         probe = probes.Probe(
