@@ -28,11 +28,11 @@ def precision(pack_module):
 @pytest.fixture(autouse=True)
 def few_rows_are_enough(precision, monkeypatch):
     """Networks here are small."""
-    monkeypatch.setattr(precision, "ENOUGH_ROWS", 1)
+    monkeypatch.setattr(precision, "MIN_ROWS", 1)
 
 
 def gradient_of(probe, z, half: bool):
-    probe.half, leaf = half, z.clone().requires_grad_(True)
+    probe.bfloat16, leaf = half, z.clone().requires_grad_(True)
     maps = probe.maps_of(leaf).cross
     (gradient,) = torch.autograd.grad(weighted(maps).sum(), leaf)
     (maps,) = maps.values()
@@ -61,7 +61,7 @@ def test_maps_and_gradients_stay_float32_and_nearly_the_same(
 
     def look(probe, z, conds):
         exact, half = (gradient_of(probe, z, h) for h in (False, True))
-        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST)
+        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST_LEVEL)
         return exact, half, gradient_of(probe, z, True)
 
     before = contents(made.model)
@@ -90,7 +90,7 @@ def test_a_product_is_that_of_the_rounded_factors_and_keeps_no_copy_of_its_weigh
     saved = []
     with (
         torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t),
-        precision.HalfProducts(),
+        precision.BFloat16Products(),
     ):
         y = layer(x)
     g = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
@@ -103,10 +103,10 @@ def test_a_product_is_that_of_the_rounded_factors_and_keeps_no_copy_of_its_weigh
 
 
 def test_linear_layers_of_few_rows_multiply_in_full_precision(precision, monkeypatch):
-    monkeypatch.setattr(precision, "ENOUGH_ROWS", 20)
+    monkeypatch.setattr(precision, "MIN_ROWS", 20)
     layer, few, many = torch.nn.Linear(16, 24), torch.full((1, 19, 16), 1 / 3), torch.full((1, 20, 16), 1 / 3)
     right = layer(few), layer(many)
-    with precision.HalfProducts():
+    with precision.BFloat16Products():
         assert torch.equal(layer(few), right[0]) and not torch.equal(layer(many), right[1])
 
 
@@ -147,15 +147,15 @@ def test_it_is_tried_where_it_pays_and_never_on_small_models(tiny, precision):
     class Big(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.weight = torch.nn.Parameter(torch.empty(precision.ENOUGH_PARAMETERS, device="meta"))
+            self.weight = torch.nn.Parameter(torch.empty(precision.MIN_PARAMETERS, device="meta"))
 
     cpu, network = torch.device("cpu"), tiny.model.model.diffusion_model
-    assert not precision.pays(network, torch.float32, cpu, 50)
-    assert not precision.pays(Big(), torch.bfloat16, cpu, 50) and not precision.pays(
-        Big(), torch.float32, cpu, 2
-    )
-    assert not precision.pays(Big(), torch.float32, torch.device("cuda"), 50)
-    assert precision.pays(Big(), torch.float32, cpu, 50) == precision.fast_on_this_processor()
+    assert not precision.should_try_bfloat16(network, torch.float32, cpu, 50)
+    assert not precision.should_try_bfloat16(
+        Big(), torch.bfloat16, cpu, 50
+    ) and not precision.should_try_bfloat16(Big(), torch.float32, cpu, 2)
+    assert not precision.should_try_bfloat16(Big(), torch.float32, torch.device("cuda"), 50)
+    assert precision.should_try_bfloat16(Big(), torch.float32, cpu, 50) == precision.has_fast_bfloat16()
     model, book = tiny.attach(step=STEP, shifts=SHIFTS)
     assert "bfloat16" not in book.find(tiny.sample(model, steps=4)).recipes[0].status
 

@@ -63,14 +63,14 @@ def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind,
     mask = random(n_text + 24, n_text + 24, seed=2)
     mask = mask > -1 if kind == "bool" else mask
     shaped = {2: mask, 3: mask.expand(2, -1, -1), 4: mask.expand(2, 1, -1, -1)}[ndim]
-    seen.show(q, k, {"block": ("double", 0)}, shaped)
+    seen.observe(q, k, {"block": ("double", 0)}, shaped)
     additive = torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) if kind == "bool" else mask
     right = (
         explicit(q, k.repeat_interleave(2, 1), additive)
         .mean(1)[:, n_text:, first + 1 : first + 6]
         .unflatten(1, grid)
     )
-    ((level, maps),) = seen.layers
+    ((level, maps),) = seen.state.layers
     assert level == 2 and maps.shape == (2, 4, 6, 5)
     assert (maps - right).abs().max() < 1e-5
 
@@ -83,9 +83,9 @@ def test_single_heads_on_request(capture):
         capture.Capture(layout, slice(1, 76), (2,), heads=True),
     )
     for seen in (whole, single):
-        seen.show(q, k, {"block": ("input", 1)})
-    assert single.layers[0][1].shape == (1, 2, 4, 4, 75)
-    assert torch.equal(single.layers[0][1].mean(1), whole.layers[0][1])
+        seen.observe(q, k, {"block": ("input", 1)})
+    assert single.state.layers[0][1].shape == (1, 2, 4, 4, 75)
+    assert torch.equal(single.state.layers[0][1].mean(1), whole.state.layers[0][1])
 
 
 def test_middle_and_first_up_block_of_a_real_unets_order(capture):
@@ -100,23 +100,23 @@ def test_middle_and_first_up_block_of_a_real_unets_order(capture):
     ):
         for number in numbers:
             for length in (side * side, 77):  # its self-attention, then its cross-attention
-                seen.show(
+                seen.observe(
                     random(1, 1, side * side, 8),
                     random(1, 1, length, 8),
                     {"block": (part, number), "block_index": 0},
                 )
-    assert [level for level, _ in seen.layers] == [8, 4, 4, 4]
+    assert [level for level, _ in seen.state.layers] == [8, 4, 4, 4]
 
 
 def test_rows_of_self_attention_on_request(capture):
     layout = capture.AttentionLayout("cross", (8, 12), 77, 77)
     q, k = random(2, 3, 24, 8), random(2, 3, 24, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True)
-    seen.show(q, k, {"block": ("input", 1)})
-    ((level, attention),) = seen.self_attention
+    seen.observe(q, k, {"block": ("input", 1)})
+    ((level, attention),) = seen.state.self_attention
     cells = torch.tensor([[0, 23], [7, 5]])
     right = explicit(q, k).mean(1)[torch.arange(2)[:, None], cells].unflatten(-1, (4, 6))
-    assert level == 2 and seen.layers == []
+    assert level == 2 and seen.state.layers == []
     assert (attention.rows(cells) - right).abs().max() < 1e-5
 
 
@@ -131,10 +131,10 @@ def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_h
     )  # longer text; an image prompt of 16 tokens
     seen = capture.Capture(layout, slice(1, 76), (2,))
     first, second = random(1, 1, 77, 8), random(1, 1, 77, 8, seed=1)
-    seen.show(first, first, {"block": ("input", 1), "block_index": 0})
-    assert seen.layers == []
-    seen.show(first, second, {"block": ("input", 1), "block_index": 0})
-    assert seen.layers[0][1].shape == (1, 7, 11, 75)
+    seen.observe(first, first, {"block": ("input", 1), "block_index": 0})
+    assert seen.state.layers == []
+    seen.observe(first, second, {"block": ("input", 1), "block_index": 0})
+    assert seen.state.layers[0][1].shape == (1, 7, 11, 75)
 
 
 def test_levels_of_a_latent_whose_sides_are_odd(capture):
@@ -156,10 +156,10 @@ def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture
     assert not issubclass(capture.AllCaptured, Exception)
     seen = capture.Capture(capture.AttentionLayout("cross", (8, 8), 77, 77), slice(1, 76), (2,), stop_after=2)
     q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
-    seen.show(q, k, {"block": ("input", 1)})
+    seen.observe(q, k, {"block": ("input", 1)})
     with pytest.raises(capture.AllCaptured):
         try:
-            seen.show(q, k, {"block": ("input", 2)})
+            seen.observe(q, k, {"block": ("input", 2)})
         except Exception:
             pass
 
@@ -191,10 +191,10 @@ def test_only_spans_are_read_where_each_column_costs(capture):
     q, k, v = (random(1, 36, 2 * 8, seed=seed) for seed in range(3))
     seen = []
     for spans in ((), (slice(1, 4), slice(9, 11))):
-        read = capture.Capture(layout, slice(1, 11), (), spans=spans, backend=attention_pytorch)
+        read = capture.Capture(layout, slice(1, 11), (), spans=spans)
         out = read(attention_pytorch, q, k, v, 2, transformer_options={})
         assert (out - attention_pytorch(q, k, v, 2)).abs().max() < 1e-5
-        ((_, maps),) = read.layers
+        ((_, maps),) = read.state.layers
         seen.append(maps)
     every, some = seen
     assert torch.equal(some[..., 3:8], torch.zeros(1, 4, 6, 5)) and every[..., 3:8].min() > 0

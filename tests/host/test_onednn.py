@@ -36,7 +36,7 @@ def test_product_and_gradient_are_those_of_torch_and_no_weight_is_copied(linear,
     saved = []
     with (
         torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t),
-        linear.FastProducts(),
+        linear.OneDNNProducts(),
     ):
         y = layer(x)
     (gradient,) = torch.autograd.grad(y, x, g)
@@ -51,7 +51,7 @@ def test_product_and_gradient_are_those_of_torch_and_no_weight_is_copied(linear,
 def test_rows_that_are_not_side_by_side_in_memory(linear, products):
     layer = torch.nn.Linear(24, 40).requires_grad_(False)
     x = torch.randn(2, 24, 30, generator=torch.Generator().manual_seed(0)).transpose(1, 2)
-    with linear.FastProducts():
+    with linear.OneDNNProducts():
         assert torch.allclose(layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5)
     assert len(products) == 2
 
@@ -61,7 +61,7 @@ def test_few_rows_half_precision_and_weights_of_a_kind_of_their_own_are_torchs_a
         pass
 
     layer, many = torch.nn.Linear(24, 40).requires_grad_(False), torch.ones(64, 24)
-    with linear.FastProducts():
+    with linear.OneDNNProducts():
         layer(torch.ones(15, 24))
         F.linear(many, layer.weight.as_subclass(Quantized))
         layer.bfloat16()(many.bfloat16())
@@ -72,16 +72,18 @@ def test_small_models_other_devices_and_a_torch_without_the_operator_are_left_al
     tiny, linear, monkeypatch
 ):
     network, cpu = tiny.model.model.diffusion_model, torch.device("cpu")
-    assert not linear.pays(network, cpu)
-    monkeypatch.setattr(linear, "ENOUGH_PARAMETERS", 0)
-    assert linear.pays(network, cpu) and not linear.pays(network, torch.device("cuda"))
+    assert not linear.should_use_onednn(network, cpu)
+    monkeypatch.setattr(linear, "MIN_PARAMETERS", 0)
+    assert linear.should_use_onednn(network, cpu) and not linear.should_use_onednn(
+        network, torch.device("cuda")
+    )
     for missing in (
         (linear, "SIGNATURE", "another one"),
         (torch.backends.mkldnn, "is_available", lambda: False),
     ):
         with monkeypatch.context() as without:
             without.setattr(*missing)
-            assert not linear.pays(network, cpu)
+            assert not linear.should_use_onednn(network, cpu)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +99,10 @@ def test_maps_and_gradients_are_the_same(tiny, linear, pack_module, products, na
 
     def look(probe, z, conds):
         slow = gradient_of(probe, z)
-        assert products == [] and not probe.fast
-        probe.fast = True
+        assert products == [] and not probe.onednn
+        probe.onednn = True
         fast, forward_and_backward = gradient_of(probe, z), len(products)
-        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST)
+        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST_LEVEL)
         return slow, fast, gradient_of(probe, z), forward_and_backward
 
     before = contents(made.model)

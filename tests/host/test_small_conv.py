@@ -24,11 +24,13 @@ def few_places(pack_module):
 def products(request, pack_module, monkeypatch):
     """(what surrounds a pass, the tolerance of its numbers, how often it made a convolution as one product)."""
     module, made = pack_module(f"gsn_ops.torch_ops.{request.param}"), []
-    monkeypatch.setattr(pack_module("gsn_ops.torch_ops.bfloat16"), "ENOUGH_ROWS", 1)
+    monkeypatch.setattr(pack_module("gsn_ops.torch_ops.bfloat16"), "MIN_ROWS", 1)
     conv2d_gemm = module.conv2d_gemm
     monkeypatch.setattr(module, "conv2d_gemm", lambda *args: made.append(1) or conv2d_gemm(*args))
     return (
-        (module.FastProducts, 1e-5, made) if request.param == "onednn" else (module.HalfProducts, 0.03, made)
+        (module.OneDNNProducts, 1e-5, made)
+        if request.param == "onednn"
+        else (module.BFloat16Products, 0.03, made)
     )
 
 
@@ -86,7 +88,7 @@ def test_many_places_groups_named_padding_and_single_pictures_are_left_to_the_co
         torch.nn.Conv2d(4, 4, 3, padding=1, stride=2)(torch.ones(4, 4, 24, 24))
     assert made == [1, 1]
     elsewhere = torch.ones(1, 4, 8, 8, device="meta")
-    assert not few_places.is_one_product(elsewhere, torch.ones(4, 4, 3, 3, device="meta"))
+    assert not few_places.is_small_conv(elsewhere, torch.ones(4, 4, 3, 3, device="meta"))
 
 
 def test_a_unets_inner_levels_are_made_so(tiny, products, pack_module):
@@ -98,7 +100,7 @@ def test_a_unets_inner_levels_are_made_so(tiny, products, pack_module):
     def look(probe, z, conds):
         found = []
         for on in (False, True):
-            probe.fast, probe.half, leaf = on and not half, on and half, z.clone().requires_grad_(True)
+            probe.onednn, probe.bfloat16, leaf = on and not half, on and half, z.clone().requires_grad_(True)
             (maps,) = probe.maps_of(leaf).cross.values()
             found.append((maps.detach(), torch.autograd.grad(maps.square().sum(), leaf)[0]))
         return found

@@ -13,7 +13,7 @@ from .moment import Moment, counted_only
 from .naive import naive_shift
 from .needed import Counting, Work, needed_work
 
-RUNGS = (0, 1, 2)
+LEVELS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Accounts:
-    """weights: bytes. needed: the arithmetic that no way can do without. ours: by rung of the memory ladder, 0 = nothing computed twice."""
+    """weights: bytes. needed: the arithmetic that no way can do without. ours: by level of the checkpointing policy, 0 = nothing computed twice."""
 
     weights: int
     needed: Work
@@ -36,7 +36,7 @@ class Accounts:
     ours: dict[int, Count]
 
 
-def account(size: Size, rungs: tuple[int, ...] = RUNGS) -> Accounts:
+def account(size: Size, levels: tuple[int, ...] = LEVELS) -> Accounts:
     """Count one shift of this model in its present precision."""
     with counted_only(size) as moment:
         network = moment.guider.inner_model.diffusion_model
@@ -47,7 +47,7 @@ def account(size: Size, rungs: tuple[int, ...] = RUNGS) -> Accounts:
             lambda: layers.append(naive_shift(moment, size.rows, size.joint, size.blocks, _followed(moment))),
         )
         naive = replace(naive, layers=layers[0])
-        return Accounts(weights, needed_work(moment), naive, _ours(moment, rungs))
+        return Accounts(weights, needed_work(moment), naive, _ours(moment, levels))
 
 
 def _followed(moment: Moment) -> Callable:
@@ -60,8 +60,8 @@ def _followed(moment: Moment) -> Callable:
     return lambda: gradients.DifferentiableForward(family.rope_kernels, family.in_place)
 
 
-def _ours(moment: Moment, rungs: tuple[int, ...]) -> dict[int, Count]:
-    """By rung, one shift of Latent Refine by the pack's own probe, objective and optimiser."""
+def _ours(moment: Moment, levels: tuple[int, ...]) -> dict[int, Count]:
+    """By level, one shift of Latent Refine by the pack's own probe, objective and optimiser."""
     gradients, layouts, maps, presets, probes, refine, subjects = (
         pack_module(f"gsn_ops.{name}")
         for name in (
@@ -84,15 +84,15 @@ def _ours(moment: Moment, rungs: tuple[int, ...]) -> dict[int, Count]:
         probe = probes.Probe(
             moment.guider, moment.guider, moment.extra, moment.sigma, entry, family, objective.needs, 1.0
         )
-        probe.look(moment.x.clone())  # learns the number of layers
+        probe.evaluate(moment.x.clone())  # learns the number of layers
         context, found = maps.StepContext(0, 1, 0.8, 1.0), {}
-        for rung in rungs:
-            probe.checkpoint_policy.rung, probe.checkpoint_policy.chosen = rung, True
+        for level in levels:
+            probe.checkpoint_policy.level, probe.checkpoint_policy.chosen = level, True
             count = _counted(
                 moment,
                 lambda: refine.refine(moment.x.clone(), probe.maps_of, objective, chosen, context, shifts=1),
             )
-            found[rung] = replace(count, layers=probe.layers)
+            found[level] = replace(count, layers=probe.layers)
     return found
 
 

@@ -98,8 +98,6 @@ def _product(packet, args, out, flops: int) -> Product:
 
 def needed_work(moment: Moment) -> Work:
     """What one shift cannot do without, at a moment whose tensors have no numbers."""
-    from comfy.ldm.modules.attention import attention_pytorch
-
     capture, gradients, layouts = (
         pack_module(f"gsn_ops.host.{name}") for name in ("capture", "gradients", "layouts")
     )
@@ -109,24 +107,24 @@ def needed_work(moment: Moment) -> Work:
     probe = pack_module("gsn_ops.host.attention.probe").Probe(
         guider, guider, moment.extra, moment.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0
     )
-    layout = probe._layout(guider.conds[entry.name][entry.index], moment.x, moment.sigma)
+    layout = probe.layout(guider.conds[entry.name][entry.index], moment.x, moment.sigma)
 
     class Logits(capture.Capture):
         """Reads no more than the wanted products of queries and keys."""
 
         def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
-            self.show(
-                *((q, k) if kwargs.get("skip_reshape", False) else capture._split(q, k, heads)),
+            self.observe(
+                *((q, k) if kwargs.get("skip_reshape", False) else capture.split_heads(q, k, heads)),
                 kwargs.get("transformer_options") or {},
             )
-            return self._attend(func, q, k, v, heads, mask, *args, **kwargs)
+            return self.attend(q, k, v, heads, mask, *args, **kwargs)
 
-        def _keep(self, q, k, mask, scale):
+        def keep(self, q, k, mask, scale, p=None):
             q = q[:, :, self.layout.rows(q.shape[2])]
             if self.layout.kind == "joint":
                 k = k[:, :, self.layout.columns(self.columns, q.shape[2])]
-            self.layers.append((1, q.float() @ k.float().transpose(-1, -2)))
-            if self.stop_after is not None and len(self.layers) >= self.stop_after:
+            self.state.layers.append((1, q.float() @ k.float().transpose(-1, -2)))
+            if self.stop_after is not None and len(self.state.layers) >= self.stop_after:
                 raise capture.AllCaptured
 
     def forward(x: Tensor, stop_after: int | None) -> list[Tensor]:
@@ -136,12 +134,11 @@ def needed_work(moment: Moment) -> Work:
             probe.levels,
             blocks=family.wanted_blocks(network),
             stop_after=stop_after,
-            backend=attention_pytorch,
         )
         followed = gradients.DifferentiableForward(family.rope_kernels, family.in_place)
         with followed, contextlib.suppress(capture.AllCaptured):
             moment.conditional(x, {"optimized_attention_override": read})
-        return [p for _, p in read.layers]
+        return [p for _, p in read.state.layers]
 
     layers = len(forward(moment.x, None))
     with gradients.differentiable(guider.inner_model), Counting() as counting:

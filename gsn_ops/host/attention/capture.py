@@ -50,13 +50,14 @@ class CaptureState:
 class Capture:
     """The override of one forward pass: keeps text-to-image probabilities of the wanted layers.
 
-    Ends the pass after the last one. columns: rows of the conditioning [start, stop) to keep. spans: those
-    among them that are read in joint attention, where each one costs, the others are 0 there; () = all.
-    levels: wanted ones, () = all. blocks: which text-to-image calls of the pass to keep, None = all.
-    middle_up: of a UNet, keep instead the middle and the first block after it that attends to text, at any
-    level. heads: keep single heads instead of their mean. self_rows: keep self-attention too. stop_after:
-    number of wanted layers after which the pass ends, None = run to the end. previous: another pack's
-    override, which stays in force.
+    Ends the pass after the last one.
+
+    columns: rows of the conditioning [start, stop) to keep. spans: those among them that are read in joint
+    attention, where each one costs, the others are 0 there; () = all. levels: wanted ones, () = all. blocks:
+    which text-to-image calls of the pass to keep, None = all. middle_up: of a UNet, keep instead the middle
+    and the first block after it that attends to text, at any level. heads: keep single heads instead of their
+    mean. self_rows: keep self-attention too. stop_after: number of wanted layers after which the pass ends,
+    None = run to the end. previous: another pack's override, which stays in force.
     """
 
     def __init__(

@@ -113,7 +113,7 @@ class Probe:
                 capture.restore(capture.snapshot())
 
     def _forward(self, x: Tensor, stop_after: int | None, captures: list[Capture]) -> Tensor | None:
-        """The forward pass -> predicted x0, or None if the pass ended early. Appends its capture to `captures`."""
+        """The forward pass -> predicted x0, or None if it ended early. Appends its capture to `captures`."""
         options = self._options()
         positive_only = self._positive_only(stop_after, captures)
         self.forwards += 1
