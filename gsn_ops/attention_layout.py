@@ -79,10 +79,10 @@ class AttentionLayout:
         while h * w > n_q:
             h, w = -(-h // 2), -(-w // 2)
         if h * w != n_q:
+            h0, w0 = self.latent
             raise ValueError(
-                f"The attention has {n_q} image tokens, which is no level of a "
-                f"{self.latent[1]}x{self.latent[0]} latent. A node that merges or tiles tokens (HyperTile, Token "
-                "Merging) is in the way: remove it or bypass it."
+                f"The attention has {n_q} image tokens, which is no level of a {w0}x{h0} latent. A node that "
+                "merges or tiles tokens (HyperTile, Token Merging) is in the way: remove it or bypass it."
             )
         return h, w
 

@@ -106,7 +106,7 @@ def refuse(reason: str, *config_names: str) -> None:
 
 
 def registered(config: BASE | None) -> ModelFamily | str | None:
-    """The family of a model configuration, or why it is refused, or None if nobody has registered its class."""
+    """The family of a model configuration, or why it is refused, or None if its class is not registered."""
     for cls in type(config).__mro__:
         if cls.__name__ in REFUSED:
             return REFUSED[cls.__name__]

@@ -16,15 +16,13 @@ def text_rows(inputs: Inputs) -> int:
 
 
 def patch_of(inputs: Inputs, patch: int | str) -> int:
-    """Latent cells per token and side: a number, or the name of the network's attribute (a list ends with the
-    width's).
-    """
+    """Latent cells per token and side. patch: a number, or the name of the network's attribute."""
     found = getattr(inputs.network, patch) if isinstance(patch, str) else patch
     return found if isinstance(found, int) else found[-1]  # of a list, the width's
 
 
 def cross(inputs: Inputs, n_text: int | None = None, patch: int | str = "patch_size") -> AttentionLayout:
-    """Queries are image tokens, keys are text tokens. n_text: how many (None = the rows of the conditioning)."""
+    """Queries are image tokens, keys are text tokens. n_text: of the keys (None = the conditioning's rows)."""
     n_text = text_rows(inputs) if n_text is None else n_text
     return AttentionLayout("cross", _plane(inputs), n_text, n_text, patch=patch_of(inputs, patch))
 

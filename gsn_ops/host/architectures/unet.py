@@ -37,7 +37,7 @@ SD1 = ModelFamily(
 )
 # The demo model's latent is 32x32; its 8x8 maps are better than its 16x16 ones (docs/settings.md).
 DEMO = replace(SD1, name="GSN demo model", source="ours: by validation", moment=AS_SD1)
-# SD2 and CLIP-G pad with zeros, which carry no information: the authors' switch for SD2, used for all families
+# SD2 and CLIP-G pad with zeros, which carry no information: the authors' switch for SD2, also used for all
 # that follow.
 SD2 = replace(
     SD1,
