@@ -26,12 +26,12 @@ class AttentionLayout:
     patch: int | None = None
 
     def is_text_to_image(self, n_q: int, n_k: int, nth_in_block: int) -> bool:
-        """Is a call with these lengths text-to-image attention? nth_in_block: 0 = the first call of its
-        block.
+        """Is a call with these lengths text-to-image attention?
 
-        Lengths must fit exactly, so that blocks that see only the text or only the image are left out. A
-        block with cross-attention calls self-attention first; the count decides only where both have the same
-        lengths, or where another pack has made a UNet's text longer.
+        nth_in_block: 0 = the first call of its block. Lengths must fit exactly, so that blocks that see only
+        the text or only the image are left out. A block with cross-attention calls self-attention first; the
+        count decides only where both have the same lengths, or where another pack has made a UNet's text
+        longer.
         """
         joint = self.kind == "joint"
         if self.patch is None:

@@ -466,7 +466,7 @@ def test_subjects_names_them_on_a_copy(tiny, run):
 
 def test_subjects_gives_a_foreign_conditioning_its_memory(tiny, run):
     foreign = tiny.encode(PROMPT, plain=True)
-    with pytest.raises(ValueError, match="does not remember its words"):
+    with pytest.raises(ValueError, match="has no token data from this pack"):
         run("GSNSubjects", foreign, "blue square")
     named, table = run("GSNSubjects", foreign, "blue square", tiny.plain_clip, PROMPT)
     assert "blue square" in table

@@ -13,8 +13,9 @@ def token_ids(inputs: Inputs) -> AttentionLayout:
 
 
 def without_cache(options: dict) -> dict:
-    """With any patch of its blocks, the model does not store the keys and values of a pass (with their
-    graph).
+    """With any patch of its blocks, the model does not store the keys and values of a pass.
+
+    Stored, they would keep its graph.
     """
     replace = options.get("patches_replace", {})
     return {

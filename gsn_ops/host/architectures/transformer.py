@@ -1,6 +1,4 @@
-"""Two ways in which image transformers read their text: cross-attention, or attention over one joint
-sequence.
-"""
+"""How image transformers read their text: by cross-attention, or in one joint sequence."""
 
 from __future__ import annotations
 
@@ -36,11 +34,11 @@ def joint(
     first_row: int = 0,
     pad: int = 1,
 ) -> AttentionLayout:
-    """One sequence of T(ext), I(mage) and R(eference images) in this order; references only if the order
-    names them.
+    """One sequence of T(ext), I(mage) and R(eference images) in this order.
 
-    n_text: tokens of the text's part (None = the rows of the conditioning). first_row: position in it of row
-    0 of the conditioning. pad: the image's part is padded to a multiple of it.
+    References count only if the order names them. n_text: tokens of the text's part (None = the rows of the
+    conditioning). first_row: position in it of row 0 of the conditioning. pad: the image's part is padded to
+    a multiple of it.
     """
     patch = patch_of(inputs, patch)
     n_text = text_rows(inputs) if n_text is None else n_text
