@@ -50,7 +50,12 @@ def test_a_region_needs_the_words_of_a_subject(tiny, typed):
 
 def test_a_conditioning_without_memory_names_the_nodes_that_give_it_one(tiny, refused):
     refused(
-        ("has no token data from this pack", "'Semantic Nursing'", "'CLIP Text Encode (GSN)'", "'Set Subjects'"),
+        (
+            "has no token data from this pack",
+            "'Semantic Nursing'",
+            "'CLIP Text Encode (GSN)'",
+            "'Set Subjects'",
+        ),
         run={"positive": tiny.encode(PROMPT, plain=True)},
     )
 

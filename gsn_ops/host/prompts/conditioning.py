@@ -154,8 +154,8 @@ def check_entry(rows: Tensor | None, tokens: PromptTokens | None) -> tuple[str, 
         raise ValueError(
             f"The positive conditioning has {rows.shape[-2]} rows, but its prompt '{_text(tokens)}' made "
             f"{tokens.rows}: it was cut or replaced after it was encoded, so its tokens cannot be found. "
-            "Encode the prompt again, directly before the sampler, or give it to 'Set Subjects' with the clip "
-            "and text that made it."
+            "Encode the prompt again, directly before the sampler, or give it to 'Set Subjects' with the "
+            "clip and text that made it."
         )
     return tokens.notes + _changes(rows, tokens)
 
