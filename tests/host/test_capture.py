@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-COLUMNS = slice(2, 40)  # wider than a head, so that joint attention needs more than one pass
-
 
 @pytest.fixture(scope="module")
 def capture(pack_module):
@@ -21,33 +19,6 @@ def explicit(q, k, mask=None, scale=None):
         torch.einsum("bhid,bhjd->bhij", q, k) * (scale or q.shape[-1] ** -0.5) + (0 if mask is None else mask)
     )
     return e / e.sum(-1, keepdim=True)
-
-
-@pytest.mark.parametrize("scale", (None, 0.7))
-@pytest.mark.parametrize("masked", (False, True), ids=("", "mask"))
-@pytest.mark.parametrize("joint", (False, True), ids=("cross", "joint"))
-def test_probabilities_and_their_gradient(capture, joint, masked, scale):
-    q, k = random(2, 3, 20, 16), random(2, 3, 60, 16, seed=1)
-    mask = random(2, 1, 20, 60, seed=2) if masked else None
-    weights, gradients, values = random(2, 3, 20, COLUMNS.stop - COLUMNS.start, seed=3), [], []
-    for compute in (
-        lambda q: capture.text_probabilities(q, k, COLUMNS, joint, mask, scale),
-        lambda q: explicit(q, k, mask, scale)[..., COLUMNS],
-    ):
-        leaf = q.clone().requires_grad_(True)
-        p = compute(leaf)
-        gradients.append(torch.autograd.grad((p * weights).sum(), leaf)[0])
-        values.append(p.detach())
-    assert values[0].shape == (2, 3, 20, 38) and values[0].dtype == torch.float32
-    assert (values[0] - values[1]).abs().max() < 1e-5
-    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), 0) > 0.99999
-
-
-def test_half_precision_is_raised_to_float32(capture):
-    q, k = random(1, 2, 8, 16).half(), random(1, 2, 12, 16, seed=1).half()
-    for joint in (False, True):
-        p = capture.text_probabilities(q, k, slice(0, 12), joint)
-        assert p.dtype == torch.float32 and (p - explicit(q.float(), k.float())).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("ndim", (2, 3, 4))
@@ -164,25 +135,6 @@ def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture
             pass
 
 
-@pytest.mark.parametrize("masked", (False, True), ids=("", "mask"))
-def test_one_call_gives_joint_attention_and_its_probabilities(capture, masked):
-    """Output and probabilities with their gradients, against a softmax written out; a number of columns that is no multiple of 8."""
-    q, k, v = (random(2, 3, 30, 16, seed=seed) for seed in range(3))
-    mask, columns = (random(2, 1, 30, 30, seed=5) if masked else None), [3, 4, 9, 17, 20]
-    towards = random(2, 3, 30, 16, seed=6), random(2, 3, 30, 5, seed=7)
-    results = []
-    for compute in (
-        lambda *qkv: capture.attention_with_text(*qkv, columns, mask),
-        lambda q, k, v: (explicit(q, k, mask) @ v, explicit(q, k, mask)[..., columns]),
-    ):
-        leaves = [t.clone().requires_grad_(True) for t in (q, k, v)]
-        out = compute(*leaves)
-        loss = sum((o * w).sum() for o, w in zip(out, towards, strict=True))
-        results.append((*(o.detach() for o in out), *torch.autograd.grad(loss, leaves)))
-    for ours, right in zip(*results, strict=True):
-        assert ours.shape == right.shape and (ours - right).abs().max() < 1e-4
-
-
 def test_only_spans_are_read_where_each_column_costs(capture):
     """Joint attention through the override as the host calls it: the same output, and 0 for what lies between two spans."""
     from comfy.ldm.modules.attention import attention_pytorch
@@ -199,3 +151,22 @@ def test_only_spans_are_read_where_each_column_costs(capture):
     every, some = seen
     assert torch.equal(some[..., 3:8], torch.zeros(1, 4, 6, 5)) and every[..., 3:8].min() > 0
     assert (some[..., [0, 1, 2, 8, 9]] - every[..., [0, 1, 2, 8, 9]]).abs().max() < 1e-6
+
+
+def test_a_snapshot_has_no_tensors_and_a_restored_one_goes_on_where_it_was_taken(capture):
+    """Checkpointing runs a block again with the state of its first run: its calls count as they did then, once."""
+    layout = capture.AttentionLayout("cross", (8, 8), 77, 77)
+    q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
+    seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True, stop_after=2)
+    seen.observe(q, q, {"block": ("input", 1)})
+    seen.observe(q, k, {"block": ("input", 1)})
+    snapshot = seen.snapshot()
+    with pytest.raises(capture.AllCaptured):
+        seen.observe(q, k, {"block": ("input", 2)})
+    assert snapshot.layers == snapshot.self_attention == [] and snapshot.n_captured == 1
+    after = seen.restore(snapshot)
+    with pytest.raises(capture.AllCaptured):
+        seen.observe(q, k, {"block": ("input", 2)})
+    assert seen.restore(after) is snapshot and seen.state is after
+    assert (len(snapshot.layers), len(after.layers), len(after.self_attention)) == (1, 2, 1)
+    assert (snapshot.calls, snapshot.n_text_to_image, snapshot.n_captured) == (after.calls, 2, 2)
