@@ -544,7 +544,7 @@ def test_maps_refuse_what_does_not_fit_in_words(run, refined):
     latent, book = refined
     with pytest.raises(ValueError, match="no subject 'zebra'.*red circle, blue square, green triangle"):
         run("GSNAttentionMaps", latent, book, subject="zebra")
-    with pytest.raises(ValueError, match="3 pictures, but the run made 2"):
+    with pytest.raises(ValueError, match="3 images, but the run made 2"):
         run("GSNAttentionMaps", latent, book, torch.zeros(3, 64, 64, 3))
     with pytest.raises(ValueError, match="when is 'later'"):
         run("GSNAttentionMaps", latent, book, when="later")
