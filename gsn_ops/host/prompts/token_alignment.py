@@ -24,7 +24,8 @@ SENTINELS = ("0", "x")
 
 SHORT = 200
 """Characters that no tokenizer cuts off."""
-
+CLIP_ENCODERS = ("l", "g", "h", "hydit_clip")
+"""ComfyUI's keys of CLIP text encoders."""
 PROMPT_START = re.compile(r"<\s*prompt\s+start\s*>\s*", re.IGNORECASE)
 """In Lumina's prompts, the end of the instructions and the beginning of the description."""
 
@@ -101,7 +102,8 @@ def _read_encoder(
         notes.append(f"the text encoder {key} does not know some characters of the prompt")
     text, ranges = detokenize([token for token, _ in found], lambda ids: part.decode(ids))
     pieces = tuple(Piece(name, a, b, row) for name, (a, b), (_, row) in zip(shown, ranges, found))
-    return _without_instructions(EncoderTokens(key, text, pieces, tuple(spans), traced.tensor))
+    kind = "clip" if key in CLIP_ENCODERS else ""
+    return _without_instructions(EncoderTokens(key, text, pieces, tuple(spans), traced.tensor, kind))
 
 
 def _user_span(clip: CLIP, key: str, chunks: list, tokens: list[list[Token]], part) -> tuple[int, int]:
