@@ -45,7 +45,9 @@ class Window(NamedTuple):
     padding: tuple[int, int]
 
 
-def has_numeric_padding(x: Tensor, weight: Tensor, bias=None, stride: Sizes = 1, padding=0, *_) -> bool:
+def has_numeric_padding(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0, *_
+) -> bool:
     """Has this call of `F.conv2d` a batch of images [B, C, h, w], and padding as numbers?"""
     return x.ndim == 4 and not isinstance(padding, str)
 
@@ -57,7 +59,13 @@ def output_positions(x: Tensor, weight: Tensor, bias: Tensor | None = None, stri
 
 
 def is_small_conv(
-    x: Tensor, weight: Tensor, bias=None, stride: Sizes = 1, padding=0, dilation: Sizes = 1, groups: int = 1
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
 ) -> bool:
     """Can `conv2d_gemm` compute this call of `F.conv2d`, and is it small enough to be faster?"""
     if not has_numeric_padding(x, weight, bias, stride, padding) or _pair(dilation) != (1, 1) or groups != 1:

@@ -7,6 +7,7 @@ import functools
 import logging
 import types
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import comfy.model_management
 import comfy.quant_ops
@@ -17,8 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-def without_inference_flag(t):
+
+def without_inference_flag(t: T) -> T:
     """A copy of a tensor made in inference mode, which autograd may save; anything else unchanged."""
     return t.clone() if isinstance(t, Tensor) and t.is_inference() else t
 
