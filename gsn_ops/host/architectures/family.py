@@ -167,4 +167,4 @@ def _moved(encoder: EncoderTokens, start: int, name: str) -> EncoderTokens:
         for piece in encoder.pieces
     )
     chunks = tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks)
-    return EncoderTokens(name, encoder.text, pieces, chunks, kind=encoder.kind)
+    return replace(encoder, name=name, pieces=pieces, chunks=chunks, tensor="")

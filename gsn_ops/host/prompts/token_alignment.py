@@ -24,8 +24,10 @@ SENTINELS = ("0", "x")
 
 SHORT = 200
 """Characters that no tokenizer cuts off."""
+
 CLIP_ENCODERS = ("l", "g", "h", "hydit_clip")
 """ComfyUI's keys of CLIP text encoders."""
+
 PROMPT_START = re.compile(r"<\s*prompt\s+start\s*>\s*", re.IGNORECASE)
 """In Lumina's prompts, the end of the instructions and the beginning of the description."""
 
