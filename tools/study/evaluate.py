@@ -67,7 +67,7 @@ def tables(study: Study, store: Store) -> list[str]:
     lines = [
         f"## {first.method}",
         "",
-        *about(study, f"overrides '{first.overrides}', strength {first.strength:g}"),
+        *about(study, f"strength {first.strength:g}"),
     ]
     for objects in study.objects:
         images = store.images(study, objects)
@@ -83,7 +83,8 @@ def tables(study: Study, store: Store) -> list[str]:
             steps = sorted({r.step for r in made if r.step is not None})
             losses = (fmean(getattr(r, name) for r in made) for name in ("first_loss", "last_loss"))
             passes = (f"{per_batch(made, f'batch_{name}s'):g} {name}" for name in ("forward", "backward"))
-            lines += [f"{way.name} (step {', '.join(map(str, steps))}), {' and '.join(passes)} passes:", ""]
+            at = f"step {', '.join(map(str, steps))}" + (f"; {way.overrides}" if way.overrides else "")
+            lines += [f"{way.name} ({at}), {' and '.join(passes)} passes:", ""]
             lines += markdown(HEADS, rows)
             lines += [
                 f"Loss {' -> '.join(f'{loss:.3f}' for loss in losses)}; seconds per image: "
