@@ -195,8 +195,8 @@ def parse_checkpoints(text: str) -> tuple[Checkpoint, ...]:
         if numbers is None or float(numbers[1]) > 1 or float(numbers[2]) > 1:
             at = part.start() + len(part.group()) - len(part.group().lstrip()) + 1
             raise ValueError(
-                f"thresholds, character {at}: '{part.group().strip()}' is not moment:attention, both from 0 to "
-                "1. Write for example 0:0.05, 0.218:0.5, 0.418:0.8 "
+                f"thresholds, character {at}: '{part.group().strip()}' is not moment:attention, both from 0 "
+                "to 1. Write for example 0:0.05, 0.218:0.5, 0.418:0.8 "
                 "(the moments are shares of the noise schedule)."
             )
         found.append(Checkpoint(Moment(percent=float(numbers[1])), float(numbers[2])))

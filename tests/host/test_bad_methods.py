@@ -106,7 +106,7 @@ def test_nothing_unwanted_to_neglect(refused):
 
 
 def test_a_method_that_this_architecture_cannot_serve(refused):
-    refused(FOCUS, "turns the velocity of flow models")
+    refused(FOCUS, "modifies the velocity of flow models")
 
 
 def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
@@ -114,7 +114,7 @@ def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
     latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     model, _, book = run("GSNNursing", tiny.model, method="InitNO (Guo et al. 2024)")
     out = tiny.sample(model, latent=latent)
-    assert "starts from a picture" in book.find(out).recipes[0].status
+    assert "starts from an image" in book.find(out).recipes[0].status
     assert torch.equal(out, tiny.sample(latent=latent))
 
 

@@ -99,8 +99,8 @@ def network_scale(model_sampling, sigma: Tensor, ndim: int) -> float:
     scaled, doubled = (float(model_sampling.calculate_input(sigma[:1], k * one)) for k in (1, 2))
     if scaled <= 0 or abs(doubled - 2 * scaled) > 1e-5 * abs(doubled):
         raise ValueError(
-            "This model's input is not a multiple of the sampler's latent, so attention cannot be traced back to "
-            "it. Sample it without Semantic Nursing."
+            "This model's input is not a multiple of the sampler's latent, so attention cannot be traced "
+            "back to it. Sample it without Semantic Nursing."
         )
     return 1 / scaled
 
@@ -123,8 +123,8 @@ def check_latent(latent: Tensor, noise: Tensor, parts: int) -> None:
     for name, t in (("latent", latent), ("noise", noise)):
         if not torch.isfinite(t).all():
             raise ValueError(
-                f"The {name} given to the sampler contains NaN or infinite values, so there is nothing to refine. "
-                "The node before the sampler made them; a VAE in half precision is a common cause "
+                f"The {name} given to the sampler contains NaN or infinite values, so there is nothing to "
+                "refine. The node before the sampler made them; a VAE in half precision is a common cause "
                 "(try --fp32-vae)."
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -80,38 +80,47 @@ class RecipeRecord:
         if not self.steps:
             reason = self.planned.skip or self.planned.active.reason or self.missing
             return RecipeReport(method, f"{method}: skipped, {reason or 'its step was not reached'}")
-        before, after = self.before, self.after
         updates = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
         losses = tuple(row for s in self.steps for row in s.losses)
-        loss_after = after.loss if after else ()
         backwards = self.backwards + precision.backwards
+        last_loss = self.after.loss if self.after else losses[-1]
         words = [
-            *self._course(losses[0], loss_after or losses[-1], updates, backwards),
+            *self._course(losses[0], last_loss, updates, backwards),
             *self._remarks(len(updates), precision, policy),
         ]
-        return RecipeReport(
+        report = RecipeReport(
             method=method,
             status=", ".join(words),
             step=self.steps[0].step,
             sigma=self.steps[0].sigma,
             c=self.c,
             losses=losses,
-            loss_after=loss_after,
             updates=updates,
             forwards=self.forwards,
             backwards=backwards,
             maxima_before=self.steps[0].maxima,
-            maxima_after=_rows(maxima(after.maps.float())) if after else (),
-            maps_before=before.maps if before else None,
-            maps_after=after.maps if after else None,
-            predicted_before=before.predicted_x0 if before else None,
-            predicted_after=after.predicted_x0 if after else None,
             settings=self._settings(),
             subjects=tuple(s.label for s in self.subjects),
             steps=tuple(self.steps),
             counters=count(tuple(self.steps)),
             attention_read=self.family.describe_capture(self.planned.recipe.objective.needs),
         )
+        return self._with_evaluations(report)
+
+    def _with_evaluations(self, report: RecipeReport) -> RecipeReport:
+        """The report with maps and predictions before and after, where they were evaluated."""
+        before, after = self.before, self.after
+        if before is not None:
+            report = replace(report, maps_before=before.maps, predicted_before=before.predicted_x0)
+        if after is not None:
+            report = replace(
+                report,
+                maps_after=after.maps,
+                predicted_after=after.predicted_x0,
+                maxima_after=_rows(maxima(after.maps.float())),
+                loss_after=after.loss,
+            )
+        return report
 
     def _settings(self) -> dict[str, float | int | str | bool]:
         """The recipe's own settings, and what its objective reads."""

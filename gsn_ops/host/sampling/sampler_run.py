@@ -136,8 +136,9 @@ class SamplerRun:
         """The sampler function has returned; `missed` are the steps whose state it never showed."""
         if missed:
             self.warnings.append(
-                f"The sampler never showed its state at step {', '.join(map(str, missed))} (it adds noise before "
-                "each call, or has its own steps), so nothing was done there. Choose another sampler, or s_churn 0."
+                f"The sampler never showed its state at step {', '.join(map(str, missed))} "
+                "(it adds noise before each call, or has its own steps), so nothing was done there. "
+                "Choose another sampler, or s_churn 0."
             )
 
     def finish(self, attached: tuple[AttachedRecipe, ...], sampler: str, samples: Tensor) -> None:
