@@ -1,4 +1,4 @@
-"""Objectives: attention maps in, one loss per image out. One idea per file, imported at the end of this one."""
+"""The contract of an objective (attention maps in, one loss per image out), and their registry."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
+from ..subject_maps import maxima, subject_maps
 
 
 class Objective(Protocol):
     """`objective(maps, subjects, context) -> Tensor[B]`: float32, differentiable, one value per image.
 
-    `needs` says what to capture. An objective may have more:
-    role: the subjects it looks at, "unwanted" for one that suppresses things ("wanted" if it does not say).
+    `needs` says what to capture. These members are optional, each read in one function only:
+    maps: MapOptions, how attention becomes subject maps, see `map_options`.
+    role: the subjects it reads, "unwanted" for one that suppresses objects, see `role_of`.
     shortfall(maps, subjects, context, threshold) -> Tensor[B]: its own test of a refinement, see `shortfall`.
     check(subjects, regions): raises ValueError for a prompt that it can do nothing for, see `check`.
     """
@@ -44,6 +47,37 @@ def register(name: str) -> Callable:
     return add
 
 
+def has_map_options(objective: Objective) -> bool:
+    """Whether the objective says how attention becomes subject maps."""
+    return hasattr(objective, "maps")
+
+
+def map_options(objective: Objective) -> MapOptions:
+    """How attention becomes this objective's subject maps: its own `maps`, else the defaults."""
+    return getattr(objective, "maps", MapOptions())
+
+
+def role_of(objective: Objective) -> str:
+    """The role of the subjects that the objective reads: its own `role`, else "wanted"."""
+    return getattr(objective, "role", "wanted")
+
+
+def own_subject_maps(objective: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> Tensor:
+    """The subject maps [B, k, h, w] that this objective reads."""
+    return subject_maps(maps, subjects, map_options(objective))
+
+
+def own_maxima(objective: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> Tensor:
+    """The highest attention per subject [B, k] in the maps that this objective reads, without a graph."""
+    with torch.no_grad():
+        return maxima(own_subject_maps(objective, maps, subjects))
+
+
+def has_shortfall(objective: Objective) -> bool:
+    """Whether the objective has its own test of a refinement."""
+    return hasattr(objective, "shortfall")
+
+
 def shortfall(
     objective: Objective,
     maps: AttentionMaps,
@@ -52,7 +86,8 @@ def shortfall(
     threshold: float,
     loss: Tensor,
 ) -> Tensor:
-    """[B], > 0 while refinement at a checkpoint must go on: the objective's own `shortfall`, else loss - (1 - threshold).
+    """[B], > 0 while refinement at a checkpoint must go on: the objective's own `shortfall`, else loss - (1 -
+    threshold).
 
     loss: the objective's value [B] on these maps, detached.
     """
@@ -61,14 +96,18 @@ def shortfall(
 
 
 def check(objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
-    """Raises ValueError, before any model call, where the objective lacks something: a region, a point, a subject."""
+    """Raises ValueError, before any model call, where the objective lacks something: a region, a point, a
+    subject.
+    """
     own = getattr(objective, "check", None)
     if own is not None:
         own(subjects, regions)
 
 
 def options(name: str) -> dict[str, str | int | float | bool]:
-    """Names and defaults of the plain options of a registered objective. Raises KeyError for an unknown one."""
+    """Names and defaults of the plain options of a registered objective. Raises KeyError for an unknown
+    one.
+    """
     return {
         f.name: f.default
         for f in fields(REGISTRY[name])

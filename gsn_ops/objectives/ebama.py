@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..subject_maps import NO_SUBJECT, aggregate, subject_maps
+from ..subject_maps import NO_SUBJECT, aggregate, maxima, subject_maps
 from .base import choice, register, with_role
 from .syngen import distance
 
@@ -103,4 +103,4 @@ class Ebama:
     def _strength(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], encoder: str) -> Tensor:
         """Sum over nouns of the highest attention to the first piece: [B]."""
         first = [replace(s, noun={encoder: s.noun[encoder][:1]}, modifiers=()) for s in subjects]
-        return subject_maps(maps, first, self.maps).flatten(2).amax(-1).sum(1)
+        return maxima(subject_maps(maps, first, self.maps)).sum(1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 
 from ..maps import MapOptions, block_range
-from .base import REGISTRY, Objective, options
+from .base import REGISTRY, Objective, has_map_options, options
 from .per_encoder import ByEncoder
 from .weighted_sum import WeightedSum
 
@@ -95,7 +95,7 @@ def with_pieces(objective: Objective, pieces: str) -> Objective:
     """The objective, or every part of a sum, with subjects' maps of these words (`MapOptions.pieces`)."""
     return _each(
         objective,
-        lambda one: replace(one, maps=replace(one.maps, pieces=pieces)) if hasattr(one, "maps") else one,
+        lambda one: replace(one, maps=replace(one.maps, pieces=pieces)) if has_map_options(one) else one,
     )
 
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from ..subject_maps import subject_maps
+from ..subject_maps import maxima, subject_maps
 from .base import register, with_role
 
 
 def excess(m: Tensor, tolerated: float) -> Tensor:
     """L_neg = max_j max(0, max_yx M_j - tolerated), maps [B, k, h, w] -> [B]. The study gives no formula."""
-    return (m.flatten(2).amax(-1) - tolerated).clamp(min=0).amax(1)
+    return (maxima(m) - tolerated).clamp(min=0).amax(1)
 
 
 @register("neglect")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from .base import Objective, check, shortfall
+from .base import Objective, check, map_options, role_of, shortfall
 
 
 def one_encoder(
@@ -44,11 +44,11 @@ class ByEncoder:
 
     @property
     def maps(self) -> MapOptions:
-        return getattr(self.objective, "maps", MapOptions())
+        return map_options(self.objective)
 
     @property
     def role(self) -> str:
-        return getattr(self.objective, "role", "wanted")
+        return role_of(self.objective)
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
@@ -93,3 +93,15 @@ class ByEncoder:
                 f"No encoder knows any of the subjects; the encoders of this model are {', '.join(names)}."
             )
         return views
+
+
+def innermost(objective: Objective) -> Objective:
+    """The objective itself, or the one that is evaluated per encoder."""
+    return objective.objective if isinstance(objective, ByEncoder) else objective
+
+
+def encoders_read(objective: Objective) -> str:
+    """How several text encoders are read: "separate", "average", or the name of the one that is read alone."""
+    if isinstance(objective, ByEncoder):
+        return "separate"
+    return "average" if objective.needs.encoders == "all" else objective.needs.encoders

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from .base import Objective, check, register
+from .base import Objective, check, has_map_options, has_shortfall, register, role_of
 
 
 @register("weighted_sum")
@@ -65,7 +65,7 @@ class WeightedSum:
     @property
     def maps(self) -> MapOptions:
         """How the first part that says so processes its maps (for the report)."""
-        return next((part.maps for _, part in self.parts if hasattr(part, "maps")), MapOptions())
+        return next((part.maps for _, part in self.parts if has_map_options(part)), MapOptions())
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
@@ -81,7 +81,7 @@ class WeightedSum:
         own = [
             part.shortfall(*_view(part, maps, subjects, context), threshold)
             for _, part in self._parts(subjects)
-            if hasattr(part, "shortfall")
+            if has_shortfall(part)
         ]
         if not own:
             return self(maps, subjects, context).detach() - (1 - threshold)
@@ -93,7 +93,7 @@ class WeightedSum:
 
     def _parts(self, subjects: Sequence[SubjectColumns]) -> list[tuple[float, Objective]]:
         roles = {subject.phrase.role for subject in subjects}
-        parts = [(weight, part) for weight, part in self.parts if getattr(part, "role", "wanted") in roles]
+        parts = [(weight, part) for weight, part in self.parts if role_of(part) in roles]
         return parts or list(self.parts)  # none fits: let the parts say what is missing
 
 

@@ -304,7 +304,7 @@ def test_strength_scales_the_learning_rate(tiny, run, pack_module):
         model, _, _ = run("GSNNursing", tiny.model, **settings)
         sampling = pack_module("gsn_ops.host.sampling.patch")
         (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
-        return wrapper.acts[-1].recipe.learning_rate
+        return wrapper.attached[-1].recipe.learning_rate
 
     assert rate() == 0.01
     assert rate(strength=0.5, overrides="learning_rate=0.04") == pytest.approx(0.02)

@@ -25,6 +25,7 @@ from ..autograd.recast_weights import recast_weights, recastable_layers
 from .capture import AllCaptured, Capture, observe_replaced
 from .entry import Entry, distinct_spans
 from .memory_policy import CheckpointPolicy
+from .sampler_state import SamplerState
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
 """Keys of ComfyUI's wrappers that replace the forward pass by something without (fresh) attention."""
@@ -44,25 +45,15 @@ class Probe:
 
     Lives for one step's work; refers to the running guider.
 
-    model_k: what the sampler calls as its model (blends inpainting masks). extra: its keyword arguments, e.g.
-    model_options. sigma [B]. c: scale of the network's input, x = c z.
+    state: the guider, the model that is called, its noise level and arguments; x is given to each evaluation.
+    c: scale of the network's input, x = c z.
     """
 
-    def __init__(
-        self,
-        guider: comfy.samplers.CFGGuider,
-        model_k: Callable,
-        extra: dict,
-        sigma: Tensor,
-        entry: Entry,
-        family: ModelFamily,
-        needs: MapNeeds,
-        c: float,
-    ):
-        self.guider = guider
-        self.model_k = model_k
-        self.extra = extra
-        self.sigma = without_inference_flag(sigma)
+    def __init__(self, state: SamplerState, entry: Entry, family: ModelFamily, needs: MapNeeds, c: float):
+        self.guider = guider = state.guider
+        self.model_k = state.model
+        self.extra = state.arguments
+        self.sigma = without_inference_flag(state.sigma)
         self.entry = entry
         self.family = family
         self.needs = needs
