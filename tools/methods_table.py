@@ -143,9 +143,9 @@ def flow_schedule() -> Schedule:
 def updates_of(recipe: Recipe) -> tuple[dict[int, int], bool]:
     """Step -> at most so many updates; and whether it takes a flow model."""
     try:
-        return recipe.when(sd1_schedule()).updates, False
+        return recipe.active_steps(sd1_schedule()).updates, False
     except ValueError:
-        return recipe.when(flow_schedule()).updates, True
+        return recipe.active_steps(flow_schedule()).updates, True
 
 
 def ranges(steps: Sequence[int]) -> str:

@@ -19,7 +19,7 @@ class Paper:
         return f"{self.authors}, {self.venue}{link}"
 
 
-OWN = Paper("this pack", "docs/choices.md")
+OWN = Paper("this pack", "docs/settings.md")
 PAPERS = {  # by what stands in brackets behind a method's name, else by the beginning of the name
     "Grimal et al. 2025": Paper(
         "Grimal et al.", "IJCAI 2025", "2504.17525", ("Grimal et al.", "Latent Refine")

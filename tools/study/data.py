@@ -23,7 +23,7 @@ class Sampling:
 
 
 HOW = {"sd": Sampling(steps=20), "sd3": Sampling(20, "euler", "simple", 4.0)}
-SD3_READS = "encoders=clip, blocks=3"  # chosen on validation prompts: docs/choices.md
+SD3_READS = "encoders=clip, blocks=3"  # chosen on validation prompts: docs/settings.md
 SD3_NODE = {"method": "Latent Refine (fast)", "at_percent": 0.2, "overrides": SD3_READS}
 
 
