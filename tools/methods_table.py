@@ -234,7 +234,7 @@ def needs(recipes: Sequence[Recipe]) -> str:
         "a Subject Region (its middle)": bool(by_point),
         "an unwanted subject": "unwanted" in roles,
         "a flow model": any(updates_of(recipe)[1] for recipe in recipes),
-        "an empty latent": any(getattr(recipe, "replaces_latent", False) for recipe in recipes),
+        "an empty latent": any(recipe.starts_from_new_noise for recipe in recipes),
         "self-attention maps": any(o.needs.self_rows for o in objectives),
     }
     enough = [name for name, subjects in ASKED.items() if any(acts_on(o, subjects) for o in objectives)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from comfy.samplers import CFGGuider
 from torch import Tensor
 
 
@@ -18,7 +19,7 @@ class SamplerState:
     denoise_mask).
     """
 
-    guider: Any
+    guider: CFGGuider
     model: Callable[..., Tensor]
     x: Tensor
     sigma: Tensor
