@@ -385,7 +385,7 @@ def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cau
         ({"strength": -0.5}, "strength is -0.5", "choose 0"),
         ({"at_percent": -0.5}, "at_percent is -0.5", "-1 for the method's own step"),
         ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
-        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 0.2}, "BoxDiff", "use overrides"),
+        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 0.18}, "BoxDiff", "use overrides"),
     ],
 )
 def test_bad_settings_of_nursing(tiny, run, settings, cause, cure):
@@ -402,7 +402,7 @@ OURS_PLUS = "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)"
     [
         ({}, {"percent": 0.058}),
         ({"at_percent": -1.0}, {"percent": 0.058}),
-        ({"at_percent": 0.2}, {"percent": 0.2}),
+        ({"at_percent": 0.18}, {"percent": 0.18}),
         ({"at_sigma": 3.0}, {"sigma": 3.0}),
         ({"at_step": 4}, {"step": 4}),
         ({"at_percent": 0.18, "at_step": 0}, {"step": 0}),

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from gsn_ops.pictures import contact_sheet
-from gsn_ops.pictures.canvas import to_image, wrap
-from gsn_ops.pictures.charts import SMALL
+
+from gsn_ops.report.drawing.canvas import to_image, wrap
+from gsn_ops.report.drawing.cards import contact_sheet
+from gsn_ops.report.drawing.charts import SMALL
 
 from .captions import caption
 from .dataset import Dataset, take
