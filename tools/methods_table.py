@@ -17,7 +17,7 @@ from types import ModuleType
 import torch
 
 from gsn_ops.maps import AttentionMaps, StepContext
-from gsn_ops.objectives.base import REGISTRY, Objective, check
+from gsn_ops.objectives.base import REGISTRY, Objective, check, role_of
 from gsn_ops.optimise.guidance import Guide
 from gsn_ops.optimise.initial_noise import OptimiseNoise
 from gsn_ops.optimise.methods import METHODS, preset
@@ -200,7 +200,7 @@ def synthetic_maps(logits: torch.Tensor) -> AttentionMaps:
 
 def acts_on(objective: Objective, subjects: Sequence[SubjectColumns]) -> bool:
     """Does the loss of these subjects, all of them with a region, have a slope?"""
-    role = getattr(objective, "role", "wanted")
+    role = role_of(objective)
     subjects = [replace(s, phrase=replace(s.phrase, role=role)) for s in subjects]
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2, 8, 8, COLUMNS, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -224,7 +224,7 @@ def is_refused(objective: Objective, region: Region | None, role: str) -> bool:
 def needs(recipes: Sequence[Recipe]) -> str:
     """What a run must have, in words; "" = a subject in the prompt is enough."""
     objectives = [recipe.objective for recipe in recipes]
-    roles = {getattr(o, "role", "wanted") for o in objectives}
+    roles = {role_of(o) for o in objectives}
     placed = [
         o for o in objectives if is_refused(o, None, "unwanted") and not is_refused(o, REGION, "unwanted")
     ]

@@ -8,7 +8,7 @@ and model.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..maps import MIDDLE_UP, MapOptions
 from ..objectives.astar import AStar
@@ -100,10 +100,10 @@ def syngen_between(first: int, last: int) -> Guide:
 
 
 def latent_refine() -> Refine:
-    """L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates at one step.
+    """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025.
 
-    lr 1e-2; eps 1e-3 in the authors' code; step 8 of 50 DDPM steps of SD1 = sigma 5.633, 18 % of ComfyUI's
-    scale.
+    Method "Ours": L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates at one step. lr 1e-2; eps
+    1e-3 in the authors' code; step 8 of 50 DDPM steps of SD1 = sigma 5.633, 18 % of ComfyUI's scale.
     """
     return Refine(
         method=LATENT_REFINE,
@@ -138,37 +138,43 @@ def latent_refine_fast() -> Refine:
 
 
 def ours_plus() -> Recipes:
-    """Latent Refine at step 2, then SynGen at steps 2 ... 24."""
+    """Grimal et al., "Ours+": Latent Refine at step 2, then SynGen at steps 2 ... 24."""
     return replace(latent_refine(), moment=Moment(percent=round(at(2), 3))), syngen_between(2, 24)
 
 
 def syngen() -> Recipes:
-    """Steps 0 ... 24, constant step size 20."""
+    """Rassin et al., NeurIPS 2023: steps 0 ... 24, constant step size 20."""
     return (first_half(SynGen(), step_size=CONSTANT),)
 
 
 def syngen_plus() -> Recipes:
-    """20 Adam updates on SynGen's loss at step 0, then SynGen (table 2, a negative result)."""
+    """Grimal et al., table 2, a negative result: 20 Adam updates on SynGen's loss at step 0, then SynGen."""
     return Refine(objective=SynGen(), moment=Moment(percent=0.0), shifts=20), *syngen()
 
 
 def attend_and_excite(first: float = 0.05) -> Recipes:
-    """Refinement at steps 0, 10, 20; first = 0.2 is the study's variant that separates subjects."""
+    """Chefer et al., SIGGRAPH 2023: refinement at steps 0, 10, 20; first = 0.2 is the study's variant that
+    separates subjects.
+    """
     return (first_half(Presence(), (0, first), (10, 0.5), (20, 0.8)),)
 
 
 def divide_and_bind() -> Recipes:
-    """Total variation (and binding where a subject has a modifier), thresholds on min TV."""
+    """Li et al., BMVC 2023: total variation (and binding where a subject has a modifier), thresholds on min
+    TV.
+    """
     return (first_half(TotalVariationAndBinding(), (0, 0.05), (10, 0.2), (20, 0.3), max_rounds=50),)
 
 
 def initno() -> Recipes:
-    """The noise phase alone."""
+    """Guo et al., CVPR 2024: the noise phase alone."""
     return (OptimiseNoise(),)
 
 
 def initno_plus() -> Recipes:
-    """Noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on L_c."""
+    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on
+    L_c.
+    """
     refine = Guide(
         objective=InitNO(phase="refine"),
         start_percent=0,
@@ -179,50 +185,54 @@ def initno_plus() -> Recipes:
 
 
 def self_cross() -> Recipes:
-    """InitNO's schedule with the self-cross loss."""
+    """Qiu et al., CVPR 2025: InitNO's schedule with the self-cross loss."""
     noise = OptimiseNoise(objective=SelfCross())
     return noise, first_half(SelfCross(phase="guidance"), (10, 0.8), (20, 0.8))
 
 
 def a_star() -> Recipes:
-    """One update on segregation and retention per step (no official code: A&E's step size and window)."""
+    """Agarwal et al., ICCV 2023: one update on segregation and retention per step (no official code: A&E's
+    step size and window).
+    """
     return (first_half(AStar()),)
 
 
 def conform() -> Recipes:
-    """Exactly 20 iterations at steps 0, 10, 20, no threshold."""
+    """Meral et al., CVPR 2024: exactly 20 iterations at steps 0, 10, 20, no threshold."""
     return (first_half(Conform(), (0, None), (10, None), (20, None)),)
 
 
 def ebama() -> Recipes:
-    """Steps 0 ... 25, constant step size 20."""
+    """Zhang et al., ECCV 2024: steps 0 ... 25, constant step size 20."""
     return (Guide(objective=Ebama(), start_percent=0.0, end_percent=at(25), step_size=CONSTANT),)
 
 
 def box_diff() -> Recipes:
-    """A&E's schedule, the refinement tested on the weakest box."""
+    """Xie et al., ICCV 2023: A&E's schedule, the refinement tested on the weakest box."""
     return (first_half(BoxDiff(), (0, 0.05), (10, 0.5), (20, 0.8)),)
 
 
 def layout_guidance() -> Recipes:
-    """The first 10 steps, x <- x - sigma^2 dL/dx while L / 30 > 0.2; middle and first up block."""
+    """Chen et al., WACV 2024: the first 10 steps, x <- x - sigma^2 dL/dx while L / 30 > 0.2; middle and first
+    up block.
+    """
     return per_step(in_blocks(LayoutGuidance(), MIDDLE_UP), 9, 5, 0.2, StepSize(1.0, function="x"))
 
 
 def region_and_boundary() -> Recipes:
-    """The first 10 steps, step size 70."""
+    """Xiao et al., ICLR 2024 (R&B): the first 10 steps, step size 70."""
     return per_step(RegionAndBoundary(), 9, 5, 1.0, StepSize(70.0, 1.0, 1.0, "constant"))
 
 
 def bounded_attention() -> Recipes:
-    """Step size 18 to 5 over the first 15 steps while L / N_box > 0.2 (the loss only, attention is not
-    masked).
+    """Dahary et al., ECCV 2024: step size 18 to 5 over the first 15 steps while L / N_box > 0.2 (the loss
+    only, attention is not masked).
     """
     return per_step(Bounded(), 14, 5, 0.2, StepSize(1.0, 18.0, 18.0 - 13.0 * 49 / 14, "linear"))
 
 
 def lmd() -> Recipes:
-    """The energy of boxes in the middle and the first up block.
+    """Lian et al., TMLR 2024: the energy of boxes in the middle and the first up block.
 
     Up to 4, 3, 2, 1 updates per step while E > 5, carried from step to step. 8 x (head mean) is the published
     sum on the 8 heads of SD1, and keeps the threshold meaningful on other models.
@@ -240,66 +250,52 @@ def lmd() -> Recipes:
 
 
 def point_layout() -> Recipes:
-    """A step towards the point, then one of A&E's at the updated latent."""
+    """Study of Attend-and-Excite, USTC 2024: a step towards the point, then one of A&E's at the updated
+    latent.
+    """
     return first_half(PointLayout()), first_half(Presence())
 
 
 def neglect() -> Recipes:
-    """What is unwanted is pushed below its threshold, at A&E's steps."""
+    """Study of Attend-and-Excite, USTC 2024: what is unwanted is pushed below its threshold, at A&E's
+    steps.
+    """
     return (first_half(Neglect(), (0, 0.0), (10, 0.0), (20, 0.0)),)
 
 
 def saga(step: int, momentum: float = 0.4, sigma: bool = False) -> Saga:
-    """SAGA at this step; sigma: learns the variance too."""
+    """SAGA, AAAI 2026, at this step; sigma: learns the variance too."""
     moment = Moment(percent=at(step))
     return Saga(moment=moment, momentum=momentum, block=4 if sigma else 0, per_channel=sigma)
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method of the list: its paper, and its recipes, made anew at each call."""
-
-    paper: str
-    recipes: Callable[[], Recipes]
-
-
-LATENT_REFINE_PAPER = (
-    'Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025'
-)
-STUDY = "Attend-and-Excite exploration study, USTC 2024"
-SAGA_PAPER = "SAGA, AAAI 2026, arXiv 2508.13866"
-
-_METHODS: dict[str, Method] = {
-    LATENT_REFINE: Method(f'{LATENT_REFINE_PAPER}, method "Ours"', lambda: (latent_refine(),)),
-    "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)": Method(
-        f'{LATENT_REFINE_PAPER}, method "Ours+"', ours_plus
-    ),
-    "SynGen (Rassin et al. 2023)": Method("Rassin et al., NeurIPS 2023", syngen),
-    "SynGen+ (Grimal et al. 2025)": Method(f"{LATENT_REFINE_PAPER}, table 2", syngen_plus),
-    "Attend-and-Excite (Chefer et al. 2023)": Method("Chefer et al., SIGGRAPH 2023", attend_and_excite),
-    "Attend-and-Excite, separate (USTC study 2024)": Method(STUDY, lambda: attend_and_excite(0.2)),
-    "Divide & Bind (Li et al. 2023)": Method("Li et al., BMVC 2023", divide_and_bind),
-    "InitNO (Guo et al. 2024)": Method("Guo et al., CVPR 2024", initno),
-    "InitNO+ (Guo et al. 2024)": Method("Guo et al., CVPR 2024", initno_plus),
-    "A-STAR (Agarwal et al. 2023)": Method("Agarwal et al., ICCV 2023", a_star),
-    "CONFORM (Meral et al. 2024)": Method("Meral et al., CVPR 2024", conform),
-    "EBAMA (Zhang et al. 2024)": Method("Zhang et al., ECCV 2024", ebama),
-    "Self-Cross Guidance (Qiu et al. 2025)": Method("Qiu et al., CVPR 2025", self_cross),
-    "BoxDiff (Xie et al. 2023)": Method("Xie et al., ICCV 2023", box_diff),
-    "Layout Guidance (Chen et al. 2024)": Method("Chen et al., WACV 2024", layout_guidance),
-    "R&B, Region and Boundary (Xiao et al. 2024)": Method("Xiao et al., ICLR 2024", region_and_boundary),
-    "Bounded Attention, loss (Dahary et al. 2024)": Method("Dahary et al., ECCV 2024", bounded_attention),
-    "LMD energy (Lian et al. 2024)": Method("Lian et al., TMLR 2024", lmd),
-    "Point Layout (USTC study 2024)": Method(STUDY, point_layout),
-    "Neglect (USTC study 2024)": Method(STUDY, neglect),
-    "SAGA (2026)": Method(SAGA_PAPER, lambda: (saga(10),)),
-    "SAGA+ (2026)": Method(SAGA_PAPER, lambda: (saga(6, momentum=0.1), syngen_between(6, 24))),
-    "SAGA-Sigma (2026)": Method(SAGA_PAPER, lambda: (saga(12, sigma=True),)),
-    "SAGA-Sigma+ (2026)": Method(
-        SAGA_PAPER, lambda: (saga(6, momentum=0.1, sigma=True), syngen_between(6, 24))
-    ),
-    "FOCUS (2025)": Method("FOCUS, 2025, arXiv 2510.02315", lambda: (SteerVelocity(),)),
-    FAST: Method("this pack's own", lambda: (latent_refine_fast(),)),
+_METHODS: dict[str, Callable[[], Recipes]] = {
+    LATENT_REFINE: lambda: (latent_refine(),),
+    "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)": ours_plus,
+    "SynGen (Rassin et al. 2023)": syngen,
+    "SynGen+ (Grimal et al. 2025)": syngen_plus,
+    "Attend-and-Excite (Chefer et al. 2023)": attend_and_excite,
+    "Attend-and-Excite, separate (USTC study 2024)": lambda: attend_and_excite(0.2),
+    "Divide & Bind (Li et al. 2023)": divide_and_bind,
+    "InitNO (Guo et al. 2024)": initno,
+    "InitNO+ (Guo et al. 2024)": initno_plus,
+    "A-STAR (Agarwal et al. 2023)": a_star,
+    "CONFORM (Meral et al. 2024)": conform,
+    "EBAMA (Zhang et al. 2024)": ebama,
+    "Self-Cross Guidance (Qiu et al. 2025)": self_cross,
+    "BoxDiff (Xie et al. 2023)": box_diff,
+    "Layout Guidance (Chen et al. 2024)": layout_guidance,
+    "R&B, Region and Boundary (Xiao et al. 2024)": region_and_boundary,
+    "Bounded Attention, loss (Dahary et al. 2024)": bounded_attention,
+    "LMD energy (Lian et al. 2024)": lmd,
+    "Point Layout (USTC study 2024)": point_layout,
+    "Neglect (USTC study 2024)": neglect,
+    "SAGA (2026)": lambda: (saga(10),),
+    "SAGA+ (2026)": lambda: (saga(6, momentum=0.1), syngen_between(6, 24)),
+    "SAGA-Sigma (2026)": lambda: (saga(12, sigma=True),),
+    "SAGA-Sigma+ (2026)": lambda: (saga(6, momentum=0.1, sigma=True), syngen_between(6, 24)),
+    "FOCUS (2025)": lambda: (SteerVelocity(),),
+    FAST: lambda: (latent_refine_fast(),),
 }
 METHODS: tuple[str, ...] = tuple(_METHODS)
 """The methods that come with the pack."""
@@ -310,11 +306,11 @@ def methods() -> list[str]:
     return list(_METHODS)
 
 
-def register_method(name: str, recipes: Callable[[], Recipes], paper: str = "") -> None:
+def register_method(name: str, recipes: Callable[[], Recipes]) -> None:
     """Make a method known under the name shown to users. Raises ValueError if the name is taken."""
     if name in _METHODS:
         raise ValueError(f"The method '{name}' is already taken: choose another name.")
-    _METHODS[name] = Method(paper, recipes)
+    _METHODS[name] = recipes
 
 
 def preset(method: str) -> Recipes:
@@ -322,15 +318,6 @@ def preset(method: str) -> Recipes:
 
     Raises ValueError that lists the methods.
     """
-    return tuple(replace(recipe, method=method) for recipe in _found(method).recipes())
-
-
-def paper_of(method: str) -> str:
-    """The paper of a method; "" = its pack named none. Raises ValueError that lists the methods."""
-    return _found(method).paper
-
-
-def _found(method: str) -> Method:
     if method not in _METHODS:
         raise ValueError(f"Unknown method '{method}': choose one of {', '.join(_METHODS)}.")
-    return _METHODS[method]
+    return tuple(replace(recipe, method=method) for recipe in _METHODS[method]())
