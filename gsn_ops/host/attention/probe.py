@@ -50,20 +50,20 @@ class Probe:
     """
 
     def __init__(self, state: SamplerState, entry: Entry, family: ModelFamily, needs: MapNeeds, c: float):
-        self.guider = guider = state.guider
-        self.model_k = state.model
-        self.extra = state.arguments
+        self.guider = state.guider
+        self.model = state.model
+        self.arguments = state.arguments
         self.sigma = without_inference_flag(state.sigma)
         self.entry = entry
         self.family = family
         self.needs = needs
         self.c = c
-        self.network = guider.inner_model.diffusion_model
+        self.network = state.guider.inner_model.diffusion_model
         self.levels = needs.levels or family.levels
         self._find_columns()
         self.layers: int | None = None  # wanted layers of one pass; known after the first, complete one
         self.checkpoint_policy = CheckpointPolicy()
-        dtype, device = guider.inner_model.get_dtype_inference(), self.sigma.device
+        dtype, device = state.guider.inner_model.get_dtype_inference(), self.sigma.device
         self.bfloat16 = False  # matrix products of passes with gradients in bfloat16
         self.onednn = should_use_onednn(self.network, device)  # matrix products by oneDNN
         self.recast_layers = recastable_layers(self.network, dtype, device)
@@ -113,11 +113,11 @@ class Probe:
         self.forwards += 1
         predicted = None
         try:
-            if isinstance(self.model_k, comfy.samplers.KSamplerX0Inpaint):
+            if isinstance(self.model, comfy.samplers.KSamplerX0Inpaint):
                 # ComfyUI's own blending of masked latents, around our model of one entry.
-                blended = copy.copy(self.model_k)
+                blended = copy.copy(self.model)
                 blended.inner_model = model
-                mask = without_inference_flag(self.extra.get("denoise_mask"))
+                mask = without_inference_flag(self.arguments.get("denoise_mask"))
                 predicted = blended(x, self.sigma, denoise_mask=mask, model_options=options)
             else:
                 predicted = model(x, self.sigma, options)
@@ -206,7 +206,7 @@ class Probe:
 
     def _options(self) -> dict:
         """A private copy of the run's model options, made safe for a single differentiable pass."""
-        options = comfy.model_patcher.create_model_options_clone(self.extra["model_options"])
+        options = comfy.model_patcher.create_model_options_clone(self.arguments["model_options"])
         options.pop("multigpu_clones", None)  # that path runs in threads without gradients
         transformer = options.setdefault("transformer_options", {})
         for table in transformer.get("wrappers", {}).values():

@@ -14,9 +14,9 @@ from torch import Tensor
 class SamplerState:
     """What a sampler shows at one call of its model.
 
-    guider: ComfyUI's, of this run. model: what the sampler calls as its model (it blends inpainting masks).
-    x: the state [B, ...]. sigma: its noise level [B]. arguments: the keyword arguments of the call (model_options, seed,
-    denoise_mask).
+    guider: ComfyUI's guider of this run. model: what the sampler calls as its model (it blends inpainting
+    masks). x: the state [B, ...]. sigma: its noise level [B]. arguments: the keyword arguments of the call
+    (model_options, seed, denoise_mask).
     """
 
     guider: CFGGuider
