@@ -414,7 +414,7 @@ def test_minus_one_is_the_methods_own_step_and_every_percent_means_itself(
     model, _, _ = run("GSNNursing", tiny.model, method=OURS_PLUS, **settings)
     sampling = pack_module("gsn_ops.host.sampling.patch")
     (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
-    chosen = wrapper.acts[0].recipe.moment
+    chosen = wrapper.attached[0].recipe.moment
     assert {name: pytest.approx(getattr(chosen, name)) for name in moment} == moment
 
 
