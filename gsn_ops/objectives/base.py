@@ -1,10 +1,10 @@
-"""The contract of an objective (attention maps in, one loss per image out), and their registry."""
+"""The contract of an objective, attention maps in and one loss per image out, and the registry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
-from typing import Protocol
+from dataclasses import fields
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,9 +23,13 @@ class Objective(Protocol):
     role: the subjects it reads, "unwanted" for one that suppresses objects, see `role_of`.
     shortfall(maps, subjects, context, threshold) -> Tensor[B]: its own test of a refinement, see `shortfall`.
     check(subjects, regions): raises ValueError for a prompt that it can do nothing for, see `check`.
+    internal: True keeps it out of the choices of a user, see `user_choices`.
     """
 
-    needs: MapNeeds
+    @property
+    def needs(self) -> MapNeeds:
+        """What it needs captured."""
+        ...
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
@@ -33,18 +37,26 @@ class Objective(Protocol):
 
 
 REGISTRY: dict[str, Callable[..., Objective]] = {}
+"""Objective id -> its class."""
+
+O = TypeVar("O", bound=Callable[..., Objective])
 
 
-def register(name: str) -> Callable:
+def register(name: str) -> Callable[[O], O]:
     """Class decorator: make an objective known under `name`. Raises ValueError if another class has it."""
 
-    def add(cls):
+    def add(cls: O) -> O:
         if REGISTRY.get(name, cls) is not cls:
             raise ValueError(f"The objective id '{name}' is already taken by {REGISTRY[name].__module__}.")
         REGISTRY[name] = cls
         return cls
 
     return add
+
+
+def user_choices() -> list[str]:
+    """The ids that a user can choose, sorted: all but those of classes with `internal = True`."""
+    return sorted(name for name, cls in REGISTRY.items() if not getattr(cls, "internal", False))
 
 
 def has_map_options(objective: Objective) -> bool:
@@ -86,8 +98,9 @@ def shortfall(
     threshold: float,
     loss: Tensor,
 ) -> Tensor:
-    """[B], > 0 while refinement at a checkpoint must go on: the objective's own `shortfall`, else loss - (1 -
-    threshold).
+    """[B], > 0 while refinement at a checkpoint continues.
+
+    The objective's own `shortfall`, else loss - (1 - threshold).
 
     loss: the objective's value [B] on these maps, detached.
     """
@@ -96,23 +109,19 @@ def shortfall(
 
 
 def check(objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
-    """Raises ValueError, before any model call, where the objective lacks something: a region, a point, a
-    subject.
-    """
+    """Raises ValueError, before any model call, if the objective lacks a region, a point or a subject."""
     own = getattr(objective, "check", None)
     if own is not None:
         own(subjects, regions)
 
 
 def options(name: str) -> dict[str, str | int | float | bool]:
-    """Names and defaults of the plain options of a registered objective. Raises KeyError for an unknown
-    one.
+    """Names and defaults of a registered objective's options that are text, numbers or flags.
+
+    Raises KeyError for an unknown id.
     """
-    return {
-        f.name: f.default
-        for f in fields(REGISTRY[name])
-        if f.default is not MISSING and isinstance(f.default, (str, int, float, bool))
-    }
+    cls: Any = REGISTRY[name]
+    return {f.name: f.default for f in fields(cls) if isinstance(f.default, str | int | float | bool)}
 
 
 def choice(option: str, value: str, allowed: Sequence[str]) -> None:
@@ -122,5 +131,5 @@ def choice(option: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def with_role(subjects: Sequence[SubjectColumns], role: str = "wanted") -> list[SubjectColumns]:
-    """The subjects that the person wants to see, or (role="unwanted") wants to keep out."""
+    """The subjects that the user wants to see, or (role="unwanted") does not want to see."""
     return [subject for subject in subjects if subject.phrase.role == role]

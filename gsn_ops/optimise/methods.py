@@ -14,7 +14,7 @@ from ..maps import MIDDLE_UP, MapOptions
 from ..objectives.astar import AStar
 from ..objectives.attend_and_excite import Presence
 from ..objectives.base import Objective
-from ..objectives.bounded_attention import Bounded
+from ..objectives.bounded_attention import BoundedAttention
 from ..objectives.boxdiff import BoxDiff
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..objectives.conform import Conform
@@ -228,7 +228,7 @@ def bounded_attention() -> Recipes:
     """Dahary et al., ECCV 2024: step size 18 to 5 over the first 15 steps while L / N_box > 0.2 (the loss
     only, attention is not masked).
     """
-    return per_step(Bounded(), 14, 5, 0.2, StepSize(1.0, 18.0, 18.0 - 13.0 * 49 / 14, "linear"))
+    return per_step(BoundedAttention(), 14, 5, 0.2, StepSize(1.0, 18.0, 18.0 - 13.0 * 49 / 14, "linear"))
 
 
 def lmd() -> Recipes:
