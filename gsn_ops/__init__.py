@@ -1,3 +1,7 @@
-"""Generative semantic nursing: attention maps, objectives, optimisers (torch only) and, in host/, everything that knows ComfyUI."""
+"""Generative semantic nursing (GSN): everything but the nodes. Only host/ imports ComfyUI.
+
+Imports run downwards: host > optimise > objectives > report, subjects > the files of this folder (data) >
+torch_ops (torch only).
+"""
 
 __version__ = "0.1.0"
