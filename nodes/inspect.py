@@ -5,7 +5,7 @@ import json
 from comfy_api.latest import io, ui
 
 from ..gsn_ops.report.run_report import SCHEMA
-from ..gsn_ops.report.text import report_text
+from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
 from .inputs import Report, optional_float, status_reporter
 
@@ -72,7 +72,7 @@ class GSNReport(io.ComfyNode):
             images, text = note(label or "Nursing Report", remark), remark
             data, status = json.dumps({"schema": SCHEMA, "status": remark}), remark
         else:
-            images, text = cards(run, vae, label), report_text(run)
+            images, text = cards(run, vae, label), run_text(run)
             data, status = run.to_json(), remark or run.status()
         if label:
             text = f"{label}\n{text}"

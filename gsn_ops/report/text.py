@@ -41,7 +41,7 @@ def image_lines(recipe: RecipeReport, labels: Sequence[str], b: int) -> list[str
     return lines
 
 
-def report_text(report: RunReport) -> str:
+def run_text(report: RunReport) -> str:
     """The whole report, line by line."""
     steps = counted(report.n_steps, "step")
     lines = [f"Semantic Nursing {report.version}: {report.model}, {report.sampler}, {steps}"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from gsn_ops.report.run_report import RecipeReport, RunReport, SubjectReport
-from gsn_ops.report.text import counted, report_text
+from gsn_ops.report.text import counted, run_text
 
 NAN = math.nan
 
@@ -47,7 +47,7 @@ def example() -> RunReport:
 
 
 def test_text_names_subjects_with_their_columns_and_what_each_image_got():
-    assert report_text(example()).splitlines() == [
+    assert run_text(example()).splitlines() == [
         "Semantic Nursing 0.1.0: SD15, euler, 20 steps",
         "18 % is sigma 5.59 here (ours)",
         "subject red car (typed): l 'red' 'car' at 2 3",
@@ -77,13 +77,13 @@ def test_text_of_a_run_that_did_nothing():
         (),
         (RecipeReport("Latent Refine", "Latent Refine: skipped, no subjects"),),
     )
-    assert report_text(report).splitlines()[1:] == ["no subjects", "Latent Refine: skipped, no subjects"]
+    assert run_text(report).splitlines()[1:] == ["no subjects", "Latent Refine: skipped, no subjects"]
 
 
 def test_the_loss_after_the_last_update_wins_over_the_last_evaluation():
     report = example()
     report = replace(report, recipes=(replace(report.recipes[0], loss_after=(0.3, 0.2), maxima_after=()),))
-    text = report_text(report)
+    text = run_text(report)
     assert "loss 1.000 -> 0.300 in 2 update steps" in text
     assert "attention maximum of red car: 0.100\n" in text
 
