@@ -1,0 +1,156 @@
+"""Part c and e: what an update step costs at real sizes beside a plain step and the published way, and what ran inside it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from tools.bench.moment import Moment
+from tools.bench.naive import naive_shift
+
+from . import checks, models, scene, syncs
+from .device import GIB, clean, device, timed
+from .host import pack
+
+NAIVE_GIB = {"sd15": 7.5, "sdxl": 12.2, "sd35m": 60.0}
+"""Counted peak of the published way on top of the weights (docs/performance.md); where none is named it fits no card."""
+
+
+class Clock:
+    """Nothing new is begun after its limit."""
+
+    def __init__(self, limit: float):
+        self.end = time.time() + limit
+
+    def __bool__(self) -> bool:
+        return time.time() < self.end
+
+
+def run(note: Callable[[str, object], None], args) -> None:
+    clock = Clock(args.limit)
+    size = models.size_of(args.model, args.smoke, args.dtype, args.stored)
+    begun = time.time()
+    made = models.build(size)
+    model = scene.patcher(made)
+    note("model", {
+        "name": size.name, "size": size.size, "dtype": size.dtype, "stored": size.stored,
+        "weights_gib": round(models.weights_gib(made), 2), "build_seconds": round(time.time() - begun, 1),
+    })  # fmt: skip
+    scene.at_state(model, size.conditioning(), size.latent(), None, lambda here: measure(note, here, size, clock, args.smoke), size.cfg)
+    if clock:
+        note("as_run", as_run(model, size))
+
+
+def guarded(note: Callable[[str, object], None], name: str, work: Callable[[], object], clock: Clock) -> None:
+    """Note what `work` gives, or why it gave nothing."""
+    if not clock:
+        note(name, {"left_out": "no time"})
+        return
+    try:
+        note(name, work())
+    except torch.cuda.OutOfMemoryError as error:
+        note(name, {"out_of_memory": str(error)[:200]})
+    except Exception as error:
+        note(name, {"error": f"{type(error).__name__}: {str(error)[:500]}"})
+    clean()
+
+
+class Update:
+    """One update step of Latent Refine at a state, as often as asked for."""
+
+    def __init__(self, here: scene.Here):
+        self.here, self.probe, self.z = here, here.probe(), here.z
+        self.objective = scene.recipe().objective
+        self.subjects, _ = pack("subjects").choose((), self.probe.entry.tokens)
+        self.context = pack("maps").StepContext(0, 1, float(here.sigma[0]), here.c)
+        self.refine, self.ladder = pack("optimise.refine").refine, pack("host.memory").Ladder
+
+    def __call__(self, updates: int = 1) -> None:
+        self.refine(self.z.clone(), self.probe.maps_of, self.objective, self.subjects, self.context, shifts=updates)
+
+    def on(self, rung: int) -> Update:
+        self.probe.ladder = self.ladder(rung)
+        return self
+
+
+def measure(note, here: scene.Here, size, clock: Clock, smoke: bool) -> None:
+    guarded(note, "plain_step", lambda: timed(here.plain_step, 3 if smoke else 7, 2), clock)
+    with scene.differentiable(here):
+        update = Update(here)
+        update()  # learns the layers, and which rung there is room for
+        note("chosen_rung", {"rung": update.probe.ladder.rung, "layers": update.probe.layers, "columns": len(update.probe.read)})
+        for rung in (0, 1, 2):
+            guarded(note, f"rung_{rung}", lambda rung=rung: timed(update.on(rung), 1 if smoke else 5), clock)
+        guarded(note, "rung_0_of_4", lambda: per(4, timed(lambda: update.on(0)(4), 1)), clock)
+        guarded(note, "gradients", lambda: by_rung(update), clock)
+        guarded(note, "look", lambda: timed(lambda: update.probe.look(here.x), 2), clock)
+        guarded(note, "inside", lambda: inside(update), clock)
+        guarded(note, "syncs", lambda: syncs.of_updates(update), clock)
+    if size.name in NAIVE_GIB or smoke:
+        guarded(note, "published", lambda: published(here, size, smoke), clock)
+
+
+def per(n: int, found: dict[str, float]) -> dict[str, float]:
+    return {name: value / n if name != "peak_gib" else value for name, value in found.items()}
+
+
+def by_rung(update: Update) -> dict[str, object]:
+    """Gradients with blocks computed twice against those without: cosine, and whether two equal passes are equal."""
+    gradients = [scene.gradient(update.probe, update.z, rung)[1] for rung in (0, 0, 1, 2)]
+    found = {f"rung_{rung}": checks.agreement(gradients[at], gradients[0]) for at, rung in ((2, 1), (3, 2))}
+    same, finite = torch.equal(gradients[0], gradients[1]), bool(torch.isfinite(gradients[0]).all())
+    return {**found, "twice_the_same_bits": same, "finite": finite, "norm": float(gradients[0].norm())}
+
+
+def published(here: scene.Here, size, smoke: bool) -> dict[str, float]:
+    """An explicit softmax in every layer, gradients of weights too, the whole network."""
+    moment = Moment(here.guider, here.x, here.sigma, here.extra)
+    family = pack("host.layouts").family_of(here.guider.model_patcher)
+    if size.name in NAIVE_GIB and not smoke and torch.cuda.mem_get_info()[0] < 1.1 * NAIVE_GIB[size.name] * GIB:
+        return {"left_out": f"needs {NAIVE_GIB[size.name]} GiB"}
+
+    def followed():
+        return pack("host.gradients").DifferentiableForward(family.rope_kernels, family.in_place)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        gradients = pack("host.gradients")
+        stack.enter_context(gradients.plain_weights(here.guider.inner_model))
+        moment = replace(moment, x=gradients.plain(moment.x), sigma=gradients.plain(moment.sigma))
+        return timed(lambda: naive_shift(moment, size.rows, size.joint, size.blocks, followed), 1 if smoke else 3)
+
+
+def inside(update: Update) -> dict[str, object]:
+    """What ran in one update step: attention operators by name, kernels by time (milliseconds)."""
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device().type == "cuda" else [])
+    update.on(0)()
+    with profile(activities=activities) as seen:
+        update()
+    events = seen.key_averages()
+    attention = {e.key: e.count for e in events if "scaled_dot_product" in e.key or "attention" in e.key.lower()}
+    kernels = Counter({e.key[:120]: round(e.self_device_time_total / 1e3, 3) for e in events if e.self_device_time_total > 0})
+    launches = sum(e.count for e in events if e.key in ("cudaLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC"))
+    copies = {e.key: e.count for e in events if "Memcpy" in e.key or "Synchronize" in e.key}
+    return {"attention": attention, "kernels_ms": dict(kernels.most_common(16)), "device_ms": round(sum(kernels.values()), 2),
+            "launches": launches, "copies": copies}  # fmt: skip
+
+
+def as_run(model, size) -> dict[str, object]:
+    """Whole runs as a person starts them: seconds of two plain steps, and of each update step on top."""
+    prompts, latent = size.conditioning(), size.latent()
+    found: dict[str, object] = {}
+    for updates in (0, 5, 15):
+        patched, book = scene.attach(model, updates, step=0)
+        seconds = timed(lambda patched=patched: scene.sample(patched, prompts, latent, None, size.cfg, steps=2), 1)
+        found[str(updates)] = seconds
+        if updates:
+            found["status"] = book.last().actions[0].status
+    found["update_seconds"] = round((found["15"]["seconds"] - found["5"]["seconds"]) / 10, 5)
+    found["first_extra_seconds"] = round(found["5"]["seconds"] - found["0"]["seconds"] - 5 * found["update_seconds"], 5)
+    return found

@@ -1,0 +1,53 @@
+"""How often the processor waits for the device, and on whose behalf: torch's own count of it on CUDA."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import torch
+
+from tools.host_env.paths import CLONE, PACK_NAME
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Counter]:
+    """Inside, every wait of the processor for a CUDA device is counted under the line of code that caused it."""
+    found: Counter = Counter()
+
+    def noted(message, category, filename, lineno, file=None, line=None) -> None:
+        if "synchroniz" in str(message):
+            found[_cause(traceback.extract_stack())] += 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = noted
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def _cause(stack: traceback.StackSummary) -> str:
+    """The innermost line of the pack or of ComfyUI."""
+    for frame in reversed(stack):
+        ours = str(CLONE) in frame.filename or PACK_NAME in frame.filename
+        if (ours and "/tools/gpu/" not in frame.filename) or "/comfy/" in frame.filename:
+            return f"{'/'.join(frame.filename.split('/')[-3:])}:{frame.lineno} {frame.name}"
+    return "elsewhere"
+
+
+def of_updates(update: Callable[[int], None]) -> dict[str, object]:
+    """Waits of 2 and of 7 update steps: what each further one adds, and where."""
+    if not torch.cuda.is_available():
+        return {"left_out": "no CUDA device"}
+    runs = []
+    for updates in (2, 7):
+        with counted() as found:
+            update(updates)
+        runs.append(found)
+    more = {place: n - runs[0][place] for place, n in runs[1].items() if n != runs[0][place]}
+    return {"per_update": (runs[1].total() - runs[0].total()) / 5, "of_2": dict(runs[0]), "growing": more}
