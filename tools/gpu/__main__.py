@@ -54,6 +54,8 @@ def main() -> int:
     runner.run(chosen[:1])
     found = runner.results.get("facts", {}).get("found", {})
     rates, facts = found.get("rates", {}), found.get("facts", {})
+    if not facts:
+        return finish(args.out, runner, facts)
     if not args.smoke and rates.get("bf16"):
         runner.scale = max(1.0, jobs.CARD_TFLOPS / rates["bf16"] / 1.3)
     runner.run(chosen[1:], facts.get("memory_gib"))
@@ -67,7 +69,7 @@ def finish(folder: Path, runner: jobs.Runner, facts: dict) -> int:
     everything = {"facts": facts, "faults": faults, "left_out": runner.left_out, "results": runner.results}
     (folder / "gpu.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
     for name, found in faults.items():
-        print(f"FAULT {name}: " + "\n      ".join(found[:8]))
+        print(f"FAULT {name}: " + "\n      ".join(f[:400] for f in found[:8]))
     for name, why in runner.left_out.items():
         print(f"left out: {name} ({why})")
     shutil.rmtree(folder / "files", ignore_errors=True)

@@ -19,6 +19,7 @@ PACKAGES = (
     "annotated-types", "typing-inspection", "python-dotenv", "transformers", "tokenizers", "huggingface_hub", "einops", "tqdm",
     "psutil", "PyYAML", "pillow", "aiohttp", "yarl", "multidict", "propcache", "frozenlist", "aiosignal", "aiohappyeyeballs",
     "attrs", "idna", "sentencepiece", "regex", "requests", "filelock", "packaging", "certifi", "charset-normalizer", "urllib3",
+    "SQLAlchemy", "alembic", "Mako", "MarkupSafe", "blake3",
 )  # fmt: skip
 """What ComfyUI needs in process, beside torch, numpy and safetensors; what it needs for video and sound is left out (host.UNUSED)."""
 
@@ -36,6 +37,7 @@ if not os.path.isdir(os.path.join(to, "pack")):
     for part in ("comfyui", "pack", "packages"):
         with tarfile.open(os.path.join(here, part + ".tar.xz")) as archive:
             archive.extractall(os.path.join(to, part), filter="data")
+os.makedirs(os.path.join(to, "comfyui", "models"), exist_ok=True)  # ComfyUI asks for it
 env = {**os.environ, "COMFYUI_PATH": os.path.join(to, "comfyui"), "COMFYUI_PYTHON": sys.executable,
        "GSN_GPU_PACKAGES": os.path.join(to, "packages")}
 sys.exit(subprocess.call([sys.executable, "tools/dev.py", "gpu", *sys.argv[1:]], cwd=os.path.join(to, "pack"), env=env))

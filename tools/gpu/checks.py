@@ -42,9 +42,26 @@ def gradient_faults(ours: Tensor, right: Tensor, least: float) -> list[str]:
     return faults
 
 
+def empty(gradient: Tensor) -> list[str]:
+    """[] if no image's gradient [B, ...] is zero throughout."""
+    zeros = [i for i, g in enumerate(gradient) if not bool(g.any())]
+    return [f"the gradient of image {zeros} is zero"] if zeros else []
+
+
+def distance(ours: Tensor, right: Tensor) -> float:
+    """The greatest difference, of the greatest element."""
+    return float((ours - right).abs().max() / right.abs().max().clamp_min(1e-30))
+
+
+def near(name: str, ours: Tensor, right: Tensor, least: float) -> list[str]:
+    """[] if no element is further off than this part of the greatest."""
+    off = distance(ours, right)
+    return [] if off <= least else [f"{name}: off by {off:.3g} of the greatest element (at most {least})"]
+
+
 def same_bits(name: str, ours: Tensor, stock: Tensor) -> list[str]:
-    """[] if two tensors are the same to the last bit."""
-    if torch.equal(ours, stock):
+    """[] if two tensors are the same to the last bit; a NaN is the same as a NaN."""
+    if torch.equal(ours, stock) or torch.equal(ours.nan_to_num(), stock.nan_to_num()):
         return []
     return [f"{name}: not the same bits as stock, off by up to {float((ours - stock).abs().max()):.3g}"]
 

@@ -23,6 +23,9 @@ BATCH = 2
 ALONE = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 5e-2}
 """How far, of its greatest element, an image's gradient in a batch may be from what it is alone."""
 
+AGAIN = {"fp32": 1e-5, "fp16": 2e-3, "bf16": 2e-2}
+"""How far that of a pass that ends early may be from that of a complete one: a device adds up in any order."""
+
 
 @dataclass
 class Case:
@@ -69,6 +72,9 @@ def explicit(case: Case, z: Tensor, conds: dict, columns: slice) -> tuple[Tensor
         for p in model.diffusion_model.parameters():
             p.copy_(p.to(scene.DTYPES[case.dtype]))
     conds = {name: _on_cpu(value) for name, value in conds.items()}
+    if "guidance" in conds:  # ComfyUI multiplies it by 1000 in the precision of the network, which rounds 3500 to 3504 in bf16
+        dtype = scene.DTYPES[case.dtype]
+        conds["guidance"] = (1000 * conds["guidance"].to(dtype)).float() / 1000
     leaf = z.float().cpu().clone().requires_grad_(True)
     with torch.inference_mode(False), torch.enable_grad(), written_out(model.diffusion_model, arch.attends) as seen:
         x = leaf * arch.scale(arch.sigma)
@@ -101,21 +107,24 @@ def passes(here: scene.Here) -> dict:
 def check(case: Case) -> tuple[list[str], dict]:
     """Faults of one architecture, and the numbers they were judged by."""
     stock = case.sample()
+    finite = bool(torch.isfinite(stock).all())  # small random weights can be too much for float16
     faults = checks.same_bits("a second stock run", case.sample(), stock)
+    case.at_state(passes)  # once, for what libraries keep for themselves
     before, memory = checks.state(case.model), allocated()
     seen = case.at_state(passes)
     maps, right = explicit(case, seen["z"], seen["conds"], seen["columns"])
     ours = seen["full"]
+    if not finite and not bool(torch.isfinite(ours[0]).all()):
+        return faults, {"stock_finite": False, "left_out": "these random weights are too much for this precision"}
     faults += checks.gradient_faults(ours[1], right, checks.MODEST[case.dtype])
-    faults += checks.same_bits("the cut pass", seen["cut"][1], ours[1])
-    numbers = checks.agreement(ours[1], right) | {"maps": float((ours[0].cpu() - maps).abs().max())}
+    faults += checks.near("the cut pass", seen["cut"][1], ours[1], AGAIN[case.dtype])
+    numbers = checks.agreement(ours[1], right) | {"maps": float((ours[0].cpu() - maps).abs().max()), "stock_finite": finite}
     alone = case.at_state(passes, batch=1)
     if torch.equal(alone["z"][0], seen["z"][0]):
-        off = float((alone["full"][1][0] - ours[1][0]).abs().max() / ours[1][0].abs().max().clamp_min(1e-30))
-        numbers["alone"] = off
-        faults += [f"an image in a batch has another gradient than alone: {off:.3g}"] if not off < ALONE[case.dtype] else []
+        faults += checks.near("an image alone", alone["full"][1][0], ours[1][0], ALONE[case.dtype])
+        numbers["alone"] = checks.distance(alone["full"][1][0], ours[1][0])
     del seen, alone, ours
-    faults += refined(case, stock)
+    faults += refined(case, stock) if finite else []
     gc.collect()
     faults += checks.left_behind(before, checks.state(case.model))
     kept = allocated() - memory
@@ -142,11 +151,11 @@ def refined(case: Case, stock: Tensor) -> list[str]:
 
 def run(note: Callable[[str, dict], None], dtype: str, smoke: bool) -> None:
     """Every architecture; `note(name, numbers)` keeps what was found at once."""
-    torch.use_deterministic_algorithms(False)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     settings = {"tf32_matmul": torch.backends.cuda.matmul.allow_tf32, "tf32_cudnn": torch.backends.cudnn.allow_tf32}
     if dtype == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # it rounds convolutions to 10 bits, which is not what is looked at
-    note("settings", {"dtype": dtype, "before": settings, "cudnn_tf32": torch.backends.cudnn.allow_tf32, "device": str(device())})
+    note("settings", {"dtype": dtype, "before": settings, "cudnn_tf32": torch.backends.cudnn.allow_tf32, "deterministic": "warn only", "device": str(device())})
     for name in SMOKE if smoke else ARCHITECTURES:
         begun, faults, numbers = time.perf_counter(), [], {}
         try:

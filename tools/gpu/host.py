@@ -21,8 +21,8 @@ MODES = {
 }
 """Name of a way to start ComfyUI -> its command line."""
 
-UNUSED = ("av", "scipy", "torchaudio", "torchvision", "kornia", "spandrel", "alembic", "sqlalchemy", "blake3")
-"""Packages that ComfyUI imports for video, sound, upscalers and its database: an empty module does for what is run here."""
+UNUSED = ("av", "scipy", "torchaudio", "torchvision", "kornia", "spandrel")
+"""Packages that ComfyUI imports for video, sound and upscalers: an empty module does for what is run here."""
 
 
 def boot(mode: str) -> Path:
@@ -67,6 +67,7 @@ def _start_dynamic_vram() -> None:
     headroom = int(comfy.cli_args.args.vram_headroom * 1024**3)
     if not comfy_aimdo.control.init_devices((device.index, headroom) for device in devices):
         raise HostError("comfy-aimdo did not start on this device, so there is no dynamic VRAM to look at.")
+    comfy_aimdo.control.set_log_warning()
     comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
     comfy.memory_management.aimdo_enabled = True
 
@@ -109,4 +110,4 @@ def _nothing(name: str) -> type:
 
 def pack(name: str) -> ModuleType:
     """A module of the pack as ComfyUI loaded it."""
-    return inprocess.pack_module(f"gsn_ops.{name}")
+    return inprocess.pack_module(f"gsn_ops.{name}" if name else "gsn_ops")

@@ -45,7 +45,7 @@ def all_jobs(smoke: bool) -> list[Job]:
     jobs += _vram("flux", "bf16", ("10", "6"), 60, 14)
     jobs += [_size("sd35m", "bf16", 45, 16), _size("flux", "bf16", 60, 40, "fp8"), _size("z_image", "bf16", 45, 30)]
     jobs += [Job(f"compile_{m}", "compile", ("--model", m, "--dtype", d), 80, "d", 24) for m, d in (("sdxl", "fp16"), ("flux", "bf16"))]
-    return [*jobs, _size("qwen", "bf16", 75, 60)]
+    return [*jobs, Job("attention", "attention", (), 35, "e", 8), _size("qwen", "bf16", 95, 60)]
 
 
 def _size(model: str, dtype: str, seconds: float, gib: float, stored: str | None = None) -> Job:
@@ -62,7 +62,7 @@ def _vram(model: str, dtype: str, free: Sequence[str], seconds: float, gib: floa
 def _smoke_jobs() -> list[Job]:
     small = ("--mode", "cpu", "--smoke")
     jobs = [("facts", "facts", (), "c"), ("correctness_fp32", "correctness", (), "a"), ("sizes_sdxl", "sizes", ("--model", "sdxl"), "c"),
-            ("vram_sdxl_static", "vram", ("--model", "sdxl"), "b"), ("compile_sd15", "compile", ("--model", "sd15"), "d")]  # fmt: skip
+            ("vram_sdxl_static", "vram", ("--model", "sdxl"), "b"), ("compile_sd15", "compile", ("--model", "sd15"), "d"), ("attention", "attention", (), "e")]  # fmt: skip
     return [Job(name, part, (*small, *more), 30, letter) for name, part, more, letter in jobs]
 
 
@@ -136,7 +136,7 @@ def faults_in(result: dict) -> list[str]:
 def _short(result: dict) -> str:
     faults = faults_in(result)
     seconds = f"{result.get('seconds', 0):.0f} s, "
-    return seconds + (f"{len(faults)} faults: {'; '.join(faults)[:300]}" if faults else "no fault")
+    return seconds + (f"{len(faults)} faults: {' | '.join(f.splitlines()[0][:150] for f in faults)[:600]}" if faults else "no fault")
 
 
 def device_environment() -> None:

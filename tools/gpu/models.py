@@ -69,8 +69,9 @@ def build(size: Size, on: torch.device | None = None):
 def _filled(name: str, p: Tensor, made: torch.Generator) -> Tensor:
     if p.ndim > 1:
         return torch.randn(p.shape, generator=made, device=p.device, dtype=torch.float32) * (0.7 * p[0].numel() ** -0.5)
-    one = ("norm" in name and name.endswith("weight")) or name.endswith("scale")
-    return torch.full(p.shape, float(one), device=p.device)
+    # A vector that is called a weight or a scale belongs to a norm. With zeros there, queries and keys are zero, maps are flat
+    # and every gradient is zero.
+    return torch.full(p.shape, float(name.endswith(("weight", "scale"))), device=p.device)
 
 
 def weights_gib(model) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -94,8 +95,13 @@ def sample(model, prompts: tuple[list, list], latent: Tensor, sigma: float | Non
 
 def weighted(maps: Tensor) -> Tensor:
     """A loss [B] in which every entry of maps [B, h, w, n] counts, the same weights for every image and device."""
-    weights = torch.randn(maps.shape[1:], generator=torch.Generator().manual_seed(1)).to(maps.device)
-    return (maps.float() * weights).flatten(1).sum(1)
+    return (maps.float() * _weights(maps.shape[1:], maps.device)).flatten(1).sum(1)
+
+
+@functools.cache
+def _weights(shape: torch.Size, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device)
 
 
 def gradient(probe, z: Tensor, rung: int | None = None) -> tuple[Tensor, Tensor]:

@@ -104,7 +104,10 @@ def by_rung(update: Update) -> dict[str, object]:
     gradients = [scene.gradient(update.probe, update.z, rung)[1] for rung in (0, 0, 1, 2)]
     found = {f"rung_{rung}": checks.agreement(gradients[at], gradients[0]) for at, rung in ((2, 1), (3, 2))}
     same, finite = torch.equal(gradients[0], gradients[1]), bool(torch.isfinite(gradients[0]).all())
-    return {**found, "twice_the_same_bits": same, "finite": finite, "norm": float(gradients[0].norm())}
+    faults = checks.empty(gradients[0])
+    for at, rung in ((2, 1), (3, 2)):
+        faults += [f"rung {rung}: {fault}" for fault in checks.gradient_faults(gradients[at], gradients[0], 0.999)]
+    return {"faults": faults, **found, "twice_the_same_bits": same, "finite": finite, "norm": float(gradients[0].norm())}
 
 
 def published(here: scene.Here, size, smoke: bool) -> dict[str, float]:
@@ -133,8 +136,9 @@ def inside(update: Update) -> dict[str, object]:
     with profile(activities=activities) as seen:
         update()
     events = seen.key_averages()
-    attention = {e.key: e.count for e in events if "scaled_dot_product" in e.key or "attention" in e.key.lower()}
-    kernels = Counter({e.key[:120]: round(e.self_device_time_total / 1e3, 3) for e in events if e.self_device_time_total > 0})
+    attention = {e.key: e.count for e in events if e.key.startswith("aten::_") and "attention" in e.key}
+    on_device = [e for e in events if e.self_device_time_total > 0 and not e.key.startswith(("aten::", "cuda"))]
+    kernels = Counter({e.key[:120]: round(e.self_device_time_total / 1e3, 3) for e in on_device})
     launches = sum(e.count for e in events if e.key in ("cudaLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC"))
     copies = {e.key: e.count for e in events if "Memcpy" in e.key or "Synchronize" in e.key}
     return {"attention": attention, "kernels_ms": dict(kernels.most_common(16)), "device_ms": round(sum(kernels.values()), 2),

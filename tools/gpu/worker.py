@@ -27,7 +27,7 @@ class Notes:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.gpu.worker")
-    parser.add_argument("part", choices=("facts", "correctness", "demo", "vram", "sizes", "compile"))
+    parser.add_argument("part", choices=("facts", "correctness", "vram", "sizes", "compile", "attention"))
     parser.add_argument("--mode", choices=tuple(host.MODES), default="static")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dtype", default="fp32")
@@ -59,16 +59,12 @@ def work(args: argparse.Namespace, note: Notes) -> None:
     if args.part == "facts":
         from . import device
 
-        note("facts", device.facts())
+        note("facts", device.facts() | {"pack": host.pack("").__version__})
         note("rates", device.rates(256 if args.smoke else 8192))
     elif args.part == "correctness":
         from . import correctness
 
         correctness.run(note, args.dtype, args.smoke)
-    elif args.part == "demo":
-        from . import demo
-
-        demo.run(note, args.smoke)
     elif args.part == "vram":
         from . import vram
 
@@ -77,6 +73,10 @@ def work(args: argparse.Namespace, note: Notes) -> None:
         from . import sizes
 
         sizes.run(note, args)
+    elif args.part == "attention":
+        from . import attention
+
+        attention.run(note, args)
     else:
         from . import graphs
 
