@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tools.host_env import paths
 
-from . import jobs
+from . import choices, jobs
 
 
 def arguments() -> argparse.Namespace:
@@ -68,6 +68,9 @@ def finish(folder: Path, runner: jobs.Runner, facts: dict) -> int:
     faults = {name: found for name, found in faults.items() if found}
     everything = {"facts": facts, "faults": faults, "left_out": runner.left_out, "results": runner.results}
     (folder / "gpu.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    rows = choices.choices(runner.results)
+    if rows:
+        print("\nA patch to be read by a person; nothing is applied:\n" + choices.as_patch(str(facts.get("card", "CPU")), rows))
     for name, found in faults.items():
         print(f"FAULT {name}: " + "\n      ".join(f[:400] for f in found[:8]))
     for name, why in runner.left_out.items():

@@ -18,10 +18,11 @@ def run(note: Callable[[str, object], None], args) -> None:
     clock = Clock(args.limit)
     size = models.size_of(args.model, args.smoke, None if args.smoke else args.dtype)
     model = scene.patcher(models.build(size))
-    scene.at_state(model, size.conditioning(), size.latent(), None, lambda here: measure(note, here, clock, args.smoke), size.cfg)
+    scene.at_state(model, size.conditioning(), size.latent(), None, lambda here: measure(note, here, clock, args), size.cfg)
 
 
-def measure(note, here: scene.Here, clock: Clock, smoke: bool) -> None:
+def measure(note, here: scene.Here, clock: Clock, args) -> None:
+    smoke = args.smoke
     with scene.differentiable(here):
         probe, z = here.probe(), here.z
         scene.gradient(probe, z)
@@ -30,9 +31,11 @@ def measure(note, here: scene.Here, clock: Clock, smoke: bool) -> None:
             return scene.gradient(probe, z, 0)[1]
         right = eager().clone()
         guarded(note, "eager", lambda: timed(eager, 1 if smoke else 5), clock)
-        guarded(note, "compiled_step", lambda: plain_compiled(here, smoke), clock)
-        guarded(note, "compiled", lambda: compiled(here, eager, right, smoke), clock)
-        guarded(note, "cuda_graph", lambda: cuda_graph(probe, z), clock)  # last: an error in it takes the process along
+        if args.part == "graph":  # in a process of its own: an error while it is captured ends the process
+            guarded(note, "cuda_graph", lambda: cuda_graph(probe, z), clock)
+        else:
+            guarded(note, "compiled_step", lambda: plain_compiled(here, smoke), clock)
+            guarded(note, "compiled", lambda: compiled(here, eager, right, smoke), clock)
 
 
 def cuda_graph(probe, z: torch.Tensor) -> dict[str, object]:

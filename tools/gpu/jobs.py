@@ -42,10 +42,12 @@ def all_jobs(smoke: bool) -> list[Job]:
     jobs.append(_size("sdxl", "fp16", 45, 24))
     jobs += _vram("sdxl", "fp16", ("9", "5"), 60, 12)
     jobs += [_size("flux", "bf16", 60, 40), _size("sd15", "fp16", 35, 12)]
-    jobs += _vram("flux", "bf16", ("10", "6"), 60, 14)
+    jobs += _vram("flux", "bf16", ("6",), 60, 14)
     jobs += [_size("sd35m", "bf16", 45, 16), _size("flux", "bf16", 60, 40, "fp8"), _size("z_image", "bf16", 45, 30)]
-    jobs += [Job(f"compile_{m}", "compile", ("--model", m, "--dtype", d), 80, "d", 24) for m, d in (("sdxl", "fp16"), ("flux", "bf16"))]
-    return [*jobs, Job("attention", "attention", (), 35, "e", 8), _size("qwen", "bf16", 95, 60)]
+    jobs.append(Job("attention", "attention", (), 35, "e", 8))
+    jobs += [Job(f"graph_{m}", "graph", ("--model", m, "--dtype", d), 30, "d", 24) for m, d in (("sdxl", "fp16"), ("sd15", "fp16"))]
+    jobs.append(Job("compile_sdxl", "compile", ("--model", "sdxl", "--dtype", "fp16"), 180, "d", 24))
+    return [*jobs, _size("qwen", "bf16", 95, 60)]
 
 
 def _size(model: str, dtype: str, seconds: float, gib: float, stored: str | None = None) -> Job:
@@ -62,7 +64,7 @@ def _vram(model: str, dtype: str, free: Sequence[str], seconds: float, gib: floa
 def _smoke_jobs() -> list[Job]:
     small = ("--mode", "cpu", "--smoke")
     jobs = [("facts", "facts", (), "c"), ("correctness_fp32", "correctness", (), "a"), ("sizes_sdxl", "sizes", ("--model", "sdxl"), "c"),
-            ("vram_sdxl_static", "vram", ("--model", "sdxl"), "b"), ("compile_sd15", "compile", ("--model", "sd15"), "d"), ("attention", "attention", (), "e")]  # fmt: skip
+            ("vram_sdxl_static", "vram", ("--model", "sdxl"), "b"), ("graph_sd15", "graph", ("--model", "sd15"), "d"), ("compile_sd15", "compile", ("--model", "sd15"), "d"), ("attention", "attention", (), "e")]  # fmt: skip
     return [Job(name, part, (*small, *more), 30, letter) for name, part, more, letter in jobs]
 
 

@@ -27,7 +27,7 @@ class Notes:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.gpu.worker")
-    parser.add_argument("part", choices=("facts", "correctness", "vram", "sizes", "compile", "attention"))
+    parser.add_argument("part", choices=("facts", "correctness", "vram", "sizes", "compile", "graph", "attention"))
     parser.add_argument("--mode", choices=tuple(host.MODES), default="static")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dtype", default="fp32")
