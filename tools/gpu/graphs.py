@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from . import checks, models, scene
+from . import checks, models, scene, syncs
 from .device import device, timed
 from .sizes import Clock, guarded
 
@@ -32,10 +32,17 @@ def measure(note, here: scene.Here, clock: Clock, args) -> None:
         right = eager().clone()
         guarded(note, "eager", lambda: timed(eager, 1 if smoke else 5), clock)
         if args.part == "graph":  # in a process of its own: an error while it is captured ends the process
+            guarded(note, "copies_from_processor", lambda: copies(eager), clock)
             guarded(note, "cuda_graph", lambda: cuda_graph(probe, z), clock)
         else:
             guarded(note, "compiled_step", lambda: plain_compiled(here, smoke), clock)
             guarded(note, "compiled", lambda: compiled(here, eager, right, smoke), clock)
+
+
+def copies(eager: Callable[[], torch.Tensor]) -> dict[str, int]:
+    with syncs.FromProcessor() as seen:
+        eager()
+    return dict(seen.found)
 
 
 def cuda_graph(probe, z: torch.Tensor) -> dict[str, object]:
@@ -51,7 +58,7 @@ def cuda_graph(probe, z: torch.Tensor) -> dict[str, object]:
             scene.gradient(probe, static, 0)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         _, found = scene.gradient(probe, static, 0)
     static.copy_(other)
     graph.replay()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tools.host_env.paths import CLONE, PACK_NAME
 
@@ -38,6 +39,21 @@ def _cause(stack: traceback.StackSummary) -> str:
         if (ours and "/tools/gpu/" not in frame.filename) or "/comfy/" in frame.filename:
             return f"{'/'.join(frame.filename.split('/')[-3:])}:{frame.lineno} {frame.name}"
     return "elsewhere"
+
+
+class FromProcessor(TorchDispatchMode):
+    """Inside, counts copies of the processor's tensors to a device, by the line of code: a CUDA graph cannot have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: Counter = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_) and out.device.type == "cuda":
+            if any(isinstance(a, torch.Tensor) and a.device.type == "cpu" for a in args):
+                self.found[_cause(traceback.extract_stack())] += 1
+        return out
 
 
 def of_updates(update: Callable[[int], None]) -> dict[str, object]:
