@@ -167,3 +167,22 @@ def test_only_spans_are_read_where_each_column_costs(capture):
     every, some = seen
     assert torch.equal(some[..., 3:8], torch.zeros(1, 4, 6, 5)) and every[..., 3:8].min() > 0
     assert (some[..., [0, 1, 2, 8, 9]] - every[..., [0, 1, 2, 8, 9]]).abs().max() < 1e-6
+
+
+def test_the_order_of_attention_backends_is_put_back(pack_module, monkeypatch):
+    """Where cuDNN is taken first, that is for one call; on a CPU, nothing is chosen."""
+    text = pack_module("gsn_ops.host.text_attention")
+    q, k, v = (torch.randn(1, 2, 9, 8) for _ in range(3))
+    assert not text.takes_cudnn(q)
+    plain = text.attention_with_text(q, k, v, [1, 2])
+    order, seen = torch._C._get_sdp_priority_order(), []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def noting(*args, **kwargs):
+        seen.append(torch._C._get_sdp_priority_order()[0])
+        return attend(*args, **kwargs)
+    monkeypatch.setattr(text, "takes_cudnn", lambda q: True)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noting)
+    for ours, right in zip(text.attention_with_text(q, k, v, [1, 2]), plain, strict=True):
+        assert torch.equal(ours, right)
+    assert seen == [int(torch.nn.attention.SDPBackend.CUDNN_ATTENTION)] and torch._C._get_sdp_priority_order() == order
