@@ -1,7 +1,7 @@
 """Weights that a layer makes anew for each call: the graph does not keep them, the backward pass asks the layer once more.
 
-So it is with weights stored in another type than the network computes in (fp8), with offloaded layers and with LoRAs applied on
-the fly. What autograd would keep of them is a second model on the device, in the type that it computes in.
+So it is with weights stored in another type than the network computes in (fp8), with offloaded layers, with LoRAs applied on
+the fly and with dynamic VRAM, which may take a weight away between forward and backward. What autograd would keep of them is a second model on the device, in the type that it computes in.
 """
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ def casting_layers(network: torch.nn.Module, dtype: torch.dtype, device: torch.d
     """The layers that make their weights for each call where the network computes in this type on this device."""
     return [layer for layer in network.modules()
             if getattr(type(layer), "forward_comfy_cast_weights", None) in (_LINEAR, _FAST_FP8, _CONVOLUTION)
-            and not hasattr(layer, "_v")  # dynamic VRAM
-            and (layer.weight.dtype != dtype or layer.weight.device != device or layer.weight_function)]
+            and (is_dynamic(layer) or layer.weight.dtype != dtype or layer.weight.device != device or layer.weight_function)]
+
+
+def is_dynamic(layer: torch.nn.Module) -> bool:
+    """Is the layer's weight a guest on the device (dynamic VRAM)? It is there for the time of a call, pinned."""
+    return hasattr(layer, "_v")
 
 
 @contextlib.contextmanager
@@ -54,7 +58,7 @@ def _or(call: Callable, layer: torch.nn.Module, stock: Callable) -> Callable:
 
 
 def _makes_weights(layer: torch.nn.Module, x: Tensor) -> bool:
-    return bool(layer.weight.dtype != x.dtype or layer.weight.device != x.device or layer.weight_function)
+    return bool(is_dynamic(layer) or layer.weight.dtype != x.dtype or layer.weight.device != x.device or layer.weight_function)
 
 
 def _is_plain(layer: torch.nn.Module, x: Tensor) -> bool:
