@@ -51,12 +51,15 @@ def main() -> int:
     jobs.device_environment()
     (args.out / "files").mkdir(parents=True, exist_ok=True)
     runner = jobs.Runner(args.out, args.limit)
+    if args.smoke:
+        runner.run_here(chosen)
+        return finish(args.out, runner, runner.results["facts"]["found"].get("facts", {}))
     runner.run(chosen[:1])
     found = runner.results.get("facts", {}).get("found", {})
     rates, facts = found.get("rates", {}), found.get("facts", {})
     if not facts:
         return finish(args.out, runner, facts)
-    if not args.smoke and rates.get("bf16"):
+    if rates.get("bf16"):
         runner.scale = max(1.0, jobs.CARD_TFLOPS / rates["bf16"] / 1.3)
     runner.run(chosen[1:], facts.get("memory_gib"))
     return finish(args.out, runner, facts)

@@ -48,6 +48,11 @@ def empty(gradient: Tensor) -> list[str]:
     return [f"the gradient of image {zeros} is zero"] if zeros else []
 
 
+def still_held(before: int, after: int) -> list[str]:
+    """[] if no more bytes of the device are in use than before."""
+    return [f"{after - before} bytes of the device are still held"] if after > before else []
+
+
 def distance(ours: Tensor, right: Tensor) -> float:
     """The greatest difference, of the greatest element."""
     return float((ours - right).abs().max() / right.abs().max().clamp_min(1e-30))

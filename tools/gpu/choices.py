@@ -49,7 +49,7 @@ def _dynamic(model: str, found: dict) -> Choice:
         if way in right:
             said.append(f"{way} {' / '.join(format(n['pass']['seconds'], '.2f') for n in tried)} s")
         else:
-            said.append(f"{way} wrong or failed in {sum(way not in right or bool(n['faults']) for n in tried)} of {len(tried)}")
+            said.append(f"{way} wrong or failed in {sum('pass' not in n or bool(n['faults']) for n in tried)} of {len(tried)}")
     best = min(right, key=lambda way: sum(n["pass"]["seconds"] for n in right[way]), default="none")
     return Choice(f"dynamic VRAM, {model}", best, ", ".join(said))
 

@@ -108,18 +108,38 @@ class Runner:
                 process.kill()
                 process.wait()
                 status = "stopped at its time limit"
-            self.results[job.name] = self._read(job, status)
-            print(f"[{max(0, self.end - time.time()):4.0f} s left] {job.name}: {_short(self.results[job.name])}", flush=True)
+            self._keep(job, status)
+
+    def run_here(self, jobs: Sequence[Job]) -> None:
+        """All in this process, on a CPU: ComfyUI starts once."""
+        from . import worker
+
+        for job in jobs:
+            if not self._fits(job, None):
+                continue
+            status: int | str = 0
+            try:
+                worker.main(self._line(job))
+            except Exception as error:
+                status = f"{type(error).__name__}"
+            self._keep(job, status)
+
+    def _keep(self, job: Job, status: int | str) -> None:
+        self.results[job.name] = self._read(job, status)
+        print(f"[{max(0, self.end - time.time()):4.0f} s left] {job.name}: {_short(self.results[job.name])}", flush=True)
+
+    def _line(self, job: Job) -> list[str]:
+        limit = max(1.0, self.end - time.time() - 10)
+        out, files = self.folder / f"{job.name}.json", self.folder / "files"
+        return [job.part, "--out", str(out), "--folder", str(files), *job.arguments, "--limit", f"{limit:.0f}"]
 
     def _begin(self, job: Job) -> subprocess.Popen:
-        limit = max(1.0, self.end - time.time() - 10)
-        out = self.folder / f"{job.name}.json"
-        command = [sys.executable, "-m", "tools.gpu.worker", job.part, "--out", str(out), "--folder", str(self.folder / "files")]
-        command += [*job.arguments, "--limit", f"{limit:.0f}"]
+        (self.folder / f"{job.name}.json").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tools.gpu.worker", *self._line(job)]
         with open(self.folder / f"{job.name}.log", "w", encoding="utf-8") as log:
             return subprocess.Popen(command, cwd=CLONE, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
-    def _read(self, job: Job, status) -> dict:
+    def _read(self, job: Job, status: int | str) -> dict:
         path = self.folder / f"{job.name}.json"
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"found": {}}
         return {"part": job.letter, "status": status, **found}

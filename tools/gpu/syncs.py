@@ -60,10 +60,18 @@ def of_updates(update: Callable[[int], None]) -> dict[str, object]:
     """Waits of 2 and of 7 update steps: what each further one adds, and where."""
     if not torch.cuda.is_available():
         return {"left_out": "no CUDA device"}
+    update(2)  # what happens once only
     runs = []
     for updates in (2, 7):
         with counted() as found:
             update(updates)
         runs.append(found)
-    more = {place: n - runs[0][place] for place, n in runs[1].items() if n != runs[0][place]}
-    return {"per_update": (runs[1].total() - runs[0].total()) / 5, "of_2": dict(runs[0]), "growing": more}
+    return judged(*runs, more=5)
+
+
+def judged(few: Counter, many: Counter, more: int) -> dict[str, object]:
+    """Waits by place of a run and of one with `more` update steps on top: a step that waits at all is a fault."""
+    growing = {place: n - few[place] for place, n in many.items() if n > few[place]}
+    per_update = sum(growing.values()) / more
+    faults = [f"an update step waits for the device: {growing}"] if growing else []
+    return {"faults": faults, "per_update": per_update, "of_few": dict(few), "growing": growing}

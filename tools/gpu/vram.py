@@ -16,11 +16,13 @@ from .device import GIB, clean, device, timed
 from .host import pack
 
 WAYS = ("node", "again", "own")
-"""How the pack treats a model with dynamic VRAM.
+"""How a model with dynamic VRAM is treated.
 
-node: as it does now. again: the model itself, its layers asked for their weights once more in the backward pass. own: the
-model itself, autograd keeping what it keeps (last, since it may end the process).
+node: as the pack does, by its delegate without it. again: the model itself, as the pack does where there is no delegate:
+layers are asked for their weights again in the backward pass. own: the model itself, autograd keeping what it keeps.
 """
+FAILS = ("own",)
+"""Ways that are there to see how they fail: an error is no fault of the pack, a wrong gradient without one would be."""
 LEAST = 0.999
 REFERENCE = "reference.pt"
 
@@ -62,24 +64,16 @@ def load(args):
 def way(name: str, model) -> Iterator[object]:
     """The MODEL as it is sampled; inside, the pack works this way."""
     probes, gradients = pack("host.probe"), pack("host.gradients")
-    before = probes.casting_layers
     if name == "node":
         yield gradients.static_clone(model)
         return
-    if name == "again":
-        probes.casting_layers = _all_that_cast
+    before = probes.casting_layers
+    if name == "own" and model.is_dynamic():
+        probes.casting_layers = lambda *_: []
     try:
         yield model.clone()
     finally:
         probes.casting_layers = before
-
-
-def _all_that_cast(network, dtype, on):
-    """Those of the pack, and those of dynamic VRAM."""
-    cast = pack("host.cast_again")
-    forwards = (cast._LINEAR, cast._FAST_FP8, cast._CONVOLUTION)
-    cast._makes_weights = lambda layer, x: True
-    return [m for m in network.modules() if getattr(type(m), "forward_comfy_cast_weights", None) in forwards]
 
 
 def run(note: Callable[[str, object], None], args) -> None:
@@ -88,7 +82,7 @@ def run(note: Callable[[str, object], None], args) -> None:
         make(args)
     model = load(args)
     note("model", {"dynamic": model.is_dynamic(), "gib": round(model.model_size() / GIB, 2), "class": type(model.model).__name__})
-    ways = WAYS if model.is_dynamic() else ("own",)
+    ways = WAYS if model.is_dynamic() else ("node",)
     for free in (None, *(float(f) for f in args.free or [])):
         for name in ways:
             label = f"{name}, {f'{free:g} GiB free' if free else 'all free'}"
@@ -99,7 +93,8 @@ def run(note: Callable[[str, object], None], args) -> None:
                 except torch.cuda.OutOfMemoryError as error:
                     found = {"faults": [], "out_of_memory": str(error)[:300]}
                 except Exception as error:
-                    found = {"faults": [f"{type(error).__name__}: {str(error)[:500]}"]}
+                    said = f"{type(error).__name__}: {str(error)[:500]}"
+                    found = {"faults": [], "failed": said} if name in FAILS and model.is_dynamic() else {"faults": [said]}
                 note(label, {**found, "free_gib": left, "all_seconds": round(time.time() - begun, 1)})
             clean()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -25,7 +26,7 @@ class Notes:
         os.replace(fresh, self.path)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.gpu.worker")
     parser.add_argument("part", choices=("facts", "correctness", "vram", "sizes", "compile", "graph", "attention"))
     parser.add_argument("--mode", choices=tuple(host.MODES), default="static")
@@ -38,15 +39,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="for files that other processes read")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which nothing new is begun")
     parser.add_argument("--smoke", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(line)
 
 
-def main() -> None:
-    args = arguments()
+def main(line: list[str] | None = None) -> None:
+    """Carry out one part. In a process that did so before, ComfyUI is not started again."""
+    args = arguments(line)
     note = Notes(args.out)
     note("began", {"part": args.part, "mode": args.mode})
     try:
-        host.boot(args.mode)
+        if "comfy.cli_args" not in sys.modules:
+            host.boot(args.mode)
         note("booted", round(time.time() - note.begun, 1))
         work(args, note)
         note("ended", True)
