@@ -36,7 +36,11 @@ def test_a_planted_wrong_gradient_is_reported(spoil, said):
 
 def test_cosines():
     assert checks.cosine(RIGHT, 3 * RIGHT) == pytest.approx(1)
-    assert checks.cosine(torch.zeros(3), torch.ones(3)) == -1 == checks.cosine(torch.full((3,), float("nan")), torch.ones(3))
+    assert (
+        checks.cosine(torch.zeros(3), torch.ones(3))
+        == -1
+        == checks.cosine(torch.full((3,), float("nan")), torch.ones(3))
+    )
     assert checks.cosine(torch.zeros(3), torch.zeros(3)) == 1
 
 
@@ -44,10 +48,18 @@ def test_a_gradient_of_zeros_bits_that_differ_and_bytes_that_stay_are_reported()
     assert checks.empty(RIGHT) == [] and "[0, 1] is zero" in checks.empty(0 * RIGHT)[0]
     other = RIGHT.clone()
     other[1, 2, 3, 4] += 1e-6
-    assert checks.same_bits("off", RIGHT.clone(), RIGHT) == [] and "off: not the same bits" in checks.same_bits("off", other, RIGHT)[0]
-    assert checks.near("cut", other, RIGHT, 1e-5) == [] and "off by" in checks.near("cut", 1.01 * RIGHT, RIGHT, 1e-5)[0]
+    assert (
+        checks.same_bits("off", RIGHT.clone(), RIGHT) == []
+        and "off: not the same bits" in checks.same_bits("off", other, RIGHT)[0]
+    )
+    assert (
+        checks.near("cut", other, RIGHT, 1e-5) == []
+        and "off by" in checks.near("cut", 1.01 * RIGHT, RIGHT, 1e-5)[0]
+    )
     assert checks.near("cut", float("nan") * RIGHT, RIGHT, 1e-5)
-    assert checks.still_held(10, 10) == [] and checks.still_held(10, 42) == ["32 bytes of the device are still held"]
+    assert checks.still_held(10, 10) == [] and checks.still_held(10, 42) == [
+        "32 bytes of the device are still held"
+    ]
 
 
 def test_a_wait_in_every_update_step_is_reported():
@@ -64,14 +76,17 @@ def job(name: str, seconds: float, code: str = "", **more) -> jobs.Job:
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
     """A runner whose workers are one line of Python each; `{out}` in it is the worker's file."""
+
     def made(limit: float) -> jobs.Runner:
         found = jobs.Runner(tmp_path, limit)
 
         def begin(job):
             code = job.part.replace("{out}", str(tmp_path / f"{job.name}.json"))
             return subprocess.Popen([sys.executable, "-c", code])
+
         monkeypatch.setattr(found, "_begin", begin)
         return found
+
     return made
 
 
@@ -80,7 +95,9 @@ GOOD = 'open("{out}", "w").write(\'{"seconds": 1, "found": {"SD1": {"faults": []
 
 def test_what_does_not_fit_is_left_out_and_said(runner):
     found = runner(100)
-    found.run([job("small", 1, GOOD), job("long", 1000, GOOD), job("large", 1, GOOD, needs_gib=90)], memory_gib=80)
+    found.run(
+        [job("small", 1, GOOD), job("long", 1000, GOOD), job("large", 1, GOOD, needs_gib=90)], memory_gib=80
+    )
     assert set(found.results) == {"small"} and jobs.faults_in(found.results["small"]) == []
     assert "about 1000 s" in found.left_out["long"] and "needs 90 GiB" in found.left_out["large"]
 
@@ -121,18 +138,26 @@ def way(seconds: float, **more) -> dict:
     return {"pass": {"seconds": seconds}, "faults": [], **more}
 
 
+DYNAMIC = {
+    "began": {},
+    "node, all free": way(0.3),
+    "again, all free": way(0.4),
+    "own, all free": way(0.2),
+    "own, 5 GiB free": {"faults": [], "failed": "inference tensors"},
+}
+EAGER = {"seconds": 0.2}
+GRAPH = {"seconds": 0.05, "cosine": 1.0, "faults": []}
 RESULTS = {
-    "vram_sdxl_dynamic": {"found": {"began": {}, "node, all free": way(0.3), "again, all free": way(0.4),
-                                    "own, all free": way(0.2), "own, 5 GiB free": {"faults": [], "failed": "inference"}}},
-    "graph_sdxl": {"found": {"eager": {"seconds": 0.2}, "cuda_graph": {"seconds": 0.05, "cosine": 1.0, "faults": []}}},
-    "compile_sdxl": {"found": {"eager": {"seconds": 0.2}, "compiled": {"seconds": 0.05, "cosine": 0.5, "faults": ["wrong"]}}},
-}  # fmt: skip
+    "vram_sdxl_dynamic": {"found": DYNAMIC},
+    "graph_sdxl": {"found": {"eager": EAGER, "cuda_graph": GRAPH}},
+    "compile_sdxl": {"found": {"eager": EAGER, "compiled": {**GRAPH, "cosine": 0.5, "faults": ["wrong"]}}},
+}
 
 
 def test_choices_take_the_fastest_way_that_was_never_wrong():
     found = {row.question: row.choice for row in choices.choices(RESULTS)}
     assert found == {"dynamic VRAM, sdxl": "node", "graph, sdxl": "yes", "compile, sdxl": "no"}
-    wrong = {**RESULTS["vram_sdxl_dynamic"]["found"], "node, 5 GiB free": {**way(0.3), "faults": ["zero"]}}
+    wrong = {**DYNAMIC, "node, 5 GiB free": {**way(0.3), "faults": ["zero"]}}
     assert choices.choices({"vram_sdxl_dynamic": {"found": wrong}})[0].choice == "again"
 
 
@@ -149,5 +174,9 @@ def test_the_patch_applies_and_replaces_the_table_of_the_same_card(tmp_path):
 
 
 def test_every_package_of_the_bundle_has_a_pinned_version():
-    pins = {line.split("==")[0].lower().replace("_", "-") for line in bundle.paths.REQUIREMENTS_HOST.read_text().splitlines() if "==" in line}
+    pins = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in bundle.paths.REQUIREMENTS_HOST.read_text().splitlines()
+        if "==" in line
+    }
     assert {name.lower().replace("_", "-") for name in bundle.PACKAGES} <= pins

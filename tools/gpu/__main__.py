@@ -1,11 +1,11 @@
-"""Prove and measure everything that only a CUDA device can show, within a time limit; random weights, no network.
+"""Prove and measure everything that only a CUDA device can show: in ten minutes, random weights, no network.
 
     python3 tools/dev.py gpu                    on a machine with a card: all parts that fit into ten minutes
     python3 tools/dev.py gpu --smoke            all parts on a CPU with tiny models
-    python3 tools/dev.py gpu --bundle DIR       a folder that runs on a machine with nothing but Python 3.12 and torch
+    python3 tools/dev.py gpu --bundle DIR       a folder that runs where only Python 3.12 and torch are
 
-Parts: a correctness, b dynamic VRAM and scarce memory, c times and memory at real sizes, d torch.compile and CUDA graphs
-(which attention ran, and how often the processor waited, are in c).
+Parts: a correctness; b dynamic VRAM and scarce memory; c times and memory at real sizes, which kernels ran, how
+often the processor waited; d torch.compile and CUDA graphs; e ways to attend.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tools/dev.py gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=paths.HOST_DIR / "gpu", help="folder of the results (JSON, one file a job)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=paths.HOST_DIR / "gpu",
+        help="folder of the results (JSON, one file a job)",
+    )
     parser.add_argument("--limit", type=float, default=540, help="seconds in all (default: 540)")
     parser.add_argument("--skip", default="", help="parts to leave out, e.g. cd")
     parser.add_argument("--only", nargs="+", default=[], help="jobs by name, or by how their names begin")
     parser.add_argument("--smoke", action="store_true", help="tiny models on a CPU")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="make the folder that runs elsewhere, and nothing else")
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="make the folder that runs elsewhere, and nothing else"
+    )
     parser.add_argument("--list", action="store_true", help="name the jobs and how long they take")
     return parser.parse_args()
 
@@ -46,7 +53,11 @@ def main() -> int:
     if args.only:
         chosen = [job for job in chosen if job.name.startswith(tuple(args.only)) or job.part == "facts"]
     if args.list:
-        print("\n".join(f"{job.letter} {job.name:24} {job.seconds:4.0f} s {job.needs_gib:4.0f} GiB" for job in chosen))
+        print(
+            "\n".join(
+                f"{job.letter} {job.name:24} {job.seconds:4.0f} s {job.needs_gib:4.0f} GiB" for job in chosen
+            )
+        )
         return 0
     jobs.device_environment()
     (args.out / "files").mkdir(parents=True, exist_ok=True)
@@ -73,13 +84,17 @@ def finish(folder: Path, runner: jobs.Runner, facts: dict) -> int:
     (folder / "gpu.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
     rows = choices.choices(runner.results)
     if rows:
-        print("\nA patch to be read by a person; nothing is applied:\n" + choices.as_patch(str(facts.get("card", "CPU")), rows))
+        print(
+            "\nA patch to be read by a person; nothing is applied:\n"
+            + choices.as_patch(str(facts.get("card", "CPU")), rows)
+        )
     for name, found in faults.items():
         print(f"FAULT {name}: " + "\n      ".join(f[:400] for f in found[:8]))
     for name, why in runner.left_out.items():
         print(f"left out: {name} ({why})")
     shutil.rmtree(folder / "files", ignore_errors=True)
-    print(f"{len(runner.results)} jobs, {len(faults)} with faults, {len(runner.left_out)} left out; all numbers: {folder / 'gpu.json'}")
+    print(f"{len(runner.results)} jobs, {len(faults)} with faults, {len(runner.left_out)} left out")
+    print(f"all numbers: {folder / 'gpu.json'}")
     return 1 if faults else 0
 
 

@@ -1,4 +1,6 @@
-"""Part e: ways to attend and to read the text's columns in joint attention, by the backends that this torch has."""
+"""Part e: ways to attend and to read the text's columns in joint attention, by the backends that this
+torch has.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def run(note: Callable[[str, object], None], args) -> None:
         heads, tokens, width, n, first = case
         made = torch.Generator(device()).manual_seed(0)
         dtype = torch.float32 if args.smoke else torch.bfloat16
-        q, k, v = (torch.randn(1, heads, tokens, width, generator=made, device=device()).to(dtype) for _ in range(3))
+        q, k, v = (
+            torch.randn(1, heads, tokens, width, generator=made, device=device()).to(dtype) for _ in range(3)
+        )
         columns = range(first, first + n)
         with torch.inference_mode(False), torch.enable_grad():
             note(name, compare((q, k, v), columns, args.smoke))
@@ -35,7 +39,9 @@ def run(note: Callable[[str, object], None], args) -> None:
 
 
 def compare(qkv: tuple[Tensor, Tensor, Tensor], columns: range, smoke: bool) -> dict[str, dict]:
-    """Seconds of forward and backward by way and backend, and how far gradients agree with those of the pack's way in float32."""
+    """Seconds of forward and backward by way and backend, and how far gradients agree with those of the
+    pack's way in float32.
+    """
     found: dict[str, dict] = {}
     with backend("EFFICIENT_ATTENTION" if device().type == "cuda" else None):
         right = gradients(one_call, [t.float() for t in qkv], columns)
@@ -79,7 +85,9 @@ def two_calls(q, k, v, columns):
     """Values and one-hot columns in calls of their own, each as wide as a head."""
     pick = F.pad(pack("host.text_attention")._one_hot(columns, v), (0, -len(columns) % v.shape[-1]))
     chosen = [F.scaled_dot_product_attention(q, k, part) for part in pick.split(v.shape[-1], -1)]
-    return F.scaled_dot_product_attention(q, k, v), torch.cat([c.contiguous() for c in chosen], -1)[..., : len(columns)].float()
+    return F.scaled_dot_product_attention(q, k, v), torch.cat([c.contiguous() for c in chosen], -1)[
+        ..., : len(columns)
+    ].float()
 
 
 def attention_alone(q, k, v, columns):

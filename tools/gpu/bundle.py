@@ -1,4 +1,6 @@
-"""`--bundle DIR`: ComfyUI's source, this pack and the packages that a bare Python 3.12 with torch lacks, in one small folder."""
+"""`--bundle DIR`: ComfyUI's source, this pack and the packages that a bare Python 3.12 with torch lacks,
+in one small folder.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,79 @@ from tools.host_env import paths
 
 LIMIT = 60 * 10**6
 PACKAGES = (
-    "comfy-aimdo", "comfy-kitchen", "torchsde", "trampoline", "simpleeval", "pydantic", "pydantic_core", "pydantic-settings",
-    "annotated-types", "typing-inspection", "python-dotenv", "transformers", "tokenizers", "huggingface_hub", "einops", "tqdm",
-    "psutil", "PyYAML", "pillow", "aiohttp", "yarl", "multidict", "propcache", "frozenlist", "aiosignal", "aiohappyeyeballs",
-    "attrs", "idna", "sentencepiece", "regex", "requests", "filelock", "packaging", "certifi", "charset-normalizer", "urllib3",
-    "SQLAlchemy", "alembic", "Mako", "MarkupSafe", "blake3",
-)  # fmt: skip
-"""What ComfyUI needs in process, beside torch, numpy and safetensors; what it needs for video and sound is left out (host.UNUSED)."""
+    "comfy-aimdo",
+    "comfy-kitchen",
+    "torchsde",
+    "trampoline",
+    "simpleeval",
+    "pydantic",
+    "pydantic_core",
+    "pydantic-settings",
+    "annotated-types",
+    "typing-inspection",
+    "python-dotenv",
+    "transformers",
+    "tokenizers",
+    "huggingface_hub",
+    "einops",
+    "tqdm",
+    "psutil",
+    "PyYAML",
+    "pillow",
+    "aiohttp",
+    "yarl",
+    "multidict",
+    "propcache",
+    "frozenlist",
+    "aiosignal",
+    "aiohappyeyeballs",
+    "attrs",
+    "idna",
+    "sentencepiece",
+    "regex",
+    "requests",
+    "filelock",
+    "packaging",
+    "certifi",
+    "charset-normalizer",
+    "urllib3",
+    "SQLAlchemy",
+    "alembic",
+    "Mako",
+    "MarkupSafe",
+    "blake3",
+)
+"""What ComfyUI needs in process, beside torch, numpy and safetensors; what it needs for video and sound is
+left out (host.UNUSED).
+"""
 
-NOT_OF_COMFYUI = {".git", "tests", "tests-unit", "comfy_api_nodes", "blueprints", "models", "input", "output", "script_examples"}
+NOT_OF_COMFYUI = {
+    ".git",
+    "tests",
+    "tests-unit",
+    "comfy_api_nodes",
+    "blueprints",
+    "models",
+    "input",
+    "output",
+    "script_examples",
+}
+NOT_OF_THE_PACK = ("docs/", "example_workflows/", "models/", "tests/server/", "tests/data/")
 NOT_OF_WHEELS = ("comfy_kitchen/backends/hip/",)
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_24_x86_64", "manylinux_2_17_x86_64",
-             "manylinux2014_x86_64", "manylinux_2_12_x86_64", "manylinux1_x86_64")  # fmt: skip
+PLATFORMS = (
+    "manylinux_2_28_x86_64",
+    "manylinux_2_27_x86_64",
+    "manylinux_2_24_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux2014_x86_64",
+    "manylinux_2_12_x86_64",
+    "manylinux1_x86_64",
+)
 
 START = '''#!/usr/bin/env python3
-"""Unpack beside this file and run `tools/dev.py gpu` there: python3 start.py [its arguments]. Needs torch, numpy, safetensors."""
+"""Unpack beside this file and run `tools/dev.py gpu` there: python3 start.py [its arguments]. Needs torch,
+numpy, safetensors.
+"""
 import os, subprocess, sys, tarfile
 here = os.path.dirname(os.path.abspath(__file__))
 to = os.environ.get("GSN_GPU_FOLDER", os.path.join(here, "unpacked"))
@@ -40,7 +100,8 @@ if not os.path.isdir(os.path.join(to, "pack")):
 os.makedirs(os.path.join(to, "comfyui", "models"), exist_ok=True)  # ComfyUI asks for it
 env = {**os.environ, "COMFYUI_PATH": os.path.join(to, "comfyui"), "COMFYUI_PYTHON": sys.executable,
        "GSN_GPU_PACKAGES": os.path.join(to, "packages")}
-sys.exit(subprocess.call([sys.executable, "tools/dev.py", "gpu", *sys.argv[1:]], cwd=os.path.join(to, "pack"), env=env))
+command = [sys.executable, "tools/dev.py", "gpu", *sys.argv[1:]]
+sys.exit(subprocess.call(command, cwd=os.path.join(to, "pack"), env=env))
 '''
 
 
@@ -52,7 +113,7 @@ def make(folder: Path, wheels: Path | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     host = paths.locate()
     _pack(folder / "comfyui.tar.xz", _tree(host.root, NOT_OF_COMFYUI))
-    _pack(folder / "pack.tar.xz", _own_files(), preset=0)  # mostly weights, which do not get smaller
+    _pack(folder / "pack.tar.xz", _own_files())
     with tempfile.TemporaryDirectory() as temporary:
         wheels = wheels or download(Path(temporary))
         if not (folder / "packages.tar.xz").is_file():
@@ -60,7 +121,10 @@ def make(folder: Path, wheels: Path | None = None) -> int:
     (folder / "start.py").write_text(START, encoding="ascii")
     size = sum(f.stat().st_size for f in folder.iterdir() if f.is_file())
     if size > LIMIT:
-        raise paths.HostError(f"The bundle has {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}: leave packages out in tools/gpu/bundle.py.")
+        raise paths.HostError(
+            f"The bundle has {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}.\n"
+            "Leave packages out in tools/gpu/bundle.py."
+        )
     return size
 
 
@@ -72,12 +136,27 @@ def download(folder: Path) -> Path:
         if version and 'python_version < "3.11"' not in version:
             pins[name.lower().replace("_", "-")] = version.split(";")[0].strip()
     wanted = [f"{name}=={pins[name.lower().replace('_', '-')]}" for name in PACKAGES]
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "--python-version", "3.12",
-               "--implementation", "cp", "-d", str(folder)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        "3.12",
+        "--implementation",
+        "cp",
+        "-d",
+        str(folder),
+    ]
     for platform in PLATFORMS:
         command += ["--platform", platform]
     if subprocess.call([*command, *wanted], env=paths.environment()):
-        raise paths.HostError("pip could not download the wheels (see above): look at the network, or at PIP_INDEX_URL.")
+        raise paths.HostError(
+            "pip could not download the wheels (see above): look at the network, or at PIP_INDEX_URL."
+        )
     return folder
 
 
@@ -94,7 +173,7 @@ def _own_files():
     git = ["git", "-C", str(paths.CLONE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     for name in sorted(set(subprocess.check_output(git, text=True).split("\0"))):
         path = paths.CLONE / name
-        if name and path.is_file() and not name.startswith(("docs/", "example_workflows/")):
+        if name and path.is_file() and not name.startswith(NOT_OF_THE_PACK):
             yield name, path.read_bytes()
 
 
@@ -108,9 +187,9 @@ def _of_wheels(folder: Path):
                         yield name, archive.read(name)
 
 
-def _pack(path: Path, files, preset: int = 6) -> None:
+def _pack(path: Path, files) -> None:
     fresh = path.with_suffix(".part")
-    with tarfile.open(fresh, "w:xz", preset=preset) as archive:
+    with tarfile.open(fresh, "w:xz", preset=6) as archive:
         for name, content in files:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644

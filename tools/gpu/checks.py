@@ -6,11 +6,16 @@ import torch
 from torch import Tensor
 
 MODEST = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.98}
-"""The least cosine of a gradient with that of an explicit softmax in float32 on the CPU, by what the network computes in."""
+"""The least cosine of a gradient with that of an explicit softmax in float32 on the CPU, by what the
+network computes in.
+"""
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Of two tensors with as many elements, on any devices. NaN or a zero on one side alone is no agreement: -1."""
+    """Of two tensors with as many elements, on any devices.
+
+    NaN or a zero on one side alone is no agreement: -1.
+    """
     a, b = (t.detach().double().cpu().flatten() for t in (a, b))
     norms = float(a.norm()), float(b.norm())
     if norms == (0.0, 0.0):
@@ -23,7 +28,10 @@ def agreement(ours: Tensor, right: Tensor) -> dict[str, float]:
     """Of gradients [B, ...]: least cosine of an image, and the norms' ratio furthest from 1."""
     pairs = list(zip(ours.double().cpu(), right.double().cpu(), strict=True))
     ratios = [float(a.norm()) / max(float(b.norm()), 1e-300) for a, b in pairs]
-    return {"cosine": min(cosine(a, b) for a, b in pairs), "norm": max(ratios, key=lambda r: abs(r - 1) if r == r else 1e9)}
+    return {
+        "cosine": min(cosine(a, b) for a, b in pairs),
+        "norm": max(ratios, key=lambda r: abs(r - 1) if r == r else 1e9),
+    }
 
 
 def gradient_faults(ours: Tensor, right: Tensor, least: float) -> list[str]:
@@ -31,7 +39,9 @@ def gradient_faults(ours: Tensor, right: Tensor, least: float) -> list[str]:
     faults = []
     if not bool(torch.isfinite(ours).all()):
         faults.append("the gradient is not finite")
-    zeros = [i for i, (a, b) in enumerate(zip(ours, right, strict=True)) if not bool(a.any()) and bool(b.any())]
+    zeros = [
+        i for i, (a, b) in enumerate(zip(ours, right, strict=True)) if not bool(a.any()) and bool(b.any())
+    ]
     if zeros:
         faults.append(f"the gradient of image {zeros} is zero and ought not to be")
     found = agreement(ours, right)
@@ -88,7 +98,9 @@ def state(model) -> dict:
         "wrappers": _contents(model.wrappers),
         "modules": {name: sorted(vars(m)) for name, m in network.named_modules()},
         "hooks": {name: [len(vars(m)[h]) for h in hooks] for name, m in network.named_modules()},
-        "parameters": {name: (id(p), p.requires_grad, p.grad is None) for name, p in network.named_parameters()},
+        "parameters": {
+            name: (id(p), p.requires_grad, p.grad is None) for name, p in network.named_parameters()
+        },
         "attention": {name: id(f) for name, f in vars(attention).items() if callable(f)},
         "cast buffers": len(management.STREAM_CAST_BUFFERS),
         "training": management.in_training,

@@ -9,7 +9,12 @@ from pathlib import Path
 from tools.host_env.paths import CLONE
 
 FILE = CLONE / "docs" / "gpu-choices.md"
-HEAD = ("# Choices by measurement", "", "Printed by `tools/dev.py gpu`. A choice that is not the pack's today needs a person.", "")
+HEAD = (
+    "# Choices by measurement",
+    "",
+    "Printed by `tools/dev.py gpu`. A choice that is not the pack's today needs a person.",
+    "",
+)
 WORTH = 0.9
 """A way that takes less than this part of the other's time is worth its trouble."""
 
@@ -33,7 +38,11 @@ def choices(results: dict[str, dict]) -> list[Choice]:
         elif name.startswith(("compile_", "graph_")):
             rows.append(_faster(*name.split("_", 1), found))
         elif name == "attention":
-            rows += [_attention(case, numbers) for case, numbers in found.items() if isinstance(numbers, dict) and len(numbers) > 2]
+            rows += [
+                _attention(case, numbers)
+                for case, numbers in found.items()
+                if isinstance(numbers, dict) and len(numbers) > 2
+            ]
     return [row for row in rows if row is not None]
 
 
@@ -49,17 +58,23 @@ def _dynamic(model: str, found: dict) -> Choice:
         if way in right:
             said.append(f"{way} {' / '.join(format(n['pass']['seconds'], '.2f') for n in tried)} s")
         else:
-            said.append(f"{way} wrong or failed in {sum('pass' not in n or bool(n['faults']) for n in tried)} of {len(tried)}")
+            bad = sum("pass" not in n or bool(n["faults"]) for n in tried)
+            said.append(f"{way} wrong or failed in {bad} of {len(tried)}")
     best = min(right, key=lambda way: sum(n["pass"]["seconds"] for n in right[way]), default="none")
     return Choice(f"dynamic VRAM, {model}", best, ", ".join(said))
 
 
 def _faster(way: str, model: str, found: dict) -> Choice:
     """torch.compile or CUDA graphs: only if the numbers hold and it is worth its trouble."""
-    eager, numbers = found.get("eager", {}).get("seconds"), found.get({"compile": "compiled", "graph": "cuda_graph"}[way], {})
+    eager, numbers = (
+        found.get("eager", {}).get("seconds"),
+        found.get({"compile": "compiled", "graph": "cuda_graph"}[way], {}),
+    )
     question = f"{way}, {model}"
     if eager is None or "seconds" not in numbers:
-        reason = numbers.get("error") or numbers.get("left_out") or numbers.get("out_of_memory") or "not reached"
+        reason = (
+            numbers.get("error") or numbers.get("left_out") or numbers.get("out_of_memory") or "not reached"
+        )
         return Choice(question, "no", str(reason).splitlines()[0][:120])
     worth = not numbers["faults"] and numbers["seconds"] < WORTH * eager
     because = f"{numbers['seconds']:.3f} s, eager {eager:.3f} s, cosine {numbers['cosine']:.6f}"
@@ -72,7 +87,10 @@ def _attention(case: str, numbers: dict) -> Choice:
     best = min(ran, key=lambda label: ran[label]["seconds"], default="none")
     if best != "none" and ran[best]["seconds"] > WORTH * today["seconds"]:
         best = "one_call, as torch chooses"
-    because = ", ".join(f"{label} {1000 * n['seconds']:.1f} ms" for label, n in sorted(ran.items(), key=lambda i: i[1]["seconds"])[:4])
+    because = ", ".join(
+        f"{label} {1000 * n['seconds']:.1f} ms"
+        for label, n in sorted(ran.items(), key=lambda i: i[1]["seconds"])[:4]
+    )
     return Choice(f"joint attention, {case}", best, because)
 
 

@@ -1,4 +1,6 @@
-"""Part a: maps, gradients, batches, off = stock and a clean exit, of every architecture, against an explicit softmax on the CPU."""
+"""Part a: maps, gradients, batches, off = stock and a clean exit, of every architecture, against an
+explicit softmax on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ ALONE = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 5e-2}
 """How far, of its greatest element, an image's gradient in a batch may be from what it is alone."""
 
 AGAIN = {"fp32": 1e-5, "fp16": 2e-3, "bf16": 2e-2}
-"""How far that of a pass that ends early may be from that of a complete one: a device adds up in any order."""
+"""How far that of a pass that ends early may be from that of a complete one: a device adds up in any
+order.
+"""
 
 
 @dataclass
@@ -37,7 +41,9 @@ class Case:
 
     @functools.cached_property
     def prompts(self) -> tuple[list, list]:
-        """CONDITIONINGs, positive (with what a text node remembers: a word a row, from row 1 on) and negative."""
+        """CONDITIONINGs, positive (with what a text node remembers: a word a row, from row 1 on) and
+        negative.
+        """
         prompt = pack("prompt")
         pieces, at = [], 0
         for row, word in enumerate(scene.TEXT.split(), 1):
@@ -65,18 +71,26 @@ def load(name: str, dtype: str) -> Case:
 
 
 def explicit(case: Case, z: Tensor, conds: dict, columns: slice) -> tuple[Tensor, Tensor]:
-    """Maps and gradient by the oracle: float32, on the CPU, with the same weights rounded to the same precision."""
+    """Maps and gradient by the oracle: float32, on the CPU, with the same weights rounded to the same
+    precision.
+    """
     arch, (h, w) = case.arch, case.arch.grid
     model = arch.build()
     with torch.no_grad():
         for p in model.diffusion_model.parameters():
             p.copy_(p.to(scene.DTYPES[case.dtype]))
     conds = {name: _on_cpu(value) for name, value in conds.items()}
-    if "guidance" in conds:  # ComfyUI multiplies it by 1000 in the precision of the network, which rounds 3500 to 3504 in bf16
+    if (
+        "guidance" in conds
+    ):  # ComfyUI multiplies it by 1000 in the precision of the network, which rounds 3500 to 3504 in bf16
         dtype = scene.DTYPES[case.dtype]
         conds["guidance"] = (1000 * conds["guidance"].to(dtype)).float() / 1000
     leaf = z.float().cpu().clone().requires_grad_(True)
-    with torch.inference_mode(False), torch.enable_grad(), written_out(model.diffusion_model, arch.attends) as seen:
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        written_out(model.diffusion_model, arch.attends) as seen,
+    ):
         x = leaf * arch.scale(arch.sigma)
         model.apply_model(x, torch.full((len(z),), arch.sigma), transformer_options={}, **conds)
         text = slice(arch.text + columns.start, arch.text + columns.stop)
@@ -115,10 +129,16 @@ def check(case: Case) -> tuple[list[str], dict]:
     maps, right = explicit(case, seen["z"], seen["conds"], seen["columns"])
     ours = seen["full"]
     if not finite and not bool(torch.isfinite(ours[0]).all()):
-        return faults, {"stock_finite": False, "left_out": "these random weights are too much for this precision"}
+        return faults, {
+            "stock_finite": False,
+            "left_out": "these random weights are too much for this precision",
+        }
     faults += checks.gradient_faults(ours[1], right, checks.MODEST[case.dtype])
     faults += checks.near("the cut pass", seen["cut"][1], ours[1], AGAIN[case.dtype])
-    numbers = checks.agreement(ours[1], right) | {"maps": float((ours[0].cpu() - maps).abs().max()), "stock_finite": finite}
+    numbers = checks.agreement(ours[1], right) | {
+        "maps": float((ours[0].cpu() - maps).abs().max()),
+        "stock_finite": finite,
+    }
     alone = case.at_state(passes, batch=1)
     if torch.equal(alone["z"][0], seen["z"][0]):
         faults += checks.near("an image alone", alone["full"][1][0], ours[1][0], ALONE[case.dtype])
@@ -131,9 +151,14 @@ def check(case: Case) -> tuple[list[str], dict]:
 
 
 def refined(case: Case, stock: Tensor) -> list[str]:
-    """A run with update steps changes every image and stays finite; switched off, or not reached, it is stock."""
+    """A run with update steps changes every image and stays finite; switched off, or not reached, it is
+    stock.
+    """
     faults = []
-    for name, model in (("off", scene.attach(case.model, 0)[0]), ("not reached", scene.attach(case.model, step=999)[0])):
+    for name, model in (
+        ("off", scene.attach(case.model, 0)[0]),
+        ("not reached", scene.attach(case.model, step=999)[0]),
+    ):
         faults += checks.same_bits(name, case.sample(model), stock)
     model, book = scene.attach(case.model, step=0)
     out = case.sample(model)
@@ -150,10 +175,24 @@ def refined(case: Case, stock: Tensor) -> list[str]:
 def run(note: Callable[[str, dict], None], dtype: str, smoke: bool) -> None:
     """Every architecture; `note(name, numbers)` keeps what was found at once."""
     torch.use_deterministic_algorithms(True, warn_only=True)
-    settings = {"tf32_matmul": torch.backends.cuda.matmul.allow_tf32, "tf32_cudnn": torch.backends.cudnn.allow_tf32}
+    settings = {
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+    }
     if dtype == "fp32":
-        torch.backends.cudnn.allow_tf32 = False  # it rounds convolutions to 10 bits, which is not what is looked at
-    note("settings", {"dtype": dtype, "before": settings, "cudnn_tf32": torch.backends.cudnn.allow_tf32, "deterministic": "warn only", "device": str(device())})
+        torch.backends.cudnn.allow_tf32 = (
+            False  # it rounds convolutions to 10 bits, which is not what is looked at
+        )
+    note(
+        "settings",
+        {
+            "dtype": dtype,
+            "before": settings,
+            "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+            "deterministic": "warn only",
+            "device": str(device()),
+        },
+    )
     for name in SMOKE if smoke else ARCHITECTURES:
         begun, faults, numbers = time.perf_counter(), [], {}
         try:

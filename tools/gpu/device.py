@@ -58,9 +58,12 @@ def timed(work: Callable[[], object], times: int = 3, warm: int = 1) -> dict[str
 def facts() -> dict[str, object]:
     """What the numbers depend on."""
     found: dict[str, object] = {
-        "torch": torch.__version__, "python": platform.python_version(), "date": time.strftime("%Y-%m-%d"),
-        "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
-    }  # fmt: skip
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         found |= {"card": card.name, "memory_gib": round(card.total_memory / GIB, 1), "driver": _driver()}
@@ -79,7 +82,9 @@ def _driver() -> str:
 
 
 def rates(n: int = 8192) -> dict[str, float]:
-    """TFLOP/s of products of [n, n] random numbers by type, and TB/s of a copy, bytes read and written both counted."""
+    """TFLOP/s of products of [n, n] random numbers by type, and TB/s of a copy, bytes read and written
+    both counted.
+    """
     found = {}
     for name, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
         a, b = (torch.randn(n, n, device=device()).to(dtype) for _ in range(2))

@@ -1,4 +1,6 @@
-"""Part d: torch.compile and CUDA graphs of an update step: does it work, is it faster, do the numbers hold?"""
+"""Part d: torch.compile and CUDA graphs of an update step: does it work, is it faster, do the numbers
+hold?
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ def run(note: Callable[[str, object], None], args) -> None:
     clock = Clock(args.limit)
     size = models.size_of(args.model, args.smoke, None if args.smoke else args.dtype)
     model = scene.patcher(models.build(size))
-    scene.at_state(model, size.conditioning(), size.latent(), None, lambda here: measure(note, here, clock, args), size.cfg)
+    scene.at_state(
+        model,
+        size.conditioning(),
+        size.latent(),
+        None,
+        lambda here: measure(note, here, clock, args),
+        size.cfg,
+    )
 
 
 def measure(note, here: scene.Here, clock: Clock, args) -> None:
@@ -30,6 +39,7 @@ def measure(note, here: scene.Here, clock: Clock, args) -> None:
 
         def eager() -> torch.Tensor:
             return scene.gradient(probe, z, 0)[1]
+
         right = eager().clone()
         guarded(note, "eager", lambda: timed(eager, 1 if smoke else 5), clock)
         if args.part == "graph":  # in a process of its own: an error while it is captured ends the process
@@ -50,7 +60,7 @@ def copies(eager: Callable[[], torch.Tensor]) -> dict[str, int]:
 def capturable(here: scene.Here) -> Iterator[None]:
     """Inside, nothing in a pass asks what a capture cannot answer.
 
-    ComfyUI copies the conditioning from the processor in every pass, and asks torch's allocator how much is free.
+    ComfyUI copies the conditioning from the processor in every pass, and asks torch's allocator what is free.
     """
     import comfy.model_management as management
 
@@ -59,7 +69,9 @@ def capturable(here: scene.Here) -> Iterator[None]:
             cond.cond = cond.cond.to(device())
     ask = management.get_free_memory
     free = ask(device())
-    management.get_free_memory = lambda dev=None, torch_free_too=False: (free, free) if torch_free_too else free
+    management.get_free_memory = lambda dev=None, torch_free_too=False: (
+        (free, free) if torch_free_too else free
+    )
     try:
         yield
     finally:
@@ -118,10 +130,16 @@ def plain_compiled(here: scene.Here, smoke: bool) -> dict[str, object]:
     with Compiled(here, smoke) as blocks:
         here.plain_step()
         first = time.time() - begun
-        return {**timed(here.plain_step, 1 if smoke else 5), "blocks": len(blocks.blocks), "compile_seconds": round(first, 1)}
+        return {
+            **timed(here.plain_step, 1 if smoke else 5),
+            "blocks": len(blocks.blocks),
+            "compile_seconds": round(first, 1),
+        }
 
 
-def compiled(here: scene.Here, eager: Callable[[], torch.Tensor], right: torch.Tensor, smoke: bool) -> dict[str, object]:
+def compiled(
+    here: scene.Here, eager: Callable[[], torch.Tensor], right: torch.Tensor, smoke: bool
+) -> dict[str, object]:
     """Every block of the network by torch.compile, the pack's own surroundings as they are."""
     begun = time.time()
     with Compiled(here, smoke) as blocks:
@@ -130,4 +148,10 @@ def compiled(here: scene.Here, eager: Callable[[], torch.Tensor], right: torch.T
         faults = checks.gradient_faults(found, right, 0.999)
         agreed = checks.agreement(found, right)
         numbers = timed(eager, 1 if smoke else 5)
-        return {**numbers, **agreed, "faults": faults, "blocks": len(blocks.blocks), "compile_seconds": round(first, 1)}
+        return {
+            **numbers,
+            **agreed,
+            "faults": faults,
+            "blocks": len(blocks.blocks),
+            "compile_seconds": round(first, 1),
+        }

@@ -1,4 +1,6 @@
-"""ComfyUI in this process as its `main.py` starts it: on a CPU, on CUDA, with dynamic VRAM, with --lowvram."""
+"""ComfyUI in this process as its `main.py` starts it: on a CPU, on CUDA, with dynamic VRAM, with
+--lowvram.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ UNUSED = ("av", "scipy", "torchaudio", "torchvision", "kornia", "spandrel")
 
 
 def boot(mode: str) -> Path:
-    """Make `comfy` importable, started in this mode. Returns ComfyUI's root. Call it before anything imports torch.
+    """Make `comfy` importable, started in this mode. Returns ComfyUI's root. Call it before anything imports
+    torch.
 
     Raises HostError for dynamic VRAM that did not start.
     """
@@ -73,7 +76,9 @@ def _start_dynamic_vram() -> None:
 
 
 def add_packages() -> None:
-    """Packages that came with a bundle and that this Python has not; empty modules for those that nothing here uses."""
+    """Packages that came with a bundle and that this Python has not; empty modules for those that nothing
+    here uses.
+    """
     folder = os.environ.get("GSN_GPU_PACKAGES")
     if folder and folder not in sys.path:
         sys.path.append(folder)

@@ -1,4 +1,6 @@
-"""Models in their real sizes with random weights, made on the device itself: those of `bench`, and two more."""
+"""Models in their real sizes with random weights, made on the device itself: those of `bench`, and two
+more.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,51 @@ from tools.bench.models import DTYPES, MODELS, SMOKE, Size
 from .device import device
 
 Z_IMAGE = {
-    "patch_size": 2, "in_channels": 16, "dim": 3840, "n_layers": 30, "n_refiner_layers": 2, "n_heads": 30, "n_kv_heads": 30,
-    "multiple_of": 256, "axes_dims": [32, 48, 48], "axes_lens": [1536, 512, 512], "rope_theta": 256.0, "cap_feat_dim": 2560,
-    "ffn_dim_multiplier": 8.0 / 3.0, "qk_norm": True, "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32,
-}  # fmt: skip
+    "patch_size": 2,
+    "in_channels": 16,
+    "dim": 3840,
+    "n_layers": 30,
+    "n_refiner_layers": 2,
+    "n_heads": 30,
+    "n_kv_heads": 30,
+    "multiple_of": 256,
+    "axes_dims": [32, 48, 48],
+    "axes_lens": [1536, 512, 512],
+    "rope_theta": 256.0,
+    "cap_feat_dim": 2560,
+    "ffn_dim_multiplier": 8.0 / 3.0,
+    "qk_norm": True,
+    "z_image_modulation": True,
+    "time_scale": 1000.0,
+    "pad_tokens_multiple": 32,
+}
 QWEN = {
-    "patch_size": 2, "in_channels": 64, "out_channels": 16, "num_layers": 60, "attention_head_dim": 128,
-    "num_attention_heads": 24, "joint_attention_dim": 3584, "axes_dims_rope": [16, 56, 56],
-}  # fmt: skip
-SMALL_Z = {**Z_IMAGE, "dim": 256, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": 24}
-SMALL_QWEN = {**QWEN, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2, "joint_attention_dim": 24,
-              "axes_dims_rope": [4, 6, 6]}  # fmt: skip
+    "patch_size": 2,
+    "in_channels": 64,
+    "out_channels": 16,
+    "num_layers": 60,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 3584,
+    "axes_dims_rope": [16, 56, 56],
+}
+SMALL_Z = {
+    **Z_IMAGE,
+    "dim": 256,
+    "n_layers": 2,
+    "n_refiner_layers": 1,
+    "n_heads": 2,
+    "n_kv_heads": 2,
+    "cap_feat_dim": 24,
+}
+SMALL_QWEN = {
+    **QWEN,
+    "num_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "axes_dims_rope": [4, 6, 6],
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +85,9 @@ def size_of(name: str, smoke: bool, dtype: str | None = None, stored: str | None
 
 
 def build(size: Size, on: torch.device | None = None):
-    """ComfyUI's model as a loader makes it, with small random weights that keep a pass in range; on the device unless said."""
+    """ComfyUI's model as a loader makes it, with small random weights that keep a pass in range; on the
+    device unless said.
+    """
     import comfy.supported_models
 
     on = on or device()
@@ -68,8 +106,11 @@ def build(size: Size, on: torch.device | None = None):
 
 def _filled(name: str, p: Tensor, made: torch.Generator) -> Tensor:
     if p.ndim > 1:
-        return torch.randn(p.shape, generator=made, device=p.device, dtype=torch.float32) * (0.7 * p[0].numel() ** -0.5)
-    # A vector that is called a weight or a scale belongs to a norm. With zeros there, queries and keys are zero, maps are flat
+        return torch.randn(p.shape, generator=made, device=p.device, dtype=torch.float32) * (
+            0.7 * p[0].numel() ** -0.5
+        )
+    # A vector that is called a weight or a scale belongs to a norm. With zeros there, queries and keys are
+    # zero, maps are flat
     # and every gradient is zero.
     return torch.full(p.shape, float(name.endswith(("weight", "scale"))), device=p.device)
 

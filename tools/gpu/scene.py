@@ -1,4 +1,6 @@
-"""Where a gradient is taken: a model of ComfyUI's own classes on the device, in the middle of a run of its sampler."""
+"""Where a gradient is taken: a model of ComfyUI's own classes on the device, in the middle of a run of its
+sampler.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Here:
-    """The state of a run: ComfyUI's guider, what its sampler calls as its model, the state x [B, ...], its noise level [B]."""
+    """The state of a run: ComfyUI's guider, what its sampler calls as its model, the state x [B, ...], its
+    noise level [B].
+    """
 
     guider: Any
     model_k: Any
@@ -35,7 +39,9 @@ class Here:
 
     @property
     def c(self) -> float:
-        return pack("host.plan").network_scale(self.guider.inner_model.model_sampling, self.sigma, self.x.ndim)
+        return pack("host.plan").network_scale(
+            self.guider.inner_model.model_sampling, self.sigma, self.x.ndim
+        )
 
     def plain_step(self) -> None:
         """One step's work of ComfyUI: both prompts, no gradients."""
@@ -52,17 +58,31 @@ class Here:
         return made
 
     def probe(self, **needs):
-        """The pack's probe at this state; enter `gradients.differentiable(guider.inner_model)` around its use."""
+        """The pack's probe at this state; enter `gradients.differentiable(guider.inner_model)` around its
+        use.
+        """
         plan, probes, layouts, maps = (pack(n) for n in ("host.plan", "host.probe", "host.layouts", "maps"))
         (entry,), _ = plan.positive_entries(self.guider)
         family = layouts.family_of(self.guider.model_patcher)
-        entry = replace(entry, tokens=layouts.columns_of(family, entry.tokens, self.guider.conds["positive"][0]))
+        entry = replace(
+            entry, tokens=layouts.columns_of(family, entry.tokens, self.guider.conds["positive"][0])
+        )
         needs = maps.MapNeeds(**needs)
         return probes.Probe(self.guider, self.model_k, self.extra, self.sigma, entry, family, needs, self.c)
 
 
-def at_state(model, prompts: tuple[list, list], latent: Tensor, sigma: float | None, work: Callable[[Here], T], cfg: float = 1.0) -> T:
-    """What `work` makes of the first step of a run of ComfyUI's sampler. sigma: noise level, None = that of the default moment."""
+def at_state(
+    model,
+    prompts: tuple[list, list],
+    latent: Tensor,
+    sigma: float | None,
+    work: Callable[[Here], T],
+    cfg: float = 1.0,
+) -> T:
+    """What `work` makes of the first step of a run of ComfyUI's sampler.
+
+    sigma: noise level, None = that of the default moment.
+    """
     import comfy.samplers
 
     found: list[T] = []
@@ -77,24 +97,40 @@ def at_state(model, prompts: tuple[list, list], latent: Tensor, sigma: float | N
     return result
 
 
-def sample(model, prompts: tuple[list, list], latent: Tensor, sigma: float | None, cfg: float = 1.0, sampler=None, steps: int = 1,
-           seed: int = 5) -> Tensor:
+def sample(
+    model,
+    prompts: tuple[list, list],
+    latent: Tensor,
+    sigma: float | None,
+    cfg: float = 1.0,
+    sampler=None,
+    steps: int = 1,
+    seed: int = 5,
+) -> Tensor:
     """A run of ComfyUI's sampler from a noise level down."""
     import comfy.sample
     import comfy.samplers
 
     with torch.inference_mode():
         one = latent.shape[1:]  # each image has its own noise, the same in a batch and alone
-        noise = torch.stack([torch.randn(one, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(latent))])
+        noise = torch.stack(
+            [torch.randn(one, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(latent))]
+        )
         if sigma is None:
-            sigma = float(model.get_model_object("model_sampling").percent_to_sigma(pack("schedule").Moment().percent))
+            sigma = float(
+                model.get_model_object("model_sampling").percent_to_sigma(pack("schedule").Moment().percent)
+            )
         sigmas = torch.linspace(sigma, 0, steps + 1)
         sampler = sampler or comfy.samplers.sampler_object("euler")
-        return comfy.sample.sample_custom(model, noise, cfg, sampler, sigmas, *prompts, latent, disable_pbar=True, seed=3)
+        return comfy.sample.sample_custom(
+            model, noise, cfg, sampler, sigmas, *prompts, latent, disable_pbar=True, seed=3
+        )
 
 
 def weighted(maps: Tensor) -> Tensor:
-    """A loss [B] in which every entry of maps [B, h, w, n] counts, the same weights for every image and device."""
+    """A loss [B] in which every entry of maps [B, h, w, n] counts, the same weights for every image and
+    device.
+    """
     return (maps.float() * _weights(maps.shape[1:], maps.device)).flatten(1).sum(1)
 
 
@@ -105,7 +141,9 @@ def _weights(shape: torch.Size, device: torch.device) -> Tensor:
 
 
 def gradient(probe, z: Tensor, rung: int | None = None) -> tuple[Tensor, Tensor]:
-    """Maps [B, h, w, n] of all levels together (mean over levels of one size) and the gradient of `weighted` of all [B, ...]."""
+    """Maps [B, h, w, n] of all levels together (mean over levels of one size) and the gradient of
+    `weighted` of all [B, ...].
+    """
     if rung is not None:
         probe.ladder = pack("host.memory").Ladder(rung)
     leaf = z.clone().requires_grad_(True)

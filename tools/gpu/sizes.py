@@ -1,4 +1,6 @@
-"""Part c and e: what an update step costs at real sizes beside a plain step and the published way, and what ran inside it."""
+"""Part c and e: what an update step costs at real sizes beside a plain step and the published way, and
+what ran inside it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from .device import GIB, clean, device, timed
 from .host import pack
 
 NAIVE_GIB = {"sd15": 7.5, "sdxl": 12.2, "sd35m": 60.0}
-"""Counted peak of the published way on top of the weights (docs/performance.md); where none is named it fits no card."""
+"""Counted peak of the published way on top of the weights (docs/performance.md); where none is named it
+fits no card.
+"""
 
 
 class Clock:
@@ -37,11 +41,25 @@ def run(note: Callable[[str, object], None], args) -> None:
     begun = time.time()
     made = models.build(size)
     model = scene.patcher(made)
-    note("model", {
-        "name": size.name, "size": size.size, "dtype": size.dtype, "stored": size.stored,
-        "weights_gib": round(models.weights_gib(made), 2), "build_seconds": round(time.time() - begun, 1),
-    })  # fmt: skip
-    scene.at_state(model, size.conditioning(), size.latent(), None, lambda here: measure(note, here, size, clock, args.smoke), size.cfg)
+    note(
+        "model",
+        {
+            "name": size.name,
+            "size": size.size,
+            "dtype": size.dtype,
+            "stored": size.stored,
+            "weights_gib": round(models.weights_gib(made), 2),
+            "build_seconds": round(time.time() - begun, 1),
+        },
+    )
+    scene.at_state(
+        model,
+        size.conditioning(),
+        size.latent(),
+        None,
+        lambda here: measure(note, here, size, clock, args.smoke),
+        size.cfg,
+    )
     if clock:
         note("as_run", as_run(model, size))
 
@@ -71,7 +89,9 @@ class Update:
         self.refine, self.ladder = pack("optimise.refine").refine, pack("host.memory").Ladder
 
     def __call__(self, updates: int = 1) -> None:
-        self.refine(self.z.clone(), self.probe.maps_of, self.objective, self.subjects, self.context, shifts=updates)
+        self.refine(
+            self.z.clone(), self.probe.maps_of, self.objective, self.subjects, self.context, shifts=updates
+        )
 
     def on(self, rung: int) -> Update:
         self.probe.ladder = self.ladder(rung)
@@ -83,7 +103,14 @@ def measure(note, here: scene.Here, size, clock: Clock, smoke: bool) -> None:
     with scene.differentiable(here):
         update = Update(here)
         update()  # learns the layers, and which rung there is room for
-        note("chosen_rung", {"rung": update.probe.ladder.rung, "layers": update.probe.layers, "columns": len(update.probe.read)})
+        note(
+            "chosen_rung",
+            {
+                "rung": update.probe.ladder.rung,
+                "layers": update.probe.layers,
+                "columns": len(update.probe.read),
+            },
+        )
         for rung in (0, 1, 2):
             guarded(note, f"rung_{rung}", lambda rung=rung: timed(update.on(rung), 1 if smoke else 5), clock)
         guarded(note, "rung_0_of_4", lambda: per(4, timed(lambda: update.on(0)(4), 1)), clock)
@@ -100,31 +127,48 @@ def per(n: int, found: dict[str, float]) -> dict[str, float]:
 
 
 def by_rung(update: Update) -> dict[str, object]:
-    """Gradients with blocks computed twice against those without: cosine, and whether two equal passes are equal."""
+    """Gradients with blocks computed twice against those without: cosine, and whether two equal passes are
+    equal.
+    """
     gradients = [scene.gradient(update.probe, update.z, rung)[1] for rung in (0, 0, 1, 2)]
     found = {f"rung_{rung}": checks.agreement(gradients[at], gradients[0]) for at, rung in ((2, 1), (3, 2))}
     same, finite = torch.equal(gradients[0], gradients[1]), bool(torch.isfinite(gradients[0]).all())
     faults = checks.empty(gradients[0])
     for at, rung in ((2, 1), (3, 2)):
-        faults += [f"rung {rung}: {fault}" for fault in checks.gradient_faults(gradients[at], gradients[0], 0.999)]
-    return {"faults": faults, **found, "twice_the_same_bits": same, "finite": finite, "norm": float(gradients[0].norm())}
+        faults += [
+            f"rung {rung}: {fault}" for fault in checks.gradient_faults(gradients[at], gradients[0], 0.999)
+        ]
+    return {
+        "faults": faults,
+        **found,
+        "twice_the_same_bits": same,
+        "finite": finite,
+        "norm": float(gradients[0].norm()),
+    }
 
 
 def published(here: scene.Here, size, smoke: bool) -> dict[str, float]:
     """An explicit softmax in every layer, gradients of weights too, the whole network."""
     moment = Moment(here.guider, here.x, here.sigma, here.extra)
     family = pack("host.layouts").family_of(here.guider.model_patcher)
-    if size.name in NAIVE_GIB and not smoke and torch.cuda.mem_get_info()[0] < 1.1 * NAIVE_GIB[size.name] * GIB:
+    if (
+        size.name in NAIVE_GIB
+        and not smoke
+        and torch.cuda.mem_get_info()[0] < 1.1 * NAIVE_GIB[size.name] * GIB
+    ):
         return {"left_out": f"needs {NAIVE_GIB[size.name]} GiB"}
 
     def followed():
         return pack("host.gradients").DifferentiableForward(family.rope_kernels, family.in_place)
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         gradients = pack("host.gradients")
         stack.enter_context(gradients.plain_weights(here.guider.inner_model))
         moment = replace(moment, x=gradients.plain(moment.x), sigma=gradients.plain(moment.sigma))
-        return timed(lambda: naive_shift(moment, size.rows, size.joint, size.blocks, followed), 1 if smoke else 3)
+        return timed(
+            lambda: naive_shift(moment, size.rows, size.joint, size.blocks, followed), 1 if smoke else 3
+        )
 
 
 def inside(update: Update) -> dict[str, object]:
@@ -137,12 +181,21 @@ def inside(update: Update) -> dict[str, object]:
         update()
     events = seen.key_averages()
     attention = {e.key: e.count for e in events if e.key.startswith("aten::_") and "attention" in e.key}
-    on_device = [e for e in events if e.self_device_time_total > 0 and not e.key.startswith(("aten::", "cuda"))]
+    on_device = [
+        e for e in events if e.self_device_time_total > 0 and not e.key.startswith(("aten::", "cuda"))
+    ]
     kernels = Counter({e.key[:120]: round(e.self_device_time_total / 1e3, 3) for e in on_device})
-    launches = sum(e.count for e in events if e.key in ("cudaLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC"))
+    launches = sum(
+        e.count for e in events if e.key in ("cudaLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC")
+    )
     copies = {e.key: e.count for e in events if "Memcpy" in e.key or "Synchronize" in e.key}
-    return {"attention": attention, "kernels_ms": dict(kernels.most_common(16)), "device_ms": round(sum(kernels.values()), 2),
-            "launches": launches, "copies": copies}  # fmt: skip
+    return {
+        "attention": attention,
+        "kernels_ms": dict(kernels.most_common(16)),
+        "device_ms": round(sum(kernels.values()), 2),
+        "launches": launches,
+        "copies": copies,
+    }
 
 
 def as_run(model, size) -> dict[str, object]:
@@ -151,10 +204,14 @@ def as_run(model, size) -> dict[str, object]:
     found: dict[str, object] = {}
     for updates in (0, 5, 15):
         patched, book = scene.attach(model, updates, step=0)
-        seconds = timed(lambda patched=patched: scene.sample(patched, prompts, latent, None, size.cfg, steps=2), 1)
+        seconds = timed(
+            lambda patched=patched: scene.sample(patched, prompts, latent, None, size.cfg, steps=2), 1
+        )
         found[str(updates)] = seconds
         if updates:
             found["status"] = book.last().actions[0].status
     found["update_seconds"] = round((found["15"]["seconds"] - found["5"]["seconds"]) / 10, 5)
-    found["first_extra_seconds"] = round(found["5"]["seconds"] - found["0"]["seconds"] - 5 * found["update_seconds"], 5)
+    found["first_extra_seconds"] = round(
+        found["5"]["seconds"] - found["0"]["seconds"] - 5 * found["update_seconds"], 5
+    )
     return found

@@ -16,12 +16,15 @@ from tools.host_env.paths import CLONE, PACK_NAME
 
 @contextlib.contextmanager
 def counted() -> Iterator[Counter]:
-    """Inside, every wait of the processor for a CUDA device is counted under the line of code that caused it."""
+    """Inside, every wait of the processor for a CUDA device is counted under the line of code that caused
+    it.
+    """
     found: Counter = Counter()
 
     def noted(message, category, filename, lineno, file=None, line=None) -> None:
         if "synchroniz" in str(message):
             found[_cause(traceback.extract_stack())] += 1
+
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = noted
@@ -42,7 +45,9 @@ def _cause(stack: traceback.StackSummary) -> str:
 
 
 class FromProcessor(TorchDispatchMode):
-    """Inside, counts copies of the processor's tensors to a device, by the line of code: a CUDA graph cannot have them."""
+    """Inside, counts copies of the processor's tensors to a device, by the line of code: a CUDA graph
+    cannot have them.
+    """
 
     def __init__(self):
         super().__init__()
@@ -50,7 +55,10 @@ class FromProcessor(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        if func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_) and out.device.type == "cuda":
+        if (
+            func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+            and out.device.type == "cuda"
+        ):
             if any(isinstance(a, torch.Tensor) and a.device.type == "cpu" for a in args):
                 self.found[_cause(traceback.extract_stack())] += 1
         return out
@@ -70,7 +78,9 @@ def of_updates(update: Callable[[int], None]) -> dict[str, object]:
 
 
 def judged(few: Counter, many: Counter, more: int) -> dict[str, object]:
-    """Waits by place of a run and of one with `more` update steps on top: a step that waits at all is a fault."""
+    """Waits by place of a run and of one with `more` update steps on top: a step that waits at all is a
+    fault.
+    """
     growing = {place: n - few[place] for place, n in many.items() if n > few[place]}
     per_update = sum(growing.values()) / more
     faults = [f"an update step waits for the device: {growing}"] if growing else []

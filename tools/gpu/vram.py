@@ -1,4 +1,6 @@
-"""Part b: gradients where weights come and go. Dynamic VRAM on and off, --lowvram, and a balloon that leaves little."""
+"""Part b: gradients where weights come and go. Dynamic VRAM on and off, --lowvram, and a balloon that
+leaves little.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,12 @@ from .host import pack
 WAYS = ("node", "again", "own")
 """How a model with dynamic VRAM is treated.
 
-node: as the pack does, by its delegate without it. again: the model itself, as the pack does where there is no delegate:
-layers are asked for their weights again in the backward pass. own: the model itself, autograd keeping what it keeps.
+node: as the pack does, by its delegate without it. again: the model itself, as the pack does where there is no
+delegate: layers are asked for their weights again in the backward pass. own: the model itself, autograd keeping
+what it keeps.
 """
 FAILS = ("own",)
-"""Ways that are there to see how they fail: an error is no fault of the pack, a wrong gradient without one would be."""
+"""Tried to see how they fail: an error is no fault of the pack, a wrong gradient without one would be."""
 LEAST = 0.999
 REFERENCE = "reference.pt"
 
@@ -42,7 +45,10 @@ def make(args) -> Path:
     path = args.folder / f"{args.model}.safetensors"
     if not path.is_file():
         model = models.build(size_of(args))
-        weights = {f"model.diffusion_model.{k}": v.cpu().contiguous() for k, v in model.diffusion_model.state_dict().items()}
+        weights = {
+            f"model.diffusion_model.{k}": v.cpu().contiguous()
+            for k, v in model.diffusion_model.state_dict().items()
+        }
         safetensors.torch.save_file(weights, path)
         del model, weights
         clean()
@@ -81,7 +87,14 @@ def run(note: Callable[[str, object], None], args) -> None:
     if args.mode in ("static", "cpu") and not args.smoke:
         make(args)
     model = load(args)
-    note("model", {"dynamic": model.is_dynamic(), "gib": round(model.model_size() / GIB, 2), "class": type(model.model).__name__})
+    note(
+        "model",
+        {
+            "dynamic": model.is_dynamic(),
+            "gib": round(model.model_size() / GIB, 2),
+            "class": type(model.model).__name__,
+        },
+    )
     ways = WAYS if model.is_dynamic() else ("node",)
     for free in (None, *(float(f) for f in args.free or [])):
         for name in ways:
@@ -94,14 +107,20 @@ def run(note: Callable[[str, object], None], args) -> None:
                     found = {"faults": [], "out_of_memory": str(error)[:300]}
                 except Exception as error:
                     said = f"{type(error).__name__}: {str(error)[:500]}"
-                    found = {"faults": [], "failed": said} if name in FAILS and model.is_dynamic() else {"faults": [said]}
+                    found = (
+                        {"faults": [], "failed": said}
+                        if name in FAILS and model.is_dynamic()
+                        else {"faults": [said]}
+                    )
                 note(label, {**found, "free_gib": left, "all_seconds": round(time.time() - begun, 1)})
             clean()
 
 
 @contextlib.contextmanager
 def balloon(free: float | None) -> Iterator[float | None]:
-    """Inside, other processes and this one have so many GiB of the device left; models of before are unloaded."""
+    """Inside, other processes and this one have so many GiB of the device left; models of before are
+    unloaded.
+    """
     import comfy.model_management
 
     comfy.model_management.unload_all_models()
@@ -109,7 +128,9 @@ def balloon(free: float | None) -> Iterator[float | None]:
     if free is None or device().type != "cuda":
         yield None
         return
-    held = torch.empty(max(0, int(torch.cuda.mem_get_info()[0] - free * GIB)), dtype=torch.uint8, device=device())
+    held = torch.empty(
+        max(0, int(torch.cuda.mem_get_info()[0] - free * GIB)), dtype=torch.uint8, device=device()
+    )
     torch.cuda.synchronize()
     try:
         yield round(torch.cuda.mem_get_info()[0] / GIB, 2)
@@ -119,7 +140,9 @@ def balloon(free: float | None) -> Iterator[float | None]:
 
 
 def look(model, size, name: str, args) -> dict[str, object]:
-    """Gradients and times of one way; compared with those of the reference, which the first process writes."""
+    """Gradients and times of one way; compared with those of the reference, which the first process
+    writes.
+    """
     path = args.folder / f"{args.model}_{REFERENCE}"
     with way(name, model) as used:
         prompts, latent = size.conditioning(), size.latent()
@@ -136,7 +159,9 @@ def look(model, size, name: str, args) -> dict[str, object]:
     faults = []
     for key, value in tensors.items():
         found[f"cosine_{key}"] = min(checks.cosine(a, b) for a, b in zip(value, right[key], strict=True))
-        if key == "moved":  # in bf16 a small move is rounded away in places, differently each time: only that there is one counts
+        if (
+            key == "moved"
+        ):  # bf16 rounds a small move away in places, differently each time: that there is one counts
             faults += [] if bool(value.any()) else ["the update steps changed nothing"]
         else:
             faults += [f"{key}: {fault}" for fault in checks.gradient_faults(value, right[key], LEAST)]
@@ -144,7 +169,9 @@ def look(model, size, name: str, args) -> dict[str, object]:
 
 
 def passes(here: scene.Here) -> dict[str, object]:
-    """Gradients by rung on the CPU, the rung that is chosen, seconds and peak of a pass with its backward on it."""
+    """Gradients by rung on the CPU, the rung that is chosen, seconds and peak of a pass with its backward
+    on it.
+    """
     made = {}
     with scene.differentiable(here):
         probe = here.probe()

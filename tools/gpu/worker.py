@@ -1,4 +1,6 @@
-"""One part in one process: python -m tools.gpu.worker PART --mode static --out FILE.json [...]. Called by tools/gpu/__main__.py."""
+"""One part in one process: python -m tools.gpu.worker PART --mode static --out FILE.json [...]. Called by
+tools/gpu/__main__.py.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,26 @@ class Notes:
     def __call__(self, name: str, numbers) -> None:
         self.found[name] = numbers
         fresh = self.path.with_suffix(".part")
-        fresh.write_text(json.dumps({"seconds": round(time.time() - self.begun, 1), "found": self.found}, indent=1))
+        fresh.write_text(
+            json.dumps({"seconds": round(time.time() - self.begun, 1), "found": self.found}, indent=1)
+        )
         os.replace(fresh, self.path)
 
 
 def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.gpu.worker")
-    parser.add_argument("part", choices=("facts", "correctness", "vram", "sizes", "compile", "graph", "attention"))
+    parser.add_argument(
+        "part", choices=("facts", "correctness", "vram", "sizes", "compile", "graph", "attention")
+    )
     parser.add_argument("--mode", choices=tuple(host.MODES), default="static")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dtype", default="fp32")
     parser.add_argument("--model", default="sdxl")
     parser.add_argument("--stored")
     parser.add_argument("--way", default="node")
-    parser.add_argument("--free", nargs="*", help="GiB that a balloon leaves free on the device, one run for each")
+    parser.add_argument(
+        "--free", nargs="*", help="GiB that a balloon leaves free on the device, one run for each"
+    )
     parser.add_argument("--folder", type=Path, help="for files that other processes read")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which nothing new is begun")
     parser.add_argument("--smoke", action="store_true")
@@ -54,7 +62,14 @@ def main(line: list[str] | None = None) -> None:
         work(args, note)
         note("ended", True)
     except Exception as error:
-        note("error", {"type": type(error).__name__, "text": str(error)[:1000], "where": traceback.format_exc()[-3000:]})
+        note(
+            "error",
+            {
+                "type": type(error).__name__,
+                "text": str(error)[:1000],
+                "where": traceback.format_exc()[-3000:],
+            },
+        )
         raise
 
 
