@@ -1,8 +1,8 @@
 """Prove and measure everything that only a CUDA device can show: in ten minutes, random weights, no network.
 
-    python3 tools/dev.py gpu                    on a machine with a card: all parts that fit into ten minutes
-    python3 tools/dev.py gpu --smoke            all parts on a CPU with tiny models
-    python3 tools/dev.py gpu --bundle DIR       a folder that runs where only Python 3.12 and torch are
+    python3 tools/dev.py gpu                 on a machine with a card: what fits into ten minutes
+    python3 tools/dev.py gpu --smoke         all parts on a CPU with tiny models
+    python3 tools/dev.py gpu --bundle DIR    a folder that runs where Python 3.12 and torch are
 
 Parts: a correctness; b dynamic VRAM and scarce memory; c times and memory at real sizes, which kernels ran, how
 often the processor waited; d torch.compile and CUDA graphs; e ways to attend.

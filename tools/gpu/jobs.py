@@ -25,8 +25,8 @@ measured rate.
 class Job:
     """One worker process.
 
-    seconds: what it took on the card that CARD_TFLOPS names. needs_gib: memory of the device. together: jobs that
-    follow each other with the same name here run at the same time (nothing is timed in them).
+    seconds: what it took on the card that CARD_TFLOPS names. needs_gib: memory of the device. together: jobs
+    that follow each other with the same name here run at the same time (nothing is timed in them).
     """
 
     name: str

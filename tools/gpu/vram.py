@@ -20,9 +20,9 @@ from .host import pack
 WAYS = ("node", "again", "own")
 """How a model with dynamic VRAM is treated.
 
-node: as the pack does, by its delegate without it. again: the model itself, as the pack does where there is no
-delegate: layers are asked for their weights again in the backward pass. own: the model itself, autograd keeping
-what it keeps.
+node: as the pack does, by its delegate without it. again: the model itself, as the pack does where there is
+no delegate: layers are asked for their weights again in the backward pass. own: the model itself, autograd
+keeping what it keeps.
 """
 FAILS = ("own",)
 """Tried to see how they fail: an error is no fault of the pack, a wrong gradient without one would be."""
