@@ -57,6 +57,8 @@ def test_a_gradient_of_zeros_bits_that_differ_and_bytes_that_stay_are_reported()
         and "off by" in checks.near("cut", 1.01 * RIGHT, RIGHT, 1e-5)[0]
     )
     assert checks.near("cut", float("nan") * RIGHT, RIGHT, 1e-5)
+    assert checks.slope_faults(1.02) == [] and "0.500 times" in checks.slope_faults(0.5)[0]
+    assert checks.slope_faults(float("nan")) != []
     assert checks.still_held(10, 10) == [] and checks.still_held(10, 42) == [
         "32 bytes of the device are still held"
     ]

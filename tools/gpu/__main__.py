@@ -4,8 +4,8 @@
     python3 tools/dev.py gpu --smoke         all parts on a CPU with tiny models
     python3 tools/dev.py gpu --bundle DIR    a folder that runs where Python 3.12 and torch are
 
-Parts: a correctness; b dynamic VRAM and scarce memory; c times and memory at real sizes, which kernels ran, how
-often the processor waited; d torch.compile and CUDA graphs; e ways to attend.
+Parts: a correctness; b dynamic VRAM and scarce memory; c times and memory at real sizes, which kernels ran,
+how often the processor waited; d torch.compile and CUDA graphs; e ways to attend.
 """
 
 from __future__ import annotations

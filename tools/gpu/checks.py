@@ -58,6 +58,15 @@ def empty(gradient: Tensor) -> list[str]:
     return [f"the gradient of image {zeros} is zero"] if zeros else []
 
 
+def slope_faults(slope: float, least: float = 0.05) -> list[str]:
+    """[] if a loss is as steep along its gradient, by differences, as the gradient is long."""
+    return (
+        []
+        if abs(slope - 1) <= least
+        else [f"by differences the loss is {slope:.3f} times as steep as its gradient says"]
+    )
+
+
 def still_held(before: int, after: int) -> list[str]:
     """[] if no more bytes of the device are in use than before."""
     return [f"{after - before} bytes of the device are still held"] if after > before else []

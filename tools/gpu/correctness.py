@@ -110,6 +110,19 @@ def _on_cpu(value):
     return value.float() if value.is_floating_point() else value
 
 
+def slope_by_differences(here: scene.Here, step: float = 0.05) -> float:
+    """How steep the loss is along its gradient, by central differences, over the gradient's length: 1 if right."""
+    with scene.differentiable(here):
+        probe, z = here.probe(), here.z
+        gradient = scene.gradient(probe, z)[1]
+        length = gradient.norm()
+        losses = []
+        for sign in (1, -1):
+            seen = probe.maps_of(z + sign * step * gradient / length)
+            losses.append(sum(scene.weighted(m.double()).sum() for m in seen.cross.values()))
+        return float((losses[0] - losses[1]) / (2 * step * length))
+
+
 def passes(here: scene.Here) -> dict:
     """Full and cut pass of a batch, and its first image's pass alone."""
     with scene.differentiable(here):
@@ -139,6 +152,9 @@ def check(case: Case) -> tuple[list[str], dict]:
         "maps": float((ours[0].cpu() - maps).abs().max()),
         "stock_finite": finite,
     }
+    if case.dtype == "fp32":
+        numbers["slope"] = case.at_state(slope_by_differences)
+        faults += checks.slope_faults(numbers["slope"])
     alone = case.at_state(passes, batch=1)
     if torch.equal(alone["z"][0], seen["z"][0]):
         faults += checks.near("an image alone", alone["full"][1][0], ours[1][0], ALONE[case.dtype])

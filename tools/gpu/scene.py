@@ -131,7 +131,7 @@ def weighted(maps: Tensor) -> Tensor:
     """A loss [B] in which every entry of maps [B, h, w, n] counts, the same weights for every image and
     device.
     """
-    return (maps.float() * _weights(maps.shape[1:], maps.device)).flatten(1).sum(1)
+    return (maps * _weights(maps.shape[1:], maps.device)).flatten(1).sum(1)
 
 
 @functools.cache
