@@ -111,7 +111,7 @@ def _on_cpu(value):
 
 
 def slope_by_differences(here: scene.Here, step: float = 0.05) -> float:
-    """How steep the loss is along its gradient, by central differences, over the gradient's length: 1 if right."""
+    """How steep the loss is along its gradient, by central differences, over its length: 1 if right."""
     with scene.differentiable(here):
         probe, z = here.probe(), here.z
         gradient = scene.gradient(probe, z)[1]

@@ -61,7 +61,7 @@ def run(note: Callable[[str, object], None], args) -> None:
         size.cfg,
     )
     if clock:
-        note("as_run", as_run(model, size))
+        note("as_run", as_run(model, size, (0, 1, 3) if args.smoke else (0, 5, 15)))
 
 
 def guarded(note: Callable[[str, object], None], name: str, work: Callable[[], object], clock: Clock) -> None:
@@ -198,20 +198,21 @@ def inside(update: Update) -> dict[str, object]:
     }
 
 
-def as_run(model, size) -> dict[str, object]:
-    """Whole runs as a person starts them: seconds of two plain steps, and of each update step on top."""
+def as_run(model, size, updates: tuple[int, int, int]) -> dict[str, object]:
+    """Whole runs as a person starts them, of two steps: with none, few and many update steps; seconds of each."""
     prompts, latent = size.conditioning(), size.latent()
     found: dict[str, object] = {}
-    for updates in (0, 5, 15):
-        patched, book = scene.attach(model, updates, step=0)
-        seconds = timed(
+    for n in updates:
+        patched, book = scene.attach(model, n, step=0)
+        found[str(n)] = timed(
             lambda patched=patched: scene.sample(patched, prompts, latent, None, size.cfg, steps=2), 1
         )
-        found[str(updates)] = seconds
-        if updates:
+        if n:
             found["status"] = book.last().actions[0].status
-    found["update_seconds"] = round((found["15"]["seconds"] - found["5"]["seconds"]) / 10, 5)
-    found["first_extra_seconds"] = round(
-        found["5"]["seconds"] - found["0"]["seconds"] - 5 * found["update_seconds"], 5
+    none, few, many = (found[str(n)]["seconds"] for n in updates)
+    each = (many - few) / (updates[2] - updates[1])
+    found["update_seconds"], found["first_extra_seconds"] = (
+        round(each, 5),
+        round(few - none - updates[1] * each, 5),
     )
     return found
