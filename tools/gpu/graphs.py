@@ -106,8 +106,8 @@ class Compiled:
     def __init__(self, here: scene.Here, smoke: bool):
         blocks = here.guider.inner_model.diffusion_model.modules()
         found = [module for module in blocks if type(module).__name__ in BLOCKS]
-        self.blocks = found[:2] if smoke else found
-        self.backend = "aot_eager" if smoke else "inductor"
+        self.blocks = found[:1] if smoke else found
+        self.backend = "eager" if smoke else "inductor"
 
     def __enter__(self) -> Compiled:
         import torch._dynamo

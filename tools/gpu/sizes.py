@@ -199,7 +199,7 @@ def inside(update: Update) -> dict[str, object]:
 
 
 def as_run(model, size, updates: tuple[int, int, int]) -> dict[str, object]:
-    """Whole runs as a person starts them, of two steps: with none, few and many update steps; seconds of each."""
+    """Whole runs as a person starts them, of two steps: with none, few and many update steps."""
     prompts, latent = size.conditioning(), size.latent()
     found: dict[str, object] = {}
     for n in updates:
