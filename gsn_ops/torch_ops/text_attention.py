@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .transfer import onto
 
 MAX_FUSED_WIDTH = 256
 """Channels of one head up to which attention kernels are fused."""
+
+CUDNN_FIRST = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
 
 
 def text_probabilities(
@@ -40,7 +51,7 @@ def text_probabilities(
     parts = []
     for start in range(0, len(columns), d):  # the head's width keeps fused kernels
         some = columns[start : start + d]
-        values = F.pad(_one_hot(some, k), (0, d - len(some)))  # [B, H, K, d]
+        values = F.pad(one_hot(some, k), (0, d - len(some)))  # [B, H, K, d]
         picked = F.scaled_dot_product_attention(q, k, values, attn_mask=mask, scale=scale)
         parts.append(picked[..., : len(some)])  # [B, H, N, some]
     return torch.cat(parts, -1)
@@ -63,15 +74,34 @@ def attention_with_text(
     """
     d, n = q.shape[-1], len(columns)
     padding = -(d + n) % 8  # kernels need a width that is a multiple of 8
-    values = torch.cat((v, F.pad(_one_hot(columns, v), (0, padding))), -1)  # [B, H, K, d + n + padding]
+    values = torch.cat((v, F.pad(one_hot(columns, v), (0, padding))), -1)  # [B, H, K, d + n + padding]
     q, k = (F.pad(t, (0, n + padding)) for t in (q, k))
     if mask is not None:
         mask = mask.to(q)
-    out = F.scaled_dot_product_attention(q, k, values, attn_mask=mask, scale=scale or d**-0.5)
+    with sdpa_kernel(CUDNN_FIRST, set_priority=True) if prefers_cudnn(q) else contextlib.nullcontext():
+        out = F.scaled_dot_product_attention(q, k, values, attn_mask=mask, scale=scale or d**-0.5)
     return out[..., :d], out[..., d : d + n].float()
 
 
-def _one_hot(columns: Sequence[int], like: Tensor) -> Tensor:
+def prefers_cudnn(q: Tensor) -> bool:
+    """Whether cuDNN's attention is the fastest on q's device (Hopper and later) and may be used.
+
+    torch prefers it there by itself, until an order of backends is set once, as ComfyUI does at every call of its
+    own. Forward and backward of one layer of Flux at 1024 pixels on an H200: 4.9 ms; flash kernels 6.9 ms.
+    """
+    if not q.is_cuda or q.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    hopper = torch.cuda.get_device_capability(q.device) >= (9, 0)
+    return hopper and _can_set_priority() and torch.backends.cuda.cudnn_sdp_enabled()
+
+
+@functools.cache
+def _can_set_priority() -> bool:
+    """Whether this torch takes an order of backends (2.6 and later)."""
+    return "set_priority" in inspect.signature(sdpa_kernel).parameters
+
+
+def one_hot(columns: Sequence[int], like: Tensor) -> Tensor:
     """[B, H, K, columns] for `like` [B, H, K, d]: column j is 1 at key columns[j].
 
     Expanded from contiguous rows: other strides keep kernels from being fused.

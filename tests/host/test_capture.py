@@ -170,3 +170,24 @@ def test_a_snapshot_has_no_tensors_and_a_restored_one_goes_on_where_it_was_taken
     assert seen.restore(after) is snapshot and seen.state is after
     assert (len(snapshot.layers), len(after.layers), len(after.self_attention)) == (1, 2, 1)
     assert (snapshot.calls, snapshot.n_text_to_image, snapshot.n_captured) == (after.calls, 2, 2)
+
+
+def test_the_order_of_attention_backends_is_restored(pack_module, monkeypatch):
+    """cuDNN comes first for one call; on a CPU no order is set."""
+    text = pack_module("gsn_ops.torch_ops.text_attention")
+    q, k, v = (random(1, 2, 9, 8, seed=n) for n in range(3))
+    assert not text.prefers_cudnn(q)
+    plain = text.attention_with_text(q, k, v, [1, 2])
+    order, seen = torch._C._get_sdp_priority_order(), []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def noting(*args, **kwargs):
+        seen.append(torch._C._get_sdp_priority_order()[0])
+        return attend(*args, **kwargs)
+
+    monkeypatch.setattr(text, "prefers_cudnn", lambda q: True)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noting)
+    for ours, right in zip(text.attention_with_text(q, k, v, [1, 2]), plain, strict=True):
+        assert torch.equal(ours, right)
+    assert seen == [int(torch.nn.attention.SDPBackend.CUDNN_ATTENTION)]
+    assert torch._C._get_sdp_priority_order() == order

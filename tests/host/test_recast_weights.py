@@ -138,3 +138,33 @@ def test_a_network_keeps_no_second_model(tiny, pack_module, monkeypatch, name, d
         )
     assert torch.equal(first.gradient, results[2].gradient)
     assert bytes_of[0] < 0.2 * bytes_of[1]
+
+
+def test_layers_of_dynamic_vram_are_asked_again(pack_module):
+    """Their weights are on the device for the time of a call, whatever type they have."""
+    import comfy.ops
+
+    module = pack_module("gsn_ops.host.autograd.recast_weights")
+    plain, guest = (comfy.ops.disable_weight_init.Linear(4, 4) for _ in range(2))
+    guest._v = object()
+    found = module.recastable_layers(torch.nn.Sequential(plain, guest), torch.float32, torch.device("cpu"))
+    assert found == [guest] and module.is_dynamic(guest) and not module.is_dynamic(plain)
+
+
+@pytest.mark.parametrize("delegate", (True, False))
+def test_a_model_with_dynamic_vram_is_replaced_where_comfyui_can_reload_it(pack_module, delegate):
+    class Dynamic:
+        def is_dynamic(self):
+            return True
+
+        def clone(self):
+            return "clone"
+
+        def get_non_dynamic_delegate(self):
+            if not delegate:
+                raise RuntimeError("cached_patcher_init is not initialized")
+            return "delegate"
+
+    assert pack_module("gsn_ops.host.autograd.differentiable").static_clone(Dynamic()) == (
+        "delegate" if delegate else "clone"
+    )

@@ -99,7 +99,8 @@ def _fill(name: str, p: Tensor, made: torch.Generator) -> None:
         if p.ndim > 1:
             p.normal_(0, 0.7 * p[0].numel() ** -0.5, generator=made)
         else:
-            p.fill_(1.0 if "norm" in name and name.endswith("weight") or name.endswith("scale") else 0.0)
+            # Of norms. With zeros queries and keys would be zero, maps flat, and every gradient zero (SD 3.5's ln_q, ln_k).
+            p.fill_(float(name.endswith(("weight", "scale"))))
 
 
 def patcher(model, device: torch.device):

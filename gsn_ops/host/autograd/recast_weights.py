@@ -1,8 +1,8 @@
 """Recast weights in the backward pass instead of saving the cast copy.
 
 For layers that make their weight anew at each call: weights stored in another dtype than the network computes
-in (fp8), offloaded layers, LoRAs applied on the fly. The casts that autograd would save are a second model on
-the device, in the dtype of the computation.
+in (fp8), offloaded layers, LoRAs applied on the fly, dynamic VRAM (which may evict a weight between forward and
+backward). The casts that autograd would save are a second model on the device, in the dtype of the computation.
 """
 
 from __future__ import annotations
@@ -40,9 +40,19 @@ def recastable_layers(
         layer
         for layer in network.modules()
         if getattr(type(layer), FORWARD, None) in (_LINEAR, _FAST_FP8, _CONVOLUTION)
-        and not hasattr(layer, "_v")  # dynamic VRAM
-        and (layer.weight.dtype != dtype or layer.weight.device != device or layer.weight_function)
+        and _makes_weight(layer, dtype, device)
     ]
+
+
+def _makes_weight(layer: torch.nn.Module, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the weight is made at each call of this dtype on this device."""
+    moves = layer.weight.dtype != dtype or layer.weight.device != device
+    return bool(is_dynamic(layer) or moves or layer.weight_function)
+
+
+def is_dynamic(layer: torch.nn.Module) -> bool:
+    """Whether ComfyUI's dynamic VRAM keeps the weight on the device during a call only."""
+    return hasattr(layer, "_v")
 
 
 @contextlib.contextmanager
@@ -73,15 +83,11 @@ def _choose(call: Callable, layer: torch.nn.Module, stock: Callable) -> Callable
 
     def forward(x: Tensor) -> Tensor:
         needs_gradient = torch.is_grad_enabled() and x.requires_grad
-        if needs_gradient and _casts_weight(layer, x) and _is_supported(layer, x):
+        if needs_gradient and _makes_weight(layer, x.dtype, x.device) and _is_supported(layer, x):
             return call(x, layer)
         return stock(layer, x)
 
     return forward
-
-
-def _casts_weight(layer: torch.nn.Module, x: Tensor) -> bool:
-    return bool(layer.weight.dtype != x.dtype or layer.weight.device != x.device or layer.weight_function)
 
 
 def _is_supported(layer: torch.nn.Module, x: Tensor) -> bool:
