@@ -17,7 +17,7 @@ from types import ModuleType
 import torch
 
 from gsn_ops.maps import AttentionMaps, StepContext
-from gsn_ops.objectives.base import REGISTRY, Objective, check, role_of
+from gsn_ops.objectives.base import REGISTRY, Objective, check_prompt, role_of
 from gsn_ops.optimise.guidance import Guide
 from gsn_ops.optimise.initial_noise import OptimiseNoise
 from gsn_ops.optimise.methods import METHODS, preset
@@ -215,7 +215,7 @@ def is_refused(objective: Objective, region: Region | None, role: str) -> bool:
     """Does the objective refuse two subjects, the first in this region and the last of this role?"""
     last = replace(DOG, phrase=replace(DOG.phrase, role=role))
     try:
-        check(objective, [CAT, last], {} if region is None else {CAT.label: region})
+        check_prompt(objective, [CAT, last], {} if region is None else {CAT.label: region})
     except ValueError:
         return True
     return False

@@ -22,7 +22,7 @@ class Objective(Protocol):
     maps: MapOptions, how attention becomes subject maps, see `map_options`.
     role: the subjects it reads, "unwanted" for one that suppresses objects, see `role_of`.
     shortfall(maps, subjects, context, threshold) -> Tensor[B]: its own test of a refinement, see `shortfall`.
-    check(subjects, regions): raises ValueError for a prompt that it can do nothing for, see `check`.
+    check(subjects, regions): raises ValueError for a prompt that it can do nothing for, see `check_prompt`.
     internal: True keeps it out of the choices of a user, see `user_choices`.
     """
 
@@ -108,7 +108,9 @@ def shortfall(
     return loss - (1 - threshold) if own is None else own(maps, subjects, context, threshold)
 
 
-def check(objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
+def check_prompt(
+    objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]
+) -> None:
     """Raises ValueError, before any model call, if the objective lacks a region, a point or a subject."""
     own = getattr(objective, "check", None)
     if own is not None:

@@ -12,7 +12,7 @@ from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import total
-from .base import Objective, check, map_options, role_of, shortfall
+from .base import Objective, check_prompt, map_options, role_of, shortfall
 
 
 def one_encoder(
@@ -81,7 +81,7 @@ class ByEncoder:
 
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         """The objective's own check."""
-        check(self.objective, subjects, regions)
+        check_prompt(self.objective, subjects, regions)
 
     def _views(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

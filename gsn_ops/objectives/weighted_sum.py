@@ -13,7 +13,7 @@ from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import total
-from .base import Objective, check, has_map_options, has_shortfall, map_options, register, role_of
+from .base import Objective, check_prompt, has_map_options, has_shortfall, map_options, register, role_of
 
 Parts = tuple[tuple[float, Objective], ...]
 """(weight, objective) each."""
@@ -100,7 +100,7 @@ class WeightedSum:
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         """The parts' own checks."""
         for _, part in self._parts(subjects):
-            check(part, subjects, regions)
+            check_prompt(part, subjects, regions)
 
     def _parts(self, subjects: Sequence[SubjectColumns]) -> Parts:
         """The parts that have subjects of their role; all if none has, so that they say what is missing."""

@@ -164,8 +164,8 @@ def _columns(
 ) -> tuple[int, ...]:
     """Columns of the tokens that spell these words, whole or in part."""
     start, stop = words[at.start].start, words[at.stop - 1].stop
-    spelling = [p.column for p in encoder.pieces if start < p.stop and p.start < min(stop, p.stop)]
-    return tuple(dict.fromkeys(column + first_column for column in spelling if column is not None))
+    columns = [p.column for p in encoder.pieces if start < p.stop and p.start < min(stop, p.stop)]
+    return tuple(dict.fromkeys(column + first_column for column in columns if column is not None))
 
 
 def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:

@@ -8,7 +8,7 @@ import torch
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
 from gsn_ops.objectives._regions import phrase_columns, placed
 from gsn_ops.objectives._self_attention import ENTRIES_AT_ONCE, weighted_rows
-from gsn_ops.objectives.base import check, shortfall
+from gsn_ops.objectives.base import check_prompt, shortfall
 from gsn_ops.objectives.bounded_attention import BoundedAttention, leak, words_and_end
 from gsn_ops.objectives.boxdiff import BoxDiff, corner, strongest
 from gsn_ops.objectives.layout_guidance import LayoutGuidance, box_energy
@@ -77,7 +77,7 @@ def test_without_a_box_there_is_an_error_before_and_at_the_call(objective, regio
     with pytest.raises(
         ValueError, match="no subject of this prompt has a box or mask .*'cat', 'dog'.*Add a Subject"
     ):
-        check(objective, [CAT, DOG], regions)
+        check_prompt(objective, [CAT, DOG], regions)
     with pytest.raises(ValueError, match="Add a Subject Region"):
         objective(maps_of(attention(1, 2, 8, 8, N), own=self_attention(64)), [CAT, DOG], nowhere)
 
@@ -88,13 +88,13 @@ def test_without_a_box_there_is_an_error_before_and_at_the_call(objective, regio
 def test_subjects_without_a_box_are_left_alone(objective):
     maps, only_cat = maps_of(attention(2, 2, 8, 8, N), own=self_attention(64)), context({"cat": BOXES["cat"]})
     assert torch.equal(objective(maps, [DOG, CAT], only_cat), objective(maps, [CAT], only_cat))
-    check(objective, [DOG, CAT], only_cat.regions)
+    check_prompt(objective, [DOG, CAT], only_cat.regions)
 
 
 def test_an_unwanted_subject_has_no_place():
     bird = subject("cat", (8,), role="unwanted")
     with pytest.raises(ValueError, match="Add a Subject Region"):
-        check(BoxDiff(), [bird], context().regions)
+        check_prompt(BoxDiff(), [bird], context().regions)
 
 
 def test_places_are_cells_of_the_grid():

@@ -12,7 +12,7 @@ from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
 from gsn_ops.objectives._foreground import blob
 from gsn_ops.objectives.astar import AStar
 from gsn_ops.objectives.attend_and_excite import Presence
-from gsn_ops.objectives.base import check, shortfall
+from gsn_ops.objectives.base import check_prompt, shortfall
 from gsn_ops.objectives.lmd import LMD, energy
 from gsn_ops.objectives.lmd_transfer import LMDTransfer, reference_key, transfer, word_maps
 from gsn_ops.objectives.neglect import Neglect, excess
@@ -146,7 +146,7 @@ def test_neglect_looks_at_the_strongest_unwanted_thing():
 
 def test_nothing_to_neglect_is_said_before_the_first_pass():
     with pytest.raises(ValueError, match="unwanted.*'cat', 'dog'"):
-        check(Neglect(), [CAT, DOG], {})
+        check_prompt(Neglect(), [CAT, DOG], {})
     with pytest.raises(ValueError, match="unwanted"):
         Neglect()(maps_of(attention(1, 1, 8, 8, N)), [CAT], context())
 
@@ -196,7 +196,7 @@ def test_point_layout_is_the_mean_over_subjects_with_a_point():
 
 def test_point_layout_without_a_point_or_width_is_refused():
     with pytest.raises(ValueError, match="point.*'cat'"):
-        check(PointLayout(), [CAT], {"cat": Region(boxes=(LEFT,))})
+        check_prompt(PointLayout(), [CAT], {"cat": Region(boxes=(LEFT,))})
     with pytest.raises(ValueError, match="point"):
         PointLayout()(maps_of(attention(1, 1, 8, 8, N)), [CAT], context())
     with pytest.raises(ValueError, match="sigma"):
@@ -252,7 +252,7 @@ def test_lmd_uses_each_levels_own_grid():
 @pytest.mark.parametrize("objective", [LMD(), LMDTransfer()], ids=repr)
 def test_lmd_without_regions_is_refused(objective):
     with pytest.raises(ValueError, match="(?s)box or mask.*'cat'.*Subject Region"):
-        check(objective, [CAT], {"dog": Region(boxes=(LEFT,))})
+        check_prompt(objective, [CAT], {"dog": Region(boxes=(LEFT,))})
     with pytest.raises(ValueError, match="Subject Region"):
         objective(maps_of(attention(1, 1, 8, 8, N)), [CAT], context())
 

@@ -10,7 +10,7 @@ import torch
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
 from gsn_ops.objectives import _foreground
 from gsn_ops.objectives.attend_and_excite import Presence
-from gsn_ops.objectives.base import REGISTRY, check, options
+from gsn_ops.objectives.base import REGISTRY, check_prompt, options
 from gsn_ops.objectives.lmd_transfer import reference_key, word_maps
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
@@ -268,7 +268,7 @@ def test_unwanted_subjects_matter_to_nobody_but_neglect(objective):
 
 
 def test_check_passes_where_the_objective_can_work(objective):
-    check(objective, [CAT, DOG, BIRD], REGIONS)
+    check_prompt(objective, [CAT, DOG, BIRD], REGIONS)
 
 
 def test_maps_are_not_changed(objective):

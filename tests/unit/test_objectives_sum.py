@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from gsn_ops.objectives.attend_and_excite import Presence
-from gsn_ops.objectives.base import REGISTRY, check, shortfall
+from gsn_ops.objectives.base import REGISTRY, check_prompt, shortfall
 from gsn_ops.objectives.conform import Conform
 from gsn_ops.objectives.divide_and_bind import TotalVariation
 from gsn_ops.objectives.initno import InitNO
@@ -128,7 +128,7 @@ def test_parts_have_their_own_subjects():
     assert torch.allclose(both(maps, [CAT, DOG, BIRD], HERE), wanted + 2 * unwanted)
     assert torch.equal(both(maps, [CAT, DOG], HERE), wanted)
     assert torch.equal(both(maps, [BIRD], HERE), 2 * unwanted)
-    check(both, [CAT], {})
+    check_prompt(both, [CAT], {})
     with pytest.raises(ValueError, match="no subject"):
         both(maps, [], HERE)
 
@@ -149,9 +149,9 @@ def test_a_sum_checks_its_parts_and_tells_how_the_first_processes_maps():
     options = MapOptions(kernel_size=0)
     both = WeightedSum(((1.0, SynGen()), (1.0, Presence(maps=options)), (1.0, LMD())))
     assert both.maps is options
-    check(both, [CAT], {"cat": Region(boxes=((0, 0, 1, 1),))})
+    check_prompt(both, [CAT], {"cat": Region(boxes=((0, 0, 1, 1),))})
     with pytest.raises(ValueError, match="Subject Region"):
-        check(both, [CAT], {})
+        check_prompt(both, [CAT], {})
 
 
 def test_the_default_test_of_a_refinement_is_the_threshold_on_attention():
@@ -198,7 +198,7 @@ def test_encoders_apart_pass_on_what_an_objective_says_of_itself():
     assert ByEncoder(LMD()).needs == LMD().needs and ByEncoder(Neglect()).role == "unwanted"
     assert ByEncoder(Presence(maps=MapOptions(kernel_size=0))).maps == MapOptions(kernel_size=0)
     with pytest.raises(ValueError, match="Subject Region"):
-        check(ByEncoder(LMD()), [CAT], {})
+        check_prompt(ByEncoder(LMD()), [CAT], {})
 
 
 def test_the_noise_phase_of_initno_judges_the_mean_of_the_encoders_terms():

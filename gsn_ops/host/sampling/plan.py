@@ -9,7 +9,7 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
-from ...objectives.base import check
+from ...objectives.base import check_prompt
 from ...optimise.recipe import ActiveSteps, Recipe
 from ...prompt import SubjectColumns
 from ...regions import Region
@@ -239,5 +239,5 @@ def _match(recipe: Recipe, entry: Entry) -> tuple[MatchedConditioning | None, tu
     subjects, regions = place_subjects(subjects, entry.tokens)
     if not subjects:
         return None, remarks
-    check(recipe.objective, subjects, regions)
+    check_prompt(recipe.objective, subjects, regions)
     return MatchedConditioning(entry, subjects, regions), remarks
