@@ -3,8 +3,8 @@
     python tools/train_tiny.py --workers 2
     python tools/train_tiny.py --workers 2 --model sd3
 
-A killed run goes on from its last checkpoint in .host/train when the same command is given again. Needs the prepared
-host (its UNet or MM-DiT is what is trained) or COMFYUI_PATH.
+A killed run goes on from its last checkpoint in .host/train when the same command is given again. Needs the
+prepared host (its UNet or MM-DiT is what is trained) or COMFYUI_PATH.
 """
 
 import argparse

@@ -1,4 +1,6 @@
-"""Every text-to-image architecture of the host: maps and gradients of the probe in a real run are those of an explicit softmax."""
+"""Every text-to-image architecture of the host: maps and gradients of the probe in a real run are those of an
+explicit softmax.
+"""
 
 from dataclasses import replace
 
@@ -26,7 +28,9 @@ def flux(tiny) -> Made:
 
 
 def slow_pass(arch: Architecture, z: Tensor, conds: dict, columns: slice, control=lambda x: None) -> Pass:
-    """The same by the oracle, on ordinary weights. Rows of the image's attention to itself: in joint attention only."""
+    """The same by the oracle, on ordinary weights. Rows of the image's attention to itself: in joint
+    attention only.
+    """
     model, (h, w) = arch.build(), arch.grid
     leaf = z.clone().requires_grad_(True)
     with written_out(model.diffusion_model, arch.attends) as seen:
@@ -59,7 +63,9 @@ def two_passes(probe, z, conds):
 
 
 def assert_same(full: Pass, cut: Pass, slow: Pass) -> None:
-    """Full and cut pass are the same bits; maps within 1e-5 of the oracle's, gradients with a cosine above .9999."""
+    """Full and cut pass are the same bits; maps within 1e-5 of the oracle's, gradients with a cosine above
+    .9999.
+    """
     assert torch.equal(full.maps, cut.maps) and torch.equal(full.gradient, cut.gradient)
     assert full.maps.shape == slow.maps.shape and (full.maps - slow.maps).abs().max() < 1e-5
     for ours, theirs in zip(full.heads, slow.heads, strict=True):
@@ -94,7 +100,9 @@ def test_maps_and_gradients_are_those_of_an_explicit_softmax(made):
     ),
 )
 def test_a_control_net_stays_in_force(tiny, name, key, width):
-    """Its residuals, which depend on the latent, are added to the image's tokens after a block, by some networks in place."""
+    """Its residuals, which depend on the latent, are added to the image's tokens after a block, by some
+    networks in place.
+    """
     import comfy.controlnet
 
     made = make(name, tiny)
@@ -117,7 +125,9 @@ def test_a_control_net_stays_in_force(tiny, name, key, width):
 
 
 def first_layer(made, *, nudged: tuple[int, int], louder: int | None = None) -> list[Tensor]:
-    """Maps of the first wanted layer [h, w, n] as the run has it, and with another latent behind one image token."""
+    """Maps of the first wanted layer [h, w, n] as the run has it, and with another latent behind one image
+    token.
+    """
 
     def look(probe, z, conds):
         probe.layers = 1
@@ -165,7 +175,9 @@ def test_a_level_that_a_transformer_has_not_is_named(flux):
 
 
 def test_words_that_the_attention_does_not_see_are_refused(tiny):
-    """Anima's attention sees what its adapter makes for T5's tokens, not the rows of Qwen that its text node hands on."""
+    """Anima's attention sees what its adapter makes for T5's tokens, not the rows of Qwen that its text node
+    hands on.
+    """
     anima = make("Anima", tiny)
     anima.arch = replace(anima.arch, tensor="")
     model, _ = tiny.attach(

@@ -41,7 +41,9 @@ def sized(arch: Architecture, side: int) -> Architecture:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_memory_of_a_shift_is_linear_in_the_image(tiny, name):
-    """Forward and backward with everything kept (level 0), at three sizes: peak, and the largest single tensor of anyone."""
+    """Forward and backward with everything kept (level 0), at three sizes: peak, and the largest single
+    tensor of anyone.
+    """
     arch, policy = ARCHITECTURES[name], tiny.module("gsn_ops.host.attention.memory_policy").CheckpointPolicy
     if arch.config == "SD3":  # as large a table of positions as the largest size wants
         arch = replace(

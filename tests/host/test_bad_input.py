@@ -1,4 +1,6 @@
-"""What cannot work is refused before the first model call, in words that name cause and cure; what can wait is said in the report."""
+"""What cannot work is refused before the first model call, in words that name cause and cure; what can wait
+is said in the report.
+"""
 
 import dataclasses
 import math

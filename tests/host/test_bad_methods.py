@@ -1,4 +1,6 @@
-"""What a method cannot do with this prompt, layout, model or text is refused by the nodes in words, before the first model call."""
+"""What a method cannot do with this prompt, layout, model or text is refused by the nodes in words, before
+the first model call.
+"""
 
 import pytest
 import torch
@@ -27,7 +29,9 @@ def run(pack):
 
 @pytest.fixture
 def refused(tiny, run):
-    """A function: a run with this method and conditioning raises an error with these words, and the network was not called."""
+    """A function: a run with this method and conditioning raises an error with these words, and the network
+    was not called.
+    """
 
     def check(method: str, *words: str, positive=None, **settings):
         seen = []
@@ -58,7 +62,9 @@ def test_a_layout_method_without_regions(refused, method):
 
 
 def test_a_region_of_somebody_else(refused, run, tiny):
-    """A region for words that the prompt has, but not for a subject that the person typed: it is one more subject, so this works."""
+    """A region for words that the prompt has, but not for a subject that the person typed: it is one more
+    subject, so this works.
+    """
     (positive,) = run("GSNRegion", tiny.encode(PROMPT), subject="circle")
     model, _, book = run("GSNNursing", tiny.model, method=LMD, subjects="blue square", strength=0.1)
     assert set(book.find(tiny.sample(model, positive=positive)).recipes[0].subjects) == {

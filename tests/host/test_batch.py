@@ -1,6 +1,8 @@
-"""Images of a batch do not notice each other: in the maps, loss and gradient of a shift, and in every decision to stop.
+"""Images of a batch do not notice each other: in the maps, loss and gradient of a shift, and in every
+decision to stop.
 
-Final latents are not compared between a batch and single runs: the stock host itself differs there by 1e-5, and shifts amplify it.
+Final latents are not compared between a batch and single runs: the stock host itself differs there by 1e-5,
+and shifts amplify it.
 """
 
 import dataclasses
@@ -34,7 +36,9 @@ def test_one_shift_gives_each_image_the_maps_loss_and_gradient_it_has_alone(tiny
 
 
 def refined(tiny, noise, **changes):
-    """A run with a refinement at STEP: final latent, the action's report, and the states [B, ...] that the sampler went on with."""
+    """A run with a refinement at STEP: final latent, the action's report, and the states [B, ...] that the
+    sampler went on with.
+    """
     seen = []
     model, book = tiny.attach(recording(tiny.model, seen), step=STEP, **changes)
     out = tiny.sample(model, noise=noise, latent=torch.zeros_like(noise))
@@ -59,7 +63,9 @@ def test_loss_and_shifted_state_of_a_whole_refinement_step(tiny, noise):
 
 
 def assert_only(tiny, noise, stopped, ours, free):
-    """`stopped` images are stock to the last bit, the others what they are in `free`, a run in which nobody stops."""
+    """`stopped` images are stock to the last bit, the others what they are in `free`, a run in which nobody
+    stops.
+    """
     stock, states = stock_states(tiny, noise)
     for i in range(len(noise)):
         right, right_states = (stock, states) if i in stopped else (free[0], free[2])
@@ -104,7 +110,9 @@ def test_when_no_image_needs_anything_the_run_is_stock_and_ends_after_one_look(t
 
 
 def test_a_batch_ends_with_its_slowest_image(tiny, noise):
-    """Passes are shared: as many as the last image needs, and no backward pass for the look that only finds it done."""
+    """Passes are shared: as many as the last image needs, and no backward pass for the look that only finds
+    it done.
+    """
     numbers = {"shifts": 8, "learning_rate": 0.05, "adaptive": "image", "report": "curve"}
     course = list(zip(*refined(tiny, noise, **numbers)[1].losses, strict=True))  # [image][look]
     level = max(min(losses[:5]) for losses in course)  # each image is there by its fifth look

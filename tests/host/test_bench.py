@@ -95,7 +95,9 @@ def test_a_side_that_a_latent_cannot_have_is_refused():
 
 
 def test_measured_memory_is_what_counting_says(pack):
-    """By torch's allocator, with real tensors, in a run of the host's sampler; and everything is as before afterwards."""
+    """By torch's allocator, with real tensors, in a run of the host's sampler; and everything is as before
+    afterwards.
+    """
     found = bench(models.size_of("sd15", smoke=True), torch.device("cpu"), rounds=1)
     numbers = json.loads(as_json(found))
     assert {"speedup_vs_naive", "memory_vs_naive", "time_vs_floor", "shift_vs_cfg_step"} <= set(numbers)

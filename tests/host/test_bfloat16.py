@@ -1,4 +1,6 @@
-"""Products in bfloat16 where the machine is fast at them: agreement is measured, everything else stays in float32."""
+"""Products in bfloat16 where the machine is fast at them: agreement is measured, everything else stays in
+float32.
+"""
 
 import dataclasses
 

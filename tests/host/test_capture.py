@@ -60,7 +60,9 @@ def test_single_heads_on_request(capture):
 
 
 def test_middle_and_first_up_block_of_a_real_unets_order(capture):
-    """SD1 at 512: no attention in output 0 ... 2, so the first up block that attends is output 3 ... 5, of another level than the middle."""
+    """SD1 at 512: no attention in output 0 ... 2, so the first up block that attends is output 3 ... 5, of
+    another level than the middle.
+    """
     layout = capture.AttentionLayout("cross", (64, 64), 77, 77)
     seen = capture.Capture(layout, slice(1, 76), (4,), middle_up=True)
     for part, numbers, side in (
@@ -136,7 +138,9 @@ def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture
 
 
 def test_only_spans_are_read_where_each_column_costs(capture):
-    """Joint attention through the override as the host calls it: the same output, and 0 for what lies between two spans."""
+    """Joint attention through the override as the host calls it: the same output, and 0 for what lies between
+    two spans.
+    """
     from comfy.ldm.modules.attention import attention_pytorch
 
     layout = capture.AttentionLayout("joint", (8, 12), 12, 36, first_image=12, patch=2)
@@ -154,7 +158,9 @@ def test_only_spans_are_read_where_each_column_costs(capture):
 
 
 def test_a_snapshot_has_no_tensors_and_a_restored_one_goes_on_where_it_was_taken(capture):
-    """Checkpointing runs a block again with the state of its first run: its calls count as they did then, once."""
+    """Checkpointing runs a block again with the state of its first run: its calls count as they did then,
+    once.
+    """
     layout = capture.AttentionLayout("cross", (8, 8), 77, 77)
     q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True, stop_after=2)

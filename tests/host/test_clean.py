@@ -1,4 +1,6 @@
-"""Nothing is left behind: after success, an error in the objective or in the model, or an interrupt during a shift, all is as it was."""
+"""Nothing is left behind: after success, an error in the objective or in the model, or an interrupt during a
+shift, all is as it was.
+"""
 
 import dataclasses
 import gc
@@ -47,7 +49,9 @@ def fail():
 
 
 def with_broken_patch(model, when):
-    """The MODEL with another pack's patch that fails in the probe's passes, or in the sampler's own after the shifts."""
+    """The MODEL with another pack's patch that fails in the probe's passes, or in the sampler's own after the
+    shifts.
+    """
     calls = []
 
     def patch(n, context, value, extra):
@@ -185,7 +189,9 @@ def test_a_cached_sampler_object_and_the_conditioning_are_not_written_to(tiny, h
 
 
 def test_a_second_node_adds_to_a_copy(tiny):
-    """Two refinements on one MODEL: both act, in order, and the model after the first node goes on doing the first alone."""
+    """Two refinements on one MODEL: both act, in order, and the model after the first node goes on doing the
+    first alone.
+    """
     one, _ = tiny.attach(step=1, method="first")
     before = tiny.sample(one)
     two, book = tiny.attach(one, step=3, method="second")
@@ -211,7 +217,9 @@ def test_a_book_keeps_no_model_alive(tiny):
 @pytest.mark.parametrize("report", ("full", "curve"))
 @pytest.mark.parametrize("end", ("success", "cancel"))
 def test_no_graph_is_left_when_a_run_ends(tiny, report, end):
-    """Also not that of a pass without a backward pass: the tail after the last wanted layer, a run that is cancelled."""
+    """Also not that of a pass without a backward pass: the tail after the last wanted layer, a run that is
+    cancelled.
+    """
     import comfy.model_management
 
     def stop(step, x0, x, total):

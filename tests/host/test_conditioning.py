@@ -1,6 +1,8 @@
-"""A CLIP that remembers: same bits as stock, columns proven by experiment, kept by the host's nodes, and every refusal's text.
+"""A CLIP that remembers: same bits as stock, columns proven by experiment, kept by the host's nodes, and
+every refusal's text.
 
-The text encoders here have the host's own code and tokenizers, and small random weights: every word changes its row.
+The text encoders here have the host's own code and tokenizers, and small random weights: every word changes
+its row.
 """
 
 import dataclasses
@@ -460,7 +462,10 @@ def test_no_remembered_prompt_says_which_node_adds_it(stock, pt):
     ):
         with pytest.raises(
             ValueError,
-            match="has no token data from this pack.*'Semantic Nursing'.*'CLIP Text Encode .GSN.'.*'Set Subjects'",
+            match=(
+                "has no token data from this pack.*'Semantic Nursing'.*'CLIP "
+                "Text Encode .GSN.'.*'Set Subjects'"
+            ),
         ):
             ask()
 

@@ -1,7 +1,8 @@
-"""The embedded MM-DiT: loads through the host's own loader, draws, and its two encoders, its maps and refinement are right.
+"""The embedded MM-DiT: loads through the host's own loader, draws, and its two encoders, its maps and
+refinement are right.
 
-It is the only model with joint attention, a flow and two text encoders that really draws: what is tested on tiny random
-networks elsewhere is tested here on pictures.
+It is the only model with joint attention, a flow and two text encoders that really draws: what is tested on
+tiny random networks elsewhere is tested here on pictures.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""The embedded demo model loads through the host's own loader, leaves nothing behind, and draws what it is asked for."""
+"""The embedded demo model loads through the host's own loader, leaves nothing behind, and draws what it is
+asked for.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""Autograd on a model whose weights were made in inference mode: aliases, not copies, and everything put back."""
+"""Autograd on a model whose weights were made in inference mode: aliases, not copies, and everything put
+back.
+"""
 
 import pytest
 import torch
@@ -94,7 +96,9 @@ def test_a_weight_that_somebody_replaced_meanwhile_is_left_alone(gradients, netw
 
 
 def test_what_the_graph_saves_from_the_hosts_shared_cast_buffer_is_a_copy(gradients):
-    """Partly offloaded models cast every layer into one buffer, so that the next layer overwrites what backward needs."""
+    """Partly offloaded models cast every layer into one buffer, so that the next layer overwrites what
+    backward needs.
+    """
     import comfy.model_management as management
 
     buffer = torch.empty(4)

@@ -1,4 +1,6 @@
-"""The host's text nodes, those with a text for each encoder above all: a subject is found in each of the texts, where it stands there."""
+"""The host's text nodes, those with a text for each encoder above all: a subject is found in each of the
+texts, where it stands there.
+"""
 
 import importlib
 
@@ -125,7 +127,10 @@ def test_a_subject_that_only_a_pooled_text_has_is_refused_with_the_cure(tiny):
     model.conditioning = by_node(clip_of("Flux"), "Flux", {"l": RED, "t5xxl": "a blue dog"})
     with pytest.raises(
         ValueError,
-        match="'fire truck' is in the prompt, but .* it is only in the text of l, which passes no single tokens to the model",
+        match=(
+            "'fire truck' is in the prompt, but .* it is only in the text of l, which "
+            "passes no single tokens to the model"
+        ),
     ):
         model.refined(FIRE)
 
@@ -159,7 +164,9 @@ def test_the_token_table_shows_every_encoder(pack_module):
 
 
 def test_a_prompt_appended_to_one_of_two_tensors(tiny, host):
-    """ConditioningConcat appends to the conditioning only: what stands beside it begins later in the attention."""
+    """ConditioningConcat appends to the conditioning only: what stands beside it begins later in the
+    attention.
+    """
     clip = clip_of("HiDream")
     first, second = encode(clip, RED), encode(clip, LATE)
     (both,) = host.ConditioningConcat().concat(first, second)
@@ -262,7 +269,10 @@ def test_options_of_a_tokenizer_change_no_row_of_a_word():
     assert extra["gsn"].encoders[0].text == RED
 
 
-EDIT = "<|im_start|>system\nDescribe the input image.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+EDIT = (
+    "<|im_start|>system\nDescribe the input "
+    "image.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +285,9 @@ EDIT = "<|im_start|>system\nDescribe the input image.<|im_end|>\n<|im_start|>use
     ids=["MageFlow", "LongCat", "Qwen-Image"],
 )
 def test_pictures_in_a_prompt_move_the_words_behind_them(name, before, options):
-    """Editing prompts, their pictures in the template or in the text: the host makes as many rows of each as its vision tower does."""
+    """Editing prompts, their pictures in the template or in the text: the host makes as many rows of each as
+    its vision tower does.
+    """
     setup, clip = SETUPS[name], clip_of(name)
     pictures = [torch.zeros(1, 56, 84, 3), torch.ones(1, 84, 56, 3)]
     before = before.format("<|vision_start|><|image_pad|><|vision_end|>")

@@ -1,4 +1,6 @@
-"""Every text encoder of the host with its own tokenizer and code: the rows claimed for a word are those that change with the word."""
+"""Every text encoder of the host with its own tokenizer and code: the rows claimed for a word are those that
+change with the word.
+"""
 
 import pytest
 

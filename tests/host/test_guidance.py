@@ -1,4 +1,6 @@
-"""Guidance in real runs: off is stock, on acts in its steps and nowhere else, methods meet in one order, nothing is left behind."""
+"""Guidance in real runs: off is stock, on acts in its steps and nowhere else, methods meet in one order,
+nothing is left behind.
+"""
 
 import json
 import math
@@ -91,7 +93,9 @@ def test_every_sampler_is_guided_in_the_window_and_draws_the_random_numbers_of_a
 
 @pytest.mark.parametrize("order", ((0, 1), (1, 0)), ids=("refine first", "guidance first"))
 def test_two_methods_on_two_nodes_meet_in_one_order(tiny, attach, presets, order):
-    """Refine, then SynGen, whichever node comes first: the same bits, and at the shared step the refinement comes first."""
+    """Refine, then SynGen, whichever node comes first: the same bits, and at the shared step the refinement
+    comes first.
+    """
     both = tiny.recipe(step=0), replace(presets.preset(SYNGEN)[0].scaled(0.2), report="curve")
     results = []
     for first, second in (both, tuple(both[i] for i in order)):

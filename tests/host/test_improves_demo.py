@@ -1,8 +1,9 @@
-"""What the pack is for, on the embedded model with the demo workflow's settings: more of the prompt is in the picture.
+"""What the pack is for, on the embedded model with the demo workflow's settings: more of the prompt is in the
+picture.
 
-One fixed batch of test prompts and seeds, a regression test: on the development machine 13 of 32 pictures are right plain and
-26 refined (14 mended, 1 broken); other lists gave +8, +5 and +14. Other processors round differently, hence the margins.
-docs/results.md has the large numbers.
+One fixed batch of test prompts and seeds, a regression test: on the development machine 13 of 32 pictures are
+right plain and 26 refined (14 mended, 1 broken); other lists gave +8, +5 and +14. Other processors round
+differently, hence the margins. docs/results.md has the large numbers.
 """
 
 from dataclasses import replace

@@ -1,7 +1,8 @@
-"""Published checkpoints, known by keys and shapes alone: the host's detection and the pack's facts find their way without a special case.
+"""Published checkpoints, known by keys and shapes alone: the host's detection and the pack's facts find their
+way without a special case.
 
-No weight exists here: tensors on the meta device have shapes and no memory, and a whole pass of a network of 12 billion
-parameters through the capture costs a second.
+No weight exists here: tensors on the meta device have shapes and no memory, and a whole pass of a network of
+12 billion parameters through the capture costs a second.
 """
 
 import types
@@ -63,7 +64,9 @@ def test_keys_and_parameters_are_those_of_the_file(published):
 
 
 def test_the_host_detects_it_and_the_facts_fit(published, tiny):
-    """A whole pass on the meta device: number of layers read, level, grid, heads, and the columns of the conditioning's rows."""
+    """A whole pass on the meta device: number of layers read, level, grid, heads, and the columns of the
+    conditioning's rows.
+    """
 
     facts, checkpoint = published
     config, model, prefix = detected(checkpoint)

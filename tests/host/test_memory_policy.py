@@ -1,4 +1,6 @@
-"""Activation checkpointing: passes that compute blocks twice give the same maps and gradients from less, and a run finds its level."""
+"""Activation checkpointing: passes that compute blocks twice give the same maps and gradients from less, and
+a run finds its level.
+"""
 
 import functools
 import gc
@@ -28,7 +30,9 @@ def on_level(memory, probe, level: int):
 
 
 def assert_the_same_gradient(a, b):
-    """To the rounding of a sum: where a tensor goes several ways, as in skip connections, gradients are added in another order."""
+    """To the rounding of a sum: where a tensor goes several ways, as in skip connections, gradients are added
+    in another order.
+    """
     assert (a - b).abs().max() <= 2e-6 * b.abs().max()
 
 

@@ -1,4 +1,6 @@
-"""A shift never makes the processor wait for the device, which would run dry meanwhile: no hidden `item()` from shift to shift."""
+"""A shift never makes the processor wait for the device, which would run dry meanwhile: no hidden `item()`
+from shift to shift.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""The nodes as people and saved workflows know them: ids, order, defaults, words, and what they do with bad input."""
+"""The nodes as people and saved workflows know them: ids, order, defaults, words, and what they do with bad
+input.
+"""
 
 import inspect
 import json
@@ -21,7 +23,8 @@ TUNING = [
 ]
 WATCHING = ["only_if_needed BOOLEAN False", "report_level COMBO maps and pictures"]
 
-# For ever: saved workflows hold widget values by position. New inputs go to the end; nothing here is renamed or moved.
+# For ever: saved workflows hold widget values by position. New inputs go to the end; nothing here is renamed
+# or moved.
 FROZEN = {
     "GSNNursing": (
         "model MODEL!",
@@ -162,7 +165,10 @@ def default_of(item):
 def described(item) -> str:
     """ "name TYPE default", a required one with "!"."""
     default = default_of(item)
-    return f"{item.id} {item.get_io_type()}{'' if item.optional else '!'}{'' if default is None else f' {default}'}"
+    return (
+        f"{item.id} "
+        f"{item.get_io_type()}{'' if item.optional else '!'}{'' if default is None else f' {default}'}"
+    )
 
 
 def test_the_table_is_complete(nodes):

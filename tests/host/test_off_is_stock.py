@@ -1,7 +1,9 @@
-"""Off is stock, bit for bit: no shifts, a moment outside the run, or a shift of nothing give the very picture of a run without our nodes.
+"""Off is stock, bit for bit: no shifts, a moment outside the run, or a shift of nothing give the very picture
+of a run without our nodes.
 
-"off" installs nothing; "outside" installs the wrapper and finds nothing due; a shift of nothing watches every call of the sampler.
-Where a way of sampling is run for the first time here, "on" must change its picture: a test of nothing would pass too.
+"off" installs nothing; "outside" installs the wrapper and finds nothing due; a shift of nothing watches every
+call of the sampler. Where a way of sampling is run for the first time here, "on" must change its picture: a
+test of nothing would pass too.
 """
 
 import pytest
@@ -29,7 +31,9 @@ def start():
 
 @pytest.fixture
 def check(tiny, off_models):
-    """A function: `run(model)` (None = stock) gives the same bits with both, and others with a refinement. Returns the stock run."""
+    """A function: `run(model)` (None = stock) gives the same bits with both, and others with a refinement.
+    Returns the stock run.
+    """
 
     def checked(run):
         stock = run(None)

@@ -1,6 +1,8 @@
-"""A shift takes effect in every sampler: nothing before its step, everything after it, and exactly what a shifted state would give.
+"""A shift takes effect in every sampler: nothing before its step, everything after it, and exactly what a
+shifted state would give.
 
-The shifts here are a constant given straight to the watcher, so that the right answer is known; refinements come at the end.
+The shifts here are a constant given straight to the watcher, so that the right answer is known; refinements
+come at the end.
 """
 
 import functools
@@ -125,7 +127,9 @@ def test_unipc_is_shifted_at_the_corrected_state_that_its_model_never_sees(tiny,
     ours = tiny.sample_with(tiny.watch(sampler_object(name), [k], constant_shift(delta)), sigmas)
 
     def instrumented(self, x, model_prev_list, t_prev_list, t, order, **options):
-        """The host's own step; the one that ends on sigma_k gets the shift (UniPC works in z) at its trial point and its result."""
+        """The host's own step; the one that ends on sigma_k gets the shift (UniPC works in z) at its trial
+        point and its result.
+        """
         if float(t[0]) != float(sigmas[k]):
             return update(self, x, model_prev_list, t_prev_list, t, order, **options)
         model_fn = self.model_fn
@@ -141,7 +145,9 @@ def test_unipc_is_shifted_at_the_corrected_state_that_its_model_never_sees(tiny,
 
 @pytest.mark.parametrize("name", CARRIED)
 def test_a_carried_offset_fades_as_the_samplers_own_state_does(tiny, delta, name):
-    """With a prediction that never changes, a shift fades by the sampler's linear part alone: as in a run that begins shifted."""
+    """With a prediction that never changes, a shift fades by the sampler's linear part alone: as in a run
+    that begins shifted.
+    """
     k, sigmas, target = 2, tiny.sigmas(name, steps=8)[:6], torch.full((1, 4, 16, 16), 0.3)
     model = tiny.model.clone()
     model.set_model_sampler_cfg_function(lambda args: args["input"] - target)
@@ -213,7 +219,9 @@ def test_a_sampler_node_whose_options_make_it_another_sampler(tiny, delta, k):
 
 @pytest.mark.parametrize("k", (0, 3))
 def test_a_sampler_with_a_loop_of_its_own(tiny, delta, k):
-    """Not a KSAMPLER: another pack's Sampler class, with its own arithmetic, callback and use of the model's attributes."""
+    """Not a KSAMPLER: another pack's Sampler class, with its own arithmetic, callback and use of the model's
+    attributes.
+    """
     import comfy.samplers
 
     class OwnEuler(comfy.samplers.Sampler):
@@ -263,7 +271,9 @@ def test_a_sampler_function_without_a_name_of_its_own(tiny, delta, k):
 
 
 def test_noise_added_before_each_call_is_reported_as_a_missed_step(tiny, delta):
-    """s_churn evaluates above sigma_k: the state is never shown, nothing happens, and the caller hears which step."""
+    """s_churn evaluates above sigma_k: the state is never shown, nothing happens, and the caller hears which
+    step.
+    """
     import comfy.samplers
 
     missed = []

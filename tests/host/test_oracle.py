@@ -1,4 +1,6 @@
-"""Maps and gradients are right: the same as a hand-run network with an explicit softmax, whatever the host does to a pass."""
+"""Maps and gradients are right: the same as a hand-run network with an explicit softmax, whatever the host
+does to a pass.
+"""
 
 import pytest
 import torch
@@ -116,7 +118,9 @@ def test_inpainting_mask(tiny, network, read):
 
 
 def test_nine_channel_inpainting_model(tiny, read):
-    """A UNet that reads the mask and the masked picture beside the latent, through the host's own conditioning for it."""
+    """A UNet that reads the mask and the masked picture beside the latent, through the host's own
+    conditioning for it.
+    """
     import comfy.sd
     import comfy.supported_models
 
@@ -326,7 +330,9 @@ def test_another_packs_replacement_of_cross_attention_stays_in_force(tiny, netwo
 
 
 def test_another_packs_replacement_of_self_attention_stays_in_force(tiny, network, read):
-    """Perturbed attention and its kind: the block then makes one call less, and its cross-attention is still recognised."""
+    """Perturbed attention and its kind: the block then makes one call less, and its cross-attention is still
+    recognised.
+    """
 
     def identity(q, k, v, extra):
         return v

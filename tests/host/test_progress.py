@@ -74,7 +74,9 @@ def test_shifts_that_are_not_needed_are_skipped_on_the_bar(tiny):
 
 @pytest.mark.parametrize("step", (0, 2))
 def test_every_call_brings_a_picture(tiny, step):
-    """Before the first step that is the picture predicted from the noise, afterwards the last step's prediction."""
+    """Before the first step that is the picture predicted from the noise, afterwards the last step's
+    prediction.
+    """
     seen, report, _ = run(tiny, step=step)
     assert all(s.x0.shape == (1, 4, 16, 16) and s.x0.isfinite().all() for s in seen)
     during = seen[step : step + SHIFTS]

@@ -1,4 +1,6 @@
-"""Checkpoints with quantized layers, as the host reads them: weights that are tensors of a kind of their own, made of several."""
+"""Checkpoints with quantized layers, as the host reads them: weights that are tensors of a kind of their own,
+made of several.
+"""
 
 import json
 
@@ -15,7 +17,9 @@ FORMATS = {"float8_e4m3fn": (torch.float8_e4m3fn, 448), "int8_tensorwise": (torc
 
 
 def with_its_double(arch, tiny, kind: str) -> tuple[Made, Made]:
-    """The network with every linear layer of its blocks quantized, loaded from a state dict, and one with the same numbers in float32."""
+    """The network with every linear layer of its blocks quantized, loaded from a state dict, and one with the
+    same numbers in float32.
+    """
     import comfy.model_patcher
     import comfy.supported_models
 

@@ -1,4 +1,6 @@
-"""The two methods that do not shift the sampler's latent: SAGA draws a new one, FOCUS turns the model's prediction."""
+"""The two methods that do not shift the sampler's latent: SAGA draws a new one, FOCUS turns the model's
+prediction.
+"""
 
 import dataclasses
 

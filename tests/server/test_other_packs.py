@@ -1,4 +1,6 @@
-"""Other node packs add an objective, a method, an architecture: one function in their __init__.py, whichever pack loads first."""
+"""Other node packs add an objective, a method, an architecture: one function in their __init__.py, whichever
+pack loads first.
+"""
 
 import re
 import textwrap

@@ -1,4 +1,6 @@
-"""Whole prompts through the queue of the real server: reports under caching, progress, interrupts, errors as people read them."""
+"""Whole prompts through the queue of the real server: reports under caching, progress, interrupts, errors as
+people read them.
+"""
 
 import copy
 import io

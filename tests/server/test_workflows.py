@@ -1,4 +1,6 @@
-"""The shipped workflows: the browser's form and the queue's form of each are the same graph, and the server knows all of it."""
+"""The shipped workflows: the browser's form and the queue's form of each are the same graph, and the server
+knows all of it.
+"""
 
 import io
 import itertools
@@ -229,7 +231,9 @@ def test_it_reads_from_left_to_right_in_named_frames_and_nothing_overlaps(name):
 
 
 def with_the_demo_model(prompt: dict, layout: str) -> dict:
-    """The same wiring and steps, small and short: a demo model in place of every loader, its words in place of the texts."""
+    """The same wiring and steps, small and short: a demo model in place of every loader, its words in place
+    of the texts.
+    """
     words = {"text": "a photo of a red circle and a blue square", "subjects": "red circle, blue square"}
     small = {"width": 256, "height": 256, "shifts": 1, "overrides": "shifts=1"}
     short = {"demo": {"class_type": "GSNDemoModel", "inputs": {"model": layout}}}

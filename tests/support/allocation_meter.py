@@ -1,4 +1,6 @@
-"""What a piece of work allocates on the CPU, by the allocator's own events: no clock, and nothing of this pack."""
+"""What a piece of work allocates on the CPU, by the allocator's own events: no clock, and nothing of this
+pack.
+"""
 
 from itertools import accumulate
 
@@ -8,7 +10,8 @@ import torch
 def allocations(act) -> list[int]:
     """Bytes of every allocation (above 0) and release (below 0) during `act()`, in order.
 
-    On one thread: the processor's fused attention takes scratch space for every thread, more of it for longer sequences.
+    On one thread: the processor's fused attention takes scratch space for every thread, more of it for longer
+    sequences.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,8 +1,9 @@
-"""A tiny network of every text-to-image architecture of the host, made by the host's own classes with random weights.
+"""A tiny network of every text-to-image architecture of the host, made by the host's own classes with random
+weights.
 
-Beside each, what a reader of the host's code would say about its attention, written down here as plain numbers and not by the
-pack's own rules: which modules let the image look at the text, where the text's first row is among the keys, where the first
-image token is among the queries, how long the keys are, and the grid.
+Beside each, what a reader of the host's code would say about its attention, written down here as plain
+numbers and not by the pack's own rules: which modules let the image look at the text, where the text's first
+row is among the keys, where the first image token is among the queries, how long the keys are, and the grid.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class Architecture:
-    """config: class in the host's supported_models. unet: its settings. channels, plane: of the latent; frames: 5-D with one.
+    """config: class in the host's supported_models. unet: its settings. channels, plane: of the latent;
+    frames: 5-D with one.
 
-    width, rows: of the conditioning. tensor: the name of another one that has the words. more: its other entries. attends: the
-    modules that look at the text, as a pattern.
-    text, image, keys: the first text row among the keys, the first image token among the queries, the number of keys.
-    grid: image tokens, h x w. scale: c of x = c z as a function of sigma.
+    width, rows: of the conditioning. tensor: the name of another one that has the words. more: its other
+    entries. attends: the modules that look at the text, as a pattern. text, image, keys: the first text row
+    among the keys, the first image token among the queries, the number of keys. grid: image tokens, h x w.
+    scale: c of x = c z as a function of sigma.
     """
 
     config: str
@@ -71,7 +73,8 @@ class Architecture:
         return rows, self.more()
 
     def build(self, dtype: torch.dtype = torch.float32, computes_in: torch.dtype | None = None):
-        """The host's model with small random weights. In inference mode its weights are what a loader node makes.
+        """The host's model with small random weights. In inference mode its weights are what a loader node
+        makes.
 
         computes_in: another type than that of the stored weights, so that layers cast theirs for each call.
         """
@@ -479,7 +482,9 @@ DOUBLE, SINGLE_TOO = r"double_blocks\.\d+$", r"(double|single)_layers\.\d+\.attn
 
 @dataclass(frozen=True)
 class HiDreamO1(Architecture):
-    """Its conditioning is token ids; the rows are a stand-in of the host's own text node. The text but its last token attends by itself."""
+    """Its conditioning is token ids; the rows are a stand-in of the host's own text node. The text but its
+    last token attends by itself.
+    """
 
     @property
     def queries(self) -> int:

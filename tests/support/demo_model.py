@@ -1,4 +1,6 @@
-"""The embedded model as a workflow would have it, and one-line sampling runs, for the tests that run in the host."""
+"""The embedded model as a workflow would have it, and one-line sampling runs, for the tests that run in the
+host.
+"""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +11,8 @@ from torch import Tensor
 
 PROMPT = "a red circle, a blue square and a green triangle"
 NEVER = 999  # a step that no run here has
-SAMPLERS = (  # the host's list (test_off_is_stock.py compares), here so that a failing test has a sampler's name
+# the host's list (test_off_is_stock.py compares), here so that a failing test has a sampler's name
+SAMPLERS = (
     "euler",
     "euler_cfg_pp",
     "euler_ancestral",
@@ -58,7 +61,9 @@ SAMPLERS = (  # the host's list (test_off_is_stock.py compares), here so that a 
 
 
 class Tiny:
-    """MODEL, CLIP (remembering), VAE, loaded and run in inference mode, as the host's executor does. Latents are 16x16 unless said."""
+    """MODEL, CLIP (remembering), VAE, loaded and run in inference mode, as the host's executor does. Latents
+    are 16x16 unless said.
+    """
 
     def __init__(self, host: ModuleType, pack_module: Callable[[str], ModuleType]):
         self.host, self.module = host, pack_module
@@ -111,7 +116,9 @@ class Tiny:
         noise=None,
         **more,
     ) -> Tensor:
-        """A KSampler run; `more` goes to comfy.sample.sample (denoise, start_step, noise_mask, callback, ...)."""
+        """A KSampler run; `more` goes to comfy.sample.sample (denoise, start_step, noise_mask, callback,
+        ...).
+        """
         import comfy.sample
 
         latent = empty() if latent is None else latent

@@ -6,7 +6,9 @@ STEP, SHIFTS = 1, 3
 
 
 def contents(value, depth=0):
-    """What a thing is made of, down to identities of what can be shared: equal before and after if nothing was exchanged or added."""
+    """What a thing is made of, down to identities of what can be shared: equal before and after if nothing
+    was exchanged or added.
+    """
     if isinstance(value, (str, int, float, bool, type(None), torch.dtype, torch.device)):
         return value
     if isinstance(value, dict) and depth < 8:
@@ -17,7 +19,9 @@ def contents(value, depth=0):
 
 
 def state_of(model) -> dict:
-    """Everything that a run could leave changed: the MODEL, its network, and the host's and torch's global state."""
+    """Everything that a run could leave changed: the MODEL, its network, and the host's and torch's global
+    state.
+    """
     import comfy.ldm.modules.attention as attention
     import comfy.model_management as management
     import comfy.samplers

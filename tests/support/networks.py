@@ -40,7 +40,9 @@ class Made:
         return [[rows, {**more, **also, "gsn": self.memory()}]], [[rows, more]]
 
     def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1, **also) -> Tensor:
-        """A run of the host's sampler at guidance 1, from the architecture's noise level down. `also` goes into the conditioning."""
+        """A run of the host's sampler at guidance 1, from the architecture's noise level down. `also` goes
+        into the conditioning.
+        """
         import comfy.sample
         import comfy.samplers
 
@@ -132,7 +134,9 @@ def make(name: str, tiny) -> Made:
 
 @dataclass
 class Pass:
-    """maps [B, h, w, n], the gradient of a loss in which all of them count, single layers and heads, rows of self-attention."""
+    """maps [B, h, w, n], the gradient of a loss in which all of them count, single layers and heads, rows of
+    self-attention.
+    """
 
     maps: Tensor
     gradient: Tensor

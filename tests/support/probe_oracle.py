@@ -1,4 +1,6 @@
-"""What the probe sees at one step of a real run, and the same the slow way: a hand-run UNet and an explicit softmax."""
+"""What the probe sees at one step of a real run, and the same the slow way: a hand-run UNet and an explicit
+softmax.
+"""
 
 from dataclasses import dataclass
 
@@ -37,7 +39,9 @@ def weighted(maps: dict[int, Tensor]) -> Tensor:
 
 
 def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
-    """Run `tiny.sample_with` and let the probe look at the state of one step, twice; the run itself is not changed."""
+    """Run `tiny.sample_with` and let the probe look at the state of one step, twice; the run itself is not
+    changed.
+    """
     import comfy.samplers
 
     gradients, plan, probes, entries, states, maps, families = (
@@ -101,10 +105,12 @@ def slow_maps(
     concat=None,
     within=("",),
 ) -> dict[int, Tensor]:
-    """Level -> text-to-image attention [B, h, w, all text columns], mean over layers and heads, by an explicit softmax.
+    """Level -> text-to-image attention [B, h, w, all text columns], mean over layers and heads, by an
+    explicit softmax.
 
-    network: the host's BaseModel. control: x -> ControlNet residuals. options: transformer_options with other packs' patches.
-    concat: channels beside the latent. within: beginnings of the names of the blocks that count. Nothing of this pack is used.
+    network: the host's BaseModel. control: x -> ControlNet residuals. options: transformer_options with other
+    packs' patches. concat: channels beside the latent. within: beginnings of the names of the blocks that
+    count. Nothing of this pack is used.
     """
     from comfy.ldm.modules.attention import BasicTransformerBlock
 
@@ -163,7 +169,9 @@ def slow_pass(network, seen: Look, context: Tensor, *, part=lambda x: x, **more)
 
 
 def assert_same(seen: Look, slow: Pass) -> None:
-    """Full and cut pass are the same bits; maps within 1e-5 of the oracle's, gradients with a cosine above .99999."""
+    """Full and cut pass are the same bits; maps within 1e-5 of the oracle's, gradients with a cosine above
+    .99999.
+    """
     assert torch.equal(seen.full.gradient, seen.cut.gradient) and torch.equal(seen.full.loss, seen.cut.loss)
     for level, m in seen.full.maps.items():
         assert torch.equal(m, seen.cut.maps[level])

@@ -1,7 +1,9 @@
-"""What published checkpoints contain, written down as facts: keys with their shapes, settings, and how often text meets image.
+"""What published checkpoints contain, written down as facts: keys with their shapes, settings, and how often
+text meets image.
 
-The keys and the number of parameters are those of the files that people download; the settings are those of their papers and
-configuration files. From the settings the host's own classes make the other keys, without memory (on the meta device).
+The keys and the number of parameters are those of the files that people download; the settings are those of
+their papers and configuration files. From the settings the host's own classes make the other keys, without
+memory (on the meta device).
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from dataclasses import dataclass, field
 class Published:
     """config: class in the host's supported_models that the detection must find. settings: of the network.
 
-    prefix: before every key in the file. keys: key -> shape. parameters: of the network, in the published file.
-    latent: [1, C, h, w] at the size it was trained for; context: rows and width of the conditioning; more: other inputs.
-    prediction: the host's name of it. endings: how keys end in the file where the host has renamed its own.
-    layers, level, heads, grid: what the pack reads by default. columns: key positions of row 0 of the conditioning and after its last.
+    prefix: before every key in the file. keys: key -> shape. parameters: of the network, in the published
+    file. latent: [1, C, h, w] at the size it was trained for; context: rows and width of the conditioning;
+    more: other inputs. prediction: the host's name of it. endings: how keys end in the file where the host
+    has renamed its own. layers, level, heads, grid: what the pack reads by default. columns: key positions of
+    row 0 of the conditioning and after its last.
     """
 
     config: str

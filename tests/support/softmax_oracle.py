@@ -1,6 +1,8 @@
-"""An oracle for any network of the host: every attention call written out with its whole softmax, and autograd as it is.
+"""An oracle for any network of the host: every attention call written out with its whole softmax, and
+autograd as it is.
 
-Nothing of this pack is used, and the caller of an attention function is found by its place on the Python stack.
+Nothing of this pack is used, and the caller of an attention function is found by its place on the Python
+stack.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ class Attentions:
 
 @contextlib.contextmanager
 def written_out(model: torch.nn.Module, pattern: str):
-    """Inside, attention is an explicit softmax everywhere in the host, and its rotary kernels are their own plain code."""
+    """Inside, attention is an explicit softmax everywhere in the host, and its rotary kernels are their own
+    plain code.
+    """
     import comfy_kitchen
     from comfy_kitchen.backends.eager import rope
 
@@ -87,8 +91,8 @@ def written_out(model: torch.nn.Module, pattern: str):
         for name in dir(comfy_kitchen):
             if "rope" in name and callable(getattr(rope, name, None)):
                 put(comfy_kitchen, name, getattr(rope, name))
-        # Some blocks write into tensors that autograd has saved. (torch's allow_mutation_on_saved_tensors knows tensors by
-        # their address, and once in many runs of the suite gave this a wrong gradient.)
+        # Some blocks write into tensors that autograd has saved. (torch's allow_mutation_on_saved_tensors
+        # knows tensors by their address, and once in many runs of the suite gave this a wrong gradient.)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):
             yield seen
     finally:

@@ -1,4 +1,6 @@
-"""Which rows and columns change when a word of a prompt does: experiments on real tokenizers and the host's own code."""
+"""Which rows and columns change when a word of a prompt does: experiments on real tokenizers and the host's
+own code.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def text_tensors(conditioning: list) -> dict[str, Tensor]:
 
 
 def changes(a: list, b: list) -> dict[str, Tensor]:
-    """How much each row of each tensor changed, the largest over layers and channels; those that stayed the same are left out."""
+    """How much each row of each tensor changed, the largest over layers and channels; those that stayed the
+    same are left out.
+    """
     a, b = text_tensors(a), text_tensors(b)
     found = {name: (a[name].float() - b[name].float()).abs().amax(-1) for name in a}
     found = {name: rows.amax(0) if rows.ndim > 1 else rows for name, rows in found.items()}
@@ -58,7 +62,9 @@ def changes(a: list, b: list) -> dict[str, Tensor]:
 
 
 def another(clip, key: str, text: str, word: str) -> str:
-    """The text with another word in the place of the last `word`: as many tokens, and all that spell the word are different."""
+    """The text with another word in the place of the last `word`: as many tokens, and all that spell the word
+    are different.
+    """
     tokenizer = getattr(clip.tokenizer, key, None) or getattr(clip.tokenizer, f"clip_{key}")
     before = [entry[0] for chunk in clip.tokenize(text)[key] for entry in chunk]
     for instead in INSTEAD:
@@ -75,7 +81,9 @@ def another(clip, key: str, text: str, word: str) -> str:
 
 
 def claims(memory, subject: str = SUBJECT) -> dict[str, dict[str, tuple[int, ...]]]:
-    """word -> encoder -> the rows claimed for it. Those of a subject of several words are these together, in order."""
+    """word -> encoder -> the rows claimed for it. Those of a subject of several words are these together, in
+    order.
+    """
     subjects = pack_module("gsn_ops.subjects.resolve")
 
     def found(text: str) -> dict[str, tuple[int, ...]]:
@@ -94,7 +102,9 @@ def claims(memory, subject: str = SUBJECT) -> dict[str, dict[str, tuple[int, ...
 def assert_rows_change(
     setup: Setup, clip, texts: Texts, make: Callable[[Texts], list], claimed: dict
 ) -> None:
-    """The rows that change (the most) with a word of one encoder's text are those claimed for it, in the tensor that is claimed."""
+    """The rows that change (the most) with a word of one encoder's text are those claimed for it, in the
+    tensor that is claimed.
+    """
     plain = make(texts)
     for encoder in plain[0][1]["gsn"].encoders:
         for word, columns in claimed.items():
@@ -132,7 +142,9 @@ class Spoken(Made):
         ]
 
     def first_maps(self, conditioning: list) -> tuple[Tensor, int]:
-        """Attention of the image to each column in the first layer that is read [h, w, n], and the first column."""
+        """Attention of the image to each column in the first layer that is read [h, w, n], and the first
+        column.
+        """
 
         def look(probe, z, conds):
             probe.layers = 1
@@ -182,7 +194,9 @@ def network(arch: Architecture, tiny) -> Spoken:
 def columns_in_attention(
     setup: Setup, conditioning: list, rows: dict[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
-    """Where a word with these rows is in the network's attention, by the numbers written down for this set-up."""
+    """Where a word with these rows is in the network's attention, by the numbers written down for this
+    set-up.
+    """
     starts = setup.starts({name: made.shape[-2] for name, made in text_tensors(conditioning).items()})
     seen = rows | {name: rows[name.split()[0]] for name in starts if name.split()[0] in rows}
     return {

@@ -1,6 +1,8 @@
-"""The host's text encoders, each with its own tokenizer and code, tiny and with random weights, as a CLIP loader node hands them on.
+"""The host's text encoders, each with its own tokenizer and code, tiny and with random weights, as a CLIP
+loader node hands them on.
 
-Tokenizers that the host does not ship (they are inside published checkpoints) are made here, of the same kind, from a few words.
+Tokenizers that the host does not ship (they are inside published checkpoints) are made here, of the same
+kind, from a few words.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ INSTEAD = (
     "bottle",
     "tomato",
 )  # of "fire", of "truck"
-INSTRUCTIONS = "You are an assistant designed to generate superior images with a degree of image-text alignment based on prompts. <Prompt Start>"
+INSTRUCTIONS = (
+    "You are an assistant designed to generate superior images with a degree of "
+    "image-text alignment based on prompts. <Prompt Start>"
+)
 WORDS = 300  # an embedding table with more rows is one of words
 
 
@@ -64,7 +69,9 @@ def llama(width: int, layers: int = 3) -> dict:
 
 @functools.cache
 def spiece(pad: int, start: int, end: int, unknown: int) -> Tensor:
-    """A sentencepiece model, as the bytes that checkpoints carry, with these numbers of its special pieces (start -1: none)."""
+    """A sentencepiece model, as the bytes that checkpoints carry, with these numbers of its special pieces
+    (start -1: none).
+    """
     import sentencepiece
 
     out = io.BytesIO()
@@ -164,11 +171,12 @@ def gpt_oss() -> Tensor:
 
 @dataclass(frozen=True)
 class Setup:
-    """tokenizer, model: "module.name" under `comfy`; a model that is not a class is made by its function's call.
+    """tokenizer, model: "module.name" under `comfy`; a model that is not a class is made by its function's
+    call.
 
-    configs: sizes by the host's names. both_ways: keys of the encoders that are not causal. unseen: those that are only pooled. blind: those
-    whose rows the network does not attend to.
-    data: what comes with a checkpoint. network: which tiny network reads it, and changed how. starts: keys whose columns in the
+    configs: sizes by the host's names. both_ways: keys of the encoders that are not causal. unseen: those
+    that are only pooled. blind: those whose rows the network does not attend to. data: what comes with a
+    checkpoint. network: which tiny network reads it, and changed how. starts: keys whose columns in the
     network's attention begin elsewhere than at its first text row, as a function of the sizes of the tensors.
     """
 
@@ -274,7 +282,9 @@ def _fill(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _filled(module: torch.nn.Module, p: Tensor, generator: torch.Generator) -> Tensor:
-    """Random values of this shape. A table of words is a walk through a short list of numbers, so that it takes no memory."""
+    """Random values of this shape. A table of words is a walk through a short list of numbers, so that it
+    takes no memory.
+    """
     if p.ndim < 2:
         return torch.full(
             p.shape, -0.8 if getattr(module, "add", False) else 1.0

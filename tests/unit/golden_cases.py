@@ -1,7 +1,8 @@
 """A case of a golden file as maps, subjects, context and objective.
 
-Words are given as `subjects` (with `attributes`), as `entities` with `modifiers`, or as `groups` with the noun last;
-places as `boxes`, `boxes_px512` or `G_cell`; other keys are options of the objective, by the name of its field.
+Words are given as `subjects` (with `attributes`), as `entities` with `modifiers`, or as `groups` with the
+noun last; places as `boxes`, `boxes_px512` or `G_cell`; other keys are options of the objective, by the name
+of its field.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Case:
 
 
 def parts_of(case: dict) -> list[tuple[str, ChainMap]]:
-    """(input name, what the case says about it) per encoder; `combine` may leave only one of several encoders."""
+    """(input name, what the case says about it) per encoder; `combine` may leave only one of several
+    encoders.
+    """
     if isinstance(case["input"], str):
         return [(case["input"], ChainMap(case))]
     parts = {key: v for key, v in case.items() if isinstance(v, dict) and "input" in v}

@@ -28,7 +28,9 @@ FUNCTIONS = {name: getattr(torch, name) for name in ("sin", "cos", "exp", "sqrt"
 
 
 def evaluate(formula: str, names: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Arithmetic over tensors: numbers, names, + - * / % **, comparisons, `a if c else b`, sin, cos and the like."""
+    """Arithmetic over tensors: numbers, names, + - * / % **, comparisons, `a if c else b`, sin, cos and the
+    like.
+    """
 
     def walk(node):
         if isinstance(node, ast.Expression):
@@ -76,7 +78,9 @@ def attention(inputs: dict, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def self_attention(inputs: dict, name: str, height: int, width: int) -> torch.Tensor:
-    """[cells, cells] of an input stated as "softmax over j of <formula of d2(i,j)> with d2 = squared distance ..."."""
+    """[cells, cells] of an input stated as "softmax over j of <formula of d2(i,j)> with d2 = squared distance
+    ...".
+    """
     spec = inputs[name]
     (formula,) = re.search(r"softmax over j of (.+?) with d2 = squared distance", spec["A"]).groups()
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

@@ -1,4 +1,6 @@
-"""The architecture, read from every import: floors, no arrow back up, ComfyUI in `host/` alone, torch alone below it."""
+"""The architecture, read from every import: floors, no arrow back up, ComfyUI in `host/` alone, torch alone
+below it.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def test_imports_run_down(file):
 
 
 def package_arrows(folder: Path) -> dict[str, set[str]]:
-    """{part of a folder: parts it imports}; a part is a file or a folder inside; faces (`__init__`) are left out."""
+    """{part of a folder: parts it imports}; a part is a file or a folder inside; faces (`__init__`) are left
+    out.
+    """
     arrows: dict[str, set[str]] = {}
     for file in PACK_FILES:
         if not file.is_relative_to(folder) or file == folder / "__init__.py":

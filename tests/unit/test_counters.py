@@ -1,4 +1,6 @@
-"""The numbers of a run: how often refinement at checkpoints was needed, how often it helped, in how many rounds."""
+"""The numbers of a run: how often refinement at checkpoints was needed, how often it helped, in how many
+rounds.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def images(*means):
 
 
 def test_counters_of_real_sequences():
-    """Attention 0.85 / 0.25 / -9 against 0.5 at step 1 and 0.8 at step 3, at most 6 rounds of + 0.1; no window."""
+    """Attention 0.85 / 0.25 / -9 against 0.5 at step 1 and 0.8 at step 3, at most 6 rounds of + 0.1; no
+    window.
+    """
     recipe = Guide(
         objective=Bright(),
         start_percent=0,
@@ -92,7 +96,8 @@ def test_counters_of_real_sequences():
         checkpoints=(Checkpoint(Moment(step=1), 0.5), Checkpoint(Moment(step=3), 0.8)),
     )
     first, second = reports(recipe, images(0.85, 0.25, -9.0), 5)
-    # 0.25, 0.35, 0.45, and 0.55 satisfies but still moves: 4 rounds, then 0.65; there 0.65, 0.75, 0.85: 3 rounds.
+    # 0.25, 0.35, 0.45, and 0.55 satisfies but still moves: 4 rounds, then 0.65; there 0.65, 0.75, 0.85: 3
+    # rounds.
     assert (first.guided, first.success, first.rounds) == (
         (False, True, True),
         (False, True, False),

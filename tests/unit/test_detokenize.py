@@ -1,4 +1,6 @@
-"""Which characters each token spells, with the habits of real tokenizers: byte pieces, spaced or swallowed punctuation, bare marks."""
+"""Which characters each token spells, with the habits of real tokenizers: byte pieces, spaced or swallowed
+punctuation, bare marks.
+"""
 
 import pytest
 

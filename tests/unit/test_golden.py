@@ -1,4 +1,5 @@
-"""The published losses and constants, by number: every case of tests/data/golden.json, or of the file named by GSN_GOLDEN.
+"""The published losses and constants, by number: every case of tests/data/golden.json, or of the file named
+by GSN_GOLDEN.
 
 Such a file has the same input names; its formulas, columns, cases and constants may be others.
 """

@@ -10,7 +10,9 @@ from gsn_ops.optimise.refine import Refine
 
 
 def test_beside_a_kink_of_the_loss_the_passes_are_compared_and_not_its_sides():
-    """|m| asks for +1 at m = 1e-3 and for -1 at -1e-3: a rounding error of the map that turns the loss turns no comparison."""
+    """|m| asks for +1 at m = 1e-3 and for -1 at -1e-3: a rounding error of the map that turns the loss turns
+    no comparison.
+    """
     z, cosines = torch.tensor([[1e-3]]), []
 
     def maps_of(at, shift=0.0):

@@ -1,4 +1,6 @@
-"""One sampling step of guidance, line by line: which forwards, which updates, with which gradient, and who stops when."""
+"""One sampling step of guidance, line by line: which forwards, which updates, with which gradient, and who
+stops when.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ WORDS = torch.tensor(
 
 
 class World:
-    """A model and an objective: loss = mean(z)^2, so an update of size a makes mean(z) smaller by the factor 1 - 2 a / CELLS.
+    """A model and an objective: loss = mean(z)^2, so an update of size a makes mean(z) smaller by the factor
+    1 - 2 a / CELLS.
 
     Writes down the mean of each image at each look. broken: look -> image whose maps turn into NaN there.
     """
@@ -359,7 +362,9 @@ def test_a_gradient_that_is_not_finite_ends_the_refinement():
 
 
 def layout_loop(m, rounds, threshold, lacking=True):
-    """The authors' loop: while loss > threshold and iterations < rounds: look, update. (mean, looks, still lacking)"""
+    """The authors' loop: while loss > threshold and iterations < rounds: look, update. (mean, looks, still
+    lacking)
+    """
     looks = 0
     while lacking and looks < rounds:
         loss = m**2

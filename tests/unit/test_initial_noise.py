@@ -1,4 +1,6 @@
-"""InitNO's noise phase, line by line: rounds, looks, the pull back to N(0, 1), the last round from the best noise."""
+"""InitNO's noise phase, line by line: rounds, looks, the pull back to N(0, 1), the last round from the best
+noise.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class World:
 
 @dataclass(frozen=True)
 class Bowl:
-    """L_c: two channels shall be at 0.5; L_s: the others at 0, looked at where L_c is small enough (as InitNO's gate)."""
+    """L_c: two channels shall be at 0.5; L_s: the others at 0, looked at where L_c is small enough (as
+    InitNO's gate).
+    """
 
     gate: float = 10.0
     needs: MapNeeds = MapNeeds()
@@ -57,7 +61,9 @@ class Bowl:
 
 
 class Script:
-    """L_c and L_s as written for each look of the run (the last line goes on for ever); the latent is pulled evenly and a little."""
+    """L_c and L_s as written for each look of the run (the last line goes on for ever); the latent is pulled
+    evenly and a little.
+    """
 
     needs = MapNeeds()
 
@@ -162,7 +168,9 @@ def test_it_is_the_published_algorithm(seed, targets):
 
 
 def test_all_ends_are_among_them():
-    """The test above meets success at once, in the first round, in a later one and in the last fifty, and none."""
+    """The test above meets success at once, in the first round, in a later one and in the last fifty, and
+    none.
+    """
     ends = {"at once": 0, "first": 0, "later": 0, "last": 0, "never": 0}
     for seed in SEEDS:
         for targets in TARGETS:
@@ -352,7 +360,9 @@ def test_same_seed_same_bits_and_another_seed_another_noise():
 
 
 def test_fresh_noise_is_nobody_elses():
-    """Not the host's for this or a neighbouring seed, not another image's, not another round's of a neighbouring seed."""
+    """Not the host's for this or a neighbouring seed, not another image's, not another round's of a
+    neighbouring seed.
+    """
     like = torch.zeros(4, 8, 8)
     hosts = [torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))[0] for seed in range(12)]
     ours = [n for seed in range(4) for image in range(3) for n in fresh(like, image, 4, seed)[1:]]

@@ -1,4 +1,6 @@
-"""Objectives about places: retention, A-STAR, point layout, LMD and, where something shall not be at all, neglect."""
+"""Objectives about places: retention, A-STAR, point layout, LMD and, where something shall not be at all,
+neglect.
+"""
 
 from __future__ import annotations
 

@@ -347,7 +347,8 @@ def test_a_number_that_cannot_work_is_refused_with_the_published_one(name, wrong
 def test_no_objective_makes_the_processor_wait(name, monkeypatch):
     """Forward and backward: what it needs of boxes and columns it knows without asking the device.
 
-    A blob is grown until it is whole, which has to be asked (of a GPU once per width of the grid): not counted here.
+    A blob is grown until it is whole, which has to be asked (of a GPU once per width of the grid): not
+    counted here.
     """
     monkeypatch.setattr(_foreground, "component", lambda inside, seed: inside)
     a, subjects = attention(2, 3, 8, 8, N), (CAT, DOG, BIRD)

@@ -1,4 +1,6 @@
-"""R&B: region and boundary of a map against its box, in plain loops; its gradient is not the slope of its value."""
+"""R&B: region and boundary of a map against its box, in plain loops; its gradient is not the slope of its
+value.
+"""
 
 from __future__ import annotations
 

@@ -129,7 +129,9 @@ def symmetric_kl(a, b):
 
 
 def ebama_by_loops(rows, strengths, subjects, kind, lam):
-    """METHODS 2.5 for one image; rows: column -> flattened raw map, strengths: highest value of each noun's map."""
+    """METHODS 2.5 for one image; rows: column -> flattened raw map, strengths: highest value of each noun's
+    map.
+    """
 
     def d(m, n):
         one = symmetric_kl if kind == "kl" else lambda a, b: 1 - cosine(a, b)

@@ -1,4 +1,6 @@
-"""Recipes as sequences: at which steps of a run, in which order, how many forwards and updates; every published method among them."""
+"""Recipes as sequences: at which steps of a run, in which order, how many forwards and updates; every
+published method among them.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ HIGH, LOW = (
 
 
 class Recorder:
-    """An objective that is never content. Writes down where it is asked, at which latent, and with which context."""
+    """An objective that is never content. Writes down where it is asked, at which latent, and with which
+    context.
+    """
 
     needs = MapNeeds()
 
@@ -85,7 +89,9 @@ def context(schedule, i):
 
 
 def sample(recipes, schedule, z=None):
-    """All recipes in one run of a sampler that does nothing: (look log, [(step, name, updates, on_evaluation calls)], z)."""
+    """All recipes in one run of a sampler that does nothing: (look log, [(step, name, updates, on_evaluation
+    calls)], z).
+    """
     log, acts = [], []
     z = torch.ones(1, 4, 2, 2) if z is None else z
     ours = [replace(r, objective=Recorder(type(r.objective).__name__, log)) for r in recipes]
@@ -198,7 +204,9 @@ def test_focus_looks_once_per_step():
 
 
 def test_two_methods_meet_in_the_documented_order():
-    """Noise, refinement, guidance; in either order of the nodes; the later one works on what the earlier one left."""
+    """Noise, refinement, guidance; in either order of the nodes; the later one works on what the earlier one
+    left.
+    """
     noise, refine = (
         OptimiseNoise(rounds=1, iterations=2, final_iterations=1),
         Refine(moment=Moment(step=0), shifts=3),

@@ -22,7 +22,9 @@ SPANS = (Span("l", 1, 9),)
 
 
 class Model:
-    """A stand-in for the host's probe: z [B, 4, h, w] -> attention, differentiable; counts its forwards, breaks on demand."""
+    """A stand-in for the host's probe: z [B, 4, h, w] -> attention, differentiable; counts its forwards,
+    breaks on demand.
+    """
 
     def __init__(self, broken=None):
         self.forwards, self.seen = 0, []
@@ -170,7 +172,9 @@ def test_only_if_needed_looks_once_when_all_is_there():
 
 
 def test_stop_at_presence_is_per_image_and_at_any_look():
-    """An image is refined until its weakest subject gets there, then it is exactly what that many shifts make of it."""
+    """An image is refined until its weakest subject gets there, then it is exactly what that many shifts make
+    of it.
+    """
     z, numbers = noise(), {"learning_rate": 0.2, "objective": Presence()}
 
     def weakest(z):

@@ -1,4 +1,6 @@
-"""Rules read from the source: what the pack never does, how long a file and a function may be, which names are gone."""
+"""Rules read from the source: what the pack never does, how long a file and a function may be, which names
+are gone.
+"""
 
 import ast
 import re

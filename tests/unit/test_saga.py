@@ -1,4 +1,6 @@
-"""SAGA: where the mean starts, how it is capped, learned and sampled from; against a plain loop with torch's own SGD."""
+"""SAGA: where the mean starts, how it is capped, learned and sampled from; against a plain loop with torch's
+own SGD.
+"""
 
 from __future__ import annotations
 

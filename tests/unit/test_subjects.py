@@ -1,4 +1,6 @@
-"""Typed subjects and their columns: the syntax, whole-word matching in what tokenizers show, and every error's text."""
+"""Typed subjects and their columns: the syntax, whole-word matching in what tokenizers show, and every
+error's text.
+"""
 
 import re
 

@@ -1,4 +1,6 @@
-"""SynGen's dependency rules on hand-annotated parses, and spaCy as an optional parser: asked for, missing, never imported otherwise."""
+"""SynGen's dependency rules on hand-annotated parses, and spaCy as an optional parser: asked for, missing,
+never imported otherwise.
+"""
 
 import subprocess
 import sys
@@ -22,25 +24,46 @@ from gsn_ops.subjects.syngen_rules import (
 )
 from gsn_ops.subjects.syntax import parse_subjects
 
-TREES = {  # each word with its part of speech, relation and the index of its head, as en_core_web_trf annotates
-    "a red car and a blue bench": "DET det 2, ADJ amod 2, NOUN ROOT 2, CCONJ cc 2, DET det 6, ADJ amod 6, NOUN conj 2",
-    "a checkered bowl on a red and blue table": "DET det 2, ADJ amod 2, NOUN ROOT 2, ADP prep 2, DET det 8, ADJ amod 8, CCONJ cc 5, ADJ conj 5, NOUN pobj 3",
+# each word with its part of speech, relation and the index of its head, as en_core_web_trf annotates
+TREES = {
+    "a red car and a blue bench": (
+        "DET det 2, ADJ amod 2, NOUN ROOT 2, CCONJ cc 2, DET det 6, ADJ amod 6, NOUN conj 2"
+    ),
+    "a checkered bowl on a red and blue table": (
+        "DET det 2, ADJ amod 2, NOUN ROOT 2, ADP prep 2, "
+        "DET det 8, ADJ amod 8, CCONJ cc 5, ADJ conj 5, NOUN pobj 3"
+    ),
     "a black leather jacket": "DET det 3, ADJ amod 3, NOUN compound 3, NOUN ROOT 3",
     "a spotted and horned lion": "DET det 4, ADJ amod 4, CCONJ cc 1, ADJ conj 1, NOUN ROOT 4",
-    "a photo of a cat and a dog": "DET det 1, NOUN ROOT 1, ADP prep 1, DET det 4, NOUN pobj 2, CCONJ cc 4, DET det 7, NOUN conj 4",
-    "a dog that is red and a cat": "DET det 1, NOUN ROOT 1, PRON nsubj 3, AUX relcl 1, ADJ acomp 3, CCONJ cc 1, DET det 7, NOUN conj 1",
-    "the dog is brown and the cat is white": "DET det 1, NOUN nsubj 2, AUX ROOT 2, ADJ acomp 2, CCONJ cc 2, DET det 6, NOUN nsubj 7, AUX conj 2, ADJ acomp 7",
-    "a cat that is black and a dog that is big and white": "DET det 1, NOUN ROOT 1, PRON nsubj 3, AUX relcl 1, ADJ acomp 3, CCONJ cc 1, DET det 7, NOUN conj 1, "
+    "a photo of a cat and a dog": (
+        "DET det 1, NOUN ROOT 1, ADP prep 1, DET det 4, NOUN pobj 2, CCONJ cc 4, DET det 7, NOUN conj 4"
+    ),
+    "a dog that is red and a cat": (
+        "DET det 1, NOUN ROOT 1, PRON nsubj 3, AUX relcl 1, ADJ acomp 3, CCONJ cc 1, DET det 7, NOUN conj 1"
+    ),
+    "the dog is brown and the cat is white": (
+        "DET det 1, NOUN nsubj 2, AUX ROOT 2, ADJ acomp 2, "
+        "CCONJ cc 2, DET det 6, NOUN nsubj 7, AUX conj 2, ADJ acomp 7"
+    ),
+    "a cat that is black and a dog that is big and white": "DET det 1, NOUN ROOT 1, PRON nsubj 3, "
+    "AUX relcl 1, ADJ acomp 3, CCONJ cc 1, DET det 7, NOUN conj 1, "
     "PRON nsubj 9, AUX relcl 7, ADJ acomp 9, CCONJ cc 10, ADJ conj 10",
     "the black dog is big": "DET det 2, ADJ amod 2, NOUN nsubj 3, AUX ROOT 3, ADJ acomp 3",
-    "a dog and a cat are black": "DET det 1, NOUN nsubj 5, CCONJ cc 1, DET det 4, NOUN conj 1, AUX ROOT 5, ADJ acomp 5",
+    "a dog and a cat are black": (
+        "DET det 1, NOUN nsubj 5, CCONJ cc 1, DET det 4, NOUN conj 1, AUX ROOT 5, ADJ acomp 5"
+    ),
     "it is red": "PRON nsubj 1, AUX ROOT 1, ADJ acomp 1",
     "a salt and pepper shaker": "DET det 4, NOUN nmod 4, CCONJ cc 1, NOUN conj 1, NOUN ROOT 4",
     "a hot dog and a dog": "DET det 2, ADJ amod 2, NOUN ROOT 2, CCONJ cc 2, DET det 5, NOUN conj 2",
-    "a dog , the dog is black": "DET det 1, NOUN nsubj 5, PUNCT punct 1, DET det 4, NOUN appos 1, AUX ROOT 5, ADJ acomp 5",
+    "a dog , the dog is black": (
+        "DET det 1, NOUN nsubj 5, PUNCT punct 1, DET det 4, NOUN appos 1, AUX ROOT 5, ADJ acomp 5"
+    ),
     "a long - haired cat": "DET det 4, ADV advmod 3, PUNCT punct 3, VERB amod 4, NOUN ROOT 4",
-    "a cat, a dog, a bird, a cow, a horse and a red sheep": "DET det 1, NOUN ROOT 1, PUNCT punct 1, DET det 4, NOUN conj 1, PUNCT punct 4, DET det 7, NOUN conj 4, PUNCT punct 7, "
-    "DET det 10, NOUN conj 7, PUNCT punct 10, DET det 13, NOUN conj 10, CCONJ cc 13, DET det 17, ADJ amod 17, NOUN conj 13",
+    "a cat, a dog, a bird, a cow, a horse and a red sheep": "DET det 1, NOUN ROOT 1, "
+    "PUNCT punct 1, DET det 4, NOUN "
+    "conj 1, PUNCT punct 4, DET det 7, NOUN conj 4, PUNCT punct 7, "
+    "DET det 10, NOUN conj 7, PUNCT punct 10, DET det 13, NOUN conj 10, CCONJ cc "
+    "13, DET det 17, ADJ amod 17, NOUN conj 13",
 }
 
 

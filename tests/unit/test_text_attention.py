@@ -49,7 +49,9 @@ def test_half_precision_is_raised_to_float32():
 
 @pytest.mark.parametrize("masked", (False, True), ids=("", "mask"))
 def test_one_call_gives_joint_attention_and_its_probabilities(masked):
-    """Output and probabilities with their gradients, against a softmax written out; a number of columns that is no multiple of 8."""
+    """Output and probabilities with their gradients, against a softmax written out; a number of columns that
+    is no multiple of 8.
+    """
     q, k, v = (random(2, 3, 30, 16, seed=seed) for seed in range(3))
     mask, columns = (random(2, 1, 30, 30, seed=5) if masked else None), [3, 4, 9, 17, 20]
     towards = random(2, 3, 30, 16, seed=6), random(2, 3, 30, 5, seed=7)

@@ -126,7 +126,9 @@ def test_detector_is_right_on_600_fresh_pictures_and_with_noise():
 
 
 def smooth_enlargement(picture):
-    """What the demo VAE's decoder does, written once more: three times doubling, then (1/4, 1/2, 1/4) both ways."""
+    """What the demo VAE's decoder does, written once more: three times doubling, then (1/4, 1/2, 1/4) both
+    ways.
+    """
     ink = 1 - picture / 255
     for axis in (0, 1):
         for _ in range(3):

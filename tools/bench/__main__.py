@@ -3,8 +3,9 @@
     python3 tools/dev.py bench --model sd15
     python3 tools/dev.py bench --model flux --count-only     (memory and arithmetic by counting; any machine)
 
-Four ways take turns in one run: a plain step of the host (both prompts, no gradients), the published way (written in
-tools/bench/naive.py), one shift of this pack as a person runs it, and the matrix products that a shift needs.
+Four ways take turns in one run: a plain step of the host (both prompts, no gradients), the published way
+(written in tools/bench/naive.py), one shift of this pack as a person runs it, and the matrix products that a
+shift needs.
 """
 
 from __future__ import annotations

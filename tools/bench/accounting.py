@@ -1,4 +1,6 @@
-"""One shift, the published way and ours, on tensors without numbers: exact counts, and memory at sizes that fit no machine at hand."""
+"""One shift, the published way and ours, on tensors without numbers: exact counts, and memory at sizes that
+fit no machine at hand.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ LEVELS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Count:
-    """One shift: passes of the network, attention layers read, floating point operations, peak bytes on top of the weights."""
+    """One shift: passes of the network, attention layers read, floating point operations, peak bytes on top
+    of the weights.
+    """
 
     forwards: int
     layers: int
@@ -28,7 +32,9 @@ class Count:
 
 @dataclass(frozen=True)
 class Accounts:
-    """weights: bytes. needed: the arithmetic that no way can do without. ours: by level of the checkpointing policy, 0 = nothing computed twice."""
+    """weights: bytes. needed: the arithmetic that no way can do without. ours: by level of the checkpointing
+    policy, 0 = nothing computed twice.
+    """
 
     weights: int
     needed: Work

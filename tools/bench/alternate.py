@@ -1,7 +1,9 @@
-"""The ways in turn, a, b, c, d, a, b, c, d, ..., inside one run of the host's sampler, so that noise of the machine hits all alike.
+"""The ways in turn, a, b, c, d, a, b, c, d, ..., inside one run of the host's sampler, so that noise of the
+machine hits all alike.
 
-Ours is the very run that a person starts: our patch on the model, a recipe with a number of shifts. Before each shift it calls
-the sampler's callback, where the other ways are measured; what passes until the next call is one shift.
+Ours is the very run that a person starts: our patch on the model, a recipe with a number of shifts. Before
+each shift it calls the sampler's callback, where the other ways are measured; what passes until the next call
+is one shift.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ WARM = 2
 
 @dataclass
 class Measured:
-    """Per way: seconds of every round, peak bytes on top of what was there, seconds by operator of one profiled round.
+    """Per way: seconds of every round, peak bytes on top of what was there, seconds by operator of one
+    profiled round.
 
     status: what the pack tells the person about this run.
     """
@@ -40,7 +43,9 @@ class Measured:
 
 
 class Rounds:
-    """The sampler's callback. Two rounds warm up (and decide the precision), the next ones are timed, the last one is profiled."""
+    """The sampler's callback. Two rounds warm up (and decide the precision), the next ones are timed, the
+    last one is profiled.
+    """
 
     def __init__(self, model, ways: dict[str, Way], rounds: int, device: torch.device):
         self.ways, self.last, self.device = ways, rounds + WARM, device
@@ -111,7 +116,9 @@ def alternate(
     precision: str,
     seed: int,
 ) -> Measured:
-    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights. precision: as in the recipe. seed: of the noise."""
+    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights. precision: as in the
+    recipe. seed: of the noise.
+    """
     import comfy.patcher_extension
     import comfy.sample
     import comfy.samplers

@@ -107,8 +107,10 @@ def _check_room(size: Size, accounts: Accounts, device: torch.device, naive: boo
     need = 1.2 * (accounts.weights + (accounts.naive.peak if naive else 2 * accounts.ours[2].peak))
     if need > free:
         raise MemoryError(
-            f"{size.name} at {size.size} px in {size.dtype} takes {need / 2**30:.1f} GiB here and {free / 2**30:.1f} GiB are free. "
-            f"{'Leave out the published way with --no-naive, take' if naive else 'Take'} a smaller --size, or count with --count-only."
+            f"{size.name} at {size.size} px in {size.dtype} takes {need / 2**30:.1f} GiB "
+            f"here and {free / 2**30:.1f} GiB are free. "
+            f"{'Leave out the published way with --no-naive, take' if naive else 'Take'} a "
+            f"smaller --size, or count with --count-only."
         )
 
 

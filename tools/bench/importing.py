@@ -11,7 +11,9 @@ from tools.host_env.inprocess import load_pack
 
 @dataclass(frozen=True)
 class Import:
-    """seconds: of the first load in this process. modules: top-level names that came with it, the pack's own left out."""
+    """seconds: of the first load in this process. modules: top-level names that came with it, the pack's own
+    left out.
+    """
 
     seconds: float
     modules: tuple[str, ...]

@@ -1,6 +1,7 @@
 """Models in their real sizes with random weights, made by the host's own classes: nothing is downloaded.
 
-The sizes are what the host reads from the published checkpoints. `SMOKE` has a narrow one of each kind for the tests.
+The sizes are what the host reads from the published checkpoints. `SMOKE` has a narrow one of each kind for
+the tests.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ SIGMA_STEP = 8  # of 50: where Latent Refine acts on Stable Diffusion 1
 class Size:
     """One model as it is measured.
 
-    config: class in the host's supported_models. unet: its settings. encoders: name of a text encoder -> row of the
-    conditioning at which its 77 (or so) rows begin. rows, width: of the conditioning. pooled: width of the pooled text.
-    channels, scale: of the latent, and picture pixels per latent cell. size: picture side. dtype: what it is run in.
-    stored: type of the weights, if another one, so that each layer casts its own for each call.
-    cfg: guidance of a plain step. joint: text and image are one sequence. blocks: so many of its layers are read (None = all).
-    settings: what the host reads from a checkpoint and not from `unet`.
+    config: class in the host's supported_models. unet: its settings. encoders: name of a text encoder -> row
+    of the conditioning at which its 77 (or so) rows begin. rows, width: of the conditioning. pooled: width of
+    the pooled text. channels, scale: of the latent, and picture pixels per latent cell. size: picture side.
+    dtype: what it is run in. stored: type of the weights, if another one, so that each layer casts its own
+    for each call. cfg: guidance of a plain step. joint: text and image are one sequence. blocks: so many of
+    its layers are read (None = all). settings: what the host reads from a checkpoint and not from `unet`.
     """
 
     name: str
@@ -79,7 +80,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 
 
 def build(size: Size, fill: bool = True):
-    """The host's model as a loader makes it. fill: with small random weights, which keep the numbers of a pass in range."""
+    """The host's model as a loader makes it. fill: with small random weights, which keep the numbers of a
+    pass in range.
+    """
     import comfy.supported_models
 
     config = getattr(comfy.supported_models, size.config)(dict(size.unet))
@@ -99,7 +102,8 @@ def _fill(name: str, p: Tensor, made: torch.Generator) -> None:
         if p.ndim > 1:
             p.normal_(0, 0.7 * p[0].numel() ** -0.5, generator=made)
         else:
-            # Of norms. With zeros queries and keys would be zero, maps flat, and every gradient zero (SD 3.5's ln_q, ln_k).
+            # Of norms. With zeros queries and keys would be zero, maps flat, and every gradient zero (SD
+            # 3.5's ln_q, ln_k).
             p.fill_(float(name.endswith(("weight", "scale"))))
 
 
@@ -302,7 +306,9 @@ def size_of(
     dtype: str | None = None,
     stored: str | None = None,
 ) -> Size:
-    """A model by name, other sides or precision if asked for. Raises ValueError for a side that its latent cannot have."""
+    """A model by name, other sides or precision if asked for. Raises ValueError for a side that its latent
+    cannot have.
+    """
     found = (SMOKE if smoke else MODELS)[name]
     found = replace(
         found, size=size or found.size, dtype=dtype or ("fp32" if smoke else found.dtype), stored=stored

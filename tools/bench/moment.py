@@ -1,4 +1,6 @@
-"""Where a pass is made: the guider, the sampler's state and its noise level, inside a run or (for counting) without one."""
+"""Where a pass is made: the guider, the sampler's state and its noise level, inside a run or (for counting)
+without one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from .models import SIGMA_STEP, Size, build, patcher
 
 @dataclass(frozen=True)
 class Moment:
-    """guider: the host's, in a run. x [1, ...]: its sampler's state. sigma [1]: its noise level. extra: the sampler's arguments."""
+    """guider: the host's, in a run. x [1, ...]: its sampler's state. sigma [1]: its noise level. extra: the
+    sampler's arguments.
+    """
 
     guider: object
     x: Tensor
@@ -65,7 +69,9 @@ def sigmas_of(model) -> Tensor:
 
 @contextlib.contextmanager
 def counted_only(size: Size):
-    """A Moment whose tensors have shapes and no numbers: nothing is computed and nothing takes memory, so any size fits."""
+    """A Moment whose tensors have shapes and no numbers: nothing is computed and nothing takes memory, so any
+    size fits.
+    """
     import comfy.samplers
     from torch._subclasses.fake_tensor import FakeTensorMode
 

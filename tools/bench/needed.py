@@ -1,7 +1,8 @@
-"""The arithmetic that a shift needs: forward to the last layer that is read, backward to the latent alone, and nothing else.
+"""The arithmetic that a shift needs: forward to the last layer that is read, backward to the latent alone,
+and nothing else.
 
-Operations are counted on tensors without numbers, with torch's own formulas (a fused attention's backward evaluates its
-scores a second time, as any that keeps memory linear must).
+Operations are counted on tensors without numbers, with torch's own formulas (a fused attention's backward
+evaluates its scores a second time, as any that keeps memory linear must).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ Product = tuple[int, int, int, int]  # (how many at once, m, k, n) of [m, k] @ [
 
 @dataclass
 class Work:
-    """Floating point operations by kind of operator, and the matrix products that they amount to, with how often."""
+    """Floating point operations by kind of operator, and the matrix products that they amount to, with how
+    often.
+    """
 
     flops: Counter
     products: Counter
@@ -163,9 +166,11 @@ class Rate:
         )
 
     def seconds(self) -> float:
-        """The time of all products one after the other; each different one is timed once, after one to warm up.
+        """The time of all products one after the other; each different one is timed once, after one to warm
+        up.
 
-        By a matrix product or a convolution with a window of one, which are two libraries on a CPU: the faster counts.
+        By a matrix product or a convolution with a window of one, which are two libraries on a CPU: the
+        faster counts.
         """
         total = 0.0
         with torch.inference_mode():

@@ -81,9 +81,11 @@ def as_json(found: Found) -> str:
 def as_text(found: Found) -> str:
     facts, accounts, measured = found.facts, found.accounts, found.measured
     lines = [
-        f"{facts['model']} at {facts['size']} px, {facts['precision']} (products of our shift: {facts['shift_precision']}), "
+        f"{facts['model']} at {facts['size']} px, {facts['precision']} (products of "
+        f"our shift: {facts['shift_precision']}), "
         f"random weights ({facts['stored']}, {accounts.weights / 2**30:.2f} GiB), {facts['date']}",
-        f"{facts['machine']}, {facts['device']}, {facts['threads']} threads, ComfyUI {facts['comfyui']}, torch {facts['torch']}, "
+        f"{facts['machine']}, {facts['device']}, {facts['threads']} threads, ComfyUI "
+        f"{facts['comfyui']}, torch {facts['torch']}, "
         f"Python {facts['python']}, pack {facts['pack']}, the host's attention: {facts['attention']}",
         "",
     ]
@@ -98,14 +100,20 @@ def as_text(found: Found) -> str:
     }
     for name, count in ways.items():
         lines.append(
-            f"  {name:36} {count.peak / 2**20:10.0f} {count.flops / 1e12:7.3f} {count.forwards:7d} {count.layers:12d}"
+            (
+                f"  {name:36} {count.peak / 2**20:10.0f} {count.flops / 1e12:7.3f} "
+                f"{count.forwards:7d} {count.layers:12d}"
+            )
         )
     lines += [f"  {'needed':36} {'':10} {accounts.needed.total / 1e12:7.3f}", ""]
     added = ", ".join(found.imported.modules) or "nothing"
     return "\n".join(
         [
             *lines,
-            f"importing the pack: {1000 * found.imported.seconds:.0f} ms, adds {added} beside its own modules",
+            (
+                f"importing the pack: {1000 * found.imported.seconds:.0f} ms, "
+                f"adds {added} beside its own modules"
+            ),
         ]
     )
 
@@ -118,7 +126,10 @@ def _measured(found: Found) -> list[str]:
     for name, seconds in sorted(measured.seconds.items()):
         peak = f"{measured.peak[name] / 2**20:10.0f}" if name != "floor" else ""
         lines.append(
-            f"  {NAMES[name]:26} {sorted(seconds)[len(seconds) // 2]:12.3f} ({min(seconds):.3f} to {max(seconds):.3f}) {peak:>14}"
+            (
+                f"  {NAMES[name]:26} {sorted(seconds)[len(seconds) // 2]:12.3f} "
+                f"({min(seconds):.3f} to {max(seconds):.3f}) {peak:>14}"
+            )
         )
     lines.append("")
     for name in RATIOS:

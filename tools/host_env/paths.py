@@ -2,10 +2,10 @@
 
 All of the host's state lives in `.host/` of the clone (ignored by git):
 
-    venv/          Python environment of the prepared host        ComfyUI/    its source
-    tools/         environment of pytest, ruff, comfy-cli         downloads/  archives
-    cache/ tmp/    what pip and the libraries cache                logs/       what pip and the server said
-    custom_nodes/semantic-nursing -> the clone                    input/ output/ temp/ user/  as in every ComfyUI
+    venv/          Python environment of the prepared host        ComfyUI/    its source tools/
+    environment of pytest, ruff, comfy-cli         downloads/  archives cache/ tmp/    what pip and the
+    libraries cache                logs/       what pip and the server said custom_nodes/semantic-nursing ->
+    the clone                    input/ output/ temp/ user/  as in every ComfyUI
 """
 
 import os
@@ -101,7 +101,8 @@ def environment() -> dict[str, str]:
 
 
 def use_few_threads() -> None:
-    """Half the cores, one or two, unless OMP_NUM_THREADS says otherwise: for tiny models, and where a server runs beside.
+    """Half the cores, one or two, unless OMP_NUM_THREADS says otherwise: for tiny models, and where a server
+    runs beside.
 
     Threads that wait for a core that somebody else keeps busy make small tensors up to 70 times slower.
     """

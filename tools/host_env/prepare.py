@@ -37,7 +37,8 @@ def say_on_stderr(line: str) -> None:
 
 
 def prepare_host(say: Callable[[str], None] = say_on_stderr, tools: bool = True) -> Host:
-    """The host, ready to run; makes what is missing. Raises HostError with the cure when that is not possible.
+    """The host, ready to run; makes what is missing. Raises HostError with the cure when that is not
+    possible.
 
     `tools=False`: pytest and the like are not needed; with COMFYUI_PATH set nothing is then installed at all.
     """
@@ -127,8 +128,10 @@ def check_machine(host: Host) -> None:
     free = shutil.disk_usage(HOST_DIR).free / 1e9
     if host.prepared and free < FREE_GB_NEEDED:
         raise HostError(
-            f"Only {free:.1f} GB are free where {HOST_DIR} lies; the host needs {FREE_GB_NEEDED} GB while it is "
-            "being installed.\nFree some space, move the clone to a larger disk, or set COMFYUI_PATH to a ComfyUI "
+            f"Only {free:.1f} GB are free where {HOST_DIR} lies; the host needs "
+            f"{FREE_GB_NEEDED} GB while it is "
+            "being installed.\nFree some space, move the clone to a larger disk, "
+            "or set COMFYUI_PATH to a ComfyUI "
             "that is already there."
         )
 
@@ -148,7 +151,8 @@ def check_python(python: Path) -> None:
     if result.returncode:
         raise HostError(
             f"{python} has no venv module, so no environment can be made.\n"
-            f"Install it (Debian, Ubuntu: apt install python{version[0]}.{version[1]}-venv) and run the command again."
+            f"Install it (Debian, Ubuntu: apt install "
+            f"python{version[0]}.{version[1]}-venv) and run the command again."
         )
 
 

@@ -37,7 +37,8 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[str] = ()) -> Iterator[Server]:
-    """Start the prepared host's server, wait until it answers, end it when the block is left, however it is left.
+    """Start the prepared host's server, wait until it answers, end it when the block is left, however it is
+    left.
 
     Args:
         port: 0 takes a free one.
@@ -45,7 +46,8 @@ def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[s
         arguments: more of ComfyUI's own command line.
 
     Raises:
-        HostError: port in use; the server ended or did not answer; this pack failed to load (with its traceback).
+        HostError: port in use; the server ended or did not answer; this pack failed to load (with its
+        traceback).
     """
     host = paths.locate()
     port = port or free_port()

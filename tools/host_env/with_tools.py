@@ -1,7 +1,8 @@
-"""Run a script or module in the host's Python with the development tools in reach: SCRIPT ARGS | -m MODULE ARGS
+"""Run a script or module in the host's Python with the development tools in reach: SCRIPT ARGS | -m MODULE
+ARGS
 
-The tools' packages come last on the path, so the host's own always win; the host's environment is not written to.
-Started by path (not with -m), in the host's Python, from the clone's root.
+The tools' packages come last on the path, so the host's own always win; the host's environment is not written
+to. Started by path (not with -m), in the host's Python, from the clone's root.
 """
 
 import runpy

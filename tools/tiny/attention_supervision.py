@@ -1,8 +1,9 @@
-"""Attention during training: plain softmax attention, and a loss that teaches the nouns' maps where their object is.
+"""Attention during training: plain softmax attention, and a loss that teaches the nouns' maps where their
+object is.
 
-The loss follows TokenCompose (Wang et al., CVPR 2024): attention mass inside the object's mask for nouns and colours,
-and a pixel-wise cross entropy for nouns. Only tokens whose object is really in the picture count. It is why this
-model's noun maps are localised at both levels; say so wherever its results are shown.
+The loss follows TokenCompose (Wang et al., CVPR 2024): attention mass inside the object's mask for nouns and
+colours, and a pixel-wise cross entropy for nouns. Only tokens whose object is really in the picture count. It
+is why this model's noun maps are localised at both levels; say so wherever its results are shown.
 """
 
 import torch
@@ -16,7 +17,8 @@ COLOUR_SHARE = 0.5  # a colour counts half as much as its noun
 class Attention:
     """The host's `optimized_attention_override`: explicit softmax, faster than SDPA's backward on a CPU.
 
-    With record=True the head means of the cross-attention maps [B, pixels, 77] of one forward collect in `maps`.
+    With record=True the head means of the cross-attention maps [B, pixels, 77] of one forward collect in
+    `maps`.
     """
 
     def __init__(self, record: bool = False):
@@ -45,8 +47,9 @@ def layer_loss(
 ) -> torch.Tensor:
     """The supervision of one layer (TokenCompose, eq. 4 and 5) -> scalar.
 
-    attention [B, h*w, 77] softmax maps; masks [B, 3, 32, 32] coverage in [0, 1]; columns [B, 3, (noun, colour)] int64,
-    -1 = not there; weight [B] >= 0 (sqrt(abar): a map at pure noise cannot know where the object will be).
+    attention [B, h*w, 77] softmax maps; masks [B, 3, 32, 32] coverage in [0, 1]; columns [B, 3, (noun,
+    colour)] int64, -1 = not there; weight [B] >= 0 (sqrt(abar): a map at pure noise cannot know where the
+    object will be).
     """
     side = round(attention.shape[1] ** 0.5)
     mask = F.interpolate(masks, size=(side, side), mode="area").flatten(2)  # (B, 3, h*w)

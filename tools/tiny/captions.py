@@ -1,7 +1,8 @@
 """Captions of the shapes world and their tokens, as stock CLIP sees them.
 
-Every word of this vocabulary is one token of CLIP's byte pair encoding, so the demo model needs no tokenizer of its
-own: training looks the ids up here, the host's tokenizer finds the same ids later (a test compares the two).
+Every word of this vocabulary is one token of CLIP's byte pair encoding, so the demo model needs no tokenizer
+of its own: training looks the ids up here, the host's tokenizer finds the same ids later (a test compares the
+two).
 """
 
 import numpy as np
@@ -69,7 +70,9 @@ def encode(text: str) -> np.ndarray:
 def write_captions(
     rng: np.random.Generator, scenes: Scenes, swap: float = 0.0, coloured: float = 0.7, photo: float = 0.25
 ) -> list[str]:
-    """One caption per scene, of the objects it names, drawn or not. swap: chance that two colours change places."""
+    """One caption per scene, of the objects it names, drawn or not. swap: chance that two colours change
+    places.
+    """
     n = len(scenes.named)
     swaps, colour, photos = (rng.uniform(size=n) < p for p in (swap, coloured, photo))
     texts = []
@@ -83,7 +86,9 @@ def write_captions(
 
 
 def object_columns(rows: np.ndarray, scenes: Scenes) -> np.ndarray:
-    """Where the captions' words stand: rows [n, 77] -> [n, 3 slots, (noun, colour)] int64, -1 for a missing word."""
+    """Where the captions' words stand: rows [n, 77] -> [n, 3 slots, (noun, colour)] int64, -1 for a missing
+    word.
+    """
     noun_rows = np.array([ROW[s] for s in SHAPES])
     colour_rows = [ROW[c] for c in COLOURS]
     columns = np.full((len(rows), scenes.shapes.shape[1], 2), -1, np.int64)

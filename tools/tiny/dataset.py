@@ -1,4 +1,6 @@
-"""Training pictures: rendered once per stage, kept as uint8 arrays in an ignored folder, read by every worker."""
+"""Training pictures: rendered once per stage, kept as uint8 arrays in an ignored folder, read by every
+worker.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,9 @@ EMPTY = encode("")
 
 @dataclass(frozen=True)
 class Dataset:
-    """pictures [n, 32, 32, 3] uint8, rows [n, 77] uint8, and with masks: masks [n, 3, 32, 32] uint8, columns [n, 3, 2]
-    int64 with -1 for every word whose object is not in the picture."""
+    """pictures [n, 32, 32, 3] uint8, rows [n, 77] uint8, and with masks: masks [n, 3, 32, 32] uint8, columns
+    [n, 3, 2] int64 with -1 for every word whose object is not in the picture.
+    """
 
     pictures: np.ndarray
     rows: np.ndarray

@@ -1,8 +1,10 @@
-"""Finds the shapes of the shapes world in a picture, by geometry alone: no learned part, nothing to trust blindly.
+"""Finds the shapes of the shapes world in a picture, by geometry alone: no learned part, nothing to trust
+blindly.
 
-The background is the median of the border. Every pixel is un-mixed as background plus a share of each palette colour;
-connected solid pixels of one colour are an object; its soft mask is compared with every shape's template of the same
-area and centroid. Below ACCEPT the object is "malformed": two shapes grown together, a fragment, a smear.
+The background is the median of the border. Every pixel is un-mixed as background plus a share of each palette
+colour; connected solid pixels of one colour are an object; its soft mask is compared with every shape's
+template of the same area and centroid. Below ACCEPT the object is "malformed": two shapes grown together, a
+fragment, a smear.
 """
 
 from collections import Counter
@@ -30,8 +32,9 @@ _OFFSET = {s: _offset(s) for s in SHAPES}  # centroid minus centre of the box, i
 
 @dataclass(frozen=True)
 class Found:
-    """One object: its colour, its shape or "malformed", box (left, top, right, bottom) in pixels of the picture that
-    was given, and score, the IoU with the best template."""
+    """One object: its colour, its shape or "malformed", box (left, top, right, bottom) in pixels of the
+    picture that was given, and score, the IoU with the best template.
+    """
 
     colour: str
     shape: str
@@ -57,8 +60,8 @@ _SHARPEN = np.linalg.inv(_decoder_blur())  # condition number 2.9: harmless to 8
 def shrink(picture: np.ndarray) -> np.ndarray:
     """[h, w, 3] uint8, square, side a multiple of 32 -> [32, 32, 3] float in [0, 1], by averaging blocks.
 
-    A 256x256 picture is taken for one that the demo VAE decoded: its smoothing is undone, exactly up to rounding, so
-    that the latent and the picture on screen are judged alike.
+    A 256x256 picture is taken for one that the demo VAE decoded: its smoothing is undone, exactly up to
+    rounding, so that the latent and the picture on screen are judged alike.
     """
     h, w = picture.shape[:2]
     if picture.ndim != 3 or picture.shape[2] != 3 or h != w or h % SIDE:
@@ -143,7 +146,8 @@ def detect(picture: np.ndarray) -> list[Found]:
 
 
 def success(found: list[Found], wanted: list[tuple[str | None, str]]) -> tuple[bool, bool]:
-    """(all wanted shapes are there, all wanted (colour, shape) are there). A colour of None asks for the shape only.
+    """(all wanted shapes are there, all wanted (colour, shape) are there). A colour of None asks for the
+    shape only.
 
     An object counts once: two wanted circles need two found ones. Further objects do not harm.
     """

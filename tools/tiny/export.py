@@ -1,4 +1,6 @@
-"""The trained weights as a checkpoint in SD1's or SD3's key layout, half precision, with the story of its making."""
+"""The trained weights as a checkpoint in SD1's or SD3's key layout, half precision, with the story of its
+making.
+"""
 
 import json
 from dataclasses import asdict
@@ -31,7 +33,10 @@ def metadata(
     return {
         "format": "pt",
         "gsn_format": FORMATS[kind],
-        "note": "text-to-image model of a world of coloured shapes, trained from nothing by tools/train_tiny.py --model "
+        "note": (
+            "text-to-image model of a world of coloured shapes, trained from "
+            "nothing by tools/train_tiny.py --model "
+        )
         + kind,
         "license": "GPL-3.0-or-later",
         "seed": str(seed),
@@ -45,7 +50,9 @@ def metadata(
 
 
 def export(path: Path, kind: str, named: list[tuple[str, torch.Tensor]], info: dict[str, str]) -> None:
-    """Write the averaged weights. A token table holds only the rows of this vocabulary, then one for all others."""
+    """Write the averaged weights. A token table holds only the rows of this vocabulary, then one for all
+    others.
+    """
     tensors = {name: tensor.detach().half().contiguous().clone() for name, tensor in named}
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:

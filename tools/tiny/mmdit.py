@@ -27,7 +27,8 @@ CONFIG = dict(
 
 
 def build(second_attention: bool = False) -> nn.Module:
-    """The host's MMDiT as DiT is initialised: gates and the last layer zero; positions start as sines and are trained.
+    """The host's MMDiT as DiT is initialised: gates and the last layer zero; positions start as sines and are
+    trained.
 
     second_attention: another one in every block, of the image alone, as in SD3.5 medium.
     """
@@ -68,13 +69,17 @@ def build(second_attention: bool = False) -> nn.Module:
 
 
 def times(n: int, generator: torch.Generator) -> torch.Tensor:
-    """n times in (0, 1), one from each of n equal strata of SD3's shifted schedule 3u / (1 + 2u) -> [n] float32."""
+    """n times in (0, 1), one from each of n equal strata of SD3's shifted schedule 3u / (1 + 2u) -> [n]
+    float32.
+    """
     u = (torch.arange(n) + torch.rand(n, generator=generator)) / n
     return (SHIFT * u / (1 + (SHIFT - 1) * u))[torch.randperm(n, generator=generator)]
 
 
 def middle_times(n: int, generator: torch.Generator, mean: float = 0.5) -> torch.Tensor:
-    """The same of a logit-normal distribution (Esser et al., 2024, section 3.1) around t = 0.62 -> [n] float32."""
+    """The same of a logit-normal distribution (Esser et al., 2024, section 3.1) around t = 0.62 -> [n]
+    float32.
+    """
     u = (torch.arange(n) + torch.rand(n, generator=generator)) / n
     normal = 2**0.5 * torch.erfinv(2 * u.clamp(1e-4, 1 - 1e-4) - 1)
     return torch.sigmoid(mean + normal)[torch.randperm(n, generator=generator)]

@@ -15,9 +15,11 @@ from .text_encoder import TextEncoder
 def drop_padding(
     context: torch.Tensor, empty: torch.Tensor, rows: torch.Tensor, drop: torch.Tensor
 ) -> torch.Tensor:
-    """Where drop [b], the context [b, 77, 64] from the end token on becomes that of the empty prompt [1, 77, 64].
+    """Where drop [b], the context [b, 77, 64] from the end token on becomes that of the empty prompt [1, 77,
+    64].
 
-    Without it a causal encoder tells everything through the padding, and the words' own maps stay meaningless.
+    Without it a causal encoder tells everything through the padding, and the words' own maps stay
+    meaningless.
     """
     padding = rows == int(EMPTY[-1])  # (b, 77): the end token and the padding share one row
     return torch.where((padding & drop[:, None])[..., None], empty, context)

@@ -20,10 +20,12 @@ LONGEST = (18, 20)  # columns of the longest caption in CLIP and in T5
 
 
 class JointAttention:
-    """The host's `optimized_attention_override`: explicit softmax over text and image, faster than SDPA's backward here.
+    """The host's `optimized_attention_override`: explicit softmax over text and image, faster than SDPA's
+    backward here.
 
-    With record=True `maps` collects, per encoder, the head means [B, image tokens, 77] of every block: where the image looks
-    among that encoder's columns (they sum to 1 there; the rest of the attention goes to the image itself).
+    With record=True `maps` collects, per encoder, the head means [B, image tokens, 77] of every block: where
+    the image looks among that encoder's columns (they sum to 1 there; the rest of the attention goes to the
+    image itself).
     """
 
     def __init__(self, record: bool = False):
@@ -63,10 +65,12 @@ class SD3(nn.Module):
         return (mmdit.middle_times if stage.middle else mmdit.times)(n, generator)
 
     def grow(self) -> None:
-        """Give the image a second attention of its own in every block, as SD3.5 medium has it, that starts local.
+        """Give the image a second attention of its own in every block, as SD3.5 medium has it, that starts
+        local.
 
-        A transformer of ten heads finds out slowly that neighbours belong together: queries and keys begin as the same
-        projection of the learned positions (whitened), a wider neighbourhood in the second head. Gates begin at 0.1.
+        A transformer of ten heads finds out slowly that neighbours belong together: queries and keys begin as
+        the same projection of the learned positions (whitened), a wider neighbourhood in the second head.
+        Gates begin at 0.1.
         """
         grown = mmdit.build(second_attention=True)
         old = dict(self.network.named_parameters())
@@ -91,7 +95,9 @@ class SD3(nn.Module):
         self.network = grown
 
     def text(self, rows: torch.Tensor, drop: torch.Tensor | None = None) -> torch.Tensor:
-        """CLIP rows [b, 77] of captions -> context [b, 154, 64]. drop [b]: padding as the empty prompt has it."""
+        """CLIP rows [b, 77] of captions -> context [b, 154, 64]. drop [b]: padding as the empty prompt has
+        it.
+        """
         rows = torch.cat([rows, torch.from_numpy(EMPTY).long()[None]])
         pieces = torch.from_numpy(recut(rows.numpy())[0])
         context = torch.cat([self.clip(rows), self.t5(pieces)], 1)  # (b + 1, 154, 64)
@@ -103,7 +109,9 @@ class SD3(nn.Module):
         return torch.where((padding[:-1] & drop[:, None])[..., None], context[-1:], context[:-1])
 
     def losses(self, batch: Batch, t: torch.Tensor, noise: torch.Tensor, drop: torch.Tensor, stage: Stage):
-        """MSE of the velocity noise - x0, and the attention supervision (mean of both encoders) -> two scalars."""
+        """MSE of the velocity noise - x0, and the attention supervision (mean of both encoders) -> two
+        scalars.
+        """
         attention, time = JointAttention(record=stage.supervised), t.view(-1, 1, 1, 1)
         with torch.autocast("cpu", torch.bfloat16):
             context = self.text(batch.rows, drop)

@@ -1,8 +1,8 @@
 """Test prompts of the shapes world: fixed lists, so that two runs and two people compare the same pictures.
 
-Two splits that never meet: "validation" to choose numbers with (the step, the learning rate), "test" to report them.
-They share neither a prompt (a hash of the prompt's words decides which split it belongs to) nor a noise seed.
-Shapes and colours within a prompt all differ, as in training. Pairs that training never showed
+Two splits that never meet: "validation" to choose numbers with (the step, the learning rate), "test" to
+report them. They share neither a prompt (a hash of the prompt's words decides which split it belongs to) nor
+a noise seed. Shapes and colours within a prompt all differ, as in training. Pairs that training never showed
 together are part of both splits, and flagged.
 """
 

@@ -46,10 +46,12 @@ class Recipe:
 def recipe_sd(
     seed: int, steps: tuple[int, int, int], scenes: tuple[int, int, int] = (80_000, 60_000, 60_000)
 ) -> Recipe:
-    """Stage 1 learns the world; stages 2 and 3 go on from its average with supervised attention and fewer swaps.
+    """Stage 1 learns the world; stages 2 and 3 go on from its average with supervised attention and fewer
+    swaps.
 
-    Stage 3 exists because after stage 2 most pixels still read the colour words, which do not know their noun: half
-    of the colours were wrong. Five times the pixel loss makes the nouns' maps solid, and a noun knows its colour.
+    Stage 3 exists because after stage 2 most pixels still read the colour words, which do not know their
+    noun: half of the colours were wrong. Five times the pixel loss makes the nouns' maps solid, and a noun
+    knows its colour.
     """
     return Recipe(
         (
@@ -63,9 +65,10 @@ def recipe_sd(
 def recipe_sd3(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (60_000,) * 5) -> Recipe:
     """Attention is supervised from the start: the text has no other way into the picture (no pooled text).
 
-    Stage 2 goes on without swapped colours, with more weight on solid nouns' maps, and spends its time where shapes are
-    decided: after stage 1 places and colours were right, shapes were blobs. It was left early: they stayed blobs. For
-    stage 3 the image gets a second attention of its own that starts local; stage 5 is the same with whole texts again.
+    Stage 2 goes on without swapped colours, with more weight on solid nouns' maps, and spends its time where
+    shapes are decided: after stage 1 places and colours were right, shapes were blobs. It was left early:
+    they stayed blobs. For stage 3 the image gets a second attention of its own that starts local; stage 5 is
+    the same with whole texts again.
     """
     return Recipe(
         (

@@ -1,4 +1,5 @@
-"""A small text encoder in T5's layout (Raffel et al., 2020): its weights load into the host's T5, module names are its keys.
+"""A small text encoder in T5's layout (Raffel et al., 2020): its weights load into the host's T5, module
+names are its keys.
 
 Captions as the stock T5 tokenizer cuts them: every word of the shapes world is one piece, only "a" is two.
 """
@@ -40,7 +41,8 @@ MARKS = 2  # the first two rows: end and padding
 
 
 def recut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """CLIP rows of captions [n, 77] -> rows of the T5 embedding [n, 77], and for every CLIP column its T5 column.
+    """CLIP rows of captions [n, 77] -> rows of the T5 embedding [n, 77], and for every CLIP column its T5
+    column.
 
     The second array is [n, 77] int64; for CLIP's start, end and padding it means nothing.
     """
@@ -61,7 +63,8 @@ def recut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def buckets(length: int) -> torch.Tensor:
     """T5's bidirectional buckets of the distance from query to key -> [length, length] int64 in [0, 32).
 
-    Half of them for keys behind the query; of each half, the first half counts 0, 1, 2, ..., the rest grow logarithmically.
+    Half of them for keys behind the query; of each half, the first half counts 0, 1, 2, ..., the rest grow
+    logarithmically.
     """
     near = BUCKETS // 4
     distance = torch.arange(length)[None, :] - torch.arange(length)[:, None]
@@ -145,7 +148,9 @@ class _Stack(nn.Module):
 
 
 class T5Encoder(nn.Module):
-    """Rows of the embedding [B, 77] int64 -> [B, 77, 64], with padding as SD3 has it: attended to like any word."""
+    """Rows of the embedding [B, 77] int64 -> [B, 77, 64], with padding as SD3 has it: attended to like any
+    word.
+    """
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,6 @@
-"""A small text encoder in CLIP's layout: the module names are the host's `text_model` keys, so its weights load there."""
+"""A small text encoder in CLIP's layout: the module names are the host's `text_model` keys, so its weights
+load there.
+"""
 
 import torch
 from torch import nn
@@ -66,7 +68,8 @@ class _Encoder(nn.Module):
 class TextEncoder(nn.Module):
     """Rows of the embedding [B, 77] int64 -> last hidden state after the final norm [B, 77, 64].
 
-    final_norm=False: without that norm, as SD3 reads its CLIPs (from the last layer but one; that last one is not built here).
+    final_norm=False: without that norm, as SD3 reads its CLIPs (from the last layer but one; that last one is
+    not built here).
     """
 
     def __init__(self, final_norm: bool = True):

@@ -1,7 +1,8 @@
-"""The training loop: one flat vector of weights, one optimiser step, averaged over a few single-thread processes.
+"""The training loop: one flat vector of weights, one optimiser step, averaged over a few single-thread
+processes.
 
-Two processes of one thread beat one process of two threads on a busy machine. Every draw of a step comes from the
-seed and the step's number, so a resumed run sees what the killed one would have seen.
+Two processes of one thread beat one process of two threads on a busy machine. Every draw of a step comes from
+the seed and the step's number, so a resumed run sees what the killed one would have seen.
 """
 
 import logging
@@ -29,7 +30,9 @@ log = logging.getLogger("train_tiny")
 
 
 class Model:
-    """The networks of one layout (`model_sd.SD`, `model_sd3.SD3`); their weights and gradients are views of flat vectors."""
+    """The networks of one layout (`model_sd.SD`, `model_sd3.SD3`); their weights and gradients are views of
+    flat vectors.
+    """
 
     def __init__(self, layout, seed: int):
         torch.manual_seed(seed)
@@ -58,7 +61,9 @@ class Model:
 
 
 def optimisers(model: Model, stage: Stage, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """AdamW; in a local stage Muon (Jordan et al., 2024) for the matrices of the blocks, at three times the rate."""
+    """AdamW; in a local stage Muon (Jordan et al., 2024) for the matrices of the blocks, at three times the
+    rate.
+    """
     if not stage.local:
         return [
             torch.optim.AdamW(
@@ -81,7 +86,9 @@ def learning_rate(step: int, stage: Stage, recipe: Recipe) -> float:
 
 
 def draw_batch(times, data: Dataset, stage: Stage, recipe: Recipe, step: int, rank: int, workers: int):
-    """This worker's part of batch `step` -> Batch, times(n, generator, stage) [b], noise [b, 4, 32, 32], pad dropout [b] bool."""
+    """This worker's part of batch `step` -> Batch, times(n, generator, stage) [b], noise [b, 4, 32, 32], pad
+    dropout [b] bool.
+    """
     rng = np.random.default_rng([stage.seed, step])
     torch_rng = torch.Generator().manual_seed(stage.seed * 1_000_003 + step)
     scenes, size = len(data.pictures), recipe.batch

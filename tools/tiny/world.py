@@ -1,7 +1,8 @@
 """The shapes world: 32x32 pictures of one to three flat shapes on a light ground.
 
-Everything is drawn from a numpy Generator and nothing else, so the same seed gives the same bytes. Whole batches
-are drawn at once: the training set of 80,000 pictures takes seconds. Lengths are in pixels, x to the right, y down.
+Everything is drawn from a numpy Generator and nothing else, so the same seed gives the same bytes. Whole
+batches are drawn at once: the training set of 80,000 pictures takes seconds. Lengths are in pixels, x to the
+right, y down.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ def _triangle(x, y, s):
 
 
 def _star(x, y, s):
-    # Five half planes; a point of the pentagram lies outside at most one of them, so the second largest decides.
+    # Five half planes; a point of the pentagram lies outside at most one of them, so the second largest
+    # decides.
     turns = np.deg2rad(90 + 36 + 72 * np.arange(5))
     planes = np.stack([x * np.cos(a) - y * np.sin(a) for a in turns])
     return np.partition(planes, 3, axis=0)[3] - 0.55 * s * np.cos(np.deg2rad(72))
@@ -80,7 +82,8 @@ def coverage(shape: str, size, cx, cy) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scenes:
-    """A batch of n scenes. Slot j of scene i is named in the caption when j < named[i], drawn when drawn[i, j].
+    """A batch of n scenes. Slot j of scene i is named in the caption when j < named[i], drawn when drawn[i,
+    j].
 
     shapes, colours [n, 3]: indices into SHAPES and COLOURS; size, cx, cy [n, 3] pixels; background [n, 3] and
     paint [n, 3, 3] (the jittered colour of every slot): RGB in [0, 1].
@@ -154,9 +157,9 @@ def sample_scenes(
 ) -> Scenes:
     """n scenes; `share` = fractions with one, two, three named objects.
 
-    neglect: in scenes of several objects each one is left out of the picture with this probability (at least one
-    stays): the caption noise that teaches a model to neglect. hold_out: allow the pairs that training never shows.
-    Shapes and colours of one scene all differ.
+    neglect: in scenes of several objects each one is left out of the picture with this probability (at least
+    one stays): the caption noise that teaches a model to neglect. hold_out: allow the pairs that training
+    never shows. Shapes and colours of one scene all differ.
     """
     named = 1 + rng.choice(SLOTS, size=n, p=np.asarray(share))
     shapes = _pick_shapes(rng, named, hold_out)
@@ -174,7 +177,9 @@ def sample_scenes(
 
 
 def render(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [n, 32, 32, 3] uint8 and object masks [n, 3, 32, 32] uint8 (coverage x 255; empty if not drawn)."""
+    """Pictures [n, 32, 32, 3] uint8 and object masks [n, 3, 32, 32] uint8 (coverage x 255; empty if not
+    drawn).
+    """
     n = len(scenes.named)
     masks = np.zeros((n, SLOTS, SIDE, SIDE), np.float32)
     for index, shape in enumerate(SHAPES):
