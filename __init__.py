@@ -1,4 +1,5 @@
-"""Semantic Nursing (GSN): a node pack for ComfyUI that brings back what a picture's prompt asked for and lost.
+"""Semantic Nursing (GSN): a node pack for ComfyUI that brings back what a picture's prompt asked for and
+lost.
 
 Read from the top: `nodes/` is what people see, `gsn_ops/` is how it works.
 """
@@ -20,5 +21,7 @@ class SemanticNursing(ComfyExtension):
 
 
 async def comfy_entrypoint() -> SemanticNursing:
-    """The host's (V3) way in. No NODE_CLASS_MAPPINGS beside it: the host would take that and never call this."""
+    """The host's (V3) way in. No NODE_CLASS_MAPPINGS beside it: the host would take that and never call
+    this.
+    """
     return SemanticNursing()

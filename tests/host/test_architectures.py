@@ -156,7 +156,9 @@ def test_a_changed_word_changes_its_own_column_and_a_changed_place_its_own_cell(
 
 
 def test_a_run_is_refined_and_the_next_one_is_plain(made):
-    """A batch of two; switched off, or with its step outside the run, the bits are those of a run without us."""
+    """A batch of two; switched off, or with its step outside the run, the bits are those of a run without
+    us.
+    """
     said, before, plain = [], contents(made.model), made.sample(batch=2)
     patched, book = made.tiny.attach(made.model, said.append, step=0)
     refined = made.sample(patched, batch=2)

@@ -1,4 +1,6 @@
-"""What one shift allocates grows with the number of image tokens, not with its square; low precision weights."""
+"""What one shift allocates grows with the number of image tokens, not with its square; low precision
+weights.
+"""
 
 from dataclasses import replace
 from itertools import accumulate

@@ -1,4 +1,6 @@
-"""The capture by itself: probabilities against an explicit softmax, and which attention calls it recognises."""
+"""The capture by itself: probabilities against an explicit softmax, and which attention calls it
+recognises.
+"""
 
 import pytest
 import torch
@@ -24,7 +26,9 @@ def explicit(q, k, mask=None, scale=None):
 @pytest.mark.parametrize("ndim", (2, 3, 4))
 @pytest.mark.parametrize("kind", ("float", "bool"))
 def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind, ndim):
-    """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form the host takes."""
+    """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form the host
+    takes.
+    """
     grid, n_text, first = (4, 6), 10, 3
     layout = capture.AttentionLayout(
         "joint", (8, 12), n_text, n_text + 24, first_column=first, first_image=n_text, patch=2

@@ -88,7 +88,7 @@ def changed_rows(clip, text, other, channels=slice(None)):
     return (a[:n] != b[:n]).any(-1).nonzero().flatten().tolist()
 
 
-# -------------------------------------------------------------------------------------------------------- nothing changes
+# --- nothing changes
 @pytest.mark.parametrize(
     "text", [PROMPT, "", "a cat, " * 40 + "and a zebra", "a photo of embedding:my_cat-v2, and a dog"]
 )
@@ -150,7 +150,7 @@ def test_a_text_encoder_that_cannot_be_read_still_encodes(stock, pt, caplog):
     assert "cannot read the tokens of SD1ClipModel" in caplog.text
 
 
-# ------------------------------------------------------------------------------------------------------ words and columns
+# --- words and columns
 def test_pieces_text_and_chunks_of_a_prompt(clip, pt):
     tokens = remembered(pt, encode(clip, PROMPT))
     (encoder,) = tokens.encoders
@@ -218,7 +218,7 @@ def test_words_in_several_pieces(clip, pt, subjects):
     assert len(noun_columns(subjects, tokens, "\u732b")) == 3
 
 
-# -------------------------------------------------------------------------------------------- textual-inversion embeddings
+# --- textual-inversion embeddings
 @pytest.mark.parametrize(
     "text",
     [
@@ -279,7 +279,7 @@ def test_pictures_in_the_prompt_are_said_to_hide_the_rows(clip, pt, subjects):
         subjects.resolve(subjects.parse_subjects("dog"), seen)
 
 
-# -------------------------------------------------------------------------------------------------------- other families
+# --- other families
 def test_sdxl_one_row_holds_both_encoders(sdxl, pt, subjects):
     text = "a giraffe and a red bench"
     tokens = remembered(pt, encode(sdxl, text))
@@ -347,7 +347,7 @@ def test_sd3_rows_of_t5_follow_those_of_clip(host, pt, subjects, with_t5):
     assert t5.chunks == (((77, 77 + len(t5.pieces), 154),) if with_t5 else ())
 
 
-# -------------------------------------------------------------------------------- clones, clip skip, LoRA, hooks, the nodes
+# --- clones, clip skip, LoRA, hooks, the nodes
 def lora():
     make = torch.Generator().manual_seed(2)
     key = "lora_te_text_model_encoder_layers_0_mlp_fc1"
@@ -451,7 +451,7 @@ def test_concatenated_and_averaged_prompts_keep_the_first_and_say_so(host, pair,
     assert pt.check(all_first).notes == ()
 
 
-# ------------------------------------------------------------------------------------------------------------- refusals
+# --- refusals
 def test_no_remembered_prompt_says_which_node_adds_it(stock, pt):
     plain = encode(stock, "a cat")
     assert pt.tokens_of(plain) is None
@@ -496,7 +496,7 @@ def test_an_unread_prompt_is_refused_with_its_reason(pair, pt, pack_module):
         pt.check([[rows, {pt.KEY: unread}]])
 
 
-# --------------------------------------------------------------------------------------------- Set Subjects, token table
+# --- Set Subjects, token table
 def test_subjects_for_a_conditioning_that_remembers(pair, pt, subjects):
     out = pt.with_subjects(pair[0], subjects.parse_subjects("dog"))
     assert [s.label for s in remembered(pt, out).subjects] == ["dog"] and out[0][0] is pair[0][0][0]

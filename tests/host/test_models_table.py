@@ -1,4 +1,6 @@
-"""docs/models.md is what its command makes of the fact tables, the host and the tiny networks of these tests."""
+"""docs/models.md is what its command makes of the fact tables, the host and the tiny networks of these
+tests.
+"""
 
 from tools import models_table
 from tools.host_env.paths import CLONE

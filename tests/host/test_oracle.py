@@ -81,7 +81,9 @@ def test_two_chunks_of_text(tiny, network, read):
 
 
 def test_long_negative_prompt(tiny, network, read):
-    """The host pads the shorter of two prompts when it runs them together; the probe runs the positive alone."""
+    """The host pads the shorter of two prompts when it runs them together; the probe runs the positive
+    alone.
+    """
     seen = look(tiny, negative=tiny.encode("a square " * 60))
     assert_same(seen, slow_pass(network, seen, read(PROMPT)))
 

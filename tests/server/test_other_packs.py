@@ -37,7 +37,9 @@ def gsn_register(gsn):
 '''
 
 MODEL = '''
-"""A pack with a model that no one else knows: image and text in one sequence, twice, in front of a linear head."""
+"""A pack with a model that no one else knows: image and text in one sequence, twice, in front of a linear
+head.
+"""
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -94,7 +96,9 @@ NODE_CLASS_MAPPINGS = {"LoadTwoStreams": LoadTwoStreams}
 
 
 def documented_hook() -> str:
-    """The last example of docs/adding-an-architecture.md, which is the whole of what such a pack has to add."""
+    """The last example of docs/adding-an-architecture.md, which is the whole of what such a pack has to
+    add.
+    """
     text = (CLONE / "docs" / "adding-an-architecture.md").read_text(encoding="utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[-1]
 

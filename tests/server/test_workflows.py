@@ -94,7 +94,9 @@ def inputs_of(info: dict) -> dict:
 
 
 def widgets_of(info: dict) -> list[str]:
-    """The slots of `widgets_values`; None is the one behind a seed that says what happens to it after a run."""
+    """The slots of `widgets_values`; None is the one behind a seed that says what happens to it after a
+    run.
+    """
     slots: list[str | None] = []
     for name, (kind, options) in inputs_of(info).items():
         if kind in WIDGETS and not options.get("forceInput"):

@@ -10,7 +10,9 @@ from torch import Tensor
 
 @dataclass
 class Pass:
-    """One pass of the probe: level -> maps [B, h, w, n], a loss per image [B] and its gradient [B, C, H, W]."""
+    """One pass of the probe: level -> maps [B, h, w, n], a loss per image [B] and its gradient [B, C, H,
+    W].
+    """
 
     maps: dict[int, Tensor]
     loss: Tensor
@@ -154,7 +156,9 @@ def slow_maps(
 
 
 def slow_pass(network, seen: Look, context: Tensor, *, part=lambda x: x, **more) -> Pass:
-    """The oracle for a look: maps, loss and gradient at the same z. part: what the network sees of x (areas)."""
+    """The oracle for a look: maps, loss and gradient at the same z. part: what the network sees of x
+    (areas).
+    """
     leaf = seen.z.clone().requires_grad_(True)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: t.detach().clone(), lambda t: t

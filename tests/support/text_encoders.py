@@ -202,7 +202,9 @@ class Setup:
         return replace(arch, unet={**arch.unet, **unet}, settings={**arch.settings, **settings})
 
     def build(self, embeddings: str | None = None, **which: bool):
-        """The host's CLIP. which: encoders that a loader was given or not, by the host's names (`t5=False`)."""
+        """The host's CLIP. which: encoders that a loader was given or not, by the host's names
+        (`t5=False`).
+        """
         model = _found(self.model)
         data = {name: make() for name, make in self.data.items()}
         return build(

@@ -1,4 +1,6 @@
-"""One line of the summary names the golden cases that wait for their objective (collected in test_golden.py)."""
+"""One line of the summary names the golden cases that wait for their objective (collected in
+test_golden.py).
+"""
 
 
 def pytest_terminal_summary(terminalreporter):

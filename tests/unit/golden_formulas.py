@@ -64,7 +64,9 @@ def table(spec: dict, key: str) -> torch.Tensor:
 
 
 def attention(inputs: dict, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(leaf, A) of an input: A [h, w, n] or [heads, h, w, n], differentiable in the leaf that the file names."""
+    """(leaf, A) of an input: A [h, w, n] or [heads, h, w, n], differentiable in the leaf that the file
+    names.
+    """
     spec = inputs[name]
     if "from" in spec:  # logits16_heads: A and its mirror image
         leaf, a = attention(inputs, spec["from"])

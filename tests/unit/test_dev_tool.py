@@ -1,4 +1,6 @@
-"""The developer tool without a network: what it does when things go wrong, and what it tells the person then."""
+"""The developer tool without a network: what it does when things go wrong, and what it tells the person
+then.
+"""
 
 import hashlib
 import io
@@ -38,7 +40,7 @@ def builder(product: Path, calls: list):
     return build
 
 
-# --- steps -----------------------------------------------------------------------------------------------------------
+# --- steps
 
 
 def test_steps_are_done_once_in_order_and_announced(tmp_path):
@@ -137,7 +139,7 @@ def test_what_a_killed_run_has_started_is_waited_for(tmp_path):
         assert (tmp_path / "done").exists()
 
 
-# --- commands that may fail ------------------------------------------------------------------------------------------
+# --- commands that may fail
 
 
 def python(code: str) -> list[str]:
@@ -183,7 +185,7 @@ def test_an_interrupted_command_does_not_go_on_behind_our_back(tmp_path, monkeyp
         os.kill(int((tmp_path / "log").read_text()), 0)
 
 
-# --- the archive -----------------------------------------------------------------------------------------------------
+# --- the archive
 
 
 def archive_of(file: Path, members: dict[str, bytes | tuple[bytes, str]]) -> Path:
@@ -267,7 +269,7 @@ def test_a_right_archive_is_downloaded_once_and_a_wrong_one_again(tmp_path, monk
     assert archive.read_bytes() == b"right" and len(calls) == 1
 
 
-# --- the machine -----------------------------------------------------------------------------------------------------
+# --- the machine
 
 
 def test_a_full_disk_is_told_before_anything_is_begun(monkeypatch):
@@ -315,7 +317,7 @@ def test_the_packs_link_is_made_mended_and_left_alone(tmp_path, monkeypatch):
     assert link.resolve() == CLONE and link.lstat().st_ino == made.st_ino
 
 
-# --- a person's own checkout -----------------------------------------------------------------------------------------
+# --- a person's own checkout
 
 
 def checkout(folder: Path) -> Path:
@@ -367,7 +369,7 @@ def test_everything_that_is_started_writes_into_the_clone(tmp_path, monkeypatch)
     assert str(tmp_path) not in " ".join(arguments).replace(f"--models-directory {tmp_path}/models", "")
 
 
-# --- the server ------------------------------------------------------------------------------------------------------
+# --- the server
 
 
 def test_a_port_in_use_is_told_with_the_cure():
@@ -398,7 +400,7 @@ def test_a_pack_that_the_server_did_not_load_is_an_error(log, message):
         server.check_pack_loaded(log, Host(Path("/x"), Path("python"), prepared=True))
 
 
-# --- the command line ------------------------------------------------------------------------------------------------
+# --- the command line
 
 
 def dev(*arguments: str, **environment: str) -> subprocess.CompletedProcess:

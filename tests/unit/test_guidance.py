@@ -267,7 +267,9 @@ def test_maxima_before_and_after():
 
 
 class Remembering(World):
-    """A loss against a slowly following memory, which rests for images that are done (as InitNO's alignment)."""
+    """A loss against a slowly following memory, which rests for images that are done (as InitNO's
+    alignment).
+    """
 
     def __call__(self, maps, subjects, context):
         m = maps.cross[2].mean((1, 2, 3))

@@ -63,7 +63,7 @@ def cells_of(box, h, w, convention):
     return [(y, x) for y in range(h) for x in range(w) if mask[y, x]]
 
 
-# --- which subjects have a place -------------------------------------------------------------------------------------
+# --- which subjects have a place
 
 
 @pytest.mark.parametrize("objective", LAYOUTS, ids=lambda o: type(o).__name__)
@@ -111,7 +111,7 @@ def test_columns_of_a_phrase_are_those_of_the_encoders_at_hand():
         phrase_columns(AttentionMaps({}, (0,), (Span("q", 0, 1),)), both)
 
 
-# --- BoxDiff ---------------------------------------------------------------------------------------------------------
+# --- BoxDiff
 
 
 def boxdiff_by_loops(m, box, convention, p, reach):
@@ -173,7 +173,7 @@ def test_corners_compare_projections_near_the_edges_only():
     assert corner(m, mask, 2).item() == pytest.approx(2 / 8)
 
 
-# --- layout guidance -------------------------------------------------------------------------------------------------
+# --- layout guidance
 
 
 def test_layout_guidance_is_a_mean_over_layers_subjects_words_and_heads():
@@ -220,7 +220,7 @@ def test_outside_by_hand():
     assert box_energy(torch.tensor([[2.0, 0.0]]), mask).item() == 0
 
 
-# --- Bounded Attention -----------------------------------------------------------------------------------------------
+# --- Bounded Attention
 
 
 def test_bounded_against_loops():
@@ -276,7 +276,7 @@ def test_leak_by_hand():
     assert leak(one, one, 3).item() == pytest.approx((3 / 4) ** 2)
 
 
-# --- rows of self-attention ------------------------------------------------------------------------------------------
+# --- rows of self-attention
 
 
 def test_mixtures_are_made_of_few_rows_at_a_time():

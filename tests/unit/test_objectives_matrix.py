@@ -1,4 +1,6 @@
-"""What every objective owes: gradients, each image for itself, finite at every edge, dtype and device kept."""
+"""What every objective owes: gradients, each image for itself, finite at every edge, dtype and device
+kept.
+"""
 
 from __future__ import annotations
 

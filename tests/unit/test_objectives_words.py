@@ -49,7 +49,7 @@ def at(a, previous=None):
     return StepContext(3, 50, 9.3, 9.4, previous)
 
 
-# --- CONFORM ---------------------------------------------------------------------------------------------------------
+# --- CONFORM
 
 
 def cosine(a, b):
@@ -120,7 +120,7 @@ def test_a_column_that_two_encoders_share_is_one_piece():
     )
 
 
-# --- EBAMA -----------------------------------------------------------------------------------------------------------
+# --- EBAMA
 
 
 def symmetric_kl(a, b):
@@ -186,11 +186,13 @@ def test_ebama_without_others_or_without_subjects():
         Ebama()(maps, [subject("bird", (8,), role="unwanted")], HERE)
 
 
-# --- Self-Cross ------------------------------------------------------------------------------------------------------
+# --- Self-Cross
 
 
 def selfcross_by_loops(m, own, normalise):
-    """L_sc of METHODS 2.8 for the subject maps [k, h, w] of one image and its self-attention [cells, cells]."""
+    """L_sc of METHODS 2.8 for the subject maps [k, h, w] of one image and its self-attention [cells,
+    cells].
+    """
     h, w = m.shape[1:]
     s = []
     for j in range(len(m)):

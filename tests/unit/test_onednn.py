@@ -1,4 +1,6 @@
-"""Linear layers of large float32 models through oneDNN: the same products, and nothing where it does not pay."""
+"""Linear layers of large float32 models through oneDNN: the same products, and nothing where it does not
+pay.
+"""
 
 import pytest
 import torch

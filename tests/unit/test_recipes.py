@@ -404,7 +404,9 @@ class Falling(Recorder):
 
 
 def test_lmd_carries_its_test_from_step_to_step():
-    """E starts at infinity; 4, 3, 2, 1 looks per step while the last E seen, of whichever step, is above 5."""
+    """E starts at infinity; 4, 3, 2, 1 looks per step while the last E seen, of whichever step, is above
+    5.
+    """
     log, (lmd,) = [], preset("LMD energy (Lian et al. 2024)")
     recipe = replace(
         lmd, objective=Falling("E", log), step_size=StepSize(1.6, function="constant")

@@ -15,7 +15,9 @@ LAYERS = {
 
 @pytest.fixture(params=("onednn", "bfloat16"))
 def products(request, monkeypatch):
-    """(context of a pass, tolerance of its numbers, one entry for each convolution made as a matrix product)."""
+    """(context of a pass, tolerance of its numbers, one entry for each convolution made as a matrix
+    product).
+    """
     made = []
     module = onednn if request.param == "onednn" else bfloat16
     conv2d_gemm = module.conv2d_gemm

@@ -12,7 +12,9 @@ from gsn_ops.subjects.syntax import parse_subjects
 
 
 def encoder(pieces, name="l", first=1, chunks=((1, 76, 77),)):
-    """An encoder's view from pieces as CLIP writes them ("cat</w>"), in consecutive columns; "-" = no column."""
+    """An encoder's view from pieces as CLIP writes them ("cat</w>"), in consecutive columns; "-" = no
+    column.
+    """
     text, out = "", []
     for n, piece in enumerate(pieces):
         start = len(text)
@@ -35,7 +37,7 @@ def columns(typed, tokens, name="l"):
     ]
 
 
-# ---------------------------------------------------------------------------------------------------------- the syntax
+# --- the syntax
 @pytest.mark.parametrize(
     "text, expected",
     [
@@ -99,7 +101,7 @@ def test_what_cannot_be_read_is_said(text, message):
         parse_subjects(text)
 
 
-# -------------------------------------------------------------------------------------------------------------- columns
+# --- columns
 @pytest.mark.parametrize(
     "pieces, typed, expected",
     [  # METHODS 5.2, CLIP BPE, column 0 = start marker
@@ -227,7 +229,7 @@ def test_two_subjects_on_one_word_are_said():
     assert notes == ("'dog' and 'red dog' are the same word of the prompt",)
 
 
-# --------------------------------------------------------------------------------------------------------------- errors
+# --- errors
 def test_an_absent_word_names_the_nearest_and_lists_the_words():
     with pytest.raises(ValueError) as error:
         resolve(parse_subjects("zebre"), prompt("a photo of a Zebra, and a cat"))
@@ -288,7 +290,7 @@ def test_a_long_prompt_is_not_listed_to_its_end():
         resolve([SubjectPhrase("zzz", "zzz")], prompt(" ".join(f"word{n}" for n in range(80))))
 
 
-# ------------------------------------------------------------------------------------------------------ choose_subjects
+# --- choose_subjects
 def test_typed_before_conditioning_before_found():
     plain = prompt("a red cat and a blue dog")
     carried = PromptTokens(plain.encoders, 77, subjects=parse_subjects("dog"))

@@ -172,7 +172,7 @@ def test_subjects_of_a_parse_stand_where_the_parse_has_them(text):
     assert {(s.source, s.role) for s in found} <= {("found", "wanted")}
 
 
-# ------------------------------------------------------------------------------------------------- asking for it by @spacy
+# --- asking for it by @spacy
 def prompt(text):
     """A prompt whose words are one piece each, in columns 1, 2, ..."""
     pieces, at = [], 0
@@ -266,7 +266,7 @@ def test_another_at_sign_is_a_word_of_the_prompt():
     assert [p.source for p in parse_subjects("@greg, cat")] == ["typed", "typed"]
 
 
-# ---------------------------------------------------------------------------------------------------- spaCy, missing or there
+# --- spaCy, missing or there
 @pytest.fixture
 def fresh():
     """No parse is remembered."""

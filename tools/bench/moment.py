@@ -27,7 +27,9 @@ class Moment:
     extra: dict
 
     def conditional(self, x: Tensor, transformer: dict) -> Tensor:
-        """The host's prediction from the positive prompt alone; `transformer` are more transformer options."""
+        """The host's prediction from the positive prompt alone; `transformer` are more transformer
+        options.
+        """
         import comfy.samplers
 
         options = dict(self.extra["model_options"])

@@ -77,7 +77,9 @@ class Counting(TorchDispatchMode):
 
 
 def _product(packet, args, out, flops: int) -> Product:
-    """The matrix product with the same arithmetic: a convolution is places x (channels x window) x channels."""
+    """The matrix product with the same arithmetic: a convolution is places x (channels x window) x
+    channels.
+    """
     if packet is aten.addmm:
         (m, k), n = args[1].shape, args[2].shape[1]
         return 1, m, k, n

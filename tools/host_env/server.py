@@ -111,7 +111,9 @@ def check_port(port: int) -> None:
 
 
 def has_accelerator(python: Path) -> bool:
-    """Whether torch in this Python finds a GPU. Where the system shows none, torch is not even asked (2 s)."""
+    """Whether torch in this Python finds a GPU. Where the system shows none, torch is not even asked (2
+    s).
+    """
     signs = (shutil.which("nvidia-smi"), Path("/dev/nvidia0").exists(), Path("/dev/kfd").exists())
     if not any(signs) and sys.platform != "darwin" and os.name != "nt":
         return False

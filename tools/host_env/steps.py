@@ -53,7 +53,9 @@ class Step:
 
 
 def carry_out(steps: Sequence[Step], say: Callable[[str], None]) -> None:
-    """Do the steps that are not done yet, in order. `say` gets one line per step begun and per step finished."""
+    """Do the steps that are not done yet, in order. `say` gets one line per step begun and per step
+    finished.
+    """
     for number, step in enumerate(steps, 1):
         if step.is_done():
             continue

@@ -1,1 +1,3 @@
-"""The shapes world: renderer, captions, detector, test prompts, and the training of the embedded demo model."""
+"""The shapes world: renderer, captions, detector, test prompts, and the training of the embedded demo
+model.
+"""

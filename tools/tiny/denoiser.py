@@ -84,7 +84,9 @@ def stratified_timesteps(n: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def loss_weight(abar: torch.Tensor) -> torch.Tensor:
-    """sqrt(1 + 1/snr) * min(1, 5/snr): more for the steps that decide the layout, less for the last polish."""
+    """sqrt(1 + 1/snr) * min(1, 5/snr): more for the steps that decide the layout, less for the last
+    polish.
+    """
     snr = abar / (1 - abar)
     return (1 + 1 / snr).sqrt() * (5 / snr).clamp(max=1)
 

@@ -1,4 +1,6 @@
-"""The host's MM-DiT in the demo model's size, with weights we initialise ourselves, and SD3's rectified flow."""
+"""The host's MM-DiT in the demo model's size, with weights we initialise ourselves, and SD3's rectified
+flow.
+"""
 
 import torch
 from torch import nn
@@ -86,7 +88,9 @@ def middle_times(n: int, generator: torch.Generator, mean: float = 0.5) -> torch
 
 
 def signal(t: torch.Tensor) -> torch.Tensor:
-    """What sqrt(abar) is to a variance-preserving model of the same noise: (1 - t) / sqrt(t^2 + (1 - t)^2)."""
+    """What sqrt(abar) is to a variance-preserving model of the same noise: (1 - t) / sqrt(t^2 + (1 -
+    t)^2).
+    """
     return (1 - t) / (t.square() + (1 - t).square()).sqrt()
 
 

@@ -20,7 +20,9 @@ MOST = 50_000  # prompts per list, far below the distance of the seeds
 
 @dataclass(frozen=True)
 class Prompt:
-    """text; wanted: (colour or None, shape) in the order of the text; seed of its noise; hold_out: see world."""
+    """text; wanted: (colour or None, shape) in the order of the text; seed of its noise; hold_out: see
+    world.
+    """
 
     text: str
     wanted: tuple[tuple[str | None, str], ...]

@@ -219,8 +219,8 @@ def static_clone(model: ModelPatcher) -> ModelPatcher:
 
     Under dynamic VRAM ComfyUI may evict weights between forward and backward, so such a model is replaced by
     its non-dynamic delegate (ComfyUI reloads the checkpoint once). Models that have none (loaders of other
-    packs) recast their weights in the backward pass (`recast_weights`): as exact, but slower (SDXL, forward and
-    backward on an H100: 0.48 s instead of 0.30 s).
+    packs) recast their weights in the backward pass (`recast_weights`): as exact, but slower (SDXL, forward
+    and backward on an H100: 0.48 s instead of 0.30 s).
     """
     if not model.is_dynamic():
         return model.clone()

@@ -1,8 +1,9 @@
 """Recast weights in the backward pass instead of saving the cast copy.
 
 For layers that make their weight anew at each call: weights stored in another dtype than the network computes
-in (fp8), offloaded layers, LoRAs applied on the fly, dynamic VRAM (which may evict a weight between forward and
-backward). The casts that autograd would save are a second model on the device, in the dtype of the computation.
+in (fp8), offloaded layers, LoRAs applied on the fly, dynamic VRAM (which may evict a weight between forward
+and backward). The casts that autograd would save are a second model on the device, in the dtype of the
+computation.
 """
 
 from __future__ import annotations
