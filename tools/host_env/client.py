@@ -49,7 +49,10 @@ class Client:
         return self._json(f"/history/{prompt_id}").get(prompt_id)
 
     def wait(self, prompt_id: str, timeout: float = 600) -> dict:
-        """The prompt's history entry, once it is finished. Raises PromptFailed if it failed, TimeoutError if late."""
+        """The prompt's history entry, once it is finished.
+
+        Raises PromptFailed if it failed, TimeoutError if it is late.
+        """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             entry = self.history(prompt_id)
@@ -126,7 +129,9 @@ def _reasons(details: dict) -> str:
     lines = [f"{general.get('message', 'refused')} {general.get('details', '')}".strip()]
     for node, wrong in details.get("node_errors", {}).items():
         for error in wrong.get("errors", []):
-            lines.append(f"node {node} ({wrong.get('class_type')}): {error['message']}: {error.get('details', '')}")
+            lines.append(
+                f"node {node} ({wrong.get('class_type')}): {error['message']}: {error.get('details', '')}"
+            )
     return "\n".join(lines)
 
 
@@ -139,8 +144,10 @@ def _raise_if_failed(entry: dict) -> None:
     for kind, data in messages:
         if kind == "execution_error":
             where = f"node {data['node_id']} ({data['node_type']})"
-            text = f"{where}: {data['exception_type']}: {data['exception_message']}\n{''.join(data['traceback'])}"
-            raise PromptFailed("error", text, data)
+            said = f"{data['exception_type']}: {data['exception_message']}"
+            raise PromptFailed("error", f"{where}: {said}\n{''.join(data['traceback'])}", data)
         if kind == "execution_interrupted":
-            raise PromptFailed("interrupted", f"interrupted in node {data['node_id']} ({data['node_type']})", data)
+            raise PromptFailed(
+                "interrupted", f"interrupted in node {data['node_id']} ({data['node_type']})", data
+            )
     raise PromptFailed("error", f"the prompt failed without saying why: {messages}", dict(status))

@@ -14,8 +14,9 @@ from .prepare import link_pack
 def boot(cpu: bool = True) -> Path:
     """Make `comfy` and the host's `nodes` importable, with all that the host writes kept in `.host/`.
 
-    The clone has a folder `nodes/` and the host a module `nodes`; the first on the path wins, so the host goes
-    first. (Ours is only ever imported as part of the loaded pack.) Call it before anything imports `comfy`.
+    The clone has a folder `nodes/` and the host a module `nodes`; the first on the path wins, so the host
+    goes first. (Ours is only ever imported as part of the loaded pack.)
+    Call it before anything imports `comfy`.
 
     Returns the host's root. Raises HostError if something else has taken the name `nodes` already.
     """
@@ -25,7 +26,9 @@ def boot(cpu: bool = True) -> Path:
     if "comfy.cli_args" in sys.modules:
         return host.root
     if "nodes" in sys.modules:
-        raise HostError(f"The name `nodes` is taken by {sys.modules['nodes']!r}; the host's nodes.py needs it.")
+        raise HostError(
+            f"The name `nodes` is taken by {sys.modules['nodes']!r}; the host's nodes.py needs it."
+        )
     for folder in ("custom_nodes", "input", "output", "temp", "user"):
         (paths.HOST_DIR / folder).mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(host.root))

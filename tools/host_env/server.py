@@ -37,7 +37,7 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[str] = ()) -> Iterator[Server]:
-    """Start the prepared host's server, wait until it answers, end it when the block is left, however it is left.
+    """Start the prepared host's server, wait until it answers, end it when the block is left.
 
     Args:
         port: 0 takes a free one.
@@ -45,7 +45,7 @@ def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[s
         arguments: more of ComfyUI's own command line.
 
     Raises:
-        HostError: port in use; the server ended or did not answer; this pack failed to load (with its traceback).
+        HostError: port in use; the server ended or did not answer; this pack failed to load (its traceback).
     """
     host = paths.locate()
     port = port or free_port()
@@ -56,7 +56,15 @@ def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[s
     log.parent.mkdir(parents=True, exist_ok=True)
     on_cpu = not has_accelerator(host.python) if cpu is None else cpu
     command = [str(host.python), str(host.root / "main.py"), *paths.directory_arguments(host)]
-    command += ["--temp-directory", str(temp), "--listen", ADDRESS, "--port", str(port), "--disable-auto-launch"]
+    command += [
+        "--temp-directory",
+        str(temp),
+        "--listen",
+        ADDRESS,
+        "--port",
+        str(port),
+        "--disable-auto-launch",
+    ]
     command += ["--disable-api-nodes", *(["--cpu"] if on_cpu else []), *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -101,12 +109,14 @@ def check_port(port: int) -> None:
 
 
 def has_accelerator(python: Path) -> bool:
-    """Whether torch in this Python finds a GPU. Where the system shows none, torch is not even asked (2 s)."""
+    """Whether torch in this Python finds a GPU. Where the system shows none, torch is not asked (2 s)."""
     signs = (shutil.which("nvidia-smi"), Path("/dev/nvidia0").exists(), Path("/dev/kfd").exists())
     if not any(signs) and sys.platform != "darwin" and os.name != "nt":
         return False
     probe = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
-    result = subprocess.run([str(python), "-c", probe], capture_output=True, text=True, env=paths.environment())
+    result = subprocess.run(
+        [str(python), "-c", probe], capture_output=True, text=True, env=paths.environment()
+    )
     return result.stdout.strip() == "True"
 
 
@@ -127,7 +137,10 @@ def wait_until_it_answers(server: Server) -> None:
 def check_pack_loaded(log: str, host: Host) -> None:
     """Raise HostError, with the traceback that the host only logged, unless the host loaded this pack."""
     log = LOG_DECORATION.sub("", log)
-    loaded = {Path(path).name: not failed for failed, path in re.findall(r"seconds( \(.+ FAILED\))?: (.+)$", log, re.M)}
+    loaded = {
+        Path(path).name: not failed
+        for failed, path in re.findall(r"seconds( \(.+ FAILED\))?: (.+)$", log, re.M)
+    }
     if PACK_NAME not in loaded:
         raise HostError(f"ComfyUI at {host.root} did not look for the pack in {HOST_DIR / 'custom_nodes'}.")
     if not loaded[PACK_NAME]:
