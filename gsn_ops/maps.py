@@ -1,15 +1,14 @@
 """Attention maps as data, and the road from raw attention to one map per subject."""
+
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .prompt import Span, SubjectColumns
+from .prompt import Span
 from .regions import Region
 
 
@@ -44,7 +43,9 @@ def block_range(blocks: str) -> range | None:
     numbers = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", blocks)
     found = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1) if numbers else ()
     if not found:
-        raise ValueError(f"blocks is '{blocks}': write auto, {MIDDLE_UP} (of a UNet), or the first and last layer counted from 0, such as 5-12.")
+        raise ValueError(
+            f"blocks is '{blocks}': write auto, {MIDDLE_UP} (of a UNet), or the first and last layer counted from 0, such as 5-12."
+        )
     return found
 
 
@@ -79,10 +80,16 @@ class AttentionMaps:
         pick = slice(b, b + 1)
         batch = len(next(iter(self.cross.values())))
         return AttentionMaps(
-            {level: a[pick] for level, a in self.cross.items()}, self.columns, self.spans,
+            {level: a[pick] for level, a in self.cross.items()},
+            self.columns,
+            self.spans,
             {level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
-            {level: (lambda cells, rows=rows: rows(cells.expand(batch, -1))[pick])
-             for level, rows in self.self_rows.items()}, self.prompt, self.template,
+            {
+                level: (lambda cells, rows=rows: rows(cells.expand(batch, -1))[pick])
+                for level, rows in self.self_rows.items()
+            },
+            self.prompt,
+            self.template,
         )
 
 
@@ -101,102 +108,6 @@ class MapOptions:
     kernel_sigma: float = 0.5
     legacy_sigma: bool = True
     pieces: str = "noun"
-
-
-def onto(t: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A small tensor that the processor made, on the device of `like` and in its dtype (or in `dtype`).
-
-    On CUDA the processor goes on at once: a plain copy waits until the device has done all that it was told before.
-    """
-    return t.to(like.device, non_blocking=like.is_cuda).to(dtype or like.dtype)
-
-
-def aggregate(maps: AttentionMaps) -> Tensor:
-    """Mean over the captured levels, bilinear to the coarsest: [B, h, w, n]."""
-    levels = sorted(maps.cross, reverse=True)
-    coarse = maps.cross[levels[0]]
-    if len(levels) == 1:
-        return coarse
-    size = coarse.shape[1:3]
-    finer = [maps.cross[level].movedim(-1, 1) for level in levels[1:]]  # [B, n, H, W]
-    finer = [F.interpolate(a, size, mode="bilinear", antialias=True).movedim(1, -1) for a in finer]  # [B, h, w, n]
-    return torch.stack([coarse, *finer]).mean(0)
-
-
-def kernel_1d(size: int, sigma: float, legacy: bool) -> Tensor:
-    """Axis weights of the separable smoothing kernel, [size], sum 1: exp(-(d/2s)^2) (legacy) or exp(-d^2/2s^2).
-
-    Raises ValueError for an even size, which has no middle.
-    """
-    if size % 2 == 0:
-        raise ValueError(f"The smoothing kernel has size {size}: choose an odd size, or 0 for no smoothing.")
-    d = torch.arange(size, dtype=torch.float64) - size // 2
-    weight = torch.exp(-((d / (2 * sigma)) ** 2)) if legacy else torch.exp(-(d**2) / (2 * sigma**2))
-    return weight / weight.sum()
-
-
-def smooth(m: Tensor, size: int, sigma: float, legacy: bool = True) -> Tensor:
-    """Smooth maps [B, k, h, w] with reflect padding. Size 0, or a grid no larger than the padding, changes nothing.
-
-    Slices and sums instead of pad and convolve, which on CUDA are neither deterministic nor full float32 by default;
-    nothing is copied to the device, so a refinement loop never waits here.
-    """
-    pad = size // 2
-    if size == 0 or min(m.shape[-2:]) <= pad:
-        return m
-    weights = kernel_1d(size, sigma, legacy).tolist()
-    for axis in (-2, -1):
-        n = m.shape[axis]
-        before, after = m.narrow(axis, 1, pad).flip(axis), m.narrow(axis, n - 1 - pad, pad).flip(axis)
-        padded = torch.cat([before, m, after], axis)  # n + 2 pad along the axis
-        m = sum(weight * padded.narrow(axis, d, n) for d, weight in enumerate(weights))
-    return m  # [B, k, h, w]
-
-
-def group_maps(a: Tensor, groups: Sequence[Sequence[int]], span: slice, options: MapOptions) -> Tensor:
-    """Subject maps from raw attention a [B, h, w, n]: [B, k, h, w].
-
-    A second softmax over the columns of `span`, then the mean over each group, then smoothing.
-    Group members are positions on the last axis of `a` (they must lie in `span`).
-    """
-    p = torch.softmax(options.temperature * a[..., span], -1)  # [B, h, w, columns of the span]
-    grouped = torch.stack([sum(p[..., i - span.start] for i in g) / len(g) for g in groups], 1)  # [B, k, h, w]
-    return smooth(grouped, options.kernel_size, options.kernel_sigma, options.legacy_sigma)
-
-
-def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], options: MapOptions) -> Tensor:
-    """One processed map per subject: [B, k, h, w].
-
-    Every span (one per encoder and chunk) is processed by itself; a subject is the mean over the encoders that know it,
-    weighted by its number of pieces where a phrase crosses a chunk. Raises ValueError for a subject without columns.
-    """
-    if not subjects:
-        raise ValueError("There is no subject to look at: name at least one word of the prompt.")
-    a = aggregate(maps)
-    seen: list[dict[str, list[tuple[int, Tensor]]]] = [{} for _ in subjects]  # encoder -> (pieces, map) per chunk
-    for span in maps.spans:
-        groups = [[c for c in s.columns(options.pieces).get(span.encoder, ()) if span.start <= c < span.stop]
-                  for s in subjects]
-        present = [j for j, columns in enumerate(groups) if columns]
-        if not present:
-            continue
-        first = maps.index([span.start])[0]
-        window = slice(first, first + span.stop - span.start)
-        m = group_maps(a, [maps.index(groups[j]) for j in present], window, options)
-        for i, j in enumerate(present):
-            seen[j].setdefault(span.encoder, []).append((len(groups[j]), m[:, i]))
-    result = []
-    for subject, encoders in zip(subjects, seen, strict=True):
-        if not encoders:
-            raise ValueError(f"The subject '{subject.label}' has no column in the captured text.")
-        result.append(_mean([(1, _mean(chunks)) for chunks in encoders.values()]))
-    return torch.stack(result, 1)  # [B, k, h, w]
-
-
-def _mean(weighted: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """Weighted mean of maps [B, h, w]."""
-    total = sum(n for n, _ in weighted)
-    return sum(n / total * m for n, m in weighted)
 
 
 @dataclass(frozen=True)

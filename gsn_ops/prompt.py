@@ -1,4 +1,5 @@
 """What the text encoders saw, as plain data that travels with the conditioning, and what of it the user cares about."""
+
 from __future__ import annotations
 
 import re
@@ -8,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from .regions import Region
 
 CLIP = ("l", "g", "h", "hydit_clip")  # the host's names of CLIP text encoders
-TEMPLATE = re.compile(r"\s*(?:an?|the)?\s*(?:photo|photograph|picture|image|painting|scene)\s+of\b", re.IGNORECASE)
+TEMPLATE = re.compile(
+    r"\s*(?:an?|the)?\s*(?:photo|photograph|picture|image|painting|scene)\s+of\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,10 @@ class SubjectColumns:
         if pieces == "noun":
             return dict(self.noun)
         words = [*self.modifiers, self.noun]
-        return {e: tuple(sorted({c for word in words for c in word.get(e, ())})) for e in {e for word in words for e in word}}
+        return {
+            e: tuple(sorted({c for word in words for c in word.get(e, ())}))
+            for e in {e for word in words for e in word}
+        }
 
 
 @dataclass(frozen=True)
@@ -120,16 +126,24 @@ class PromptTokens:
         if encoders == "all":
             return self
         read = [e for e in self.encoders if e.chunks]  # others are only pooled, or not there
-        kept = tuple(e for e in read if e.name == encoders or (encoders == "clip" and e.name in CLIP)
-                     or (len(encoders) > 1 and e.name.startswith(encoders)))
+        kept = tuple(
+            e
+            for e in read
+            if e.name == encoders
+            or (encoders == "clip" and e.name in CLIP)
+            or (len(encoders) > 1 and e.name.startswith(encoders))
+        )
         if not kept:
-            raise ValueError(f"encoders is '{encoders}', but the words of this prompt reach the model through "
-                             f"{', '.join(e.name for e in read)}: choose one of these, average or separate.")
+            raise ValueError(
+                f"encoders is '{encoders}', but the words of this prompt reach the model through "
+                f"{', '.join(e.name for e in read)}: choose one of these, average or separate."
+            )
         return replace(self, encoders=kept)
 
     def spans(self, rule: str) -> tuple[Span, ...]:
         """Spans of the second softmax: "legacy_sd1" = all rows but the first and last of a chunk, "prompt_only" = up to the end marker."""
         return tuple(
             Span(e.name, start, max(start + 1, end - 1 if rule == "legacy_sd1" else eot))
-            for e in self.encoders for start, eot, end in e.chunks
+            for e in self.encoders
+            for start, eot, end in e.chunks
         )

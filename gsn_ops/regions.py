@@ -1,4 +1,5 @@
 """Where a subject shall be: boxes as masks on a grid, and masks found in a map."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -26,7 +27,9 @@ class Region:
         """Both regions as one; the masks meet at the first one's size."""
         mask = self.mask if other.mask is None else other.mask
         if self.mask is not None and other.mask is not None:
-            resized = F.interpolate(other.mask[None, None].float(), self.mask.shape, mode="bilinear")[0, 0]  # [H, W]
+            resized = F.interpolate(other.mask[None, None].float(), self.mask.shape, mode="bilinear")[
+                0, 0
+            ]  # [H, W]
             mask = torch.maximum(self.mask.float(), resized)
         return Region(self.boxes + other.boxes, mask, self.point or other.point)
 
@@ -34,8 +37,12 @@ class Region:
         """Cells of the region: bool [height, width], at least one; all cells for a region without box or mask."""
         cells = [box_mask(box, height, width, convention) for box in self.boxes]
         if self.mask is not None:
-            area = F.adaptive_avg_pool2d(self.mask[None, None].float().cpu(), (height, width))[0, 0]  # [height, width]
-            cells.append(area >= min(0.5, float(area.max())))  # a region smaller than a cell still means that place
+            area = F.adaptive_avg_pool2d(self.mask[None, None].float().cpu(), (height, width))[
+                0, 0
+            ]  # [height, width]
+            cells.append(
+                area >= min(0.5, float(area.max()))
+            )  # a region smaller than a cell still means that place
         if not cells:
             return torch.ones(height, width, dtype=torch.bool)
         return torch.stack(cells).any(0)
@@ -70,7 +77,9 @@ def _cells(low: float, high: float, n: int, convention: str) -> slice:
     start, stop = max(0, start), min(n, stop)
     if start < stop:
         return slice(start, stop)
-    nearest = min(n - 1, max(0, int((low + high) / 2 * n)))  # a box smaller than a cell still means that place
+    nearest = min(
+        n - 1, max(0, int((low + high) / 2 * n))
+    )  # a box smaller than a cell still means that place
     return slice(nearest, nearest + 1)
 
 

@@ -1,15 +1,6 @@
 """The pack's nodes: a file ends with `NODES = [...]`, and one that is not listed here is not there."""
 
-from . import (
-    demo,
-    guidance,
-    inspect,
-    nursing,
-    objective,
-    refine,
-    region,
-    text,
-)
+from . import demo, guidance, inspect, nursing, objective, refine, region, text
 
 FILES = [
     nursing,

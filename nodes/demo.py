@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host import demo_model, demo_model_sd3
+from ..gsn_ops.host.demo import sd, sd3
 
-MODELS = {"SD layout (UNet)": demo_model.load_demo_model, "SD3 layout (MM-DiT)": demo_model_sd3.load_demo_sd3}
+MODELS = {"SD layout (UNet)": sd.load_demo_model, "SD3 layout (MM-DiT)": sd3.load_demo_sd3}
 DEFAULT = "SD layout (UNet)"
 
 

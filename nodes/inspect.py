@@ -4,10 +4,10 @@ import json
 
 from comfy_api.latest import io, ui
 
-from ..gsn_ops.host.inspection import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
-from ..gsn_ops.report import SCHEMA
-from ..gsn_ops.report_text import report_text
-from .common import Report, say
+from ..gsn_ops.report.run_report import SCHEMA
+from ..gsn_ops.report.text import report_text
+from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
+from .inputs import Report, status_reporter
 
 WHEN = ("after", "before")
 LATENT_HELP = "The sampler's output, directly from the sampler: the report is found by it."
@@ -54,12 +54,16 @@ class GSNReport(io.ComfyNode):
     def execute(cls, latent, report=None, vae=None, label=""):
         run, remark = find_run(report, latent["samples"])
         if run is None:
-            images, text, data = note(label or "Nursing Report", remark), remark, json.dumps({"schema": SCHEMA, "status": remark})
+            images, text, data = (
+                note(label or "Nursing Report", remark),
+                remark,
+                json.dumps({"schema": SCHEMA, "status": remark}),
+            )
         else:
             images, text, data = cards(run, vae, label), report_text(run), run.to_json()
         if label:
             text = f"{label}\n{text}"
-        say(cls)(remark or run.status())
+        status_reporter(cls)(remark or run.status())
         return io.NodeOutput(images, text, data, ui=preview(cls, images, text))
 
 
@@ -109,7 +113,8 @@ class GSNAttentionMaps(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="One picture per subject, image after image."),
                 io.Mask.Output(
-                    display_name="MASK", tooltip="One mask per subject in the same order, 0 to 1, as large as the picture."
+                    display_name="MASK",
+                    tooltip="One mask per subject in the same order, 0 to 1, as large as the picture.",
                 ),
             ],
         )
@@ -123,11 +128,13 @@ class GSNAttentionMaps(io.ComfyNode):
         if maps is None:
             remark = remark or NO_MAPS
             images = note("Attention Maps", remark) if image is None else image
-            say(cls)(remark)
-            return io.NodeOutput(images, no_mask(images), ui=preview(cls, note("Attention Maps", remark), remark))
+            status_reporter(cls)(remark)
+            return io.NodeOutput(
+                images, no_mask(images), ui=preview(cls, note("Attention Maps", remark), remark)
+            )
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
-        say(cls)(text)
+        status_reporter(cls)(text)
         images = stack([picture for row in heat for picture in row])
         return io.NodeOutput(images, maps.masks(), ui=preview(cls, maps.sheets(heat, when), text))
 

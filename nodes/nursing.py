@@ -4,21 +4,20 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from .. import gsn_ops
 from ..gsn_ops.host.extensions import collect
-from ..gsn_ops.host.prompt_tokens import remember
-from ..gsn_ops.host.sampling import attach
-from ..gsn_ops.host.status import Absent
-from ..gsn_ops.optimise.presets import METHODS, methods, preset
-from ..gsn_ops.optimise.settings import check, moved, only_needed, override
-from ..gsn_ops.subjects import parse_subjects
-from .common import (
+from ..gsn_ops.host.node_status import Absent
+from ..gsn_ops.host.prompts.conditioning import with_token_metadata
+from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.optimise.methods import METHODS, methods, preset
+from ..gsn_ops.optimise.overrides import check, moved, only_needed, override
+from ..gsn_ops.subjects.syntax import parse_subjects
+from .inputs import (
     DEFAULT_LEVEL,
     moment,
     moment_inputs,
     report_kind,
     report_output,
-    say,
+    status_reporter,
     subjects_input,
     watching_inputs,
 )
@@ -32,7 +31,7 @@ NO_CLIP = (
 class GSNNursing(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        collect(gsn_ops)
+        collect()
         return io.Schema(
             node_id="GSNNursing",
             display_name="Semantic Nursing",
@@ -49,7 +48,9 @@ class GSNNursing(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="The model to be patched (a copy; the original stays as it is)."),
+                io.Model.Input(
+                    "model", tooltip="The model to be patched (a copy; the original stays as it is)."
+                ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
@@ -108,12 +109,17 @@ class GSNNursing(io.ComfyNode):
         overrides="",
     ):
         if not strength >= 0:
-            raise ValueError(f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published.")
+            raise ValueError(
+                f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
+            )
         recipes = moved(override(preset(method), overrides), moment(at_percent, at_sigma, at_step))
         common = {"report": report_kind(report_level), "subjects": parse_subjects(subjects)}
-        recipes = tuple(check(replace(recipe, **common)).scaled(strength) for recipe in only_needed(recipes, only_if_needed))
-        model, book = attach(model, *recipes, on_status=say(cls))
-        return io.NodeOutput(model, Absent(NO_CLIP) if clip is None else remember(clip), book)
+        recipes = tuple(
+            check(replace(recipe, **common)).scaled(strength)
+            for recipe in only_needed(recipes, only_if_needed)
+        )
+        model, book = attach(model, *recipes, on_status=status_reporter(cls))
+        return io.NodeOutput(model, Absent(NO_CLIP) if clip is None else with_token_metadata(clip), book)
 
 
 NODES = [GSNNursing]

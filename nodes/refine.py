@@ -4,20 +4,20 @@ from dataclasses import replace
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host import ksampler
-from ..gsn_ops.host.sampling import attach
-from ..gsn_ops.optimise.presets import latent_refine
-from ..gsn_ops.optimise.recipes import Refine
-from ..gsn_ops.optimise.settings import check, with_levels
-from ..gsn_ops.subjects import parse_subjects
-from .common import (
+from ..gsn_ops.host.sampling import ksampler
+from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.optimise.methods import latent_refine
+from ..gsn_ops.optimise.overrides import check, with_levels
+from ..gsn_ops.optimise.refine import Refine
+from ..gsn_ops.subjects.syntax import parse_subjects
+from .inputs import (
     DEFAULT_LEVEL,
     moment,
     moment_inputs,
     report_kind,
     report_output,
-    say,
     shifts_input,
+    status_reporter,
     subjects_input,
     tuning_inputs,
     watching_inputs,
@@ -25,7 +25,16 @@ from .common import (
 
 
 def recipe_of(
-    shifts, at_percent, at_sigma, at_step, learning_rate, objective, levels, stop_at_loss, only_if_needed, report_level
+    shifts,
+    at_percent,
+    at_sigma,
+    at_step,
+    learning_rate,
+    objective,
+    levels,
+    stop_at_loss,
+    only_if_needed,
+    report_level,
 ) -> Refine:
     """The published method with the numbers of the widgets."""
     recipe = latent_refine()
@@ -59,7 +68,9 @@ class GSNRefineModel(io.ComfyNode):
             search_aliases=["gsn", "latent refine", "ours", "step selection"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="The model to be patched (a copy; the original stays as it is)."),
+                io.Model.Input(
+                    "model", tooltip="The model to be patched (a copy; the original stays as it is)."
+                ),
                 shifts_input(),
                 *moment_inputs(),
                 *tuning_inputs(),
@@ -95,7 +106,7 @@ class GSNRefineModel(io.ComfyNode):
             only_if_needed,
             report_level,
         )
-        return io.NodeOutput(*attach(model, recipe, on_status=say(cls)))
+        return io.NodeOutput(*attach(model, recipe, on_status=status_reporter(cls)))
 
 
 class GSNLatentRefine(io.ComfyNode):
@@ -129,9 +140,13 @@ class GSNLatentRefine(io.ComfyNode):
                     round=0.01,
                     tooltip="Classifier-free guidance: how strongly the picture follows the prompt.",
                 ),
-                io.Combo.Input("sampler_name", options=list(ksampler.SAMPLERS), tooltip="The sampling algorithm."),
                 io.Combo.Input(
-                    "scheduler", options=list(ksampler.SCHEDULERS), tooltip="How the noise is removed over the steps."
+                    "sampler_name", options=list(ksampler.SAMPLERS), tooltip="The sampling algorithm."
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=list(ksampler.SCHEDULERS),
+                    tooltip="How the noise is removed over the steps.",
                 ),
                 io.Conditioning.Input(
                     "positive",
@@ -154,7 +169,10 @@ class GSNLatentRefine(io.ComfyNode):
                 *watching_inputs(),
                 subjects_input(),
             ],
-            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), report_output()],
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."),
+                report_output(),
+            ],
         )
 
     @classmethod
@@ -194,7 +212,11 @@ class GSNLatentRefine(io.ComfyNode):
             only_if_needed,
             report_level,
         )
-        model, book = attach(model, replace(recipe, subjects=parse_subjects(subjects), strict=True), on_status=say(cls))
+        model, book = attach(
+            model,
+            replace(recipe, subjects=parse_subjects(subjects), strict=True),
+            on_status=status_reporter(cls),
+        )
         latent = ksampler.sample(
             model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
         )

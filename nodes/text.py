@@ -2,12 +2,13 @@
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host.prompt_tokens import KEY, remember, token_table, with_subjects
-from ..gsn_ops.subjects import choose, parse_subjects
-from .common import say, subjects_input
+from ..gsn_ops.host.prompts.conditioning import KEY, token_table, with_subjects, with_token_metadata
+from ..gsn_ops.subjects.resolve import choose
+from ..gsn_ops.subjects.syntax import parse_subjects
+from .inputs import status_reporter, subjects_input
 
 
-def told(node, conditioning):
+def encode_output(node, conditioning):
     """The node's outputs: the conditioning and its token table. Says on the node what was found in the prompt.
 
     Of several combined prompts, the first that has the subjects. Raises ValueError if typed subjects are in none.
@@ -19,8 +20,10 @@ def told(node, conditioning):
         except ValueError as error:
             errors.append(error)
             continue
-        found = ", ".join(f"{s.label} ({s.phrase.source})" for s in subjects) or "no subjects found in the prompt"
-        say(node)("; ".join([found, *notes]))
+        found = (
+            ", ".join(f"{s.label} ({s.phrase.source})" for s in subjects) or "no subjects found in the prompt"
+        )
+        status_reporter(node)("; ".join([found, *notes]))
         return io.NodeOutput(conditioning, token_table(extra[KEY]))
     raise errors[0]
 
@@ -28,13 +31,17 @@ def told(node, conditioning):
 def encode(clip, text, subjects):
     """A conditioning that remembers its words and these subjects."""
     if clip is None:
-        raise ValueError("The clip input is empty: the checkpoint has no text encoder. Load one and connect it.")
-    clip = remember(clip, parse_subjects(subjects))
+        raise ValueError(
+            "The clip input is empty: the checkpoint has no text encoder. Load one and connect it."
+        )
+    clip = with_token_metadata(clip, parse_subjects(subjects))
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
 def tokens_output():
-    return io.String.Output("tokens", tooltip="A table of the prompt's tokens, their columns, and the subjects.")
+    return io.String.Output(
+        "tokens", tooltip="A table of the prompt's tokens, their columns, and the subjects."
+    )
 
 
 class GSNTextEncode(io.ComfyNode):
@@ -54,14 +61,16 @@ class GSNTextEncode(io.ComfyNode):
                 subjects_input(),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="CONDITIONING", tooltip="For the sampler's positive input."),
+                io.Conditioning.Output(
+                    display_name="CONDITIONING", tooltip="For the sampler's positive input."
+                ),
                 tokens_output(),
             ],
         )
 
     @classmethod
     def execute(cls, text, clip, subjects=""):
-        return told(cls, encode(clip, text, subjects))
+        return encode_output(cls, encode(clip, text, subjects))
 
 
 class GSNSubjects(io.ComfyNode):
@@ -76,7 +85,9 @@ class GSNSubjects(io.ComfyNode):
             search_aliases=["gsn", "words", "tokens"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Conditioning.Input("conditioning", tooltip="The prompt's conditioning (a copy is changed)."),
+                io.Conditioning.Input(
+                    "conditioning", tooltip="The prompt's conditioning (a copy is changed)."
+                ),
                 subjects_input(),
                 io.Clip.Input(
                     "clip",
@@ -91,14 +102,16 @@ class GSNSubjects(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="CONDITIONING", tooltip="For the sampler's positive input."),
+                io.Conditioning.Output(
+                    display_name="CONDITIONING", tooltip="For the sampler's positive input."
+                ),
                 tokens_output(),
             ],
         )
 
     @classmethod
     def execute(cls, conditioning, subjects="", clip=None, text=None):
-        return told(cls, with_subjects(conditioning, parse_subjects(subjects), clip, text))
+        return encode_output(cls, with_subjects(conditioning, parse_subjects(subjects), clip, text))
 
 
 NODES = [GSNTextEncode, GSNSubjects]

@@ -3,6 +3,7 @@
 Those made of nothing but numbers (a smoothing kernel, a mask of a box, Adam's count of steps) are the processor's own; whatever
 was made with a device named, or has seen a latent, a weight or a conditioning, would be on the device.
 """
+
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -25,9 +26,14 @@ class _Operators(TorchDispatchMode):
         return t.untyped_storage()._cdata in self.own
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        tensors, name = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)], func.overloadpacket.__name__
+        tensors, name = (
+            [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)],
+            func.overloadpacket.__name__,
+        )
         own = name == "lift_fresh" or all(map(self.is_own, tensors))  # the first: torch.tensor(number)
-        mask = name in ("index", "index_put", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        mask = name in ("index", "index_put", "index_put_") and any(
+            i is not None and i.dtype == torch.bool for i in args[1]
+        )
         self.times += not own and (mask or name in ASKING)
         made = func(*args, **(kwargs or {}))
         if own:
@@ -71,9 +77,17 @@ class Waiting(TorchFunctionMode):
                 return func(copy, *args[1:], **kwargs)
             self.others += "device" in kwargs or any(map(self._is_there, args[1:]))
         made = func(*args, **kwargs)
-        if kwargs.get("device") is not None and isinstance(made, Tensor) and not any(isinstance(a, Tensor) for a in args):
+        if (
+            kwargs.get("device") is not None
+            and isinstance(made, Tensor)
+            and not any(isinstance(a, Tensor) for a in args)
+        ):
             self.operators.own.pop(made.untyped_storage()._cdata, None)  # made on the device itself
         return made
 
     def _is_there(self, target) -> bool:
-        return isinstance(target, torch.device) or isinstance(target, Tensor) and not self.operators.is_own(target)
+        return (
+            isinstance(target, torch.device)
+            or isinstance(target, Tensor)
+            and not self.operators.is_own(target)
+        )

@@ -4,6 +4,7 @@
 
 Prompts and seeds are those of the test split, which nothing was chosen with.
 """
+
 import argparse
 import time
 from dataclasses import dataclass
@@ -20,13 +21,14 @@ from tools.tiny.prompts import Prompt, prompts
 
 OUTPUT = CLONE / "demo_output"
 README_PICTURE = CLONE / "docs" / "plain_beside_refined.png"
-THREE, TWO = 9, 3                                        # prompts with three and with two objects
-BATCH = 8                                                # seeds per prompt
+THREE, TWO = 9, 3  # prompts with three and with two objects
+BATCH = 8  # seeds per prompt
 
 
 @dataclass(frozen=True)
 class Judged:
     """Both pictures of one prompt and seed; `number` counts within the batch of the prompt."""
+
     prompt: Prompt
     number: int
     pair: Pair
@@ -61,25 +63,32 @@ def run_all(client: Client, workflow: dict, wanted: list[Prompt], batch: int, st
         some = run_prompt(client, workflow, prompt, batch, steps)
         judged += some
         left = (time.monotonic() - begun) / number * (len(wanted) - number)
-        print(f"  {number:2d} of {len(wanted)}, {prompt.text}: of {len(some)} right {sum(j.outcome[0] for j in some)} plain, "
-              f"{sum(j.outcome[1] for j in some)} refined; about {left:.0f} s left", flush=True)
+        print(
+            f"  {number:2d} of {len(wanted)}, {prompt.text}: of {len(some)} right {sum(j.outcome[0] for j in some)} plain, "
+            f"{sum(j.outcome[1] for j in some)} refined; about {left:.0f} s left",
+            flush=True,
+        )
     return judged
 
 
 def summary(judged: list[Judged]) -> str:
     """Success with intervals, and what changed."""
     found = compare(j.outcome for j in judged)
-    return (f"All objects of the prompt are in the picture ({found.n} pairs, 95 % intervals):\n"
-            f"  plain    {percent(found.plain, found.n)}\n"
-            f"  refined  {percent(found.refined, found.n)}   {found.points:+.1f} points, McNemar p = {found.p:.2g}\n"
-            f"  mended {found.mended}, broken {found.broken} (right before, wrong after)")
+    return (
+        f"All objects of the prompt are in the picture ({found.n} pairs, 95 % intervals):\n"
+        f"  plain    {percent(found.plain, found.n)}\n"
+        f"  refined  {percent(found.refined, found.n)}   {found.points:+.1f} points, McNemar p = {found.p:.2g}\n"
+        f"  mended {found.mended}, broken {found.broken} (right before, wrong after)"
+    )
 
 
 def save_sheet(judged: list[Judged], file: Path, pairs: int = 12, columns: int = 6) -> None:
     """The first seed of every prompt, then the second, ...: nothing picked by its result."""
     picked = sorted(judged, key=lambda j: j.number)[:pairs]
     file.parent.mkdir(parents=True, exist_ok=True)
-    pair_sheet([j.pair for j in picked], columns, title="Plain above refined: same model, prompt and seed").save(file)
+    pair_sheet(
+        [j.pair for j in picked], columns, title="Plain above refined: same model, prompt and seed"
+    ).save(file)
 
 
 def save_readme_picture(judged: list[Judged], file: Path, pairs: int = 4) -> None:
@@ -87,14 +96,19 @@ def save_readme_picture(judged: list[Judged], file: Path, pairs: int = 4) -> Non
     mended = {j.prompt.text: j.pair for j in reversed(judged) if j.outcome == (False, True)}
     order = [text for text in dict.fromkeys(j.prompt.text for j in judged) if text in mended][:pairs]
     sheet = pair_sheet([mended[text] for text in order], len(order), side=192)
-    sheet.point([min(255, 4 * round(v / 4)) for v in range(256)] * 3).save(file, optimize=True)    # 64 shades: half the size
+    sheet.point([min(255, 4 * round(v / 4)) for v in range(256)] * 3).save(
+        file, optimize=True
+    )  # 64 shades: half the size
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="tools/dev.py demo", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="tools/dev.py demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=20, help="sampling steps of the many pairs (default 20)")
-    parser.add_argument("--readme-picture", action="store_true", help=f"also write {README_PICTURE.relative_to(CLONE)}")
+    parser.add_argument(
+        "--readme-picture", action="store_true", help=f"also write {README_PICTURE.relative_to(CLONE)}"
+    )
     args = parser.parse_args()
     begun = time.monotonic()
     print("Starting ComfyUI with this pack ...", flush=True)
@@ -102,8 +116,11 @@ def main() -> None:
         client = Client(server.url)
         workflow = demo_workflow.shipped()
         entry = client.run(workflow)
-        print(f"The shipped workflow ran: {len(client.images(entry))} pictures. Now {len(chosen())} prompts with {BATCH} seeds each, "
-              f"{args.steps} steps:", flush=True)
+        print(
+            f"The shipped workflow ran: {len(client.images(entry))} pictures. Now {len(chosen())} prompts with {BATCH} seeds each, "
+            f"{args.steps} steps:",
+            flush=True,
+        )
         judged = run_all(client, workflow, chosen(), BATCH, args.steps)
     print("\n" + summary(judged))
     sheet = OUTPUT / "contact_sheet.png"

@@ -1,4 +1,5 @@
 """Pairs of pictures on a sheet: plain above refined, with the prompt and the verdict."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ LINE = 17
 @dataclass(frozen=True)
 class Pair:
     """plain, refined [h, w, 3] uint8 of one prompt and seed, and whether the detector found all wanted shapes in each."""
+
     text: str
     plain: np.ndarray
     refined: np.ndarray
@@ -52,7 +54,10 @@ def pair_sheet(pairs: Sequence[Pair], columns: int, side: int = 160, title: str 
         for n, line in enumerate(text):
             draw.text((x, y + n * LINE), line, INK, font)
         y += words + 4
-        for name, picture, right in (("plain", pair.plain, pair.plain_right), ("refined", pair.refined, pair.refined_right)):
+        for name, picture, right in (
+            ("plain", pair.plain, pair.plain_right),
+            ("refined", pair.refined, pair.refined_right),
+        ):
             sheet.paste(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS), (x, y))
             draw.rectangle((x - 1, y - 1, x + side, y + side), outline="#c8c8c8")
             draw.text((x, y + side + 2), name, GREY, small)

@@ -1,4 +1,5 @@
 """The shipped demo workflow: the same graph with another prompt, seed, batch or number of steps, and its two pictures."""
+
 import copy
 import io
 import json
@@ -9,8 +10,12 @@ from PIL import Image
 from tools.host_env.paths import CLONE
 
 FILE = CLONE / "example_workflows" / "api" / "demo_plain_beside_refined.json"
-SIDE = 256                                               # of one picture; the workflow saves plain | refined, side by side
-INSPECTION = ("GSNReport", "GSNAttentionMaps", "PreviewAny")         # shown to people; a long measurement leaves them out
+SIDE = 256  # of one picture; the workflow saves plain | refined, side by side
+INSPECTION = (
+    "GSNReport",
+    "GSNAttentionMaps",
+    "PreviewAny",
+)  # shown to people; a long measurement leaves them out
 
 
 def shipped() -> dict:
@@ -20,8 +25,11 @@ def shipped() -> dict:
 
 def find(workflow: dict, kind: str, title: str | None = None) -> str:
     """The id of the one node of this class (and title). Raises LookupError unless there is exactly one."""
-    found = [key for key, node in workflow.items()
-             if node["class_type"] == kind and title in (None, node.get("_meta", {}).get("title"))]
+    found = [
+        key
+        for key, node in workflow.items()
+        if node["class_type"] == kind and title in (None, node.get("_meta", {}).get("title"))
+    ]
     if len(found) != 1:
         raise LookupError(f"{FILE.name} has {len(found)} nodes {kind} {title or ''}, expected one.")
     return found[0]
@@ -33,7 +41,9 @@ def shipped_settings() -> dict:
     return workflow[find(workflow, "GSNNursing")]["inputs"]
 
 
-def substitute(workflow: dict, text: str, seed: int, batch: int, steps: int | None = None, inspect: bool = False) -> dict:
+def substitute(
+    workflow: dict, text: str, seed: int, batch: int, steps: int | None = None, inspect: bool = False
+) -> dict:
     """A copy for this prompt and seed, `batch` pictures at once."""
     workflow = copy.deepcopy(workflow)
     workflow[find(workflow, "CLIPTextEncode", "Prompt")]["inputs"]["text"] = text

@@ -1,7 +1,8 @@
 """docs/models.md: which models are supported and how, from the pack's fact tables, the host's classes and the tests' tiny networks.
 
-    python3 tools/dev.py models --write docs/models.md
+python3 tools/dev.py models --write docs/models.md
 """
+
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable
@@ -32,7 +33,16 @@ on tiny networks of SDXL, SD3, Flux, Qwen-Image, PixArt and Z-Image. mxfp8, nvfp
 REFUSED = """
 ## Refused, with the reason
 """
-HEADS = ("family", "classes in ComfyUI", "attention", "read by default", "18 %", "prediction", "text encoders", "tested on")
+HEADS = (
+    "family",
+    "classes in ComfyUI",
+    "attention",
+    "read by default",
+    "18 %",
+    "prediction",
+    "text encoders",
+    "tested on",
+)
 PREDICTIONS = {"V_PREDICTION": "v", "EPS": "eps", "CONST": "flow", "COSMOS_RFLOW": "flow"}
 
 
@@ -53,7 +63,14 @@ def layout_of(arch, model, family, inputs):
     rows, more = arch.conditioning()
     latent = arch.latent()
     (cond,) = comfy.samplers.encode_model_conds(
-        model.extra_conds, [{"cross_attn": rows, "model_conds": {}, **more}], latent, torch.device("cpu"), "positive", latent_image=latent, seed=0)
+        model.extra_conds,
+        [{"cross_attn": rows, "model_conds": {}, **more}],
+        latent,
+        torch.device("cpu"),
+        "positive",
+        latent_image=latent,
+        seed=0,
+    )
     conds = {name: c.process_cond(batch_size=1, area=None).cond for name, c in cond["model_conds"].items()}
     return family.layout(inputs(model.diffusion_model, tuple(latent.shape), conds, rows.shape[1]))
 
@@ -73,7 +90,9 @@ def prediction(model) -> str:
 
     names = {cls.__name__ for cls in type(model.model_sampling).__mro__}
     found = next(words for name, words in PREDICTIONS.items() if name in names)
-    return found + ("" if type(model.model_config).model_type is BASE.model_type else ", or as the checkpoint says")
+    return found + (
+        "" if type(model.model_config).model_type is BASE.model_type else ", or as the checkpoint says"
+    )
 
 
 def encoders(configs: Iterable[type], family) -> str:
@@ -92,9 +111,15 @@ def row(family, configs: list[type], tiny: dict, published: Iterable[str], layou
     sigmas = cell(f"{model.model_sampling.percent_to_sigma(DEFAULT_MOMENT):.3g}" for model in models)
     names = sorted(config.__name__ for config in configs)
     return (
-        family.name, cell(f"**{name}**" if name in published else name for name in names),
-        attention(layout_of(first, models[0], family, layouts.Inputs)), family.reading(layouts.MapNeeds()), f"{sigmas} ({family.moment})",
-        cell(map(prediction, models)), encoders(configs, family), cell(tiny))
+        family.name,
+        cell(f"**{name}**" if name in published else name for name in names),
+        attention(layout_of(first, models[0], family, layouts.Inputs)),
+        family.describe_capture(layouts.MapNeeds()),
+        f"{sigmas} ({family.moment})",
+        cell(map(prediction, models)),
+        encoders(configs, family),
+        cell(tiny),
+    )
 
 
 def document(architectures: dict, published: Iterable[str], layouts) -> str:
@@ -103,7 +128,10 @@ def document(architectures: dict, published: Iterable[str], layouts) -> str:
 
     configs, refused, tiny = defaultdict(list), defaultdict(list), defaultdict(dict)
     for config in comfy.supported_models.models:
-        known = next((cls.__name__ for cls in config.__mro__ if cls.__name__ in (*layouts.REFUSED, *layouts.FAMILIES)), None)
+        known = next(
+            (cls.__name__ for cls in config.__mro__ if cls.__name__ in (*layouts.REFUSED, *layouts.FAMILIES)),
+            None,
+        )
         if known in layouts.REFUSED:
             refused[layouts.REFUSED[known]].append(config.__name__)
         elif known:
@@ -113,9 +141,22 @@ def document(architectures: dict, published: Iterable[str], layouts) -> str:
     rows = [row(family, configs[family], tiny[family], published, layouts) for family in configs]
     rows.sort(key=lambda line: line[0].casefold())
     reasons = sorted((cell(sorted(names)), reason) for reason, names in refused.items())
-    own = {family: name for name, family in layouts.FAMILIES.items() if not hasattr(comfy.supported_models, name)}
-    demos = "".join(f"\nComes with the pack, trained: {f.name} ({name}), {f.reading(layouts.MapNeeds())}; {f.moment}.\n" for f, name in own.items())
-    return HEAD + "\n" + table(HEADS, rows) + demos + REFUSED + "\n" + table(("classes in ComfyUI", "why"), reasons)
+    own = {
+        family: name for name, family in layouts.FAMILIES.items() if not hasattr(comfy.supported_models, name)
+    }
+    demos = "".join(
+        f"\nComes with the pack, trained: {f.name} ({name}), {f.describe_capture(layouts.MapNeeds())}; {f.moment}.\n"
+        for f, name in own.items()
+    )
+    return (
+        HEAD
+        + "\n"
+        + table(HEADS, rows)
+        + demos
+        + REFUSED
+        + "\n"
+        + table(("classes in ComfyUI", "why"), reasons)
+    )
 
 
 def main() -> None:
@@ -124,11 +165,17 @@ def main() -> None:
     from tests.host.published import PUBLISHED
     from tools.host_env import inprocess
 
-    parser = argparse.ArgumentParser(prog="tools/dev.py models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="tools/dev.py models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="default: print it")
     args = parser.parse_args()
     inprocess.boot()
-    text = document(ARCHITECTURES, {p.config for p in PUBLISHED.values()}, inprocess.pack_module("gsn_ops.host.layouts"))
+    text = document(
+        ARCHITECTURES,
+        {p.config for p in PUBLISHED.values()},
+        inprocess.pack_module("gsn_ops.host.architectures.family"),
+    )
     if args.write:
         args.write.write_text(text, encoding="utf-8")
     else:

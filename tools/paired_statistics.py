@@ -2,11 +2,12 @@
 
 (Not named statistics.py: scripts in this folder would import it instead of Python's own.)
 """
+
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-Z_95 = 1.959963984540054                                 # 97.5 % point of the normal distribution
+Z_95 = 1.959963984540054  # 97.5 % point of the normal distribution
 
 
 def wilson(hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
@@ -27,12 +28,13 @@ def mcnemar(mended: int, broken: int) -> float:
     """
     n, fewer = mended + broken, min(mended, broken)
     tail = sum(math.comb(n, i) for i in range(fewer + 1))
-    return min(1.0, 2 * tail / 2 ** n)
+    return min(1.0, 2 * tail / 2**n)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Counts of paired pictures: n pairs, right when plain, right when refined, wrong -> right, right -> wrong."""
+
     n: int
     plain: int
     refined: int
@@ -50,16 +52,29 @@ class Comparison:
         return 100 * (self.refined - self.plain) / self.n
 
     def to_dict(self) -> dict:
-        return {"n": self.n, "plain": self.plain, "refined": self.refined, "mended": self.mended, "broken": self.broken,
-                "plain_95": wilson(self.plain, self.n), "refined_95": wilson(self.refined, self.n),
-                "points": self.points, "p": self.p}
+        return {
+            "n": self.n,
+            "plain": self.plain,
+            "refined": self.refined,
+            "mended": self.mended,
+            "broken": self.broken,
+            "plain_95": wilson(self.plain, self.n),
+            "refined_95": wilson(self.refined, self.n),
+            "points": self.points,
+            "p": self.p,
+        }
 
 
 def compare(pairs: Iterable[tuple[bool, bool]]) -> Comparison:
     """Count (plain is right, refined is right) pairs."""
     pairs = list(pairs)
-    return Comparison(len(pairs), sum(a for a, _ in pairs), sum(b for _, b in pairs),
-                      sum(b and not a for a, b in pairs), sum(a and not b for a, b in pairs))
+    return Comparison(
+        len(pairs),
+        sum(a for a, _ in pairs),
+        sum(b for _, b in pairs),
+        sum(b and not a for a, b in pairs),
+        sum(a and not b for a, b in pairs),
+    )
 
 
 def percent(hits: int, n: int) -> str:

@@ -6,6 +6,7 @@
 A killed run goes on from its last checkpoint in .host/train when the same command is given again. Needs the prepared
 host (its UNet or MM-DiT is what is trained) or COMFYUI_PATH.
 """
+
 import argparse
 import hashlib
 import logging
@@ -13,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")            # before torch: one thread for each worker
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: one thread for each worker
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -30,39 +31,79 @@ from tools.tiny.recipe import RECIPES, Recipe  # noqa: E402
 
 CHECKPOINT = "checkpoint_{}.pt"
 LAYOUTS = {"sd": SD, "sd3": SD3}
-COMMON = ("attention_supervision", "captions", "dataset", "denoiser", "latent_frame", "recipe", "text_encoder", "trainer", "world")
+COMMON = (
+    "attention_supervision",
+    "captions",
+    "dataset",
+    "denoiser",
+    "latent_frame",
+    "recipe",
+    "text_encoder",
+    "trainer",
+    "world",
+)
 SOURCES = {"sd": (*COMMON, "model_sd"), "sd3": (*COMMON, "mmdit", "model_sd3", "t5_encoder")}
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=tuple(LAYOUTS), default="sd", help="layout: SD's UNet or SD3's MM-DiT")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", choices=tuple(LAYOUTS), default="sd", help="layout: SD's UNet or SD3's MM-DiT"
+    )
     parser.add_argument("--steps", type=int, nargs="+", help="steps of each stage")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each; they share a batch")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes of one thread each; they share a batch"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="default: models/tiny_<model>_shapes.safetensors")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".host" / "train", help="pictures and checkpoints")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".host" / "train", help="pictures and checkpoints"
+    )
     parser.add_argument("--smoke", action="store_true", help="a few steps on a few pictures: does it run?")
     return parser.parse_args()
 
 
 def stages_data(plan: Recipe, folder: Path) -> list[dataset.Dataset]:
-    return [dataset.load(folder, s.seed, s.scenes, s.share, plan.neglect, s.swap, s.supervised) for s in plan.stages]
+    return [
+        dataset.load(folder, s.seed, s.scenes, s.share, plan.neglect, s.swap, s.supervised)
+        for s in plan.stages
+    ]
 
 
-def work(rank: int, workers: int, kind: str, plan: Recipe, seed: int, folder: Path, out: Path, hashes: dict[str, str]) -> None:
+def work(
+    rank: int,
+    workers: int,
+    kind: str,
+    plan: Recipe,
+    seed: int,
+    folder: Path,
+    out: Path,
+    hashes: dict[str, str],
+) -> None:
     """One worker: all of them hold the same weights; the first one writes."""
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stdout)
     trainer.log.setLevel(logging.INFO)
     torch.set_num_threads(1)
     if workers > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous_{kind}", rank=rank, world_size=workers)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder}/rendezvous_{kind}", rank=rank, world_size=workers
+        )
     fingerprint = hashlib.sha256(f"{plan} {seed}".encode()).hexdigest()
     model = trainer.Model(LAYOUTS[kind], seed)
-    curve = trainer.train(rank, workers, plan, stages_data(plan, folder), model,
-                          trainer.Checkpoint(folder / CHECKPOINT.format(kind), fingerprint), folder / kind)
+    curve = trainer.train(
+        rank,
+        workers,
+        plan,
+        stages_data(plan, folder),
+        model,
+        trainer.Checkpoint(folder / CHECKPOINT.format(kind), fingerprint),
+        folder / kind,
+    )
     if rank == 0:
         from comfyui_version import __version__ as host_version
+
         averaged = [(name, view) for (name, _), view in zip(model.named, model.views(model.ema))]
         export(out, kind, averaged, metadata(kind, plan, seed, curve, hashes, host_version))
         trainer.log.info("wrote %s, %.1f MB", out, out.stat().st_size / 1e6)
@@ -83,10 +124,18 @@ def main() -> None:
     folder = args.folder.resolve()
     (folder / args.model).mkdir(parents=True, exist_ok=True)
     (folder / f"rendezvous_{args.model}").unlink(missing_ok=True)
-    stages_data(plan, folder)                            # rendered once, before the workers read it
-    denoiser.use_host()                                  # a missing host is reported once, not by every worker
+    stages_data(plan, folder)  # rendered once, before the workers read it
+    denoiser.use_host()  # a missing host is reported once, not by every worker
     sources = ("tools/train_tiny.py", *(f"tools/tiny/{name}.py" for name in SOURCES[args.model]))
-    job = (args.workers, args.model, plan, args.seed, folder, args.out.resolve(), {s: sha256(ROOT / s) for s in sources})
+    job = (
+        args.workers,
+        args.model,
+        plan,
+        args.seed,
+        folder,
+        args.out.resolve(),
+        {s: sha256(ROOT / s) for s in sources},
+    )
     if args.workers == 1:
         work(0, *job)
     else:

@@ -19,15 +19,23 @@ from playwright.sync_api import sync_playwright
 
 CLONE = Path(__file__).resolve().parents[1]
 FOLDER = CLONE / "example_workflows"
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False,
-            "Comfy.Workflow.ShowMissingModelsWarning": False, "Comfy.Canvas.BackgroundImage": "",
-            "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Locale": "en",
+    "Comfy.VueNodes.Enabled": False,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+    "Comfy.Canvas.BackgroundImage": "",
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+}
 READY = "() => !!(window.app && app.extensionManager && window.LiteGraph && LiteGraph.registered_node_types['GSNReport'] && app.canvas)"
 
 # Notes of the browser's form (the queue's form has none), under the first column.
 FILES = "Files, in ComfyUI/models (if yours have other names, choose them in the loaders):\n"
-REPORT = "\n\nLook at Nursing Report: the subjects of the prompt, the noise level it acted at, and each subject's highest attention " \
+REPORT = (
+    "\n\nLook at Nursing Report: the subjects of the prompt, the noise level it acted at, and each subject's highest attention "
     "before and after"
+)
 MAPS = "; and at Attention Maps: where each one is"
 OFF = ". strength 0 is the plain run, bit for bit: compare with the same seed."
 LOOK = REPORT + MAPS + OFF
@@ -36,20 +44,40 @@ FLOW = "\n\nThe paper does not give its step on models of this kind. 0.18 of the
 CHOSEN = "\n\nThe seed was chosen to show the effect. How often it helps, over many prompts and seeds: docs/results.md."
 NOTES = {
     "attend_and_excite": "Attend-and-Excite from its parts: an objective (every subject present), a gradient step at every step of the first half, "
-    "and thresholds at three moments.\n\nscale_factor is 20 on SD1; this tiny model wants a fifth of it." + CHOSEN,
-    "flux_dev_semantic_nursing": FILES + "diffusion_models/flux1-dev.safetensors\ntext_encoders/clip_l.safetensors\n"
-    "text_encoders/t5xxl_fp16.safetensors\nvae/ae.safetensors" + LOOK + FLOW + "\n\nThe subjects are typed here, so that the lawn is not one "
-    "of them; empty, all four are found. Guidance is in the model (cfg 1): there is no negative prompt." + COST,
+    "and thresholds at three moments.\n\nscale_factor is 20 on SD1; this tiny model wants a fifth of it."
+    + CHOSEN,
+    "flux_dev_semantic_nursing": FILES
+    + "diffusion_models/flux1-dev.safetensors\ntext_encoders/clip_l.safetensors\n"
+    "text_encoders/t5xxl_fp16.safetensors\nvae/ae.safetensors"
+    + LOOK
+    + FLOW
+    + "\n\nThe subjects are typed here, so that the lawn is not one "
+    "of them; empty, all four are found. Guidance is in the model (cfg 1): there is no negative prompt."
+    + COST,
     "qwen_image_semantic_nursing": FILES + "diffusion_models/qwen_image_fp8_e4m3fn.safetensors\n"
-    "text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors\nvae/qwen_image_vae.safetensors" + LOOK + FLOW + COST,
-    "sd15_sampler_custom_advanced": FILES + "checkpoints/v1-5-pruned-emaonly-fp16.safetensors" + REPORT + MAPS
+    "text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors\nvae/qwen_image_vae.safetensors"
+    + LOOK
+    + FLOW
+    + COST,
+    "sd15_sampler_custom_advanced": FILES
+    + "checkpoints/v1-5-pruned-emaonly-fp16.safetensors"
+    + REPORT
+    + MAPS
     + ". shifts 0 is the plain run, bit for bit: compare with the same seed.\n\nThe subjects are typed beside the prompt.",
     "sd15_semantic_nursing": FILES + "checkpoints/v1-5-pruned-emaonly-fp16.safetensors" + REPORT + OFF + COST,
-    "sd35_medium_semantic_nursing": FILES + "checkpoints/sd3.5_medium.safetensors\ntext_encoders/clip_l.safetensors\n"
-    "text_encoders/clip_g.safetensors\ntext_encoders/t5xxl_fp16.safetensors" + LOOK + FLOW + "\n\nThe maps are the mean of CLIP's "
+    "sd35_medium_semantic_nursing": FILES
+    + "checkpoints/sd3.5_medium.safetensors\ntext_encoders/clip_l.safetensors\n"
+    "text_encoders/clip_g.safetensors\ntext_encoders/t5xxl_fp16.safetensors"
+    + LOOK
+    + FLOW
+    + "\n\nThe maps are the mean of CLIP's "
     "and T5's words." + COST,
-    "sdxl_semantic_nursing": FILES + "checkpoints/sd_xl_base_1.0.safetensors (or a fine-tune of it)" + LOOK + COST,
-    "z_image_turbo_semantic_nursing": FILES + "diffusion_models/z_image_turbo_bf16.safetensors\ntext_encoders/qwen_3_4b.safetensors\n"
+    "sdxl_semantic_nursing": FILES
+    + "checkpoints/sd_xl_base_1.0.safetensors (or a fine-tune of it)"
+    + LOOK
+    + COST,
+    "z_image_turbo_semantic_nursing": FILES
+    + "diffusion_models/z_image_turbo_bf16.safetensors\ntext_encoders/qwen_3_4b.safetensors\n"
     "vae/ae.safetensors" + LOOK + FLOW + "\n\nOnly 8 steps: the one nearest to the moment is taken." + COST,
     "demo_plain_beside_refined": "The same model, prompt and noise: left plain, right with Latent Refine. The plain picture lacks the star.\n\n"
     "pieces=noun and at_percent 0.1 are for this tiny model." + CHOSEN,
@@ -60,22 +88,40 @@ NOTES = {
     "syngen": "SynGen binds each colour to its own shape and keeps it off the others.\n\nOn SD1, strength 1: 0.2 is for this tiny model. "
     "0 is a plain run, bit for bit." + CHOSEN,
     "two_methods_stacked": "Patches stack: the refinement acts once, then the guidance from that step to the middle. Where both act, the "
-    "refinement goes first, whichever node comes first.\n\nThe report of either node tells of the whole run." + CHOSEN,
+    "refinement goes first, whichever node comes first.\n\nThe report of either node tells of the whole run."
+    + CHOSEN,
 }
-SIZES = {"GSNReport": [560, 620], "GSNAttentionMaps": [560, 420], "SaveImage": [560, 380], "PreviewAny": [560, 300],
-         "CLIPTextEncode": [360, 130], "GSNTextEncode": [360, 220], "GSNNursing": [330, 400],
-         "GSNGuidanceModel": [330, 380], "GSNRefineModel": [330, 340]}
+SIZES = {
+    "GSNReport": [560, 620],
+    "GSNAttentionMaps": [560, 420],
+    "SaveImage": [560, 380],
+    "PreviewAny": [560, 300],
+    "CLIPTextEncode": [360, 130],
+    "GSNTextEncode": [360, 220],
+    "GSNNursing": [330, 400],
+    "GSNGuidanceModel": [330, 380],
+    "GSNRefineModel": [330, 340],
+}
 
 # What stands on the thumbnail of a workflow whose model is not at hand: there is no picture of it to show.
-TITLES = {"flux_dev_semantic_nursing": "Flux.1 dev with Semantic Nursing", "qwen_image_semantic_nursing": "Qwen-Image with Semantic Nursing",
-          "sd15_sampler_custom_advanced": "SD 1.5, SamplerCustomAdvanced", "sd15_semantic_nursing": "SD 1.5 with Semantic Nursing",
-          "sd35_medium_semantic_nursing": "SD 3.5 medium with Semantic Nursing", "sdxl_semantic_nursing": "SDXL with Semantic Nursing",
-          "z_image_turbo_semantic_nursing": "Z-Image Turbo with Semantic Nursing"}
+TITLES = {
+    "flux_dev_semantic_nursing": "Flux.1 dev with Semantic Nursing",
+    "qwen_image_semantic_nursing": "Qwen-Image with Semantic Nursing",
+    "sd15_sampler_custom_advanced": "SD 1.5, SamplerCustomAdvanced",
+    "sd15_semantic_nursing": "SD 1.5 with Semantic Nursing",
+    "sd35_medium_semantic_nursing": "SD 3.5 medium with Semantic Nursing",
+    "sdxl_semantic_nursing": "SDXL with Semantic Nursing",
+    "z_image_turbo_semantic_nursing": "Z-Image Turbo with Semantic Nursing",
+}
 
 # What the frame around a column is called; everything else is in "Prompt and settings".
-STAGES = {"Model": "Loader|GSNDemoModel|Note", "Nursing": "GSNNursing|GSNRefineModel|GSNGuidanceModel|GSNObjective",
-          "Prompt and settings": "", "Sampling": "^KSampler$|GSNLatentRefine|^SamplerCustom",
-          "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps"}
+STAGES = {
+    "Model": "Loader|GSNDemoModel|Note",
+    "Nursing": "GSNNursing|GSNRefineModel|GSNGuidanceModel|GSNObjective",
+    "Prompt and settings": "",
+    "Sampling": "^KSampler$|GSNLatentRefine|^SamplerCustom",
+    "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps",
+}
 
 # Columns by distance from the sources, rows in the order of the ids; what others wait for stands next to them. A prompt
 # and its regions stay in a column, and so do pictures, the two of them side by side, and the saved one. Loaders come
@@ -161,7 +207,10 @@ SHOW = """async () => {  // the whole graph below the browser's own bars; return
 
 def plain(api: dict) -> dict:
     """An API prompt without the titles and with equal numbers spelled equally."""
-    return {i: {"class_type": n["class_type"], "inputs": {k: v for k, v in sorted(n["inputs"].items())}} for i, n in api.items()}
+    return {
+        i: {"class_type": n["class_type"], "inputs": {k: v for k, v in sorted(n["inputs"].items())}}
+        for i, n in api.items()
+    }
 
 
 def post(url: str, body: dict) -> None:
@@ -185,16 +234,26 @@ def convert(page, name: str, versions: dict, run: bool) -> None:
     """One workflow: both forms and the thumbnail. Raises SystemExit if the browser understood another graph."""
     source = FOLDER / "api" / f"{name}.json"
     api = json.loads(source.read_text(encoding="utf-8"))
-    answer = page.evaluate(ARRANGE, {"api": api, "name": name, "note": NOTES.get(name, ""), "sizes": SIZES, "stages": STAGES, **versions})
+    answer = page.evaluate(
+        ARRANGE,
+        {"api": api, "name": name, "note": NOTES.get(name, ""), "sizes": SIZES, "stages": STAGES, **versions},
+    )
     back = plain(answer["output"])
-    wanted = {i: {**node, "inputs": {**back.get(i, node)["inputs"], **node["inputs"]}} for i, node in plain(api).items()}
+    wanted = {
+        i: {**node, "inputs": {**back.get(i, node)["inputs"], **node["inputs"]}}
+        for i, node in plain(api).items()
+    }
     if back != wanted:  # inputs newer than the API form may come back, with their defaults
-        raise SystemExit(f"{name}: the browser gives back another prompt:\n{json.dumps(answer['output'], indent=1)}")
+        raise SystemExit(
+            f"{name}: the browser gives back another prompt:\n{json.dumps(answer['output'], indent=1)}"
+        )
     if run:
         page.evaluate(RUN)
     picture = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(SHOW)))).convert("RGB")
     picture.thumbnail((896, 672), Image.Resampling.LANCZOS)
-    (titled(picture, TITLES[name]) if name in TITLES else picture).save(FOLDER / f"{name}.jpg", quality=75, optimize=True)
+    (titled(picture, TITLES[name]) if name in TITLES else picture).save(
+        FOLDER / f"{name}.jpg", quality=75, optimize=True
+    )
     write(FOLDER / f"{name}.json", answer["graph"])
     write(source, answer["output"])
     print(name, len(answer["graph"]["nodes"]), "nodes")
@@ -204,20 +263,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--url", default="http://127.0.0.1:8188")
-    parser.add_argument("--run", action="store_true", help="run each first, so that its pictures are on the thumbnail")
+    parser.add_argument(
+        "--run", action="store_true", help="run each first, so that its pictures are on the thumbnail"
+    )
     args = parser.parse_args()
     post(f"{args.url}/api/settings", SETTINGS)
     with urllib.request.urlopen(f"{args.url}/system_stats", timeout=30) as answer:
         host_version = json.load(answer)["system"]["comfyui_version"]
-    pack_version = next(line.split('"')[1] for line in (CLONE / "pyproject.toml").read_text().splitlines()
-                        if line.startswith("version"))
+    pack_version = next(
+        line.split('"')[1]
+        for line in (CLONE / "pyproject.toml").read_text().splitlines()
+        if line.startswith("version")
+    )
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("chrome"), args=["--no-sandbox"])
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("chrome"), args=["--no-sandbox"]
+        )
         for name in args.names or sorted(p.stem for p in (FOLDER / "api").glob("*.json")):
-            page = browser.new_page(viewport={"width": 2200, "height": 1300})  # the last one's pictures would be on this one's nodes
+            page = browser.new_page(
+                viewport={"width": 2200, "height": 1300}
+            )  # the last one's pictures would be on this one's nodes
             page.goto(args.url)
             page.wait_for_function(READY, timeout=300_000)
-            page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")  # a checkpoint is missing
+            page.add_style_tag(
+                content="[data-testid=error-overlay] {display: none !important}"
+            )  # a checkpoint is missing
             convert(page, name, {"ver": pack_version, "hostVer": host_version}, args.run)
             page.close()
         browser.close()

@@ -1,28 +1,32 @@
-"""Other packs' objectives, methods and architectures: a pack whose `__init__.py` has `gsn_register(gsn)` is asked once."""
+"""Other packs' objectives, methods and architectures: a pack whose `__init__.py` has `gsn_register(gsn)` is called once."""
+
 from __future__ import annotations
 
 import logging
 import sys
 from types import ModuleType
 
+from . import public
+
 log = logging.getLogger(__name__)
 HOOK = "gsn_register"
-_ASKED: set[str] = set()
+_CALLED: set[str] = set()
 
 
-def collect(gsn_ops: ModuleType) -> None:
-    """Call `gsn_register(gsn_ops)` of every loaded module that has it and was not asked before.
+def collect() -> None:
+    """Call `gsn_register(public)` of every loaded module that has it and was not called before.
 
-    Called whenever the host asks our nodes for their choices, and when a model is not known, so a pack that loads later than
-    this one is found too.
-    A hook that fails is logged with its traceback and costs nobody else anything.
+    Runs whenever ComfyUI asks our nodes for their choices, and when a model is unknown, so a pack that loads later than
+    this one is found too. A failing hook is logged with its traceback and does not affect other packs.
     """
     for name, module in list(sys.modules.items()):
-        hook = vars(module).get(HOOK) if isinstance(module, ModuleType) else None  # vars: lazy modules must not wake up
-        if hook is None or name in _ASKED:
+        hook = (
+            vars(module).get(HOOK) if isinstance(module, ModuleType) else None
+        )  # vars: lazy modules must not wake up
+        if hook is None or name in _CALLED:
             continue
-        _ASKED.add(name)
+        _CALLED.add(name)
         try:
-            hook(gsn_ops)
+            hook(public)
         except Exception:
             log.exception("The pack %s failed to register with Semantic Nursing.", name)

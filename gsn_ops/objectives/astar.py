@@ -1,4 +1,5 @@
 """A-STAR: subjects apart from each other, each where it was a step ago (Agarwal et al., ICCV 2023)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,12 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .iou import separation
+from ..subject_maps import subject_maps
+from .base import choice, register, with_role
 from .retention import SOURCES, outside, places
+from .separation import separation
 
 
 @register("astar")
@@ -32,7 +34,9 @@ class AStar:
         choice("mask", self.mask, CONVENTIONS)
         choice("source", self.source, SOURCES)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects = with_role(subjects)
         m = subject_maps(maps, subjects, self.maps)
         k = m.shape[1]

@@ -1,4 +1,5 @@
 """BoxDiff: every subject inside its box, none of it outside, and out to the box's edges (Xie et al., ICCV 2023)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .placed import must_be_placed, placed, top_mean
+from ..subject_maps import subject_maps
+from ..torch_ops.transfer import onto
+from ._regions import must_be_placed, placed, top_mean
+from .base import choice, register, with_role
 
 
 def strongest(m: Tensor, mask: Tensor, share: float) -> Tensor:
@@ -56,17 +59,22 @@ class BoxDiff:
     def __post_init__(self):
         choice("mask", self.mask, CONVENTIONS)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         losses = []
         for m, mask in self._pairs(maps, subjects, context):
             missing, spilled = 1 - strongest(m, mask, self.p), strongest(m, ~mask, self.p)
             if self.floor_at_zero:
                 missing, spilled = missing.clamp(min=0), spilled.clamp(min=0)
-            losses.append(missing + spilled + corner(m, mask, self.corner) + corner(m.mT, mask.T, self.corner))
+            losses.append(
+                missing + spilled + corner(m, mask, self.corner) + corner(m.mT, mask.T, self.corner)
+            )
         return torch.stack(losses).sum(0)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while max_j (1 - fg_j) > 1 - threshold: the weakest box decides, nothing else of the loss does."""
         inside = [strongest(m, mask, self.p) for m, mask in self._pairs(maps, subjects, context)]
         return threshold - torch.stack(inside).amin(0)

@@ -1,4 +1,5 @@
 """Latent Refine's objective: presence plus separation (Grimal et al., IJCAI 2025)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,11 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
-from .iou import separation
-from .presence import presence
+from ..subject_maps import subject_maps
+from .attend_and_excite import presence
+from .base import choice, register, with_role
+from .separation import separation
 
 
 @register("cn_iou")
@@ -28,7 +30,9 @@ class PresenceAndSeparation:
     def __post_init__(self):
         choice("reduction", self.reduction, ("sum", "mean"))
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         m = subject_maps(maps, with_role(subjects), self.maps)
         loss = presence(m) + separation(m)
         return loss / 2 if self.reduction == "mean" else loss

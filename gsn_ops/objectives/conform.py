@@ -1,4 +1,5 @@
 """CONFORM: words of one subject attend alike, words of different subjects do not (Meral et al., CVPR 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import register, with_role
-from .placed import phrase_columns
+from ..subject_maps import subject_maps
+from ..torch_ops.transfer import onto
+from ._regions import phrase_columns
+from .base import register, with_role
 
 
 def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:
@@ -32,7 +35,9 @@ def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:
     return (F.softplus(others - s) * pairs).sum((1, 2)) / pairs.sum()
 
 
-def words_of(maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> tuple[list[SubjectColumns], list[int]]:
+def words_of(
+    maps: AttentionMaps, subjects: Sequence[SubjectColumns]
+) -> tuple[list[SubjectColumns], list[int]]:
     """Every piece of every phrase as a subject of its own, and the number of the phrase it belongs to.
 
     A column that two encoders share is one piece.
@@ -61,9 +66,13 @@ class Conform:
 
     def __post_init__(self):
         if self.temperature <= 0:
-            raise ValueError(f"The option 'temperature' is {self.temperature:g}: it must be above 0 (published: 0.5).")
+            raise ValueError(
+                f"The option 'temperature' is {self.temperature:g}: it must be above 0 (published: 0.5)."
+            )
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         pieces, labels = words_of(maps, with_role(subjects))
         e = subject_maps(maps, pieces, self.maps).flatten(2)  # [B, pieces, (h w)]
         if self.use_previous and context.previous is not None:

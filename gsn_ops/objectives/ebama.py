@@ -1,4 +1,5 @@
 """EBAMA: modifiers attend with their noun, the noun apart from all else and strongly (Zhang et al., ECCV 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, aggregate, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
+from ..subject_maps import aggregate, subject_maps
+from .base import choice, register, with_role
 from .syngen import distance
 
 DISTANCES = ("cos", "kl")
@@ -43,7 +45,9 @@ def binding_energy(noun: Tensor, modifiers: Sequence[Tensor], others: Tensor | N
     bound = sum(between_words(m, noun, kind) for m in modifiers)
     if others is None:
         return bound
-    apart = (distance if kind == "kl" else cosine_distance)(noun, others).amax(1).mean(1)  # the piece that is furthest
+    apart = (
+        (distance if kind == "kl" else cosine_distance)(noun, others).amax(1).mean(1)
+    )  # the piece that is furthest
     return bound - len(modifiers) * apart
 
 
@@ -64,7 +68,9 @@ class Ebama:
     def __post_init__(self):
         choice("distance", self.distance, DISTANCES)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects, spans = with_role(subjects), maps.prompt or maps.spans
         a = aggregate(maps).flatten(1, 2)  # [B, (h w), n]
         of_column = dict(zip(maps.columns, a.unbind(-1), strict=True))  # column -> [B, s]
@@ -73,21 +79,26 @@ class Ebama:
             known = [s for s in subjects if s.noun.get(encoder)]
             prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
             if known:
-                losses.append(sum(self._energy(of_column, prompt, s, encoder) for s in known)
-                              - self.lam * self._strength(maps, known, encoder))
+                losses.append(
+                    sum(self._energy(of_column, prompt, s, encoder) for s in known)
+                    - self.lam * self._strength(maps, known, encoder)
+                )
         if not losses:
             raise ValueError("There is no subject to look at: name at least one word of the prompt.")
         return sum(losses) / len(losses)
 
-    def _energy(self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns,
-                encoder: str) -> Tensor:
+    def _energy(
+        self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns, encoder: str
+    ) -> Tensor:
         def maps_of(columns: Sequence[int]) -> Tensor:
             return torch.stack([of_column[c] for c in columns], 1)  # [B, pieces, s]
+
         own = subject.columns("phrase")[encoder]
         others = [c for c in prompt if c not in own]
         modifiers = [maps_of(m[encoder]) for m in subject.modifiers if m.get(encoder)]
-        return binding_energy(maps_of(subject.noun[encoder]), modifiers, maps_of(others) if others else None,
-                              self.distance)
+        return binding_energy(
+            maps_of(subject.noun[encoder]), modifiers, maps_of(others) if others else None, self.distance
+        )
 
     def _strength(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], encoder: str) -> Tensor:
         """Sum over nouns of the highest attention to the first piece: [B]."""

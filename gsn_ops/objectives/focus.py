@@ -1,4 +1,5 @@
 """FOCUS: the words of one subject share a place, different subjects do not (Bill et al. 2025, for flow models)."""
+
 from __future__ import annotations
 
 import math
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, aggregate, smooth
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import register, with_role
-from .placed import phrase_columns
+from ..subject_maps import aggregate, smooth
+from ._regions import phrase_columns
+from .base import register, with_role
 
 BLUR = MapOptions(kernel_size=3, kernel_sigma=1.0, legacy_sigma=False)
 """FOCUS smooths with a true Gaussian of one cell."""
@@ -60,5 +62,7 @@ class Focus:
     maps: MapOptions = BLUR
     needs: MapNeeds = MapNeeds()
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return bound_apart([g.flatten(2) for g in rows_of(maps, subjects, self.maps)])

@@ -1,4 +1,5 @@
 """Attend-and-Excite as the authors of FOCUS run it on flow models (Bill et al. 2025)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import register
+from .attend_and_excite import presence
+from .base import register
 from .focus import BLUR, rows_of
-from .presence import presence
 
 
 def shares(groups: Sequence[Tensor]) -> Tensor:
@@ -31,5 +32,7 @@ class FocusPresence:
     maps: MapOptions = BLUR
     needs: MapNeeds = MapNeeds()
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return presence(shares(rows_of(maps, subjects, self.maps)))

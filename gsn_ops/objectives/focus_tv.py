@@ -1,4 +1,5 @@
 """Divide & Bind as the authors of FOCUS run it on flow models (Bill et al. 2025)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register
+from .base import choice, register
+from .divide_and_bind import KINDS, total_variation
 from .focus import BLUR, rows_of
-from .tv import KINDS, total_variation
 
 
 def around_one(groups: Sequence[Tensor]) -> Tensor:
@@ -35,11 +36,14 @@ class FocusVariation:
     def __post_init__(self):
         choice("tv", self.tv, KINDS)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         return -self._least(maps, subjects)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while min_j TV(row_j) < threshold, as for Divide & Bind."""
         return threshold - self._least(maps, subjects)
 

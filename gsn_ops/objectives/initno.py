@@ -1,4 +1,5 @@
 """InitNO: every subject present, in a place of its own, and nowhere else (Guo et al., CVPR 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,12 +9,13 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, smooth, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
-from .blobs import blob
-from .encoders import memory_key
-from .presence import presence
+from ..subject_maps import smooth, subject_maps
+from ._foreground import blob
+from .attend_and_excite import presence
+from .base import choice, register, with_role
+from .per_encoder import memory_key
 
 
 def self_overlap(s: Tensor) -> Tensor:
@@ -24,9 +26,9 @@ def self_overlap(s: Tensor) -> Tensor:
     rows = s.flatten(2).unbind(1)  # k of [B, (h w)]
     if len(rows) == 1:
         return 0 * rows[0].sum(1)
-    return torch.stack([
-        torch.minimum(a, b).sum(1) / ((a + b).sum(1) + 1e-6) for a, b in combinations(rows, 2)
-    ]).mean(0)
+    return torch.stack(
+        [torch.minimum(a, b).sum(1) / ((a + b).sum(1) + 1e-6) for a, b in combinations(rows, 2)]
+    ).mean(0)
 
 
 def stray_attention(m: Tensor) -> Tensor:
@@ -76,7 +78,9 @@ class InitNO:
     def __post_init__(self):
         choice("phase", self.phase, ("init", "refine", "guidance"))
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         if self.phase == "guidance":
             return presence(subject_maps(maps, with_role(subjects), self.maps), self.top_k)
         return self.total(self.terms(maps, subjects, context))
@@ -88,7 +92,9 @@ class InitNO:
         clean = 1.0 if self.phase == "init" else 0.1
         return terms.cross + terms.overlap + clean * terms.clean + 0.1 * terms.alignment
 
-    def terms(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> InitNOTerms:
+    def terms(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> InitNOTerms:
         """The parts one by one, for the success test of the noise phase. Phase "refine" moves L_align's cache on."""
         m = subject_maps(maps, with_role(subjects), self.maps)
         cross, overlap = presence(m, self.top_k), self._overlap(maps, m)
@@ -99,8 +105,9 @@ class InitNO:
             alignment = self._alignment(m, memory_key("initno", maps), context.memory)
         return InitNOTerms(cross, overlap, stray_attention(m), alignment)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while L_c > 1 - threshold or L_s > overlap_target (phase "guidance": the former only)."""
         m = subject_maps(maps, with_role(subjects), self.maps)
         lacking = presence(m, self.top_k) - (1 - threshold)
@@ -114,10 +121,14 @@ class InitNO:
             return 0 * m.sum((1, 2, 3))
         level = max(maps.cross)
         if level not in maps.self_rows:
-            raise ValueError("InitNO compares the self-attention of the subjects' places, which is not captured here "
-                             "(joint attention has none of its own). Choose another objective for this model.")
+            raise ValueError(
+                "InitNO compares the self-attention of the subjects' places, which is not captured here "
+                "(joint attention has none of its own). Choose another objective for this model."
+            )
         rows = maps.self_rows[level](m.detach().flatten(2).argmax(-1))  # [B, k, h, w]
-        return self_overlap(smooth(rows, self.maps.kernel_size, self.maps.kernel_sigma, self.maps.legacy_sigma))
+        return self_overlap(
+            smooth(rows, self.maps.kernel_size, self.maps.kernel_sigma, self.maps.legacy_sigma)
+        )
 
     def _alignment(self, m: Tensor, key: str, memory: dict[str, Tensor]) -> Tensor:
         """L_align [B] against the cache that includes the maps themselves; the first call starts it (0)."""

@@ -1,4 +1,5 @@
 """Layout guidance: all attention of a word inside its box (Chen et al., WACV 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext, onto
+from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .placed import must_be_placed, phrase_columns, placed
+from ..torch_ops.transfer import onto
+from ._regions import must_be_placed, phrase_columns, placed
+from .base import choice, register, with_role
 
 
 def outside(a: Tensor, mask: Tensor) -> Tensor:
@@ -41,9 +43,13 @@ class LayoutGuidance:
     def __post_init__(self):
         choice("mask", self.mask, CONVENTIONS)
         if self.loss_scale <= 0:
-            raise ValueError(f"The option 'loss_scale' is {self.loss_scale:g}: it must be above 0 (published: 30).")
+            raise ValueError(
+                f"The option 'loss_scale' is {self.loss_scale:g}: it must be above 0 (published: 30)."
+            )
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects, losses = with_role(subjects), []
         for layers in maps.heads.values():
             boxes = placed(subjects, context, *layers[0].shape[2:4], self.mask)
@@ -53,7 +59,8 @@ class LayoutGuidance:
                     losses.append(outside(words, mask).mean((1, 2)))  # [B, words, heads] -> [B]
         return self.loss_scale * torch.stack(losses).mean(0)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while L / loss_scale > threshold (0.2 as published)."""
         return self(maps, subjects, context) / self.loss_scale - threshold

@@ -1,4 +1,5 @@
 """LMD's energy: every head of every layer attends to a subject inside its boxes (LLM-grounded Diffusion, TMLR 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext, onto
+from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .placed import must_be_placed, phrase_columns, placed, top_mean
+from ..torch_ops.transfer import onto
+from ._regions import must_be_placed, phrase_columns, placed, top_mean
+from .base import choice, register, with_role
 
 
 def energy(a: Tensor, mask: Tensor, p: float, omega: float) -> Tensor:
@@ -47,7 +49,9 @@ class LMD:
         choice("mask", self.mask, CONVENTIONS)
         choice("heads", self.heads, ("sum", "mean"))
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects, losses = with_role(subjects), []
         for layers in maps.heads.values():
             boxes = placed(subjects, context, *layers[0].shape[2:4], self.mask)
@@ -58,7 +62,8 @@ class LMD:
                     losses.append((e.sum(2) if self.heads == "sum" else 8 * e.mean(2)).mean(1))
         return torch.stack(losses).mean(0)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while E > threshold (published: 5)."""
         return self(maps, subjects, context) - threshold

@@ -1,4 +1,5 @@
 """LMD's attention transfer: a subject attends inside its box as it did when it was drawn alone (TMLR 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext, onto
+from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS, box_mask
-from . import choice, register, with_role
-from .placed import must_be_placed, placed
+from ..torch_ops.transfer import onto
+from ._regions import must_be_placed, placed
+from .base import choice, register, with_role
 
 
 def reference_key(label: str, level: int, index: int) -> str:
@@ -61,7 +63,9 @@ class LMDTransfer:
     def __post_init__(self):
         choice("mask", self.mask, CONVENTIONS)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects, losses = with_role(subjects), []
         for level, layers in maps.heads.items():
             h, w = layers[0].shape[2:4]
@@ -71,7 +75,11 @@ class LMDTransfer:
                 if r is None:
                     losses.append(0 * a.sum((2, 3, 4)))
                     continue
-                boxes = [box_mask(box, h, w, self.mask) for box in context.regions[subjects[j].label].boxes] or [whole]
-                each = [transfer(a, r[:, :, i].to(a), box).mean(2) for i, box in enumerate(boxes)]  # [B, layers]
+                boxes = [
+                    box_mask(box, h, w, self.mask) for box in context.regions[subjects[j].label].boxes
+                ] or [whole]
+                each = [
+                    transfer(a, r[:, :, i].to(a), box).mean(2) for i, box in enumerate(boxes)
+                ]  # [B, layers]
                 losses.append(sum(each) / len(each))
         return self.weight * torch.cat(losses, 1).mean(1)

@@ -1,4 +1,5 @@
 """Neglect: the inverse of presence, for things that shall not appear (a study of Attend-and-Excite, USTC 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -7,10 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from . import register, with_role
+from ..subject_maps import subject_maps
+from .base import register, with_role
 
 
 def excess(m: Tensor, tolerated: float) -> Tensor:
@@ -31,17 +33,22 @@ class Neglect:
     needs: MapNeeds = MapNeeds()
     role: ClassVar[str] = "unwanted"
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         self.check(subjects, context.regions)
         return excess(subject_maps(maps, with_role(subjects, self.role), self.maps), self.tau)
 
-    def shortfall(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext,
-                  threshold: float) -> Tensor:
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
         """[B], > 0 while anything unwanted is above tau; the threshold does not matter."""
         return self(maps, subjects, context)
 
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         if not with_role(subjects, self.role):
             wanted = ", ".join(f"'{s.label}'" for s in subjects) or "none"
-            raise ValueError("There is nothing to suppress: no subject is marked as unwanted "
-                             f"(subjects: {wanted}). Put a minus before one, as in '-glasses', or choose another method.")
+            raise ValueError(
+                "There is nothing to suppress: no subject is marked as unwanted "
+                f"(subjects: {wanted}). Put a minus before one, as in '-glasses', or choose another method."
+            )

@@ -1,4 +1,5 @@
 """Point layout: attention in a soft spot around a point (a study of Attend-and-Excite, USTC 2024)."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -7,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from . import choice, register, with_role
+from ..subject_maps import subject_maps
+from .base import choice, register, with_role
 
 
 def spot(point: tuple[float, float], sigma: float, like: Tensor) -> Tensor:
@@ -22,7 +24,9 @@ def spot(point: tuple[float, float], sigma: float, like: Tensor) -> Tensor:
     y = torch.arange(h, dtype=like.dtype, device=like.device) - point[1] * (h - 1)
     x = torch.arange(w, dtype=like.dtype, device=like.device) - point[0] * (w - 1)
     logits = -(y[:, None] ** 2 + x**2) / (2 * sigma**2)  # [h, w]
-    return logits.flatten().softmax(0).view(h, w)  # a softmax is that quotient, and safe for a point outside the grid
+    return (
+        logits.flatten().softmax(0).view(h, w)
+    )  # a softmax is that quotient, and safe for a point outside the grid
 
 
 def divergence(d: Tensor, m: Tensor, direction: str = "forward") -> Tensor:
@@ -52,9 +56,13 @@ class PointLayout:
     def __post_init__(self):
         choice("direction", self.direction, ("forward", "reverse"))
         if not self.sigma > 0:
-            raise ValueError(f"The option 'sigma' is {self.sigma:g}: a spot has a width above 0 (0.15 by default).")
+            raise ValueError(
+                f"The option 'sigma' is {self.sigma:g}: a spot has a width above 0 (0.15 by default)."
+            )
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         self.check(subjects, context.regions)
         subjects = _with_point(subjects, context.regions)
         m = subject_maps(maps, subjects, self.maps)
@@ -67,8 +75,10 @@ class PointLayout:
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         if not _with_point(subjects, regions):
             labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
-            raise ValueError("Point layout must know where a subject shall be, and no subject of this prompt has a "
-                             f"point (subjects: {labels}). Add a Subject Region for one of them (its middle is the point), or choose another method.")
+            raise ValueError(
+                "Point layout must know where a subject shall be, and no subject of this prompt has a "
+                f"point (subjects: {labels}). Add a Subject Region for one of them (its middle is the point), or choose another method."
+            )
 
 
 def _with_point(subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> list[SubjectColumns]:

@@ -1,4 +1,5 @@
 """Retention: a subject stays where it was or shall be (A-STAR, Agarwal et al., ICCV 2023; SAGA, AAAI 2026)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,14 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext, onto, subject_maps
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from . import choice, register, with_role
-from .blobs import blob
-from .encoders import memory_key
-from .placed import has_area
-from .presence import presence
+from ..subject_maps import subject_maps
+from ..torch_ops.transfer import onto
+from ._foreground import blob
+from ._regions import has_area
+from .attend_and_excite import presence
+from .base import choice, register, with_role
+from .per_encoder import memory_key
 
 SOURCES = ("previous", "frozen")
 
@@ -28,8 +31,15 @@ def outside(m: Tensor, place: Tensor) -> Tensor:
     return 1 - torch.minimum(m, b).sum((1, 2)) / (m + b).sum((1, 2)).clamp(min=1e-12)
 
 
-def places(maps: AttentionMaps, m: Tensor, subjects: Sequence[SubjectColumns], context: StepContext,
-           options: MapOptions, mask: str, source: str) -> list[tuple[int, Tensor]]:
+def places(
+    maps: AttentionMaps,
+    m: Tensor,
+    subjects: Sequence[SubjectColumns],
+    context: StepContext,
+    options: MapOptions,
+    mask: str,
+    source: str,
+) -> list[tuple[int, Tensor]]:
     """(index of the subject, its place B_j, bool [h, w] or [B, h, w]) for all subjects that have one, without gradient.
 
     The user's region on the grid, else the blob of the subject's map: of the last evaluated step (source "previous",
@@ -37,7 +47,9 @@ def places(maps: AttentionMaps, m: Tensor, subjects: Sequence[SubjectColumns], c
     m: today's maps [B, k, h, w].
     """
     regions = {j: context.regions.get(s.label) for j, s in enumerate(subjects)}
-    drawn = {j: onto(r.on_grid(*m.shape[-2:], mask), m, torch.bool) for j, r in regions.items() if has_area(r)}
+    drawn = {
+        j: onto(r.on_grid(*m.shape[-2:], mask), m, torch.bool) for j, r in regions.items() if has_area(r)
+    }
     found = None
     if len(drawn) < len(subjects):
         if source == "frozen":
@@ -72,7 +84,9 @@ class Retention:
         choice("mask", self.mask, CONVENTIONS)
         choice("source", self.source, SOURCES)
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         subjects = with_role(subjects)
         m = subject_maps(maps, subjects, self.maps)
         loss, kept = presence(m), places(maps, m, subjects, context, self.maps, self.mask, self.source)

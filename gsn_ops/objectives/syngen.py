@@ -1,4 +1,5 @@
 """SynGen: a modifier looks where its noun looks, and nowhere else (Rassin et al., NeurIPS 2023)."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -7,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext, aggregate
+from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
-from . import choice, register, with_role
+from ..subject_maps import aggregate
+from .base import choice, register, with_role
 
 Unit = tuple[int, ...]
 """Columns that count as one word."""
@@ -39,7 +41,9 @@ def away(word: Tensor, others: Tensor | None) -> Tensor:
     return -distance(word, others).amax(1).mean(1)
 
 
-def binding(noun: Tensor, modifiers: Sequence[Tensor], others: Tensor | None, include_entity: bool = False) -> Tensor:
+def binding(
+    noun: Tensor, modifiers: Sequence[Tensor], others: Tensor | None, include_entity: bool = False
+) -> Tensor:
     """One entity's part of the loss, words as maps of their pieces [B, m, s]: [B].
 
     L_pos + L_neg of Rassin et al. (eq. 1 and 2): sum over its modifiers of D(m, noun) + (neg(noun) + neg(m)) / 2;
@@ -54,7 +58,8 @@ def entities(subjects: Sequence[SubjectColumns], encoder: str) -> list[tuple[Uni
     """(noun, modifiers) of the subjects that an encoder knows, as columns."""
     return [
         (tuple(s.noun[encoder]), [tuple(m[encoder]) for m in s.modifiers if m.get(encoder)])
-        for s in subjects if s.noun.get(encoder)
+        for s in subjects
+        if s.noun.get(encoder)
     ]
 
 
@@ -78,9 +83,13 @@ class SynGen:
     def __post_init__(self):
         choice("variant", self.variant, ("original", "group_mean"))
         if self.skip < -1:
-            raise ValueError(f"The option 'skip' is {self.skip}: it counts tokens at the beginning of the prompt, 0 or more, or is -1.")
+            raise ValueError(
+                f"The option 'skip' is {self.skip}: it counts tokens at the beginning of the prompt, 0 or more, or is -1."
+            )
 
-    def __call__(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Tensor:
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
         a = aggregate(maps).flatten(1, 2)  # [B, (h w), n]
         of_column = dict(zip(maps.columns, a.unbind(-1), strict=True))  # column -> [B, s]
         losses = []
@@ -89,24 +98,41 @@ class SynGen:
             known = entities(with_role(subjects), encoder)
             prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
             if known:
-                losses.append(self._one_encoder(of_column, prompt[maps.template.get(encoder, 0) if self.skip < 0 else self.skip:], known))
+                losses.append(
+                    self._one_encoder(
+                        of_column,
+                        prompt[maps.template.get(encoder, 0) if self.skip < 0 else self.skip :],
+                        known,
+                    )
+                )
         return sum(losses) / len(losses) if losses else 0 * a.sum((1, 2))
 
-    def _one_encoder(self, of_column: dict[int, Tensor], prompt: list[int],
-                     known: list[tuple[Unit, list[Unit]]]) -> Tensor:
+    def _one_encoder(
+        self, of_column: dict[int, Tensor], prompt: list[int], known: list[tuple[Unit, list[Unit]]]
+    ) -> Tensor:
         grouped = self.variant == "group_mean"
 
         def word(unit: Unit) -> Tensor:
             pieces = torch.stack([of_column[c] for c in unit], 1)  # [B, pieces, s]
             return pieces.mean(1, keepdim=True) if grouped else pieces
 
-        words = list(dict.fromkeys(unit for noun, modifiers in known for unit in (noun, *modifiers))) if grouped else []
+        words = (
+            list(dict.fromkeys(unit for noun, modifiers in known for unit in (noun, *modifiers)))
+            if grouped
+            else []
+        )
         taken = {c for unit in words for c in unit}
         words += [(c,) for c in prompt if c not in taken]
         loss = []
         for noun, modifiers in known:
             own = {c for unit in (noun, *modifiers) for c in unit}
             others = [word(unit) for unit in words if not own.intersection(unit)]
-            loss.append(binding(word(noun), [word(m) for m in modifiers], torch.cat(others, 1) if others else None,
-                                grouped or self.include_entities))
+            loss.append(
+                binding(
+                    word(noun),
+                    [word(m) for m in modifiers],
+                    torch.cat(others, 1) if others else None,
+                    grouped or self.include_entities,
+                )
+            )
         return sum(loss)

@@ -1,4 +1,5 @@
 """Initial-noise optimisation: find a start from which the subjects will appear (InitNO, Guo et al., CVPR 2024, algorithm 1)."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
@@ -7,13 +8,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from ..maps import AttentionMaps, MapOptions, StepContext
 from ..objectives.initno import InitNO, InitNOTerms, noise_divergence
 from ..prompt import SubjectColumns, SubjectPhrase
 from ..schedule import Moment, Schedule
-from .chance import generator, noise_like
-from .when import When
-from .work import Worked
+from ..subject_maps import subject_maps
+from .recipe import ActiveSteps, StepResult
+from .seeded_noise import generator, noise_like
 
 BETAS = (0.9, 0.999)
 MOST_RETURNS = 10_000  # Adam steps on the divergence after one on the loss; with the published numbers it needs far fewer
@@ -33,7 +34,7 @@ class OptimiseNoise:
     objective: InitNO = field(default_factory=InitNO)
     rounds: int = 5
     iterations: int = 10
-    more: int = 50
+    final_iterations: int = 50
     cross_target: float = 0.2
     overlap_target: float = 0.3
     divergence: float = 1e-3
@@ -42,33 +43,41 @@ class OptimiseNoise:
     report: str = "full"
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
-    order = 0
-    replaces_latent = True
+    priority = 0
+    starts_from_new_noise = True
 
     @property
-    def off(self) -> bool:
+    def disabled(self) -> bool:
         return self.rounds == 0
 
     def scaled(self, strength: float) -> OptimiseNoise:
-        return replace(self, learning_rate=self.learning_rate * strength) if strength else replace(self, rounds=0)
+        return (
+            replace(self, learning_rate=self.learning_rate * strength)
+            if strength
+            else replace(self, rounds=0)
+        )
 
-    def when(self, schedule: Schedule) -> When:
+    def when(self, schedule: Schedule) -> ActiveSteps:
         found = schedule.find(Moment(percent=0.0))
         if found.step is None:
-            return When((), {}, "this run does not start from noise, so there is no initial noise to choose")
-        return When((found.step,), {found.step: self.rounds * self.iterations + self.more})
+            return ActiveSteps(
+                (), {}, "this run does not start from noise, so there is no initial noise to choose"
+            )
+        return ActiveSteps((found.step,), {found.step: self.rounds * self.iterations + self.final_iterations})
 
     def start(self, schedule: Schedule, seed: int = 0) -> NoiseWork:
         return NoiseWork(self, seed)
 
 
-class Candidate:
+class NoiseCandidate:
     """One image's noise e with its learned mean and log-variance: z = e exp(logvar / 2) + mu."""
 
     def __init__(self, noise: Tensor, recipe: OptimiseNoise):
         self.noise, self.recipe = noise, recipe
         self.mu, self.logvar = (torch.zeros_like(noise).requires_grad_(True) for _ in range(2))
-        self.adam = torch.optim.Adam([self.logvar, self.mu], lr=recipe.learning_rate, betas=BETAS, eps=recipe.eps)
+        self.adam = torch.optim.Adam(
+            [self.logvar, self.mu], lr=recipe.learning_rate, betas=BETAS, eps=recipe.eps
+        )
         self.score = float("inf")
 
     def z(self) -> Tensor:
@@ -92,35 +101,64 @@ class NoiseWork:
     def __init__(self, recipe: OptimiseNoise, seed: int):
         self.recipe, self.seed = recipe, seed
 
-    def __call__(self, z: Tensor, maps_of: Callable[[Tensor], AttentionMaps], subjects: tuple[SubjectColumns, ...], context: StepContext,
-                 on_shift: Callable[[int], None]) -> Worked:
-        self.z, self.maps_of, self.subjects, self.context, self.on_shift = z.detach().float(), maps_of, subjects, context, on_shift
+    def __call__(
+        self,
+        z: Tensor,
+        maps_of: Callable[[Tensor], AttentionMaps],
+        subjects: tuple[SubjectColumns, ...],
+        context: StepContext,
+        on_shift: Callable[[int], None],
+    ) -> StepResult:
+        self.z, self.maps_of, self.subjects, self.context, self.on_shift = (
+            z.detach().float(),
+            maps_of,
+            subjects,
+            context,
+            on_shift,
+        )
         self.losses: list[Tensor] = []
         self.maxima: Tensor | None = None
         self.updates = [0] * len(z)
         self.found: dict[int, Tensor] = {}  # image -> the z that succeeded
         self.broken: set[int] = set()
         sources = [generator(self.seed, b, "initial noise") for b in range(len(z))]
-        best: dict[int, Candidate] = {}
+        best: dict[int, NoiseCandidate] = {}
         for n in range(self.recipe.rounds):
-            tried = {b: Candidate(noise_like(self.z[b], sources[b]) if n else self.z[b], self.recipe) for b in self._open()}
+            tried = {
+                b: NoiseCandidate(noise_like(self.z[b], sources[b]) if n else self.z[b], self.recipe)
+                for b in self._open()
+            }
             self._iterate(tried, self.recipe.iterations)
             for b, candidate in tried.items():
                 if b not in best or candidate.score < best[b].score:
                     best[b] = candidate
-        last = {b: Candidate(best[b].noise, self.recipe) for b in self._open()}
-        self._iterate(last, self.recipe.more)
-        chosen = {b: candidate.z().detach() for b, candidate in last.items()} | dict.fromkeys(self.broken) | self.found
+        last = {b: NoiseCandidate(best[b].noise, self.recipe) for b in self._open()}
+        self._iterate(last, self.recipe.final_iterations)
+        chosen = (
+            {b: candidate.z().detach() for b, candidate in last.items()}
+            | dict.fromkeys(self.broken)
+            | self.found
+        )
         result = torch.stack([self.z[b] if chosen[b] is None else chosen[b] for b in range(len(z))])
-        made = torch.tensor([0 if b in self.broken else n for b, n in enumerate(self.updates)], device=z.device)
-        return Worked(result, torch.stack(self.losses), made, self.maxima, _flags(self.broken, made), guided=made > 0,
-                      success=(made > 0) & _flags(self.found, made), rounds=made)
+        made = torch.tensor(
+            [0 if b in self.broken else n for b, n in enumerate(self.updates)], device=z.device
+        )
+        return StepResult(
+            result,
+            torch.stack(self.losses),
+            made,
+            self.maxima,
+            _flags(self.broken, made),
+            guided=made > 0,
+            success=(made > 0) & _flags(self.found, made),
+            rounds=made,
+        )
 
     def _open(self) -> list[int]:
         """The images that are still worked on."""
         return [b for b in range(len(self.z)) if b not in self.found and b not in self.broken]
 
-    def _iterate(self, candidates: dict[int, Candidate], looks: int) -> None:
+    def _iterate(self, candidates: dict[int, NoiseCandidate], looks: int) -> None:
         """Look and step; images leave as they succeed or break."""
         for _ in range(looks):
             now = self._open()
@@ -130,7 +168,9 @@ class NoiseWork:
             z = torch.stack([candidates[b].z() if b in now else self.z[b] for b in range(len(self.z))])
             maps = self.maps_of(z)
             loss = self.recipe.objective(maps, self.subjects, self.context)
-            gradients = torch.autograd.grad(loss.sum(), [leaf for b in now for leaf in (candidates[b].logvar, candidates[b].mu)])
+            gradients = torch.autograd.grad(
+                loss.sum(), [leaf for b in now for leaf in (candidates[b].logvar, candidates[b].mu)]
+            )
             self.losses.append(torch.where(_flags(now, loss), loss.detach(), torch.nan))
             with torch.no_grad():
                 terms = self.recipe.objective.terms(maps, self.subjects, self.context)
@@ -138,9 +178,11 @@ class NoiseWork:
                     options = getattr(self.recipe.objective, "maps", MapOptions())
                     self.maxima = subject_maps(maps, self.subjects, options).flatten(2).amax(-1)  # [B, k]
             for i, b in enumerate(now):
-                self._judge(b, candidates[b], terms, gradients[2 * i:2 * i + 2])
+                self._judge(b, candidates[b], terms, gradients[2 * i : 2 * i + 2])
 
-    def _judge(self, b: int, candidate: Candidate, terms: InitNOTerms, gradients: Sequence[Tensor]) -> None:
+    def _judge(
+        self, b: int, candidate: NoiseCandidate, terms: InitNOTerms, gradients: Sequence[Tensor]
+    ) -> None:
         """Success ends the image's work before its step."""
         cross, overlap = float(terms.cross[b]), float(terms.overlap[b])
         if not (self.losses[-1][b].isfinite() and all(g.isfinite().all() for g in gradients)):

@@ -1,15 +1,20 @@
 """Many shifts of one latent at one noise level: Latent Refine's loop (Grimal et al., IJCAI 2025, section 3)."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
-from ..objectives import Objective
-from ..prompt import SubjectColumns
-from .work import Worked
+from ..maps import AttentionMaps, MapOptions, StepContext
+from ..objectives.base import Objective
+from ..objectives.cn_iou import PresenceAndSeparation
+from ..prompt import SubjectColumns, SubjectPhrase
+from ..schedule import Moment, Schedule
+from ..subject_maps import subject_maps
+from .recipe import ActiveSteps, MapsOf, OnShift, StepResult, per_image
 
 BETAS = (0.9, 0.999)
 
@@ -25,13 +30,13 @@ def refine(
     learning_rate: float = 0.01,
     eps: float = 1e-3,
     adaptive: str = "element",
-    reach: float = 0.0,
+    max_displacement: float = 0.0,
     stop_at_loss: float = 0.0,
     stop_at_presence: float = 0.0,
     only_if_needed: bool = False,
     present_at: float = 0.8,
     on_shift: Callable[[int], None] = lambda j: None,
-) -> Worked:
+) -> StepResult:
     """Adam on the latent itself, in the network's space z [B, ...], never in place.
 
     adaptive: Adam's second moment per "element" (as published) or per "image" (see ImageAdam). reach: no element of z moves
@@ -45,13 +50,18 @@ def refine(
     ValueError for numbers that cannot work; what on_shift, maps_of and objective raise passes through.
     """
     if shifts < 1 or learning_rate <= 0 or eps <= 0:
-        raise ValueError(f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
-                         f"(got {shifts}, {learning_rate:g} and {eps:g}); published are 50, 0.01 and 0.001.")
+        raise ValueError(
+            f"A refinement needs shifts >= 1, learning_rate > 0 and eps > 0 "
+            f"(got {shifts}, {learning_rate:g} and {eps:g}); published are 50, 0.01 and 0.001."
+        )
     if adaptive not in ("element", "image"):
         raise ValueError(f"Unknown second moment '{adaptive}': choose element or image.")
     leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
-    adam = (ImageAdam(leaf, learning_rate, eps) if adaptive == "image"
-            else torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False))
+    adam = (
+        ImageAdam(leaf, learning_rate, eps)
+        if adaptive == "image"
+        else torch.optim.Adam([leaf], lr=learning_rate, betas=BETAS, eps=eps, foreach=False)
+    )
     start = good = leaf.detach().clone()  # good: the last z of each image with a finite loss and gradient
     batch = z.shape[0]
     active = torch.ones(batch, dtype=torch.bool, device=z.device)
@@ -93,13 +103,13 @@ def refine(
         leaf.grad = torch.where(per_image(active, z), gradient, 0.0)
         adam.step()
         with torch.no_grad():
-            if reach > 0:
-                leaf.clamp_(start - reach, start + reach)
+            if max_displacement > 0:
+                leaf.clamp_(start - max_displacement, start + max_displacement)
             leaf.copy_(torch.where(per_image(active, z), leaf, good))
         made = made + active.long()
     else:
         good = leaf.detach()
-    return Worked(good, torch.stack(losses), made, maxima, non_finite, needed, passes=passes)
+    return StepResult(good, torch.stack(losses), made, maxima, non_finite, needed, passes=passes)
 
 
 class ImageAdam:
@@ -113,7 +123,10 @@ class ImageAdam:
 
     def __init__(self, leaf: Tensor, learning_rate: float, eps: float):
         self.leaf, self.learning_rate, self.eps, self.t = leaf, learning_rate, eps, 0
-        self.mean, self.square = torch.zeros_like(leaf), per_image(leaf.new_zeros(len(leaf)), leaf)  # [B, ...], [B, 1, ...]
+        self.mean, self.square = (
+            torch.zeros_like(leaf),
+            per_image(leaf.new_zeros(len(leaf)), leaf),
+        )  # [B, ...], [B, 1, ...]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -138,6 +151,83 @@ def _present(strongest: Tensor, subjects: Sequence[SubjectColumns], at: float) -
     return (strongest[:, wanted] >= at).all(1)
 
 
-def per_image(flags: Tensor, like: Tensor) -> Tensor:
-    """Flags [B] shaped to broadcast over `like` [B, ...]."""
-    return flags.view(-1, *[1] * (like.ndim - 1))  # [B, 1, ...]
+@dataclass(frozen=True)
+class Refine:
+    """Many Adam shifts at one step (Latent Refine, Grimal et al., IJCAI 2025, section 3).
+
+    moment: the step. shifts: number of updates. learning_rate, eps: Adam's, in the network's input space z; adaptive: its second
+    moment per "element" (as published) or per "image". reach: no element of z moves further than this (0 = no bound).
+    stop_at_loss: stop an image whose loss is at or below it (0 = never). stop_at_presence: stop one whose subjects all have an
+    attention maximum of at least this, at any look (0 = never). only_if_needed: the same at the first look alone, with
+    `present_at`. report: "full" adds maps and pictures before and after (two passes without gradients), "curve" only keeps
+    what the shifts give anyway.
+    subjects: typed on the node; empty = those on the conditioning, else found in the prompt.
+    strict: a moment outside the run is an error (the KSampler form) instead of a line in the report (a model patch).
+    precision: of the passes with gradients, "auto" (bfloat16 products for a float32 model where that is faster), "full", "bfloat16".
+    """
+
+    method: str = "Latent Refine at Step"
+    objective: Objective = field(default_factory=PresenceAndSeparation)
+    moment: Moment = Moment()
+    shifts: int = 50
+    learning_rate: float = 0.01
+    eps: float = 1e-3
+    adaptive: str = "element"
+    max_displacement: float = 0.0
+    stop_at_loss: float = 0.0
+    stop_at_presence: float = 0.0
+    only_if_needed: bool = False
+    present_at: float = 0.8
+    report: str = "full"
+    subjects: tuple[SubjectPhrase, ...] = ()
+    strict: bool = False
+    precision: str = "auto"
+    priority = 2
+
+    @property
+    def disabled(self) -> bool:
+        return self.shifts == 0
+
+    def scaled(self, strength: float) -> Refine:
+        """The recipe with shifts of this size (1 = as published, 0 = off)."""
+        return (
+            replace(self, learning_rate=self.learning_rate * strength)
+            if strength
+            else replace(self, shifts=0)
+        )
+
+    def when(self, schedule: Schedule) -> ActiveSteps:
+        found = schedule.find(self.moment)
+        return (
+            ActiveSteps((), {}, found.reason)
+            if found.step is None
+            else ActiveSteps((found.step,), {found.step: self.shifts})
+        )
+
+    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., StepResult]:
+        def work(
+            z: Tensor,
+            maps_of: MapsOf,
+            subjects: tuple[SubjectColumns, ...],
+            context: StepContext,
+            on_shift: OnShift,
+        ) -> StepResult:
+            return refine(
+                z,
+                maps_of,
+                self.objective,
+                subjects,
+                context,
+                shifts=self.shifts,
+                learning_rate=self.learning_rate,
+                eps=self.eps,
+                adaptive=self.adaptive,
+                max_displacement=self.max_displacement,
+                stop_at_loss=self.stop_at_loss,
+                stop_at_presence=self.stop_at_presence,
+                only_if_needed=self.only_if_needed,
+                present_at=self.present_at,
+                on_shift=on_shift,
+            )
+
+        return work

@@ -1,4 +1,5 @@
 """SAGA: learn the mean of a Gaussian of latents in which the subjects appear, then sample from it (AAAI 2026, arXiv 2508.13866)."""
+
 from __future__ import annotations
 
 import math
@@ -8,15 +9,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapOptions, StepContext, subject_maps
-from ..objectives import Objective, choice
+from ..maps import AttentionMaps, MapOptions, StepContext
+from ..objectives.base import Objective, choice
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..prompt import SubjectColumns, SubjectPhrase
 from ..schedule import Moment, Schedule
-from .chance import generator, noise_like
-from .refine import per_image
-from .when import When
-from .work import Worked
+from ..subject_maps import subject_maps
+from .recipe import ActiveSteps, StepResult, per_image
+from .seeded_noise import generator, noise_like
 
 ORIGINS = ("x0_mean", "x0", "zeros", "random")
 
@@ -31,7 +31,9 @@ class Saga:
     """
 
     method: str = "SAGA"
-    objective: Objective = field(default_factory=lambda: PresenceAndSeparation(reduction="mean", maps=MapOptions(pieces="phrase")))
+    objective: Objective = field(
+        default_factory=lambda: PresenceAndSeparation(reduction="mean", maps=MapOptions(pieces="phrase"))
+    )
     moment: Moment = Moment(percent=0.218)  # step 10 of 50
     shifts: int = 50
     noises: int = 10
@@ -43,30 +45,64 @@ class Saga:
     report: str = "full"
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
-    order = 1
-    replaces_latent = True
+    priority = 1
+    starts_from_new_noise = True
     wants_trajectory = True
 
     @property
-    def off(self) -> bool:
+    def disabled(self) -> bool:
         return self.shifts == 0
 
     def scaled(self, strength: float) -> Saga:
         """The recipe with SGD steps of this size (1 = as published, 0 = off)."""
-        return replace(self, learning_rate=self.learning_rate * strength) if strength else replace(self, shifts=0)
+        return (
+            replace(self, learning_rate=self.learning_rate * strength)
+            if strength
+            else replace(self, shifts=0)
+        )
 
-    def when(self, schedule: Schedule) -> When:
+    def when(self, schedule: Schedule) -> ActiveSteps:
         found = schedule.find(self.moment)
-        return When((), {}, found.reason) if found.step is None else When((found.step,), {found.step: self.shifts})
+        return (
+            ActiveSteps((), {}, found.reason)
+            if found.step is None
+            else ActiveSteps((found.step,), {found.step: self.shifts})
+        )
 
-    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., Worked]:
+    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., StepResult]:
         """A worker for one run: beside what every worker gets it wants x0_hat and noise, see `saga`."""
-        def work(z: Tensor, maps_of: Callable[[Tensor], AttentionMaps], subjects: tuple[SubjectColumns, ...], context: StepContext,
-                 on_shift: Callable[[int], None], *, x0_hat: Tensor, noise: Tensor) -> Worked:
+
+        def work(
+            z: Tensor,
+            maps_of: Callable[[Tensor], AttentionMaps],
+            subjects: tuple[SubjectColumns, ...],
+            context: StepContext,
+            on_shift: Callable[[int], None],
+            *,
+            x0_hat: Tensor,
+            noise: Tensor,
+        ) -> StepResult:
             a, b = signal_and_noise(context, schedule.flow)
-            return saga(x0_hat, noise, maps_of, self.objective, subjects, context, a=a, b=b, seed=seed, shifts=self.shifts, noises=self.noises,
-                        learning_rate=self.learning_rate, momentum=self.momentum, block=self.block, per_channel=self.per_channel,
-                        origin=self.origin, on_shift=on_shift)
+            return saga(
+                x0_hat,
+                noise,
+                maps_of,
+                self.objective,
+                subjects,
+                context,
+                a=a,
+                b=b,
+                seed=seed,
+                shifts=self.shifts,
+                noises=self.noises,
+                learning_rate=self.learning_rate,
+                momentum=self.momentum,
+                block=self.block,
+                per_channel=self.per_channel,
+                origin=self.origin,
+                on_shift=on_shift,
+            )
+
         return work
 
 
@@ -116,7 +152,7 @@ def saga(
     per_channel: bool = False,
     origin: str = "x0_mean",
     on_shift: Callable[[int], None] = lambda j: None,
-) -> Worked:
+) -> StepResult:
     """Learn mu in z = mu' + exp(v / 2) e, v = 2 ln b, and sample the image with its own noise.
 
     x0_hat: predicted clean latent [B, ...] of a trajectory of its own. noise: the images' initial noise [B, ...], unit
@@ -129,13 +165,15 @@ def saga(
     """
     choice("origin", origin, ORIGINS)
     if shifts < 1 or noises < 1 or block < 0 or learning_rate <= 0 or not 0 <= momentum < 1:
-        raise ValueError(f"SAGA needs shifts >= 1, noises >= 1, block >= 0, learning_rate > 0 and 0 <= momentum < 1 (got {shifts}, {noises}, "
-                         f"{block}, {learning_rate:g} and {momentum:g}); published are 50, 10, 0, 20 and 0.4.")
+        raise ValueError(
+            f"SAGA needs shifts >= 1, noises >= 1, block >= 0, learning_rate > 0 and 0 <= momentum < 1 (got {shifts}, {noises}, "
+            f"{block}, {learning_rate:g} and {momentum:g}); published are 50, 10, 0, 20 and 0.4."
+        )
     x0_hat, noise = x0_hat.detach().float(), noise.detach().float()
     sources = [generator(seed, i, "saga") for i in range(len(noise))]
     reference = (a * x0_hat).flatten(1).std(1)  # [B]
     good = [a * _origin(x0_hat, origin, sources), _log_variance(noise, b, block, per_channel)]
-    learned = good[:2 if block else 1]
+    learned = good[: 2 if block else 1]
     buffers = [torch.zeros_like(p) for p in learned]
     made = torch.zeros(len(noise), dtype=torch.int64, device=noise.device)
     non_finite = torch.zeros_like(made, dtype=torch.bool)
@@ -150,10 +188,14 @@ def saga(
         for _ in range(noises):
             on_shift(r)
             leaves = [p.detach().requires_grad_(True) for p in learned]
-            e = torch.stack([noise_like(own, source) for own, source in zip(noise, sources, strict=True)])  # [B, ...]
-            maps = maps_of(sample(*leaves, *good[len(leaves):], e))
+            e = torch.stack(
+                [noise_like(own, source) for own, source in zip(noise, sources, strict=True)]
+            )  # [B, ...]
+            maps = maps_of(sample(*leaves, *good[len(leaves) :], e))
             value = objective(maps, subjects, context) / noises
-            gradients = [g + new for g, new in zip(gradients, torch.autograd.grad(value.sum(), leaves), strict=True)]
+            gradients = [
+                g + new for g, new in zip(gradients, torch.autograd.grad(value.sum(), leaves), strict=True)
+            ]
             loss = loss + value.detach()
             if maxima is None:
                 options = getattr(objective, "maps", MapOptions())
@@ -162,16 +204,21 @@ def saga(
         losses.append(torch.where(non_finite, torch.nan, loss))
         finite = torch.stack([loss.isfinite(), *(g.isfinite().flatten(1).all(1) for g in gradients)]).all(0)
         failed = ~finite & ~non_finite
-        made, non_finite = made - failed.long() * (made > 0), non_finite | failed  # the update that led here is taken back
+        made, non_finite = (
+            made - failed.long() * (made > 0),
+            non_finite | failed,
+        )  # the update that led here is taken back
         learned = [_where(non_finite, g, p) for g, p in zip(good, learned)]
-        good = [*learned, *good[len(learned):]]
+        good = [*learned, *good[len(learned) :]]
         if non_finite.all():
             break
         buffers = [momentum * m + g for m, g in zip(buffers, gradients, strict=True)]
-        learned = [_where(non_finite, p, p - learning_rate * m) for p, m in zip(learned, buffers, strict=True)]
+        learned = [
+            _where(non_finite, p, p - learning_rate * m) for p, m in zip(learned, buffers, strict=True)
+        ]
         made = made + (~non_finite).long()
-    final = sample(*learned, *good[len(learned):], noise)
-    return Worked(final, torch.stack(losses), made, maxima, non_finite, passes=noises * len(losses))
+    final = sample(*learned, *good[len(learned) :], noise)
+    return StepResult(final, torch.stack(losses), made, maxima, non_finite, passes=noises * len(losses))
 
 
 def _origin(x0_hat: Tensor, origin: str, sources: Sequence[torch.Generator]) -> Tensor:

@@ -1,4 +1,5 @@
 """Guidance of flow models by their velocity (FOCUS, 2025, arXiv 2510.02315): the latent stays, the prediction is turned."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -8,14 +9,12 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, StepContext
-from ..objectives import Objective
+from ..objectives.base import Objective
 from ..objectives.focus import Focus
 from ..prompt import SubjectColumns, SubjectPhrase
 from ..schedule import Schedule
 from .guidance import Descent
-from .refine import per_image
-from .when import When
-from .work import Worked
+from .recipe import ActiveSteps, StepResult, per_image
 
 EPS = 1e-3
 
@@ -36,29 +35,41 @@ class SteerVelocity:
     report: str = "full"
     subjects: tuple[SubjectPhrase, ...] = ()
     strict: bool = False
-    order = 4
-    turns_prediction = True
+    priority = 4
+    modifies_prediction = True
 
     @property
-    def off(self) -> bool:
+    def disabled(self) -> bool:
         return self.weight == 0 or self.start_percent >= self.end_percent
 
     def scaled(self, strength: float) -> SteerVelocity:
         """The recipe with a term of this size (1 = as published, 0 = off)."""
         return replace(self, weight=self.weight * strength)
 
-    def when(self, schedule: Schedule) -> When:
+    def when(self, schedule: Schedule) -> ActiveSteps:
         """Raises ValueError for a model that is no flow model."""
         if not schedule.flow:
-            raise ValueError(f"{self.method} turns the velocity of flow models (SD3, Flux and their kind); this model predicts noise. "
-                             "Choose a method that shifts the latent, such as SynGen or Latent Refine.")
+            raise ValueError(
+                f"{self.method} turns the velocity of flow models (SD3, Flux and their kind); this model predicts noise. "
+                "Choose a method that shifts the latent, such as SynGen or Latent Refine."
+            )
         steps = schedule.window(self.start_percent, self.end_percent)
-        return When(steps, dict.fromkeys(steps, 1), "" if steps else "no step of this run lies in the window: widen it")
+        return ActiveSteps(
+            steps,
+            dict.fromkeys(steps, 1),
+            "" if steps else "no step of this run lies in the window: widen it",
+        )
 
-    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., tuple[Worked, Tensor]]:
-        def work(z: Tensor, maps_of: Callable[[Tensor], AttentionMaps], subjects: tuple[SubjectColumns, ...], context: StepContext,
-                 on_shift: Callable[[int], None]) -> tuple[Worked, Tensor]:
+    def start(self, schedule: Schedule, seed: int = 0) -> Callable[..., tuple[StepResult, Tensor]]:
+        def work(
+            z: Tensor,
+            maps_of: Callable[[Tensor], AttentionMaps],
+            subjects: tuple[SubjectColumns, ...],
+            context: StepContext,
+            on_shift: Callable[[int], None],
+        ) -> tuple[StepResult, Tensor]:
             return steer(z, maps_of, self.objective, subjects, context, weight=self.weight, on_shift=on_shift)
+
         return work
 
 
@@ -85,8 +96,16 @@ def steered(denoised: Tensor, term: Tensor, sigma: float | Tensor) -> Tensor:
     return (denoised - sigma * term).to(denoised.dtype)
 
 
-def steer(z: Tensor, maps_of: Callable[[Tensor], AttentionMaps], objective: Objective, subjects: Sequence[SubjectColumns], context: StepContext,
-          *, weight: float = 4.0, on_shift: Callable[[int], None] = lambda j: None) -> tuple[Worked, Tensor]:
+def steer(
+    z: Tensor,
+    maps_of: Callable[[Tensor], AttentionMaps],
+    objective: Objective,
+    subjects: Sequence[SubjectColumns],
+    context: StepContext,
+    *,
+    weight: float = 4.0,
+    on_shift: Callable[[int], None] = lambda j: None,
+) -> tuple[StepResult, Tensor]:
     """One look at z (= x in a flow model): what happened, without any update of z, and the term g [B, ...] of this step."""
     descent = Descent(z, maps_of, objective, subjects, context, on_shift)
     descent.evaluate(descent.everyone)

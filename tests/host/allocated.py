@@ -13,7 +13,9 @@ def allocations(act) -> list[int]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as seen:
             act()
     finally:
         torch.set_num_threads(threads)

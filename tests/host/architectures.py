@@ -68,7 +68,7 @@ class Architecture:
         rows = random(1, self.rows, self.width)
         if louder is not None:
             rows[:, louder] = 2 * random(self.width, seed=9)
-        return rows, self.more()
+        return rows, self.final_iterations()
 
     def build(self, dtype: torch.dtype = torch.float32, computes_in: torch.dtype | None = None):
         """The host's model with small random weights. In inference mode its weights are what a loader node makes.
@@ -108,82 +108,367 @@ def mask_of(rows: int, padding: int = 0) -> Callable[[], dict]:
 
 
 def mt5() -> dict:
-    return {**mask_of(77)(), "conditioning_mt5xl": random(1, 256, 40, seed=2), "attention_mask_mt5xl": torch.ones(1, 256, dtype=torch.long)}
+    return {
+        **mask_of(77)(),
+        "conditioning_mt5xl": random(1, 256, 40, seed=2),
+        "attention_mask_mt5xl": torch.ones(1, 256, dtype=torch.long),
+    }
 
 
 def references(base: Architecture, *planes: tuple[int, int], tokens: int, **changes) -> Architecture:
     """The editing variant: reference latents in the conditioning, which make `tokens` more keys."""
     frame = [1] if base.frames else []
     more = base.more
-    return replace(base, keys=base.keys + tokens, more=lambda: {
-        **more(), "reference_latents": [random(1, base.channels, *frame, *plane, seed=3) for plane in planes]}, **changes)
+    return replace(
+        base,
+        keys=base.keys + tokens,
+        more=lambda: {
+            **more(),
+            "reference_latents": [random(1, base.channels, *frame, *plane, seed=3) for plane in planes],
+        },
+        **changes,
+    )
 
 
 UNET = {
-    "use_checkpoint": False, "image_size": 32, "use_spatial_transformer": True, "legacy": False, "in_channels": 4, "out_channels": 4,
-    "model_channels": 32, "num_res_blocks": [1, 1, 1], "channel_mult": [1, 2, 2], "transformer_depth": [1, 1, 1],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1], "transformer_depth_middle": 1, "context_dim": 24, "adm_in_channels": None,
-    "use_temporal_attention": False, "use_temporal_resblock": False, "num_heads": 2,
+    "use_checkpoint": False,
+    "image_size": 32,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1, 1],
+    "channel_mult": [1, 2, 2],
+    "transformer_depth": [1, 1, 1],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "context_dim": 24,
+    "adm_in_channels": None,
+    "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+    "num_heads": 2,
 }
 UNET_HEADS = {**{k: v for k, v in UNET.items() if k != "num_heads"}, "use_linear_in_transformer": True}
-XL = {**UNET_HEADS, "adm_in_channels": 1536 + 20, "num_classes": "sequential", "transformer_depth": [0, 1, 2],
-      "transformer_depth_output": [0, 0, 1, 1, 2, 2], "transformer_depth_middle": 2}
-CASCADE = {"stable_cascade_stage": "c", "c_cond": 32, "c_hidden": [32, 32], "nhead": [2, 2], "blocks": [[1, 1], [1, 1]], "c_clip_text": 24,
-           "c_clip_text_pooled": 20}
-SD3 = {"in_channels": 4, "patch_size": 2, "depth": 2, "num_blocks": 3, "adm_in_channels": 20, "qk_norm": "rms", "num_patches": 64,
-       "pos_embed_max_size": 8, "pos_embed_scaling_factor": None, "x_block_self_attn_layers": [0],
-       "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 24, "out_features": 128}}}
-AURA = {"dim": 32, "n_layers": 4, "n_double_layers": 2, "n_heads": 2, "global_conddim": 16, "cond_seq_dim": 24, "max_seq": 64}
-PIXART = {"hidden_size": 48, "depth": 2, "num_heads": 2, "caption_channels": 24, "input_size": 16, "pe_interpolation": 1}
-HUNYUAN_DIT = {"hidden_size": 32, "depth": 4, "num_heads": 2, "text_states_dim": 24, "text_states_dim_t5": 40, "text_len": 77,
-               "text_len_t5": 256, "learn_sigma": True}
-FLUX = {"in_channels": 4, "out_channels": 4, "vec_in_dim": 12, "context_in_dim": 24, "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2,
-        "depth": 2, "depth_single_blocks": 2, "axes_dim": [4, 6, 6], "theta": 100, "patch_size": 2, "qkv_bias": True, "guidance_embed": True,
-        "txt_ids_dims": [], "yak_mlp": False, "txt_norm": False}
+XL = {
+    **UNET_HEADS,
+    "adm_in_channels": 1536 + 20,
+    "num_classes": "sequential",
+    "transformer_depth": [0, 1, 2],
+    "transformer_depth_output": [0, 0, 1, 1, 2, 2],
+    "transformer_depth_middle": 2,
+}
+CASCADE = {
+    "stable_cascade_stage": "c",
+    "c_cond": 32,
+    "c_hidden": [32, 32],
+    "nhead": [2, 2],
+    "blocks": [[1, 1], [1, 1]],
+    "c_clip_text": 24,
+    "c_clip_text_pooled": 20,
+}
+SD3 = {
+    "in_channels": 4,
+    "patch_size": 2,
+    "depth": 2,
+    "num_blocks": 3,
+    "adm_in_channels": 20,
+    "qk_norm": "rms",
+    "num_patches": 64,
+    "pos_embed_max_size": 8,
+    "pos_embed_scaling_factor": None,
+    "x_block_self_attn_layers": [0],
+    "context_embedder_config": {
+        "target": "torch.nn.Linear",
+        "params": {"in_features": 24, "out_features": 128},
+    },
+}
+AURA = {
+    "dim": 32,
+    "n_layers": 4,
+    "n_double_layers": 2,
+    "n_heads": 2,
+    "global_conddim": 16,
+    "cond_seq_dim": 24,
+    "max_seq": 64,
+}
+PIXART = {
+    "hidden_size": 48,
+    "depth": 2,
+    "num_heads": 2,
+    "caption_channels": 24,
+    "input_size": 16,
+    "pe_interpolation": 1,
+}
+HUNYUAN_DIT = {
+    "hidden_size": 32,
+    "depth": 4,
+    "num_heads": 2,
+    "text_states_dim": 24,
+    "text_states_dim_t5": 40,
+    "text_len": 77,
+    "text_len_t5": 256,
+    "learn_sigma": True,
+}
+FLUX = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "vec_in_dim": 12,
+    "context_in_dim": 24,
+    "hidden_size": 32,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 2,
+    "axes_dim": [4, 6, 6],
+    "theta": 100,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "txt_ids_dims": [],
+    "yak_mlp": False,
+    "txt_norm": False,
+}
 SCHNELL = {**FLUX, "guidance_embed": False}
-FLUX2 = {**FLUX, "in_channels": 8, "out_channels": 8, "patch_size": 1, "vec_in_dim": None, "axes_dim": [4, 4, 4, 4], "global_modulation": True,
-         "mlp_silu_act": True, "qkv_bias": False, "ops_bias": False, "default_ref_method": "index", "ref_index_scale": 10.0, "txt_ids_dims": [3]}
-CHROMA = {"in_channels": 16, "out_channels": 16, "context_in_dim": 24, "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 2,
-          "depth_single_blocks": 2, "axes_dim": [4, 6, 6], "theta": 100, "patch_size": 2, "qkv_bias": True, "in_dim": 64, "out_dim": 32,
-          "hidden_dim": 16, "n_layers": 1, "txt_ids_dims": [], "vec_in_dim": None}
-RADIANCE = {**CHROMA, "in_channels": 3, "out_channels": 3, "patch_size": 4, "nerf_hidden_size": 8, "nerf_mlp_ratio": 1, "nerf_depth": 1,
-            "nerf_max_freqs": 2, "nerf_tile_size": 512, "nerf_final_head_type": "conv", "nerf_embedder_dtype": None, "use_x0": False,
-            "use_sequential_txt_ids": False}
-HUNYUAN_IMAGE = {"in_channels": 4, "out_channels": 4, "vec_in_dim": None, "context_in_dim": 24, "hidden_size": 32, "mlp_ratio": 2.0,
-                 "num_heads": 2, "depth": 2, "depth_single_blocks": 1, "axes_dim": [8, 8], "theta": 256, "patch_size": [1, 1],
-                 "qkv_bias": True, "guidance_embed": False, "byt5": True, "meanflow": False, "use_cond_type_embedding": False,
-                 "vision_in_dim": None, "meanflow_sum": False}
-LUMINA = {"patch_size": 2, "in_channels": 4, "dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 1, "multiple_of": 8,
-          "ffn_dim_multiplier": 1.0, "qk_norm": True, "cap_feat_dim": 24, "axes_dims": [4, 6, 6], "axes_lens": [64, 64, 64]}
-Z_IMAGE = {**LUMINA, "dim": 256, "axes_dims": [32, 48, 48], "n_kv_heads": 2, "z_image_modulation": True, "time_scale": 1000.0,
-           "pad_tokens_multiple": 32}
-Z_PIXEL = {**Z_IMAGE, "patch_size": 4, "in_channels": 3, "decoder_in_channels": 48, "decoder_hidden_size": 16, "decoder_num_res_blocks": 1,
-           "decoder_max_freqs": 2}
-QWEN = {"patch_size": 2, "in_channels": 64, "out_channels": 16, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2,
-        "joint_attention_dim": 24, "axes_dims_rope": [4, 6, 6]}
+FLUX2 = {
+    **FLUX,
+    "in_channels": 8,
+    "out_channels": 8,
+    "patch_size": 1,
+    "vec_in_dim": None,
+    "axes_dim": [4, 4, 4, 4],
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "qkv_bias": False,
+    "ops_bias": False,
+    "default_ref_method": "index",
+    "ref_index_scale": 10.0,
+    "txt_ids_dims": [3],
+}
+CHROMA = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "context_in_dim": 24,
+    "hidden_size": 32,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 2,
+    "axes_dim": [4, 6, 6],
+    "theta": 100,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "in_dim": 64,
+    "out_dim": 32,
+    "hidden_dim": 16,
+    "n_layers": 1,
+    "txt_ids_dims": [],
+    "vec_in_dim": None,
+}
+RADIANCE = {
+    **CHROMA,
+    "in_channels": 3,
+    "out_channels": 3,
+    "patch_size": 4,
+    "nerf_hidden_size": 8,
+    "nerf_mlp_ratio": 1,
+    "nerf_depth": 1,
+    "nerf_max_freqs": 2,
+    "nerf_tile_size": 512,
+    "nerf_final_head_type": "conv",
+    "nerf_embedder_dtype": None,
+    "use_x0": False,
+    "use_sequential_txt_ids": False,
+}
+HUNYUAN_IMAGE = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "vec_in_dim": None,
+    "context_in_dim": 24,
+    "hidden_size": 32,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 1,
+    "axes_dim": [8, 8],
+    "theta": 256,
+    "patch_size": [1, 1],
+    "qkv_bias": True,
+    "guidance_embed": False,
+    "byt5": True,
+    "meanflow": False,
+    "use_cond_type_embedding": False,
+    "vision_in_dim": None,
+    "meanflow_sum": False,
+}
+LUMINA = {
+    "patch_size": 2,
+    "in_channels": 4,
+    "dim": 32,
+    "n_layers": 2,
+    "n_refiner_layers": 1,
+    "n_heads": 2,
+    "n_kv_heads": 1,
+    "multiple_of": 8,
+    "ffn_dim_multiplier": 1.0,
+    "qk_norm": True,
+    "cap_feat_dim": 24,
+    "axes_dims": [4, 6, 6],
+    "axes_lens": [64, 64, 64],
+}
+Z_IMAGE = {
+    **LUMINA,
+    "dim": 256,
+    "axes_dims": [32, 48, 48],
+    "n_kv_heads": 2,
+    "z_image_modulation": True,
+    "time_scale": 1000.0,
+    "pad_tokens_multiple": 32,
+}
+Z_PIXEL = {
+    **Z_IMAGE,
+    "patch_size": 4,
+    "in_channels": 3,
+    "decoder_in_channels": 48,
+    "decoder_hidden_size": 16,
+    "decoder_num_res_blocks": 1,
+    "decoder_max_freqs": 2,
+}
+QWEN = {
+    "patch_size": 2,
+    "in_channels": 64,
+    "out_channels": 16,
+    "num_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 24,
+    "axes_dims_rope": [4, 6, 6],
+}
 MAGE = {**{k: v for k, v in QWEN.items() if k != "patch_size"}, "in_channels": 8, "out_channels": 8}
-OMNI = {"patch_size": 2, "in_channels": 4, "hidden_size": 48, "num_layers": 2, "num_refiner_layers": 1, "num_attention_heads": 4,
-        "num_kv_heads": 2, "multiple_of": 8, "axes_dim_rope": [4, 4, 4], "axes_lens": [64, 64, 64], "timestep_scale": 1000.0}
-HIDREAM = {"patch_size": 2, "in_channels": 4, "out_channels": 4, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16,
-           "num_attention_heads": 2, "caption_channels": [24, 20], "text_emb_dim": 12, "num_routed_experts": 2, "num_activated_experts": 1,
-           "axes_dims_rope": [4, 6, 6], "max_resolution": [32, 32], "llama_layers": [0, 1, 2, 2]}
-HIDREAM_O1 = {"text_config_overrides": {"vocab_size": 151936, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-                                        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "rope_dims": [4, 2, 2]},
-              "vision_config_overrides": {"hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "depth": 1}}
-KANDINSKY = {"in_visual_dim": 4, "out_visual_dim": 4, "in_text_dim": 24, "in_text_dim2": 12, "time_dim": 16, "model_dim": 32, "ff_dim": 32,
-             "visual_embed_dim": 16, "num_text_blocks": 1, "num_visual_blocks": 2, "axes_dims": (4, 6, 6)}
-COSMOS = {"max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16, "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1,
-          "concat_padding_mask": True, "model_channels": 64, "num_blocks": 2, "num_heads": 2, "crossattn_emb_channels": 24,
-          "pos_emb_cls": "rope3d", "pos_emb_learnable": True, "pos_emb_interpolation": "crop", "use_adaln_lora": True, "adaln_lora_dim": 8,
-          "mlp_ratio": 2.0, "extra_per_block_abs_pos_emb": False, "rope_enable_fps_modulation": False}
-ERNIE = {"hidden_size": 32, "num_attention_heads": 2, "num_layers": 2, "ffn_hidden_size": 48, "in_channels": 8, "out_channels": 8,
-         "patch_size": 1, "text_in_dim": 24, "rope_axes_dim": (4, 6, 6)}
-KREA = {"features": 64, "tdim": 16, "txtdim": 12, "heads": 4, "kvheads": 2, "multiplier": 2, "layers": 2, "patch": 2, "channels": 16,
-        "txtlayers": 2, "txtheads": 2, "txtkvheads": 2}
-LENS = {"in_channels": 8, "out_channels": 2, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2, "enc_hidden_dim": 12,
-        "axes_dims_rope": (4, 6, 6), "selected_layer_index": (0, 1)}
-PIXELDIT = {"num_groups": 2, "hidden_size": 32, "pixel_hidden_size": 4, "pixel_attn_hidden_size": 32, "pixel_num_groups": 2, "patch_depth": 2,
-            "pixel_depth": 1, "patch_size": 4, "txt_embed_dim": 24, "txt_max_length": 300}
+OMNI = {
+    "patch_size": 2,
+    "in_channels": 4,
+    "hidden_size": 48,
+    "num_layers": 2,
+    "num_refiner_layers": 1,
+    "num_attention_heads": 4,
+    "num_kv_heads": 2,
+    "multiple_of": 8,
+    "axes_dim_rope": [4, 4, 4],
+    "axes_lens": [64, 64, 64],
+    "timestep_scale": 1000.0,
+}
+HIDREAM = {
+    "patch_size": 2,
+    "in_channels": 4,
+    "out_channels": 4,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "caption_channels": [24, 20],
+    "text_emb_dim": 12,
+    "num_routed_experts": 2,
+    "num_activated_experts": 1,
+    "axes_dims_rope": [4, 6, 6],
+    "max_resolution": [32, 32],
+    "llama_layers": [0, 1, 2, 2],
+}
+HIDREAM_O1 = {
+    "text_config_overrides": {
+        "vocab_size": 151936,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "rope_dims": [4, 2, 2],
+    },
+    "vision_config_overrides": {"hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "depth": 1},
+}
+KANDINSKY = {
+    "in_visual_dim": 4,
+    "out_visual_dim": 4,
+    "in_text_dim": 24,
+    "in_text_dim2": 12,
+    "time_dim": 16,
+    "model_dim": 32,
+    "ff_dim": 32,
+    "visual_embed_dim": 16,
+    "num_text_blocks": 1,
+    "num_visual_blocks": 2,
+    "axes_dims": (4, 6, 6),
+}
+COSMOS = {
+    "max_img_h": 240,
+    "max_img_w": 240,
+    "max_frames": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "concat_padding_mask": True,
+    "model_channels": 64,
+    "num_blocks": 2,
+    "num_heads": 2,
+    "crossattn_emb_channels": 24,
+    "pos_emb_cls": "rope3d",
+    "pos_emb_learnable": True,
+    "pos_emb_interpolation": "crop",
+    "use_adaln_lora": True,
+    "adaln_lora_dim": 8,
+    "mlp_ratio": 2.0,
+    "extra_per_block_abs_pos_emb": False,
+    "rope_enable_fps_modulation": False,
+}
+ERNIE = {
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "num_layers": 2,
+    "ffn_hidden_size": 48,
+    "in_channels": 8,
+    "out_channels": 8,
+    "patch_size": 1,
+    "text_in_dim": 24,
+    "rope_axes_dim": (4, 6, 6),
+}
+KREA = {
+    "features": 64,
+    "tdim": 16,
+    "txtdim": 12,
+    "heads": 4,
+    "kvheads": 2,
+    "multiplier": 2,
+    "layers": 2,
+    "patch": 2,
+    "channels": 16,
+    "txtlayers": 2,
+    "txtheads": 2,
+    "txtkvheads": 2,
+}
+LENS = {
+    "in_channels": 8,
+    "out_channels": 2,
+    "num_layers": 2,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "enc_hidden_dim": 12,
+    "axes_dims_rope": (4, 6, 6),
+    "selected_layer_index": (0, 1),
+}
+PIXELDIT = {
+    "num_groups": 2,
+    "hidden_size": 32,
+    "pixel_hidden_size": 4,
+    "pixel_attn_hidden_size": 32,
+    "pixel_num_groups": 2,
+    "patch_depth": 2,
+    "pixel_depth": 1,
+    "patch_size": 4,
+    "txt_embed_dim": 24,
+    "txt_max_length": 300,
+}
 
 FIRST_T = {"image": ROWS, "keys": ROWS + 35}  # [text, image]
 FIRST_I = {"text": 35, "keys": ROWS + 35}  # [image, text]
@@ -225,67 +510,218 @@ ARCHITECTURES: dict[str, Architecture] = {
     "KOALA": Architecture("KOALA_700M", XL, more=pooled(20), settings={"num_head_channels": 16}, **UNETS),
     "SSD-1B": Architecture("SSD1B", XL, more=pooled(20), settings={"num_head_channels": 16}, **UNETS),
     "Segmind": Architecture("Segmind_Vega", XL, more=pooled(20), settings={"num_head_channels": 16}, **UNETS),
-    "Cascade": Architecture("Stable_Cascade_C", CASCADE, r"attention\.attn$", text=48, keys=48 + ROWS + 8, grid=(6, 8), channels=16,
-                            plane=(6, 8), more=pooled(20), sigma=5.0, scale=vp),
+    "Cascade": Architecture(
+        "Stable_Cascade_C",
+        CASCADE,
+        r"attention\.attn$",
+        text=48,
+        keys=48 + ROWS + 8,
+        grid=(6, 8),
+        channels=16,
+        plane=(6, 8),
+        more=pooled(20),
+        sigma=5.0,
+        scale=vp,
+    ),
     "SD3": Architecture("SD3", SD3, r"joint_blocks\.\d+$", more=pooled(20), **FIRST_T),
     "AuraFlow": Architecture("AuraFlow", AURA, SINGLE_TOO, text=8, image=8 + ROWS, keys=8 + ROWS + 35),
-    "PixArt-alpha": Architecture("PixArtAlpha", {**PIXART, "model_max_length": 120, "micro_condition": True}, r"cross_attn$", grid=(16, 18),
-                                 plane=(32, 36), more=lambda: {"width": 288, "height": 256}, sigma=5.0, scale=vp),
-    "PixArt-sigma": Architecture("PixArtSigma", {**PIXART, "model_max_length": 300, "micro_condition": False}, r"cross_attn$", grid=(16, 18),
-                                 plane=(32, 36), sigma=5.0, scale=vp),
-    "HunyuanDiT": Architecture("HunyuanDiT", HUNYUAN_DIT, r"blocks\.\d+\.attn2$", keys=77 + 256, rows=77, sigma=5.0, scale=vp, more=mt5),
-    "HunyuanDiT 1.0": Architecture("HunyuanDiT1", {**HUNYUAN_DIT, "size_cond": True, "use_style_cond": True}, r"blocks\.\d+\.attn2$",
-                                   keys=77 + 256, rows=77, sigma=5.0, scale=vp, more=mt5),
+    "PixArt-alpha": Architecture(
+        "PixArtAlpha",
+        {**PIXART, "model_max_length": 120, "micro_condition": True},
+        r"cross_attn$",
+        grid=(16, 18),
+        plane=(32, 36),
+        more=lambda: {"width": 288, "height": 256},
+        sigma=5.0,
+        scale=vp,
+    ),
+    "PixArt-sigma": Architecture(
+        "PixArtSigma",
+        {**PIXART, "model_max_length": 300, "micro_condition": False},
+        r"cross_attn$",
+        grid=(16, 18),
+        plane=(32, 36),
+        sigma=5.0,
+        scale=vp,
+    ),
+    "HunyuanDiT": Architecture(
+        "HunyuanDiT",
+        HUNYUAN_DIT,
+        r"blocks\.\d+\.attn2$",
+        keys=77 + 256,
+        rows=77,
+        sigma=5.0,
+        scale=vp,
+        more=mt5,
+    ),
+    "HunyuanDiT 1.0": Architecture(
+        "HunyuanDiT1",
+        {**HUNYUAN_DIT, "size_cond": True, "use_style_cond": True},
+        r"blocks\.\d+\.attn2$",
+        keys=77 + 256,
+        rows=77,
+        sigma=5.0,
+        scale=vp,
+        more=mt5,
+    ),
     "Flux": Architecture("Flux", FLUX, DOUBLE, more=pooled(12), **FIRST_T),
     "Flux schnell": Architecture("FluxSchnell", SCHNELL, DOUBLE, more=pooled(12), **FIRST_T),
-    "Ovis": Architecture("FluxSchnell", {**SCHNELL, "vec_in_dim": None, "yak_mlp": True, "txt_norm": True, "txt_ids_dims": [1, 2]}, DOUBLE,
-                         **FIRST_T),
-    "LongCat": Architecture("LongCatImage", {**SCHNELL, "vec_in_dim": None, "txt_ids_dims": [1, 2]}, DOUBLE, **FIRST_T),
+    "Ovis": Architecture(
+        "FluxSchnell",
+        {**SCHNELL, "vec_in_dim": None, "yak_mlp": True, "txt_norm": True, "txt_ids_dims": [1, 2]},
+        DOUBLE,
+        **FIRST_T,
+    ),
+    "LongCat": Architecture(
+        "LongCatImage", {**SCHNELL, "vec_in_dim": None, "txt_ids_dims": [1, 2]}, DOUBLE, **FIRST_T
+    ),
     "Flux 2": Architecture("Flux2", FLUX2, DOUBLE, text=512 - ROWS, image=512, keys=512 + 35, **PACKED),
     "Chroma": Architecture("Chroma", CHROMA, DOUBLE, **FIRST_T),
     "Radiance": Architecture("ChromaRadiance", RADIANCE, DOUBLE, channels=3, plane=(18, 28), **FIRST_T),
-    "HunyuanImage": Architecture("HunyuanImage21", HUNYUAN_IMAGE, DOUBLE, image=ROWS + 6, keys=ROWS + 6 + 35, plane=(5, 7),
-                                 more=lambda: {"conditioning_byt5small": random(1, 6, 1472, seed=2)}),
+    "HunyuanImage": Architecture(
+        "HunyuanImage21",
+        HUNYUAN_IMAGE,
+        DOUBLE,
+        image=ROWS + 6,
+        keys=ROWS + 6 + 35,
+        plane=(5, 7),
+        more=lambda: {"conditioning_byt5small": random(1, 6, 1472, seed=2)},
+    ),
     "Lumina 2": Architecture("Lumina2", LUMINA, r"^layers\.\d+\.attention$", **FIRST_T),
-    "NewBie": Architecture("Lumina2", {**LUMINA, "clip_text_dim": 20}, r"^layers\.\d+\.attention$", more=pooled(20), **FIRST_T),
+    "NewBie": Architecture(
+        "Lumina2", {**LUMINA, "clip_text_dim": 20}, r"^layers\.\d+\.attention$", more=pooled(20), **FIRST_T
+    ),
     "Z-Image": Architecture("ZImage", Z_IMAGE, r"^layers\.\d+\.attention$", image=32, keys=32 + 64),
-    "Z-Image pixel": Architecture("ZImagePixelSpace", Z_PIXEL, r"^layers\.\d+\.attention$", image=32, keys=32 + 64, channels=3, plane=(20, 28)),
-    "Qwen-Image": Architecture("QwenImage", QWEN, r"transformer_blocks\.\d+\.attn$", channels=16, frames=True, more=mask_of(ROWS), **FIRST_T),
+    "Z-Image pixel": Architecture(
+        "ZImagePixelSpace",
+        Z_PIXEL,
+        r"^layers\.\d+\.attention$",
+        image=32,
+        keys=32 + 64,
+        channels=3,
+        plane=(20, 28),
+    ),
+    "Qwen-Image": Architecture(
+        "QwenImage",
+        QWEN,
+        r"transformer_blocks\.\d+\.attn$",
+        channels=16,
+        frames=True,
+        more=mask_of(ROWS),
+        **FIRST_T,
+    ),
     "MageFlow": Architecture("MageFlow", MAGE, r"transformer_blocks\.\d+\.attn$", **PACKED, **FIRST_T),
-    "OmniGen 2": Architecture("Omnigen2", {**OMNI, "text_feat_dim": 24, "ffn_dim_multiplier": None, "out_channels": None}, r"^layers\.\d+\.attn$",
-                              more=mask_of(ROWS), **FIRST_T),
-    "Boogu": Architecture("Boogu", {**OMNI, "instruction_feat_dim": 24, "num_double_stream_layers": 1},
-                          r"(img_instruct_attn\.processor|single_stream_layers\.\d+\.attn)$", more=mask_of(ROWS), **FIRST_T),
-    "HiDream": Architecture("HiDream", HIDREAM, r"attn1$", text=35, keys=35 + ROWS + 2 * 9, more=lambda: {
-        **pooled(12)(), "conditioning_llama3": random(1, 3, 9, 20, seed=2)}),
-    "HiDream O1": HiDreamO1("HiDreamO1", HIDREAM_O1, r"self_attn$", image=1, keys=ROWS + 15, grid=(3, 5), channels=3, plane=(96, 160)),
-    "Kandinsky 5": Architecture("Kandinsky5Image", KANDINSKY, r"visual_transformer_blocks\.\d+\.cross_attention$", frames=True, plane=(10, 14),
-                                more=pooled(12)),
-    "Cosmos-Predict2": Architecture("CosmosT2IPredict2", COSMOS, r"cross_attn$", channels=16, frames=True, scale=lambda sigma: 1 + sigma),
-    "Anima": Anima("Anima", {**COSMOS, "crossattn_emb_channels": 1024}, r"^blocks\.\d+\.cross_attn$", keys=512, channels=16, frames=True, width=1024,
-                   tensor="t5xxl_ids"),
+    "OmniGen 2": Architecture(
+        "Omnigen2",
+        {**OMNI, "text_feat_dim": 24, "ffn_dim_multiplier": None, "out_channels": None},
+        r"^layers\.\d+\.attn$",
+        more=mask_of(ROWS),
+        **FIRST_T,
+    ),
+    "Boogu": Architecture(
+        "Boogu",
+        {**OMNI, "instruction_feat_dim": 24, "num_double_stream_layers": 1},
+        r"(img_instruct_attn\.processor|single_stream_layers\.\d+\.attn)$",
+        more=mask_of(ROWS),
+        **FIRST_T,
+    ),
+    "HiDream": Architecture(
+        "HiDream",
+        HIDREAM,
+        r"attn1$",
+        text=35,
+        keys=35 + ROWS + 2 * 9,
+        more=lambda: {**pooled(12)(), "conditioning_llama3": random(1, 3, 9, 20, seed=2)},
+    ),
+    "HiDream O1": HiDreamO1(
+        "HiDreamO1",
+        HIDREAM_O1,
+        r"self_attn$",
+        image=1,
+        keys=ROWS + 15,
+        grid=(3, 5),
+        channels=3,
+        plane=(96, 160),
+    ),
+    "Kandinsky 5": Architecture(
+        "Kandinsky5Image",
+        KANDINSKY,
+        r"visual_transformer_blocks\.\d+\.cross_attention$",
+        frames=True,
+        plane=(10, 14),
+        more=pooled(12),
+    ),
+    "Cosmos-Predict2": Architecture(
+        "CosmosT2IPredict2", COSMOS, r"cross_attn$", channels=16, frames=True, scale=lambda sigma: 1 + sigma
+    ),
+    "Anima": Anima(
+        "Anima",
+        {**COSMOS, "crossattn_emb_channels": 1024},
+        r"^blocks\.\d+\.cross_attn$",
+        keys=512,
+        channels=16,
+        frames=True,
+        width=1024,
+        tensor="t5xxl_ids",
+    ),
     "ERNIE": Architecture("ErnieImage", ERNIE, r"self_attention$", **PACKED, **FIRST_I),
-    "Ideogram 4": Architecture("Ideogram4", {"in_channels": 8, "num_layers": 2}, r"attention$", **PACKED, **FIRST_T, settings={
-        "num_attention_heads": 2, "attention_head_dim": 16, "intermediate_size": 32, "adaln_dim": 8, "llm_features_dim": 24, "rope_theta": 1000,
-        "mrope_section": [4, 2, 2], "norm_eps": 1e-5}),
+    "Ideogram 4": Architecture(
+        "Ideogram4",
+        {"in_channels": 8, "num_layers": 2},
+        r"attention$",
+        **PACKED,
+        **FIRST_T,
+        settings={
+            "num_attention_heads": 2,
+            "attention_head_dim": 16,
+            "intermediate_size": 32,
+            "adaln_dim": 8,
+            "llm_features_dim": 24,
+            "rope_theta": 1000,
+            "mrope_section": [4, 2, 2],
+            "norm_eps": 1e-5,
+        },
+    ),
     "Krea 2": Architecture("Krea2", KREA, r"^blocks\.\d+\.attn$", channels=16, frames=True, **FIRST_T),
     "Lens": Architecture("Lens", LENS, r"attn$", **PACKED, **FIRST_I),
-    "JoyImage": Architecture("JoyImage", {"patch_size": [1, 2, 2], "in_channels": 16, "hidden_size": 32, "num_attention_heads": 2, "text_dim": 24,
-                                          "num_layers": 2}, r"attn$", channels=16, frames=True, settings={"theta": 100, "rope_dim_list": [4, 6, 6]},
-                             **FIRST_I),
-    "PixelDiT": Architecture("PixelDiTT2I", PIXELDIT, r"patch_blocks\.\d+\.attn$", channels=3, plane=(18, 28), **FIRST_T),
+    "JoyImage": Architecture(
+        "JoyImage",
+        {
+            "patch_size": [1, 2, 2],
+            "in_channels": 16,
+            "hidden_size": 32,
+            "num_attention_heads": 2,
+            "text_dim": 24,
+            "num_layers": 2,
+        },
+        r"attn$",
+        channels=16,
+        frames=True,
+        settings={"theta": 100, "rope_dim_list": [4, 6, 6]},
+        **FIRST_I,
+    ),
+    "PixelDiT": Architecture(
+        "PixelDiTT2I", PIXELDIT, r"patch_blocks\.\d+\.attn$", channels=3, plane=(18, 28), **FIRST_T
+    ),
 }
 ARCHITECTURES |= {  # a prompt that ends in padding, for those that then use a mask
-    f"{name} with padding": replace(ARCHITECTURES[name], more=mask_of(ROWS, padding=2)) for name in ("Qwen-Image", "Ideogram 4", "Lens")}
+    f"{name} with padding": replace(ARCHITECTURES[name], more=mask_of(ROWS, padding=2))
+    for name in ("Qwen-Image", "Ideogram 4", "Lens")
+}
 REFERENCES = ((6, 8), (4, 4))  # with patches of 2: 12 and 4 tokens
 ARCHITECTURES |= {
     "Flux with references": references(ARCHITECTURES["Flux"], *REFERENCES, tokens=16),
     "Flux 2 with a reference": references(ARCHITECTURES["Flux 2"], (4, 6), tokens=24),
     "Qwen-Image with references": references(ARCHITECTURES["Qwen-Image"], *REFERENCES, tokens=16),
     "MageFlow with references": references(ARCHITECTURES["MageFlow"], (6, 8), (4, 4), tokens=64),
-    "OmniGen 2 with references": references(ARCHITECTURES["OmniGen 2"], *REFERENCES, tokens=16, image=ROWS + 16),
+    "OmniGen 2 with references": references(
+        ARCHITECTURES["OmniGen 2"], *REFERENCES, tokens=16, image=ROWS + 16
+    ),
     "Boogu with references": references(ARCHITECTURES["Boogu"], *REFERENCES, tokens=16, image=ROWS + 16),
     "JoyImage with references": references(ARCHITECTURES["JoyImage"], *REFERENCES, tokens=16, text=35 + 16),
     "Krea 2 with references": references(
-        replace(ARCHITECTURES["Krea 2"], more=lambda: {"reference_latents_method": "index_timestep_zero"}), *REFERENCES, tokens=16),
+        replace(ARCHITECTURES["Krea 2"], more=lambda: {"reference_latents_method": "index_timestep_zero"}),
+        *REFERENCES,
+        tokens=16,
+    ),
 }

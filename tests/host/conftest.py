@@ -5,7 +5,7 @@ Tests reach the pack's modules through `pack_module`: a plain `import gsn_ops` w
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -36,7 +36,7 @@ def pack(host: ModuleType) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def pack_module(pack: ModuleType) -> Callable[[str], ModuleType]:
-    """A function: `pack_module("gsn_ops.host.sampling")` is that module of the loaded pack."""
+    """A function: `pack_module("gsn_ops.host.sampling.patch")` is that module of the loaded pack."""
     return inprocess.pack_module
 
 
@@ -44,3 +44,12 @@ def pack_module(pack: ModuleType) -> Callable[[str], ModuleType]:
 def tiny(host: ModuleType, pack_module: Callable[[str], ModuleType]) -> Tiny:
     """The embedded model and short ways to run it."""
     return Tiny(host, pack_module)
+
+
+@pytest.fixture(scope="session")
+def subjects(pack_module: Callable[[str], ModuleType]) -> SimpleNamespace:
+    """The pack's functions from typed phrases to columns: parse_subjects, resolve, choose."""
+    syntax, resolve = pack_module("gsn_ops.subjects.syntax"), pack_module("gsn_ops.subjects.resolve")
+    return SimpleNamespace(
+        parse_subjects=syntax.parse_subjects, resolve=resolve.resolve, choose=resolve.choose
+    )

@@ -25,10 +25,24 @@ class Attentions:
     def __post_init__(self):
         self.paths = {id(m): path for path, m in self.model.named_modules()}
 
-    def attention(self, q, k, v, heads, mask=None, attn_precision=None, skip_reshape=False, skip_output_reshape=False, scale=None, **_):
+    def attention(
+        self,
+        q,
+        k,
+        v,
+        heads,
+        mask=None,
+        attn_precision=None,
+        skip_reshape=False,
+        skip_output_reshape=False,
+        scale=None,
+        **_,
+    ):
         d = q.shape[-1] if skip_reshape else q.shape[-1] // heads
         if not skip_reshape:
-            q, k, v = (t.reshape(t.shape[0], t.shape[1], -1, d).transpose(1, 2) for t in (q, k, v))  # [B, H, N, d]
+            q, k, v = (
+                t.reshape(t.shape[0], t.shape[1], -1, d).transpose(1, 2) for t in (q, k, v)
+            )  # [B, H, N, d]
         k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
         logits = torch.einsum("bhid,bhjd->bhij", q, k) * (d**-0.5 if scale is None else scale)
         if mask is not None:
@@ -63,6 +77,7 @@ def written_out(model: torch.nn.Module, pattern: str):
     def put(module, name, value):
         undo.append((module, name, getattr(module, name)))
         setattr(module, name, value)
+
     try:
         for name, module in list(sys.modules.items()):
             if name.startswith("comfy.ldm"):

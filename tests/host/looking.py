@@ -40,8 +40,16 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
     """Run `tiny.sample_with` and let the probe look at the state of one step, twice; the run itself is not changed."""
     import comfy.samplers
 
-    gradients, plan, probes, maps, layouts = (
-        tiny.module(f"gsn_ops.{name}") for name in ("host.gradients", "host.plan", "host.probe", "maps", "host.layouts"))
+    gradients, plan, probes, maps, families = (
+        tiny.module(f"gsn_ops.{name}")
+        for name in (
+            "host.autograd.differentiable",
+            "host.sampling.plan",
+            "host.attention.probe",
+            "maps",
+            "host.find_family",
+        )
+    )
     model, looks = model or tiny.model, []
 
     def shift(k, model_k, x, sigma, extra):
@@ -49,25 +57,51 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
         entry = next(e for e in plan.positive_entries(guider)[0] if probes.is_active(guider, e, x, sigma))
         c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
         with gradients.differentiable(guider.inner_model, *probes.side_networks(guider, entry)):
-            probe = probes.Probe(guider, model_k, extra, sigma, entry, layouts.family_of(model), maps.MapNeeds(levels=levels, blocks=blocks), c)
+            probe = probes.Probe(
+                guider,
+                model_k,
+                extra,
+                sigma,
+                entry,
+                families.family_of(model),
+                maps.MapNeeds(levels=levels, blocks=blocks),
+                c,
+            )
             z, passes = x.clone() / c, []
             for _ in range(2):
                 leaf = z.clone().requires_grad_(True)
                 seen = probe.maps_of(leaf)
                 loss = weighted(seen.cross)
                 (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-                passes.append(Pass({level: m.detach() for level, m in seen.cross.items()}, loss.detach(), gradient))
+                passes.append(
+                    Pass({level: m.detach() for level, m in seen.cross.items()}, loss.detach(), gradient)
+                )
             looks.append(Look(z, x.clone(), sigma.clone(), seen.columns, *passes))
         return x
+
     plain = run.pop("sampler", "euler")
     steps = run.pop("steps", 4)
-    tiny.sample_with(tiny.watch(comfy.samplers.sampler_object(plain), [step], shift), tiny.sigmas(plain, steps=steps), model, **run)
+    tiny.sample_with(
+        tiny.watch(comfy.samplers.sampler_object(plain), [step], shift),
+        tiny.sigmas(plain, steps=steps),
+        model,
+        **run,
+    )
     assert len(looks) == 1
     return looks[0]
 
 
-def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=None, options=None, concat=None,
-              within=("",)) -> dict[int, Tensor]:
+def slow_maps(
+    network,
+    x: Tensor,
+    sigma: Tensor,
+    context: Tensor,
+    *,
+    control=None,
+    options=None,
+    concat=None,
+    within=("",),
+) -> dict[int, Tensor]:
     """Level -> text-to-image attention [B, h, w, all text columns], mean over layers and heads, by an explicit softmax.
 
     network: the host's BaseModel. control: x -> ControlNet residuals. options: transformer_options with other packs' patches.
@@ -79,7 +113,9 @@ def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=Non
 
     def explicit(block, k):
         q = queries[block]
-        q, k = (t.reshape(t.shape[0], t.shape[1], block.n_heads, -1) for t in (q, k))  # [B, N, H, d], [B, K, H, d]
+        q, k = (
+            t.reshape(t.shape[0], t.shape[1], block.n_heads, -1) for t in (q, k)
+        )  # [B, N, H, d], [B, K, H, d]
         e = torch.exp(torch.einsum("bihd,bjhd->bhij", q, k) / q.shape[-1] ** 0.5)
         level = round((height * width / q.shape[1]) ** 0.5)
         p = (e / e.sum(-1, keepdim=True)).mean(1)  # [B, N, K]
@@ -88,13 +124,24 @@ def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=Non
     hooks = []
     for name, block in network.diffusion_model.named_modules():
         if isinstance(block, BasicTransformerBlock) and name.startswith(within):
-            hooks.append(block.attn2.to_q.register_forward_hook(lambda _, args, out, block=block: queries.__setitem__(block, out)))
-            hooks.append(block.attn2.to_k.register_forward_hook(lambda _, args, out, block=block: explicit(block, out)))
+            hooks.append(
+                block.attn2.to_q.register_forward_hook(
+                    lambda _, args, out, block=block: queries.__setitem__(block, out)
+                )
+            )
+            hooks.append(
+                block.attn2.to_k.register_forward_hook(lambda _, args, out, block=block: explicit(block, out))
+            )
     try:
         scaled = x / (1 + sigma[0] ** 2) ** 0.5
         scaled = scaled if concat is None else torch.cat([scaled, concat], 1)
-        network.diffusion_model(scaled, network.model_sampling.timestep(sigma), context=context, control=control and control(x),
-                                transformer_options=options or {})
+        network.diffusion_model(
+            scaled,
+            network.model_sampling.timestep(sigma),
+            context=context,
+            control=control and control(x),
+            transformer_options=options or {},
+        )
     finally:
         for hook in hooks:
             hook.remove()
@@ -104,8 +151,12 @@ def slow_maps(network, x: Tensor, sigma: Tensor, context: Tensor, *, control=Non
 def slow_pass(network, seen: Look, context: Tensor, *, part=lambda x: x, **more) -> Pass:
     """The oracle for a look: maps, loss and gradient at the same z. part: what the network sees of x (areas)."""
     leaf = seen.z.clone().requires_grad_(True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):  # the host adds ControlNet residuals in place
-        maps = slow_maps(network, part(leaf * (1 + float(seen.sigma[0]) ** 2) ** 0.5), seen.sigma, context, **more)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: t.detach().clone(), lambda t: t
+    ):  # the host adds ControlNet residuals in place
+        maps = slow_maps(
+            network, part(leaf * (1 + float(seen.sigma[0]) ** 2) ** 0.5), seen.sigma, context, **more
+        )
         maps = {level: maps[level][..., list(seen.columns)] for level in seen.full.maps}
         loss = weighted(maps)
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)

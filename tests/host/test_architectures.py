@@ -31,7 +31,9 @@ class Made:
         for row, word in enumerate(TEXT.split(), 1):
             pieces.append(prompt.Piece(word, at, at + len(word), row))
             at += len(word) + 1
-        encoder = prompt.EncoderTokens("text", TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),), self.arch.tensor)
+        encoder = prompt.EncoderTokens(
+            "text", TEXT, tuple(pieces), ((1, len(pieces) + 1, self.arch.rows),), self.arch.tensor
+        )
         return prompt.PromptTokens((encoder,), self.arch.rows)
 
     def prompts(self, louder: int | None, also: dict) -> tuple[list, list]:
@@ -51,29 +53,60 @@ class Made:
             sigmas = torch.linspace(self.arch.sigma, 0, steps + 1)
             sampler = sampler or comfy.samplers.sampler_object("euler")
             return comfy.sample.sample_custom(
-                model or self.model, noise, 1.0, sampler, sigmas, positive, negative, latent, disable_pbar=True, seed=3)
+                model or self.model,
+                noise,
+                1.0,
+                sampler,
+                sigmas,
+                positive,
+                negative,
+                latent,
+                disable_pbar=True,
+                seed=3,
+            )
 
     def at_state(self, look, needs=None, **run):
         """What `look(probe, z, conds)` makes of the state of the first step of a run."""
         import comfy.samplers
 
-        gradients, plan, probes, maps, layouts = (
-            self.tiny.module(f"gsn_ops.{name}") for name in ("host.gradients", "host.plan", "host.probe", "maps", "host.layouts"))
+        gradients, plan, probes, maps, families = (
+            self.tiny.module(f"gsn_ops.{name}")
+            for name in (
+                "host.autograd.differentiable",
+                "host.sampling.plan",
+                "host.attention.probe",
+                "maps",
+                "host.find_family",
+            )
+        )
         results = []
 
         def shift(k, model_k, x, sigma, extra):
             guider = model_k.inner_model
             (entry,), _ = plan.positive_entries(guider)
             c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
-            family = layouts.family_of(self.model)
-            entry = replace(entry, tokens=layouts.columns_of(family, entry.tokens, guider.conds["positive"][0]))
-            conds = {name: cond.process_cond(batch_size=len(x), area=None).cond
-                     for name, cond in guider.conds["positive"][0]["model_conds"].items()}
+            family = families.family_of(self.model)
+            entry = replace(
+                entry,
+                tokens=self.tiny.module("gsn_ops.host.architectures.family").columns_of(
+                    family, entry.tokens, guider.conds["positive"][0]
+                ),
+            )
+            conds = {
+                name: cond.process_cond(batch_size=len(x), area=None).cond
+                for name, cond in guider.conds["positive"][0]["model_conds"].items()
+            }
             with gradients.differentiable(guider.inner_model):
-                probe = probes.Probe(guider, model_k, extra, sigma, entry, family, maps.MapNeeds(**needs or {}), c)
-                conds = {name: gradients.plain(cond).clone() if isinstance(cond, Tensor) else cond for name, cond in conds.items()}
+                probe = probes.Probe(
+                    guider, model_k, extra, sigma, entry, family, maps.MapNeeds(**needs or {}), c
+                )
+                conds = {
+                    name: gradients.plain(cond).clone() if isinstance(cond, Tensor) else cond
+                    for name, cond in conds.items()
+                }
                 results.append(look(probe, x.clone() / c, conds))
             return x
+
         self.sample(sampler=self.tiny.watch(comfy.samplers.sampler_object("euler"), [0], shift), **run)
         (result,) = results
         return result
@@ -84,7 +117,13 @@ def loaded(arch: Architecture, tiny, dtype=torch.float32, computes_in=None) -> M
 
     cpu = torch.device("cpu")
     with torch.inference_mode():
-        made = Made(arch, comfy.model_patcher.ModelPatcher(arch.build(dtype, computes_in), load_device=cpu, offload_device=cpu), tiny)
+        made = Made(
+            arch,
+            comfy.model_patcher.ModelPatcher(
+                arch.build(dtype, computes_in), load_device=cpu, offload_device=cpu
+            ),
+            tiny,
+        )
     made.sample()  # loads it, which leaves the host's own marks on its modules
     return made
 
@@ -128,8 +167,13 @@ def slow_pass(arch: Architecture, z: Tensor, conds: dict, columns: slice, contro
     leaf = z.clone().requires_grad_(True)
     with written_out(model.diffusion_model, arch.attends) as seen:
         x = leaf * arch.scale(arch.sigma)
-        model.apply_model(x, torch.full((len(z),), arch.sigma), transformer_options={}, control=control(x), **conds)
-        text, image = slice(arch.text + columns.start, arch.text + columns.stop), slice(arch.image, arch.image + h * w)
+        model.apply_model(
+            x, torch.full((len(z),), arch.sigma), transformer_options={}, control=control(x), **conds
+        )
+        text, image = (
+            slice(arch.text + columns.start, arch.text + columns.stop),
+            slice(arch.image, arch.image + h * w),
+        )
         found = [p for p in seen.found if p.shape[-1] == arch.keys and p.shape[-2] in (h * w, arch.queries)]
         heads = [p[:, :, image, text].unflatten(2, (h, w)) for p in found]
         maps = torch.stack([p.mean(1) for p in heads]).mean(0)
@@ -137,22 +181,37 @@ def slow_pass(arch: Architecture, z: Tensor, conds: dict, columns: slice, contro
     rows = None
     if found[0].shape[-2] == arch.queries:
         itself = slice(image.start + arch.keys - arch.queries, image.stop + arch.keys - arch.queries)
-        rows = torch.stack([p[:, :, image, itself][:, :, CELLS].mean(1) for p in found]).mean(0).unflatten(-1, (h, w)).detach()
+        rows = (
+            torch.stack([p[:, :, image, itself][:, :, CELLS].mean(1) for p in found])
+            .mean(0)
+            .unflatten(-1, (h, w))
+            .detach()
+        )
     return Pass(maps.detach(), gradient, [p.detach() for p in heads], rows)
 
 
 def contents(model) -> list[tuple]:
     """What hangs on every module of a network, by identity."""
-    return [(sorted(vars(m)), [id(t) for t in (*m._parameters.values(), *m._buffers.values())], m.training) for m in model.model.modules()]
+    return [
+        (sorted(vars(m)), [id(t) for t in (*m._parameters.values(), *m._buffers.values())], m.training)
+        for m in model.model.modules()
+    ]
 
 
 def graphs_in(model) -> list[str]:
     """Attributes of a network's modules that hold a tensor with a graph, in lists and dictionaries too."""
+
     def graph(value) -> bool:
         if isinstance(value, (list, tuple, dict)):
             return any(graph(v) for v in (value.values() if isinstance(value, dict) else value))
         return isinstance(value, Tensor) and value.grad_fn is not None
-    return [f"{path}.{name}" for path, m in model.model.named_modules() for name, value in vars(m).items() if name != "_modules" and graph(value)]
+
+    return [
+        f"{path}.{name}"
+        for path, m in model.model.named_modules()
+        for name, value in vars(m).items()
+        if name != "_modules" and graph(value)
+    ]
 
 
 def two_passes(probe, z, conds):
@@ -177,13 +236,23 @@ def test_maps_and_gradients_are_those_of_an_explicit_softmax(made):
     before = contents(made.model)
     full, cut, z, conds, columns = made.at_state(two_passes, {"heads": True, "self_rows": True}, batch=2)
     assert contents(made.model) == before and not graphs_in(made.model)
-    assert full.maps.shape == (2, *made.arch.grid, columns.stop - columns.start) and not torch.equal(full.maps[0], full.maps[1])
+    assert full.maps.shape == (2, *made.arch.grid, columns.stop - columns.start) and not torch.equal(
+        full.maps[0], full.maps[1]
+    )
     assert_same(full, cut, slow_pass(made.arch, z, conds, columns))
 
 
-@pytest.mark.parametrize("name, key, width", (
-    ("SD3", "output", 128), ("Flux", "input", 32), ("Chroma", "input", 32), ("Qwen-Image", "input", 32), ("HunyuanImage", "input", 32),
-    ("HunyuanDiT", "output", 32)))
+@pytest.mark.parametrize(
+    "name, key, width",
+    (
+        ("SD3", "output", 128),
+        ("Flux", "input", 32),
+        ("Chroma", "input", 32),
+        ("Qwen-Image", "input", 32),
+        ("HunyuanImage", "input", 32),
+        ("HunyuanDiT", "output", 32),
+    ),
+)
 def test_a_control_net_stays_in_force(tiny, name, key, width):
     """Its residuals, which depend on the latent, are added to the image's tokens after a block, by some networks in place."""
     import comfy.controlnet
@@ -198,7 +267,10 @@ def test_a_control_net_stays_in_force(tiny, name, key, width):
     class Control(comfy.controlnet.ControlBase):
         def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
             return residuals(x_noisy)
-    full, cut, z, conds, columns = made.at_state(two_passes, {"heads": True, "self_rows": True}, control=Control())
+
+    full, cut, z, conds, columns = made.at_state(
+        two_passes, {"heads": True, "self_rows": True}, control=Control()
+    )
     slow = slow_pass(made.arch, z, conds, columns, residuals)
     assert_same(full, cut, slow)
     assert (slow.maps - slow_pass(made.arch, z, conds, columns).maps).abs().max() > 1e-5  # it has a say
@@ -206,14 +278,16 @@ def test_a_control_net_stays_in_force(tiny, name, key, width):
 
 def first_layer(made, *, nudged: tuple[int, int], louder: int | None = None) -> list[Tensor]:
     """Maps of the first wanted layer [h, w, n] as the run has it, and with another latent behind one image token."""
+
     def look(probe, z, conds):
         probe.layers = 1
         (h, w), (y, x) = made.arch.grid, nudged
         high, wide = -(-z.shape[-2] // h), -(-z.shape[-1] // w)
         other = z.clone()
-        other[..., y * high:(y + 1) * high, x * wide:(x + 1) * wide] *= -2
+        other[..., y * high : (y + 1) * high, x * wide : (x + 1) * wide] *= -2
         with torch.no_grad():
             return [next(iter(probe.maps_of(state).cross.values()))[0] for state in (z, other)]
+
     return made.at_state(look, louder=louder)
 
 
@@ -222,7 +296,9 @@ def test_a_changed_word_changes_its_own_column_and_a_changed_place_its_own_cell(
     plain, elsewhere = first_layer(made, nudged=nudged)
     for row in (CAT, DOG):
         change = first_layer(made, louder=row, nudged=nudged)[0].log() - plain.log()
-        change = change - change.median(-1, keepdim=True).values  # what the softmax takes from all columns alike
+        change = (
+            change - change.median(-1, keepdim=True).values
+        )  # what the softmax takes from all columns alike
         assert change.abs().mean((0, 1)).argmax() == row - 1
     most = int((elsewhere.log() - plain.log()).abs().mean(-1).argmax())
     off = max(abs(a - b) for a, b in zip(divmod(most, made.arch.grid[1]), nudged))
@@ -252,20 +328,35 @@ def test_words_that_the_attention_does_not_see_are_refused(tiny):
     """Anima's attention sees what its adapter makes for T5's tokens, not the rows of Qwen that its text node hands on."""
     anima = make("Anima", tiny)
     anima.arch = replace(anima.arch, tensor="")
-    model, _ = tiny.attach(anima.model, step=0, subjects=tiny.module("gsn_ops.subjects").parse_subjects("red cat"))
-    with pytest.raises(ValueError, match="'red cat' is in the prompt, but the model does not get to see its words: Anima does not"):
+    model, _ = tiny.attach(
+        anima.model, step=0, subjects=tiny.module("gsn_ops.subjects.syntax").parse_subjects("red cat")
+    )
+    with pytest.raises(
+        ValueError,
+        match="'red cat' is in the prompt, but the model does not get to see its words: Anima does not",
+    ):
         anima.sample(model)
 
 
 def test_encoders_with_the_same_rows_count_once(tiny):
     """Stable Diffusion 3: CLIP-L and CLIP-G side by side in the same rows, then T5: two views, not three."""
-    prompt, probe = (tiny.module(f"gsn_ops.{name}") for name in ("prompt", "host.probe"))
+    prompt, probe = (tiny.module(f"gsn_ops.{name}") for name in ("prompt", "host.attention.probe"))
 
     def tokens(**texts):
         rows = {"l": 0, "g": 0, "t5xxl": 77}
-        return prompt.PromptTokens(tuple(
-            prompt.EncoderTokens(name, text, (prompt.Piece("cat", 0, 3, rows[name] + 1),), ((rows[name] + 1, rows[name] + 2, rows[name] + 77),))
-            for name, text in texts.items()), 154)
+        return prompt.PromptTokens(
+            tuple(
+                prompt.EncoderTokens(
+                    name,
+                    text,
+                    (prompt.Piece("cat", 0, 3, rows[name] + 1),),
+                    ((rows[name] + 1, rows[name] + 2, rows[name] + 77),),
+                )
+                for name, text in texts.items()
+            ),
+            154,
+        )
+
     same = probe.distinct_spans(tokens(g="cat", l="cat", t5xxl="cat"), "prompt_only")
     assert same == (prompt.Span("g", 1, 2), prompt.Span("t5xxl", 78, 79))
     different = probe.distinct_spans(tokens(g="cat", l="dog", t5xxl="cat"), "prompt_only")

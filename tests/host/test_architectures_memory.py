@@ -11,11 +11,25 @@ from .architectures import ARCHITECTURES, Architecture
 from .looking import weighted
 from .test_architectures import loaded, one_pass
 
-SAME = ("KOALA", "SSD-1B", "Segmind", "PixArt-alpha", "HunyuanDiT 1.0", "Flux schnell", "Ovis", "NewBie", "Z-Image pixel")  # networks of others
+SAME = (
+    "KOALA",
+    "SSD-1B",
+    "Segmind",
+    "PixArt-alpha",
+    "HunyuanDiT 1.0",
+    "Flux schnell",
+    "Ovis",
+    "NewBie",
+    "Z-Image pixel",
+)  # networks of others
 NETWORKS = [name for name in ARCHITECTURES if name not in SAME and " with " not in name]
 SIDES = (15, 22, 33)  # of the grid of tokens: the last is beyond 32x32
-OTHER_SIDES = {"SD1": (6, 9, 13), "SD2": (6, 9, 13), "SDXL": (9, 13, 19),  # of level 4: they attend at level 1 or 2 as well
-               "PixArt-sigma": (18, 24, 33)}  # its positions want no less
+OTHER_SIDES = {
+    "SD1": (6, 9, 13),
+    "SD2": (6, 9, 13),
+    "SDXL": (9, 13, 19),  # of level 4: they attend at level 1 or 2 as well
+    "PixArt-sigma": (18, 24, 33),
+}  # its positions want no less
 BLOCK = 2**20  # bytes that a fused kernel works in, whatever the size
 
 
@@ -28,21 +42,25 @@ def sized(arch: Architecture, side: int) -> Architecture:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_memory_of_a_shift_is_linear_in_the_image(tiny, name):
     """Forward and backward with everything kept (rung 0), at three sizes: peak, and the largest single tensor of anyone."""
-    arch, ladder = ARCHITECTURES[name], tiny.module("gsn_ops.host.memory").Ladder
+    arch, ladder = ARCHITECTURES[name], tiny.module("gsn_ops.host.attention.memory_policy").CheckpointPolicy
     if arch.config == "SD3":  # as large a table of positions as the largest size wants
-        arch = replace(arch, unet={**arch.unet, "num_patches": SIDES[-1] ** 2, "pos_embed_max_size": SIDES[-1]})
+        arch = replace(
+            arch, unet={**arch.unet, "num_patches": SIDES[-1] ** 2, "pos_embed_max_size": SIDES[-1]}
+        )
     made, peaks, largest = loaded(arch, tiny), [], []
     sides = OTHER_SIDES.get(name, SIDES)
     for side in sides:
         made.arch = sized(arch, side)
 
         def shift(probe, z, conds):
-            probe.ladder = ladder(0)
+            probe.checkpoint_policy = ladder(0)
 
             def act():
                 torch.autograd.grad(weighted(probe.maps_of(z.requires_grad_(True)).cross).sum(), z)
+
             found = allocations(act)
             return max(accumulate(found)), max(found)
+
         peak, most = made.at_state(shift)
         peaks.append(peak)
         largest.append(most)
@@ -52,10 +70,17 @@ def test_memory_of_a_shift_is_linear_in_the_image(tiny, name):
         assert largest[n + 1] < more * max(largest[n], BLOCK), largest
 
 
-@pytest.mark.parametrize("name", ("SDXL", "SD3", "Flux", "Qwen-Image", "Z-Image", "PixArt-sigma", "HiDream", "Cosmos-Predict2", "ERNIE"))
+@pytest.mark.parametrize(
+    "name",
+    ("SDXL", "SD3", "Flux", "Qwen-Image", "Z-Image", "PixArt-sigma", "HiDream", "Cosmos-Predict2", "ERNIE"),
+)
 def test_half_precision_weights_give_float32_maps_and_gradients(tiny, name):
     arch = ARCHITECTURES[name]
-    exact = loaded(arch, tiny).at_state(lambda probe, z, conds: one_pass(probe, z), {"heads": True, "self_rows": True})
-    half = loaded(arch, tiny, torch.bfloat16).at_state(lambda probe, z, conds: one_pass(probe, z), {"heads": True, "self_rows": True})
+    exact = loaded(arch, tiny).at_state(
+        lambda probe, z, conds: one_pass(probe, z), {"heads": True, "self_rows": True}
+    )
+    half = loaded(arch, tiny, torch.bfloat16).at_state(
+        lambda probe, z, conds: one_pass(probe, z), {"heads": True, "self_rows": True}
+    )
     assert half.maps.dtype == half.gradient.dtype == torch.float32
     assert torch.cosine_similarity(half.gradient.flatten(), exact.gradient.flatten(), 0) > 0.99

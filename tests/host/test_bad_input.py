@@ -13,6 +13,7 @@ from .tiny import NEVER, PROMPT, empty, recording
 @pytest.fixture
 def refused(tiny):
     """A function: the run raises an error with these words, and the network was not called."""
+
     def check(words, *, run=None, **changes):
         seen = []
         model = tiny.attach(recording(tiny.model, seen), **{"step": 1, **changes})[0]
@@ -21,12 +22,13 @@ def refused(tiny):
         for part in [words] if isinstance(words, str) else words:
             assert part in str(error.value)
         assert seen == []
+
     return check
 
 
 @pytest.fixture
 def typed(tiny):
-    return tiny.module("gsn_ops.subjects").parse_subjects
+    return tiny.module("gsn_ops.subjects.syntax").parse_subjects
 
 
 def test_a_typed_phrase_that_is_not_in_the_prompt_names_the_nearest_word(refused, typed):
@@ -41,24 +43,34 @@ def test_spacy_asked_for_but_not_installed(refused, typed, monkeypatch):
 def test_a_region_needs_the_words_of_a_subject(tiny, typed):
     region = tiny.module("gsn_ops.regions").Region(boxes=((0.0, 0.0, 0.5, 1.0),))
     with pytest.raises(ValueError, match="type its words as they stand in the prompt"):
-        tiny.module("gsn_ops.host.prompt_tokens").with_region(tiny.encode(PROMPT), typed("@spacy"), region)
+        tiny.module("gsn_ops.host.prompts.conditioning").with_region(
+            tiny.encode(PROMPT), typed("@spacy"), region
+        )
 
 
 def test_a_conditioning_without_memory_names_the_nodes_that_give_it_one(tiny, refused):
-    refused(("does not remember its words", "'Semantic Nursing'", "'CLIP Text Encode (GSN)'", "'Set Subjects'"),
-            run={"positive": tiny.encode(PROMPT, plain=True)})
+    refused(
+        ("does not remember its words", "'Semantic Nursing'", "'CLIP Text Encode (GSN)'", "'Set Subjects'"),
+        run={"positive": tiny.encode(PROMPT, plain=True)},
+    )
 
 
 def test_memory_on_the_negative_does_not_count(tiny, refused):
-    refused("does not remember its words", run={"positive": tiny.encode(PROMPT, plain=True), "negative": tiny.encode(PROMPT)})
+    refused(
+        "does not remember its words",
+        run={"positive": tiny.encode(PROMPT, plain=True), "negative": tiny.encode(PROMPT)},
+    )
 
 
 def test_zeroed_conditioning(tiny, refused, host):
-    refused(("all zeros", "ConditioningZeroOut"), run={"positive": host.ConditioningZeroOut().zero_out(tiny.encode(PROMPT))[0]})
+    refused(
+        ("all zeros", "ConditioningZeroOut"),
+        run={"positive": host.ConditioningZeroOut().zero_out(tiny.encode(PROMPT))[0]},
+    )
 
 
 def test_conditioning_that_was_cut_after_its_prompt_was_encoded(tiny, refused):
-    (rows, extra), = tiny.encode(PROMPT)
+    ((rows, extra),) = tiny.encode(PROMPT)
     refused(("has 40 rows", "made 77", "Encode the prompt again"), run={"positive": [[rows[:, :40], extra]]})
 
 
@@ -81,9 +93,14 @@ def test_latent_of_several_parts(refused):
     refused("several parts", run={"latent": latent})
 
 
-@pytest.mark.parametrize("name, says", (
-    ("Brandnew", "Brandnew.* not supported .*Stable Diffusion 1.x"), ("HunyuanVideo", r"HunyuanVideo\): it makes videos.* stock sampler"),
-    ("SDXLRefiner", "Connect this node to the base model")))
+@pytest.mark.parametrize(
+    "name, says",
+    (
+        ("Brandnew", "Brandnew.* not supported .*Stable Diffusion 1.x"),
+        ("HunyuanVideo", r"HunyuanVideo\): it makes videos.* stock sampler"),
+        ("SDXLRefiner", "Connect this node to the base model"),
+    ),
+)
 def test_a_model_without_a_known_family_is_refused_by_name(tiny, name, says):
     import comfy.model_patcher
     import comfy.supported_models
@@ -167,6 +184,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_latent_and_is_said(tiny, 
             if len(self.calls) < 3 or not torch.is_grad_enabled():
                 return loss
             return loss * math.nan if broken == "loss" else loss + 0 * (loss - loss.detach()).sqrt()
+
     said = []
     model, book = tiny.attach(step=1, shifts=4, objective=Breaks([]), on_status=said.append)
     out = tiny.sample(model)
@@ -185,6 +203,7 @@ def test_an_all_broken_loss_leaves_a_stock_run(tiny):
 
         def __call__(self, maps, subjects, context):
             return objective(maps, subjects, context) * math.nan
+
     model, book = tiny.attach(step=1, shifts=3, objective=Nan())
     out = tiny.sample(model)
     assert torch.equal(out, tiny.sample()) and book.find(out).actions[0].shifts == (0,)

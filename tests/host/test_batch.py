@@ -26,7 +26,7 @@ def close(a, b):
 def test_one_shift_gives_each_image_the_maps_loss_and_gradient_it_has_alone(tiny, noise):
     together = look(tiny, step=0, levels=(2, 4), latent=empty(3), noise=noise)
     for i in range(3):
-        alone = look(tiny, step=0, levels=(2, 4), noise=noise[i:i + 1])
+        alone = look(tiny, step=0, levels=(2, 4), noise=noise[i : i + 1])
         for ours, right in ((together.full, alone.full), (together.cut, alone.cut)):
             for level in (2, 4):
                 assert close(ours.maps[level][i], right.maps[level][0])
@@ -50,8 +50,10 @@ def stock_states(tiny, noise):
 def test_loss_and_shifted_state_of_a_whole_refinement_step(tiny, noise):
     _, together, states = refined(tiny, noise, shifts=1, report="curve")
     for i in range(3):
-        _, alone, single = refined(tiny, noise[i:i + 1], shifts=1, report="curve")
-        assert together.losses[0][i] == pytest.approx(alone.losses[0][0], rel=1e-4)  # the states differ by the host's own 1e-5
+        _, alone, single = refined(tiny, noise[i : i + 1], shifts=1, report="curve")
+        assert together.losses[0][i] == pytest.approx(
+            alone.losses[0][0], rel=1e-4
+        )  # the states differ by the host's own 1e-5
         assert together.maxima_before[i] == pytest.approx(alone.maxima_before[0], rel=1e-4)
         assert (states[STEP][i] - single[STEP][0]).abs().max() < 1e-3 * single[STEP].abs().max()
 
@@ -67,12 +69,18 @@ def assert_only(tiny, noise, stopped, ours, free):
 
 
 def test_an_image_stops_at_its_loss_and_the_others_go_on(tiny, noise):
-    small = {"shifts": 3, "learning_rate": 1e-4, "report": "curve"}  # so small that no other image reaches the loss on the way
+    small = {
+        "shifts": 3,
+        "learning_rate": 1e-4,
+        "report": "curve",
+    }  # so small that no other image reaches the loss on the way
     free = refined(tiny, noise, **small)
     first = free[1].losses[0]
     wanted = sum(sorted(first)[:2]) / 2
     stopped = {i for i in range(3) if first[i] <= wanted}
-    assert len(stopped) == 1 and all(row[i] > wanted for row in free[1].losses for i in range(3) if i not in stopped)
+    assert len(stopped) == 1 and all(
+        row[i] > wanted for row in free[1].losses for i in range(3) if i not in stopped
+    )
     ours = refined(tiny, noise, stop_at_loss=wanted, **small)
     assert ours[1].shifts == tuple(0 if i in stopped else 3 for i in range(3))
     assert_only(tiny, noise, stopped, ours, free)
@@ -117,6 +125,7 @@ def test_an_image_with_a_broken_loss_keeps_its_latent_and_the_others_go_on(tiny,
 
         def __call__(self, maps, subjects, context):
             return objective(maps, subjects, context) * torch.tensor([1.0, float("nan"), 1.0])
+
     ours = refined(tiny, noise, shifts=2, objective=BrokenForOne(), report="curve")
     assert ours[1].shifts == (2, 0, 2) and ", 1 image stopped early: " in ours[1].status
     assert_only(tiny, noise, {1}, ours, free)

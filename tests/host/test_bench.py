@@ -13,7 +13,12 @@ from tools.bench.bench import bench
 from tools.bench.show import as_json, as_text
 from tools.host_env import paths
 
-READ = {"sd15": 3, "sdxl": 8, "sd35m": 3, "flux": 2}  # layers with 16x16 maps of SD1.5 and so on; every block of SD3, Flux's double blocks
+READ = {
+    "sd15": 3,
+    "sdxl": 8,
+    "sd35m": 3,
+    "flux": 2,
+}  # layers with 16x16 maps of SD1.5 and so on; every block of SD3, Flux's double blocks
 UNETS = ("sd15", "sdxl")
 
 
@@ -27,6 +32,7 @@ def accounts(pack):
             rungs = (0, 1, 2) if (name, size) == ("flux", 256) else (0,)
             made[name, size] = account(models.size_of(name, smoke=True, size=size), rungs)
         return made[name, size]
+
     return of
 
 
@@ -94,7 +100,9 @@ def test_measured_memory_is_what_counting_says(pack):
     numbers = json.loads(as_json(found))
     assert {"speedup_vs_naive", "memory_vs_naive", "time_vs_floor", "shift_vs_cfg_step"} <= set(numbers)
     assert {"precision", "machine", "threads", "torch", "comfyui", "date"} <= set(numbers)
-    assert set(numbers["seconds"]) == {"step", "naive", "ours", "floor"} and {len(s) for s in numbers["seconds"].values()} == {1}
+    assert set(numbers["seconds"]) == {"step", "naive", "ours", "floor"} and {
+        len(s) for s in numbers["seconds"].values()
+    } == {1}
     assert numbers["peak_bytes"]["naive"] == pytest.approx(found.accounts.naive.peak, rel=0.05)
     assert numbers["peak_bytes"]["ours"] == pytest.approx(found.accounts.ours[0].peak, rel=0.05)
     assert numbers["memory_vs_naive"] < 0.2
@@ -104,8 +112,22 @@ def test_measured_memory_is_what_counting_says(pack):
 
 
 def test_the_command_answers_for_a_model_that_fits_no_machine_here():
-    command = [sys.executable, "-m", "tools.bench", "--smoke", "--model", "flux", "--count-only", "--device", "cpu", "--json", "-"]
-    done = subprocess.run(command, cwd=paths.CLONE, env=paths.environment(), capture_output=True, text=True, check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "tools.bench",
+        "--smoke",
+        "--model",
+        "flux",
+        "--count-only",
+        "--device",
+        "cpu",
+        "--json",
+        "-",
+    ]
+    done = subprocess.run(
+        command, cwd=paths.CLONE, env=paths.environment(), capture_output=True, text=True, check=True
+    )
     found = json.loads(done.stdout)
     assert found["model"] == "flux" and found["speedup_vs_naive"] is None and 0 < found["memory_vs_naive"] < 1
     # Torch, numpy, PIL and the host are there before any pack; spaCy comes when somebody asks for it.

@@ -20,14 +20,20 @@ def test_the_host_runs_on_the_cpu_and_writes_into_the_clone(host):
     import folder_paths
 
     assert comfy.model_management.get_torch_device().type == "cpu"
-    for folder in (folder_paths.get_output_directory(), folder_paths.get_temp_directory(), folder_paths.base_path):
+    for folder in (
+        folder_paths.get_output_directory(),
+        folder_paths.get_temp_directory(),
+        folder_paths.base_path,
+    ):
         assert Path(folder).is_relative_to(HOST_DIR)
 
 
 def test_the_pack_offers_its_nodes_through_the_v3_entry_point_only(pack, host):
     assert not hasattr(pack, "NODE_CLASS_MAPPINGS")
     offered = asyncio.run(asyncio.run(pack.comfy_entrypoint()).get_node_list())
-    assert [node.GET_SCHEMA().node_id for node in offered] == [node.GET_SCHEMA().node_id for node in pack.NODES]
+    assert [node.GET_SCHEMA().node_id for node in offered] == [
+        node.GET_SCHEMA().node_id for node in pack.NODES
+    ]
     for node in offered:
         assert host.NODE_CLASS_MAPPINGS[node.GET_SCHEMA().node_id] is node
 

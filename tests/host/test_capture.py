@@ -8,7 +8,7 @@ COLUMNS = slice(2, 40)  # wider than a head, so that joint attention needs more 
 
 @pytest.fixture(scope="module")
 def capture(pack_module):
-    return pack_module("gsn_ops.host.capture")
+    return pack_module("gsn_ops.host.attention.capture")
 
 
 def random(*shape, seed=0):
@@ -17,7 +17,9 @@ def random(*shape, seed=0):
 
 def explicit(q, k, mask=None, scale=None):
     """softmax(q k^T scale + mask), [B, H, N, K], written out."""
-    e = torch.exp(torch.einsum("bhid,bhjd->bhij", q, k) * (scale or q.shape[-1] ** -0.5) + (0 if mask is None else mask))
+    e = torch.exp(
+        torch.einsum("bhid,bhjd->bhij", q, k) * (scale or q.shape[-1] ** -0.5) + (0 if mask is None else mask)
+    )
     return e / e.sum(-1, keepdim=True)
 
 
@@ -28,7 +30,10 @@ def test_probabilities_and_their_gradient(capture, joint, masked, scale):
     q, k = random(2, 3, 20, 16), random(2, 3, 60, 16, seed=1)
     mask = random(2, 1, 20, 60, seed=2) if masked else None
     weights, gradients, values = random(2, 3, 20, COLUMNS.stop - COLUMNS.start, seed=3), [], []
-    for compute in (lambda q: capture.text_probabilities(q, k, COLUMNS, joint, mask, scale), lambda q: explicit(q, k, mask, scale)[..., COLUMNS]):
+    for compute in (
+        lambda q: capture.text_probabilities(q, k, COLUMNS, joint, mask, scale),
+        lambda q: explicit(q, k, mask, scale)[..., COLUMNS],
+    ):
         leaf = q.clone().requires_grad_(True)
         p = compute(leaf)
         gradients.append(torch.autograd.grad((p * weights).sum(), leaf)[0])
@@ -50,7 +55,9 @@ def test_half_precision_is_raised_to_float32(capture):
 def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind, ndim):
     """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form the host takes."""
     grid, n_text, first = (4, 6), 10, 3
-    layout = capture.Layout("joint", (8, 12), n_text, n_text + 24, first_column=first, first_image=n_text, patch=2)
+    layout = capture.AttentionLayout(
+        "joint", (8, 12), n_text, n_text + 24, first_column=first, first_image=n_text, patch=2
+    )
     q, k = random(2, 4, n_text + 24, 8), random(2, 2, n_text + 24, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 6), (2,))
     mask = random(n_text + 24, n_text + 24, seed=2)
@@ -58,16 +65,23 @@ def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind,
     shaped = {2: mask, 3: mask.expand(2, -1, -1), 4: mask.expand(2, 1, -1, -1)}[ndim]
     seen.show(q, k, {"block": ("double", 0)}, shaped)
     additive = torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) if kind == "bool" else mask
-    right = explicit(q, k.repeat_interleave(2, 1), additive).mean(1)[:, n_text:, first + 1:first + 6].unflatten(1, grid)
-    (level, maps), = seen.layers
+    right = (
+        explicit(q, k.repeat_interleave(2, 1), additive)
+        .mean(1)[:, n_text:, first + 1 : first + 6]
+        .unflatten(1, grid)
+    )
+    ((level, maps),) = seen.layers
     assert level == 2 and maps.shape == (2, 4, 6, 5)
     assert (maps - right).abs().max() < 1e-5
 
 
 def test_single_heads_on_request(capture):
-    layout = capture.Layout("cross", (8, 8), 77, 77)
+    layout = capture.AttentionLayout("cross", (8, 8), 77, 77)
     q, k = random(1, 2, 16, 8), random(1, 2, 77, 8, seed=1)
-    whole, single = capture.Capture(layout, slice(1, 76), (2,)), capture.Capture(layout, slice(1, 76), (2,), heads=True)
+    whole, single = (
+        capture.Capture(layout, slice(1, 76), (2,)),
+        capture.Capture(layout, slice(1, 76), (2,), heads=True),
+    )
     for seen in (whole, single):
         seen.show(q, k, {"block": ("input", 1)})
     assert single.layers[0][1].shape == (1, 2, 4, 4, 75)
@@ -76,21 +90,30 @@ def test_single_heads_on_request(capture):
 
 def test_middle_and_first_up_block_of_a_real_unets_order(capture):
     """SD1 at 512: no attention in output 0 ... 2, so the first up block that attends is output 3 ... 5, of another level than the middle."""
-    layout = capture.Layout("cross", (64, 64), 77, 77)
+    layout = capture.AttentionLayout("cross", (64, 64), 77, 77)
     seen = capture.Capture(layout, slice(1, 76), (4,), middle_up=True)
-    for part, numbers, side in (("input", (7, 8), 16), ("middle", (0,), 8), ("output", (3, 4, 5), 16), ("output", (6, 7, 8), 32)):
+    for part, numbers, side in (
+        ("input", (7, 8), 16),
+        ("middle", (0,), 8),
+        ("output", (3, 4, 5), 16),
+        ("output", (6, 7, 8), 32),
+    ):
         for number in numbers:
             for length in (side * side, 77):  # its self-attention, then its cross-attention
-                seen.show(random(1, 1, side * side, 8), random(1, 1, length, 8), {"block": (part, number), "block_index": 0})
+                seen.show(
+                    random(1, 1, side * side, 8),
+                    random(1, 1, length, 8),
+                    {"block": (part, number), "block_index": 0},
+                )
     assert [level for level, _ in seen.layers] == [8, 4, 4, 4]
 
 
 def test_rows_of_self_attention_on_request(capture):
-    layout = capture.Layout("cross", (8, 12), 77, 77)
+    layout = capture.AttentionLayout("cross", (8, 12), 77, 77)
     q, k = random(2, 3, 24, 8), random(2, 3, 24, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True)
     seen.show(q, k, {"block": ("input", 1)})
-    (level, attention), = seen.self_attention
+    ((level, attention),) = seen.self_attention
     cells = torch.tensor([[0, 23], [7, 5]])
     right = explicit(q, k).mean(1)[torch.arange(2)[:, None], cells].unflatten(-1, (4, 6))
     assert level == 2 and seen.layers == []
@@ -99,11 +122,13 @@ def test_rows_of_self_attention_on_request(capture):
 
 def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_have_the_same_length(capture):
     """A 7x11 grid has 77 cells, as many as the text has tokens: only the order within the block tells."""
-    layout = capture.Layout("cross", (14, 22), 77, 77)
+    layout = capture.AttentionLayout("cross", (14, 22), 77, 77)
     assert layout.is_text_to_image(28, 77, 0) and layout.is_text_to_image(28, 77, 1)
     assert not layout.is_text_to_image(28, 28, 0)
     assert not layout.is_text_to_image(77, 77, 0) and layout.is_text_to_image(77, 77, 1)
-    assert layout.is_text_to_image(28, 81, 1) and not layout.is_text_to_image(28, 16, 1)  # longer text; an image prompt of 16 tokens
+    assert layout.is_text_to_image(28, 81, 1) and not layout.is_text_to_image(
+        28, 16, 1
+    )  # longer text; an image prompt of 16 tokens
     seen = capture.Capture(layout, slice(1, 76), (2,))
     first, second = random(1, 1, 77, 8), random(1, 1, 77, 8, seed=1)
     seen.show(first, first, {"block": ("input", 1), "block_index": 0})
@@ -113,18 +138,23 @@ def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_h
 
 
 def test_levels_of_a_latent_whose_sides_are_odd(capture):
-    layout = capture.Layout("cross", (27, 18), 77, 77)
-    assert [(layout.cells(n), layout.level(n)) for n in (27 * 18, 14 * 9, 7 * 5, 4 * 3)] == [((27, 18), 1), ((14, 9), 2), ((7, 5), 4), ((4, 3), 8)]
+    layout = capture.AttentionLayout("cross", (27, 18), 77, 77)
+    assert [(layout.cells(n), layout.level(n)) for n in (27 * 18, 14 * 9, 7 * 5, 4 * 3)] == [
+        ((27, 18), 1),
+        ((14, 9), 2),
+        ((7, 5), 4),
+        ((4, 3), 8),
+    ]
 
 
 def test_tokens_that_another_node_has_merged_are_refused_by_name(capture):
     with pytest.raises(ValueError, match="HyperTile, Token Merging"):
-        capture.Layout("cross", (32, 32), 77, 77).cells(200)
+        capture.AttentionLayout("cross", (32, 32), 77, 77).cells(200)
 
 
 def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture):
     assert not issubclass(capture.AllCaptured, Exception)
-    seen = capture.Capture(capture.Layout("cross", (8, 8), 77, 77), slice(1, 76), (2,), stop_after=2)
+    seen = capture.Capture(capture.AttentionLayout("cross", (8, 8), 77, 77), slice(1, 76), (2,), stop_after=2)
     q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
     seen.show(q, k, {"block": ("input", 1)})
     with pytest.raises(capture.AllCaptured):
@@ -141,8 +171,10 @@ def test_one_call_gives_joint_attention_and_its_probabilities(capture, masked):
     mask, columns = (random(2, 1, 30, 30, seed=5) if masked else None), [3, 4, 9, 17, 20]
     towards = random(2, 3, 30, 16, seed=6), random(2, 3, 30, 5, seed=7)
     results = []
-    for compute in (lambda *qkv: capture.attention_with_text(*qkv, columns, mask),
-                    lambda q, k, v: (explicit(q, k, mask) @ v, explicit(q, k, mask)[..., columns])):
+    for compute in (
+        lambda *qkv: capture.attention_with_text(*qkv, columns, mask),
+        lambda q, k, v: (explicit(q, k, mask) @ v, explicit(q, k, mask)[..., columns]),
+    ):
         leaves = [t.clone().requires_grad_(True) for t in (q, k, v)]
         out = compute(*leaves)
         loss = sum((o * w).sum() for o, w in zip(out, towards, strict=True))
@@ -155,7 +187,7 @@ def test_only_spans_are_read_where_each_column_costs(capture):
     """Joint attention through the override as the host calls it: the same output, and 0 for what lies between two spans."""
     from comfy.ldm.modules.attention import attention_pytorch
 
-    layout = capture.Layout("joint", (8, 12), 12, 36, first_image=12, patch=2)
+    layout = capture.AttentionLayout("joint", (8, 12), 12, 36, first_image=12, patch=2)
     q, k, v = (random(1, 36, 2 * 8, seed=seed) for seed in range(3))
     seen = []
     for spans in ((), (slice(1, 4), slice(9, 11))):

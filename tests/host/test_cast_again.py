@@ -1,4 +1,5 @@
 """Layers that make their weights for each call: same numbers, and no second model in the graph."""
+
 import contextlib
 
 import pytest
@@ -11,9 +12,11 @@ STORED = (torch.float16, torch.float8_e4m3fn)
 
 
 @pytest.fixture(scope="module")
-def cast_again(pack_module):
-    module = pack_module("gsn_ops.host.cast_again")
-    return lambda *layers: module.cast_again(module.casting_layers(torch.nn.Sequential(*layers), torch.float32, torch.device("cpu")))
+def recast_weights(pack_module):
+    module = pack_module("gsn_ops.host.autograd.recast_weights")
+    return lambda *layers: module.recast_weights(
+        module.casting_layers(torch.nn.Sequential(*layers), torch.float32, torch.device("cpu"))
+    )
 
 
 def layers():
@@ -24,7 +27,10 @@ def layers():
         (lambda dtype: ops.manual_cast.Linear(16, 24, bias=False, dtype=dtype), (4, 16)),
         (lambda dtype: ops.fp8_ops.Linear(16, 32, dtype=dtype), (2, 5, 16)),
         (lambda dtype: ops.manual_cast.Conv2d(8, 12, 3, stride=2, padding=1, dtype=dtype), (2, 8, 9, 7)),
-        (lambda dtype: ops.manual_cast.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4, dtype=dtype), (2, 8, 6, 6)),
+        (
+            lambda dtype: ops.manual_cast.Conv2d(8, 8, 3, padding=2, dilation=2, groups=4, dtype=dtype),
+            (2, 8, 6, 6),
+        ),
     )
 
 
@@ -52,7 +58,7 @@ def test_same_numbers_and_no_weight_in_the_graph(host, cast_again, case, dtype):
     make, shape = layers()[case]
     layer, x = filled(make, dtype), torch.randn(shape, generator=torch.Generator().manual_seed(7))
     right, gradient, kept = call(layer, x, contextlib.nullcontext())
-    found, again, nothing = call(layer, x, cast_again(layer))
+    found, again, nothing = call(layer, x, recast_weights(layer))
     assert torch.equal(found, right) and torch.equal(again, gradient)
     assert tuple(layer.weight.shape) in kept or tuple(layer.weight.T.shape) in kept
     assert nothing == [] and "forward_comfy_cast_weights" not in vars(layer)
@@ -61,25 +67,36 @@ def test_same_numbers_and_no_weight_in_the_graph(host, cast_again, case, dtype):
 def test_a_lora_that_is_applied_on_the_fly_is_applied_in_both_passes(host, cast_again):
     from comfy import ops
 
-    layer, applied = filled(lambda dtype: ops.disable_weight_init.Linear(4, 4, dtype=dtype), torch.float32), []
+    layer, applied = (
+        filled(lambda dtype: ops.disable_weight_init.Linear(4, 4, dtype=dtype), torch.float32),
+        [],
+    )
     layer.weight_function = [lambda w: applied.append(1) or w * 3]
     x = torch.ones(2, 4)
     plain = call(layer, x, contextlib.nullcontext())
     applied.clear()
-    found = call(layer, x, cast_again(layer))
-    assert len(applied) == 2 and torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1]) and found[2] == []
+    found = call(layer, x, recast_weights(layer))
+    assert (
+        len(applied) == 2
+        and torch.equal(found[0], plain[0])
+        and torch.equal(found[1], plain[1])
+        and found[2] == []
+    )
 
 
 def test_what_needs_no_gradient_and_weights_as_they_are_stay_the_hosts(host, cast_again):
     from comfy import ops
 
-    same, other = (filled(lambda dtype: ops.manual_cast.Linear(4, 4, dtype=dtype), d) for d in (torch.float32, torch.float16))
-    with cast_again(same, other):
+    same, other = (
+        filled(lambda dtype: ops.manual_cast.Linear(4, 4, dtype=dtype), d)
+        for d in (torch.float32, torch.float16)
+    )
+    with recast_weights(same, other):
         assert type(same(torch.ones(2, 4, requires_grad=True)).grad_fn).__name__ == "AddmmBackward0"
         assert other(torch.ones(2, 4)).grad_fn is None
         with torch.no_grad():
             other(torch.ones(2, 4, requires_grad=True))
-    with pytest.raises(RuntimeError, match="halfway"), cast_again(other):
+    with pytest.raises(RuntimeError, match="halfway"), recast_weights(other):
         raise RuntimeError("halfway")
     assert "forward_comfy_cast_weights" not in vars(other)
 
@@ -87,17 +104,25 @@ def test_what_needs_no_gradient_and_weights_as_they_are_stay_the_hosts(host, cas
 @pytest.mark.parametrize("name", ("SDXL", "SD3", "Flux", "Qwen-Image", "PixArt-sigma"))
 @pytest.mark.parametrize("dtype", STORED)
 def test_a_network_keeps_no_second_model(tiny, pack_module, monkeypatch, name, dtype):
-    probes, memory = pack_module("gsn_ops.host.probe"), pack_module("gsn_ops.host.memory")
+    probes, memory = (
+        pack_module("gsn_ops.host.attention.probe"),
+        pack_module("gsn_ops.host.attention.memory_policy"),
+    )
     made = loaded(ARCHITECTURES[name], tiny, dtype, torch.float32)
     sizes = {tuple(p.shape) for p in made.model.model.diffusion_model.parameters() if p.ndim > 1}
     kept: list[tuple] = []
-    keep = pack_module("gsn_ops.host.gradients").keep
-    monkeypatch.setattr(pack_module("gsn_ops.host.gradients"), "keep", lambda t: kept.append((tuple(t.shape), t.nbytes)) or keep(t))
+    keep = pack_module("gsn_ops.host.autograd.differentiable").keep
+    monkeypatch.setattr(
+        pack_module("gsn_ops.host.autograd.differentiable"),
+        "keep",
+        lambda t: kept.append((tuple(t.shape), t.nbytes)) or keep(t),
+    )
 
     def look(probe, z, conds):
         found = one_pass(probe, z)
-        probe.ladder = memory.Ladder(memory.LAST)
+        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST)
         return found, one_pass(probe, z)
+
     before, bytes_of = contents(made.model), []
     results = []
     for around in (probes.cast_again, lambda layers: contextlib.nullcontext()):
@@ -108,6 +133,8 @@ def test_a_network_keeps_no_second_model(tiny, pack_module, monkeypatch, name, d
     assert contents(made.model) == before and not graphs_in(made.model)
     first, *others = results
     for other in others:
-        assert torch.equal(first.maps, other.maps) and torch.allclose(first.gradient, other.gradient, rtol=1e-4, atol=1e-9)
+        assert torch.equal(first.maps, other.maps) and torch.allclose(
+            first.gradient, other.gradient, rtol=1e-4, atol=1e-9
+        )
     assert torch.equal(first.gradient, results[2].gradient)
     assert bytes_of[0] < 0.2 * bytes_of[1]

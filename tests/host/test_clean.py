@@ -40,7 +40,10 @@ def state_of(model) -> dict:
         "object patches": contents(model.object_patches),
         "hooks": (model.current_hooks, contents(model.hook_patches), contents(model.hook_backup)),
         "modules": {name: contents(module.__dict__) for name, module in network.named_modules()},
-        "parameters": {name: (id(p), p.data_ptr(), p.requires_grad, p.is_inference(), p.grad) for name, p in network.named_parameters()},
+        "parameters": {
+            name: (id(p), p.data_ptr(), p.requires_grad, p.is_inference(), p.grad)
+            for name, p in network.named_parameters()
+        },
         "buffers": {name: (id(b), b.data_ptr(), b.is_inference()) for name, b in network.named_buffers()},
         "values": {name: float(p.double().sum()) for name, p in network.named_parameters()},
         "training": management.in_training,
@@ -84,6 +87,7 @@ def spoiled(tiny, then):
             if sum(calls) == 2:
                 then()
             return objective(maps, subjects, context)
+
     return Spoiled()
 
 
@@ -100,13 +104,16 @@ def with_broken_patch(model, when):
         if sum(calls) > 1 and (when == "probe" or torch.is_inference_mode_enabled()):
             raise Failed
         return n, context, value
+
     model = model.clone()
     model.set_model_attn2_patch(patch)
     return model
 
 
 def succeed(tiny, model):
-    assert not torch.equal(tiny.sample(tiny.attach(model, step=STEP, shifts=SHIFTS)[0], steps=4), tiny.sample(model, steps=4))
+    assert not torch.equal(
+        tiny.sample(tiny.attach(model, step=STEP, shifts=SHIFTS)[0], steps=4), tiny.sample(model, steps=4)
+    )
 
 
 def fail_in_the_objective(tiny, model):
@@ -134,11 +141,26 @@ def interrupt(tiny, model):
 
 def fail_before_the_first_call(tiny, model):
     with pytest.raises(ValueError):
-        tiny.sample(tiny.attach(model, step=STEP, subjects=tiny.module("gsn_ops.subjects").parse_subjects("zebra"))[0], steps=4)
+        tiny.sample(
+            tiny.attach(
+                model, step=STEP, subjects=tiny.module("gsn_ops.subjects.syntax").parse_subjects("zebra")
+            )[0],
+            steps=4,
+        )
 
 
-@pytest.mark.parametrize("run", (succeed, fail_in_the_objective, fail_in_a_pass_of_the_probe, fail_in_the_samplers_next_pass, interrupt,
-                                 fail_before_the_first_call), ids=lambda run: run.__name__)
+@pytest.mark.parametrize(
+    "run",
+    (
+        succeed,
+        fail_in_the_objective,
+        fail_in_a_pass_of_the_probe,
+        fail_in_the_samplers_next_pass,
+        interrupt,
+        fail_before_the_first_call,
+    ),
+    ids=lambda run: run.__name__,
+)
 def test_everything_is_as_before_and_a_second_branch_is_stock(tiny, loaded, run):
     other = loaded.clone()
     stock = tiny.sample(other, steps=4)
@@ -161,7 +183,7 @@ def test_a_patched_model_works_again_after_a_failure(tiny, loaded):
 
 def test_weights_that_ask_for_a_gradient_get_none_and_keep_asking(tiny):
     """Loaded outside inference mode, as scripts do; the run itself outside inference mode too."""
-    model = tiny.module("gsn_ops.host.demo_model").load_demo_model()[0]
+    model = tiny.module("gsn_ops.host.demo.sd").load_demo_model()[0]
     for p in model.model.parameters():
         p.requires_grad_(True)
     patched = tiny.attach(model, step=STEP)[0]
@@ -175,8 +197,19 @@ def test_weights_that_ask_for_a_gradient_get_none_and_keep_asking(tiny):
 def run_in_this_mode(tiny, model):
     import comfy.sample
 
-    return comfy.sample.sample(model, comfy.sample.prepare_noise(empty(), 3), 4, 7.5, "euler", "normal", tiny.encode(PROMPT), tiny.encode(""),
-                               empty(), disable_pbar=True, seed=3)
+    return comfy.sample.sample(
+        model,
+        comfy.sample.prepare_noise(empty(), 3),
+        4,
+        7.5,
+        "euler",
+        "normal",
+        tiny.encode(PROMPT),
+        tiny.encode(""),
+        empty(),
+        disable_pbar=True,
+        seed=3,
+    )
 
 
 @pytest.mark.parametrize("name", ("euler", "dpmpp_sde", "ddim"))
@@ -206,7 +239,10 @@ def test_a_second_node_adds_to_a_copy(tiny):
     before = tiny.sample(one)
     two, book = tiny.attach(one, step=3, method="second")
     both = tiny.sample(two)
-    assert [(action.method, action.step) for action in book.find(both).actions] == [("first", 1), ("second", 3)]
+    assert [(action.method, action.step) for action in book.find(both).actions] == [
+        ("first", 1),
+        ("second", 3),
+    ]
     assert torch.equal(tiny.sample(one), before)
     assert not torch.equal(both, before)
 
@@ -230,6 +266,7 @@ def test_no_graph_is_left_when_a_run_ends(tiny, report, end):
     def stop(step, x0, x, total):
         if end == "cancel" and step == 2:  # during the shifts at step 1
             comfy.model_management.interrupt_current_processing()
+
     gc.collect()
     before = sum(torch.is_tensor(o) and o.grad_fn is not None for o in gc.get_objects())
     try:

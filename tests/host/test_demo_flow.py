@@ -3,6 +3,7 @@
 It is the only model with joint attention, a flow and two text encoders that really draws: what is tested on tiny random
 networks elsewhere is tested here on pictures.
 """
+
 import json
 from dataclasses import replace
 
@@ -27,12 +28,12 @@ class Flow(Tiny):
 
     def load(self) -> tuple:
         with torch.inference_mode():
-            return self.module("gsn_ops.host.demo_model_sd3").load_demo_sd3()
+            return self.module("gsn_ops.host.demo.sd3").load_demo_sd3()
 
 
 @pytest.fixture(scope="module")
 def demo(pack_module):
-    return pack_module("gsn_ops.host.demo_model_sd3")
+    return pack_module("gsn_ops.host.demo.sd3")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,9 @@ def test_loads_and_leaves_the_host_as_it_was(demo):
     models = comfy.supported_models.models
     before = list(models)
     model, clip, vae = demo.load_demo_sd3()
-    assert comfy.supported_models.models is models and all(a is b for a, b in zip(models, before, strict=True))
+    assert comfy.supported_models.models is models and all(
+        a is b for a, b in zip(models, before, strict=True)
+    )
     assert type(model.model).__name__ == "SD3" and type(model.model.model_config).__name__ == "DemoSD3"
     assert 2.5e6 < sum(p.numel() for p in model.model.diffusion_model.parameters()) < 4e6
     assert model.model.model_sampling.shift == 3 and vae.latent_channels == 4
@@ -55,7 +58,7 @@ def test_loads_and_leaves_the_host_as_it_was(demo):
 
 
 def test_the_other_demo_models_file_is_not_taken_for_this_one(demo, pack_module):
-    other = pack_module("gsn_ops.host.demo_model")
+    other = pack_module("gsn_ops.host.demo.sd")
     for load, file in ((demo.load_demo_sd3, other.PATH), (other.load_demo_model, demo.PATH)):
         with pytest.raises(ValueError, match="not the demo model"):
             load(file)
@@ -85,7 +88,9 @@ def test_the_host_computes_what_was_trained(flow, demo):
     tensors, trained = safetensors.torch.load_file(demo.PATH), SD3()
     trained.grow()
     for part, prefix in trained.prefixes.items():
-        getattr(trained, part).load_state_dict({k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)})
+        getattr(trained, part).load_state_dict(
+            {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+        )
     text = "a photo of a purple triangle, a black star and a yellow cross"
     x = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -98,9 +103,14 @@ def test_the_host_computes_what_was_trained(flow, demo):
 
 
 def test_a_two_word_subject_has_columns_in_both_encoders(flow):
-    subjects, prompt_tokens = (flow.module(f"gsn_ops.{name}") for name in ("subjects", "host.prompt_tokens"))
-    tokens = prompt_tokens.tokens_of(flow.encode("a green star and a red circle"))
-    (circle,) = subjects.resolve(subjects.parse_subjects("red circle"), tokens)
+    resolve, parse = (
+        flow.module("gsn_ops.subjects.resolve").resolve,
+        flow.module("gsn_ops.subjects.syntax").parse_subjects,
+    )
+    tokens = flow.module("gsn_ops.host.prompts.conditioning").tokens_of(
+        flow.encode("a green star and a red circle")
+    )
+    (circle,) = resolve(parse("red circle"), tokens)
     clip, t5 = sorted(circle.noun)
     assert tokens.rows == 154
     # CLIP: start a green star and a red circle. T5: _ a green star and _ a red circle, from row 77 on.
@@ -115,14 +125,18 @@ def test_maps_and_gradients_are_those_of_an_explicit_softmax(flow, demo):
     with written_out(network.diffusion_model, "joint_blocks") as found:
         network.apply_model(leaf, seen.sigma, c_crossattn=context)
         text = list(seen.columns)
-        joint = [p for p in found.found if p.shape[-1] != 64]    # 8 x 8 image tokens; the second attention is theirs alone
+        joint = [
+            p for p in found.found if p.shape[-1] != 64
+        ]  # 8 x 8 image tokens; the second attention is theirs alone
         assert [p.shape[-2:] for p in joint] == [(154 + 64, 154 + 64)] * 5 and len(found.found) == 10
         maps = torch.stack([p.mean(1)[:, 154:][:, :, text] for p in joint]).mean(0).unflatten(1, (8, 8))
-        inside = torch.tensor([float(c < 13 or c >= 77) for c in text])  # CLIP's end and padding are nobody's words
+        inside = torch.tensor(
+            [float(c < 13 or c >= 77) for c in text]
+        )  # CLIP's end and padding are nobody's words
         maps = maps * inside
         (level,) = seen.full.maps
         (gradient,) = torch.autograd.grad(weighted({level: maps}).sum(), leaf)
-    assert text == list(range(1, 92)) and inside.sum() == 27        # 12 words of CLIP, 15 pieces of T5
+    assert text == list(range(1, 92)) and inside.sum() == 27  # 12 words of CLIP, 15 pieces of T5
     assert (maps - seen.full.maps[level]).abs().max() < 1e-5
     assert torch.cosine_similarity(gradient.flatten(), seen.full.gradient.flatten(), 0) > 0.9999
     assert abs(gradient.norm() / seen.full.gradient.norm() - 1) < 1e-3
@@ -149,46 +163,67 @@ def test_it_draws_what_is_asked(runs):
 def test_shifts_as_in_its_evaluation_lower_the_loss_of_every_picture(runs, pack_module):
     from tools.eval import SD3_NODE
 
-    settings, presets = (pack_module(f"gsn_ops.optimise.{name}") for name in ("settings", "presets"))
+    overrides, methods = (pack_module(f"gsn_ops.optimise.{name}") for name in ("overrides", "methods"))
     moment = pack_module("gsn_ops.schedule").Moment(percent=SD3_NODE["at_percent"])
-    recipes = settings.moved(settings.override(presets.preset(SD3_NODE["method"]), f"{SD3_NODE['overrides']}, stop_at_presence=0"), moment)
+    recipes = overrides.moved(
+        overrides.override(
+            methods.preset(SD3_NODE["method"]), f"{SD3_NODE['overrides']}, stop_at_presence=0"
+        ),
+        moment,
+    )
     refined = runs.refine(recipes, prompts(3, 4, "test"), Sampling(8, "euler", "simple", 4.0))
     assert refined.backwards == 15
     assert all(last < 0.8 * first for first, last in zip(refined.first_loss, refined.last_loss, strict=True))
 
 
-@pytest.mark.parametrize("encoders, names, columns", (
-    ("clip", {"l"}, range(1, 13)), ("l", {"l"}, range(1, 13)), ("t5", {"t5xxl"}, range(77, 92)), ("average", {"l", "t5xxl"}, range(1, 92))))
+@pytest.mark.parametrize(
+    "encoders, names, columns",
+    (
+        ("clip", {"l"}, range(1, 13)),
+        ("l", {"l"}, range(1, 13)),
+        ("t5", {"t5xxl"}, range(77, 92)),
+        ("average", {"l", "t5xxl"}, range(1, 92)),
+    ),
+)
 def test_one_encoder_alone_is_read_where_it_is_asked_for(flow, encoders, names, columns):
-    settings = flow.module("gsn_ops.optimise.settings")
+    settings = flow.module("gsn_ops.optimise.overrides")
     seen, (recipe,) = [], settings.override((flow.recipe(step=1),), f"encoders={encoders}")
 
     class Watching(type(recipe.objective)):
         def __call__(self, maps, subjects, context):
             seen.append((set(maps.columns), {e for subject in subjects for e in subject.noun}))
             return super().__call__(maps, subjects, context)
+
     recipe = replace(recipe, objective=Watching(maps=recipe.objective.maps, needs=recipe.objective.needs))
-    flow.sample(flow.module("gsn_ops.host.sampling").attach(flow.model, recipe)[0], steps=3)
+    flow.sample(flow.module("gsn_ops.host.sampling.patch").attach(flow.model, recipe)[0], steps=3)
     assert seen == [({*columns}, names)] * 4  # two shifts, and a look before and after
 
 
 def test_an_encoder_that_the_model_has_not_is_refused_before_the_first_step(flow):
-    settings = flow.module("gsn_ops.optimise.settings")
+    settings = flow.module("gsn_ops.optimise.overrides")
     (recipe,) = settings.override((flow.recipe(step=1),), "encoders=llama")
-    model, calls = flow.module("gsn_ops.host.sampling").attach(flow.model, recipe)[0], []
-    with pytest.raises(ValueError, match="encoders is 'llama', but .* through l, t5xxl: choose one of these, average or separate"):
+    model, calls = flow.module("gsn_ops.host.sampling.patch").attach(flow.model, recipe)[0], []
+    with pytest.raises(
+        ValueError,
+        match="encoders is 'llama', but .* through l, t5xxl: choose one of these, average or separate",
+    ):
         flow.sample(recording(model, calls), steps=3)
     assert not calls
 
 
 def test_separate_is_the_mean_of_the_losses_on_single_encoders(flow):
-    settings, losses = flow.module("gsn_ops.optimise.settings"), {}
+    settings, losses = flow.module("gsn_ops.optimise.overrides"), {}
     for encoders in ("clip", "t5", "separate", "average"):
         (recipe,) = settings.override((flow.recipe(step=1, shifts=1),), f"encoders={encoders}")
-        model, book = flow.module("gsn_ops.host.sampling").attach(flow.model, recipe)
+        model, book = flow.module("gsn_ops.host.sampling.patch").attach(flow.model, recipe)
         action = book.find(flow.sample(model, steps=3)).actions[0]
         losses[encoders] = action.losses[0][0]
-        assert (action.settings["encoders"], action.settings["objective"]) == (encoders, "PresenceAndSeparation")
-        assert action.reads.endswith(f"the words of {encoders} alone (chosen)") == (encoders in ("clip", "t5"))
+        assert (action.settings["encoders"], action.settings["objective"]) == (
+            encoders,
+            "PresenceAndSeparation",
+        )
+        assert action.reads.endswith(f"the words of {encoders} alone (chosen)") == (
+            encoders in ("clip", "t5")
+        )
     assert losses["separate"] == pytest.approx((losses["clip"] + losses["t5"]) / 2, abs=1e-5)
     assert abs(losses["average"] - losses["separate"]) > 1e-3

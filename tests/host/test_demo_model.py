@@ -1,4 +1,5 @@
 """The embedded demo model loads through the host's own loader, leaves nothing behind, and draws what it is asked for."""
+
 import json
 
 import numpy as np
@@ -16,12 +17,12 @@ TEXT = "cond_stage_model.transformer.text_model."
 
 @pytest.fixture(scope="module")
 def demo(pack_module):
-    return pack_module("gsn_ops.host.demo_model")
+    return pack_module("gsn_ops.host.demo.sd")
 
 
 @pytest.fixture(scope="module")
 def loaded(demo):
-    with torch.inference_mode():                         # as the host's executor does
+    with torch.inference_mode():  # as the host's executor does
         return demo.load_demo_model()
 
 
@@ -34,6 +35,7 @@ def tensors(demo):
 def classes():
     """The host's list of model classes; compared before and after every test that asks for it."""
     import comfy.supported_models
+
     models = comfy.supported_models.models
     before = list(models)
     yield models
@@ -58,13 +60,16 @@ def test_two_loads_share_nothing(demo, loaded):
 def test_an_error_while_the_host_loads_leaves_it_as_it_was(demo, classes, monkeypatch):
     def fail(self, state_dict):
         raise RuntimeError("no text encoder today")
+
     monkeypatch.setattr(demo.DemoSD, "process_clip_state_dict", fail)
     with pytest.raises(RuntimeError, match="no text encoder today"):
         demo.load_demo_model()
 
 
 def test_a_missing_file_is_named_with_the_cure(demo, classes, tmp_path):
-    with pytest.raises(FileNotFoundError, match="(?s)missing.*nothing.safetensors.*Install the pack again.*train_tiny"):
+    with pytest.raises(
+        FileNotFoundError, match="(?s)missing.*nothing.safetensors.*Install the pack again.*train_tiny"
+    ):
         demo.load_demo_model(tmp_path / "nothing.safetensors")
 
 
@@ -113,7 +118,9 @@ def test_the_host_tokenizes_as_training_did(loaded):
 
 def test_the_host_encodes_as_training_did(loaded, tensors):
     encoder = TextEncoder()
-    encoder.load_state_dict({k.removeprefix(TEXT): v.float() for k, v in tensors.items() if k.startswith(TEXT)})
+    encoder.load_state_dict(
+        {k.removeprefix(TEXT): v.float() for k, v in tensors.items() if k.startswith(TEXT)}
+    )
     text = "a photo of a purple triangle, a black star and a yellow cross"
     with torch.no_grad():
         ours = encoder(torch.from_numpy(captions.encode(text)).long()[None])
@@ -135,7 +142,7 @@ def test_the_frame_is_the_one_training_used(demo):
 def test_vae_is_the_linear_frame(loaded):
     vae = loaded[2]
     scenes = world.sample_scenes(np.random.default_rng(0), 4)
-    rgb = torch.from_numpy(world.render(scenes)[0]).float() / 255                # (4, 32, 32, 3)
+    rgb = torch.from_numpy(world.render(scenes)[0]).float() / 255  # (4, 32, 32, 3)
     latent = latent_frame.rgb_to_latent(rgb)
     with torch.inference_mode():
         encoded = vae.encode(rgb.repeat_interleave(8, 1).repeat_interleave(8, 2))
@@ -151,19 +158,33 @@ def test_vae_is_the_linear_frame(loaded):
 def test_the_linear_preview_shows_true_colours(demo):
     rgb = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     latent = latent_frame.rgb_to_latent(rgb).movedim(1, -1)
-    factors, bias = (torch.tensor(v) for v in (demo.DemoLatent.latent_rgb_factors, demo.DemoLatent.latent_rgb_factors_bias))
+    factors, bias = (
+        torch.tensor(v) for v in (demo.DemoLatent.latent_rgb_factors, demo.DemoLatent.latent_rgb_factors_bias)
+    )
     assert torch.allclose((latent @ factors + bias + 1) / 2, rgb, atol=1e-5)
 
 
 def draw(loaded, prompt, steps=20):
     """One picture by the host's own sampler -> latent [1, 4, 32, 32]."""
     import comfy.sample
+
     model, clip, _ = loaded
     with torch.inference_mode():
         positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(t)) for t in (prompt.text, ""))
         empty = torch.zeros(1, 4, 32, 32)
-        return comfy.sample.sample(model, comfy.sample.prepare_noise(empty, prompt.seed), steps, 7.5, "ddpm",
-                                   "ddim_uniform", positive, negative, empty, disable_pbar=True, seed=prompt.seed)
+        return comfy.sample.sample(
+            model,
+            comfy.sample.prepare_noise(empty, prompt.seed),
+            steps,
+            7.5,
+            "ddpm",
+            "ddim_uniform",
+            positive,
+            negative,
+            empty,
+            disable_pbar=True,
+            seed=prompt.seed,
+        )
 
 
 def test_it_draws_single_objects(loaded):

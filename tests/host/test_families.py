@@ -16,47 +16,76 @@ def of_class(config):
 
 def test_an_architecture_of_another_pack_is_asked_for_when_it_is_met(tiny, monkeypatch):
     """Its hook is called then, once, if no node of ours has asked before."""
-    layouts, asked = tiny.module("gsn_ops.host.layouts"), []
+    families, finder, asked = (
+        tiny.module("gsn_ops.host.architectures.family"),
+        tiny.module("gsn_ops.host.find_family"),
+        [],
+    )
 
     def gsn_register(gsn):
         asked.append(gsn)
-        gsn.host.layouts.register_family(gsn.host.layouts.sd3.SD3, "Elsewhere")
-    extensions = tiny.module("gsn_ops.host.extensions")
-    monkeypatch.setattr(layouts, "FAMILIES", dict(layouts.FAMILIES))
-    monkeypatch.setattr(extensions, "_ASKED", set(extensions._ASKED))
+        gsn.register_architecture(sd3, "Elsewhere")
+
+    extensions, sd3 = (
+        tiny.module("gsn_ops.host.extensions"),
+        tiny.module("gsn_ops.host.architectures.sd3").SD3,
+    )
+    monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))
+    monkeypatch.setattr(finder, "FAMILIES", families.FAMILIES)
+    monkeypatch.setattr(extensions, "_CALLED", set(extensions._CALLED))
     pack = types.ModuleType("a_pack_with_an_architecture")
     pack.gsn_register = gsn_register
     monkeypatch.setitem(sys.modules, pack.__name__, pack)
     for _ in range(2):
-        assert layouts.family_of(of_class(type("Elsewhere", (), {}))) is layouts.sd3.SD3
-    assert asked == [tiny.module("gsn_ops")]
+        assert finder.family_of(of_class(type("Elsewhere", (), {}))) is sd3
+    assert asked == [tiny.module("gsn_ops.host.public")]
     with pytest.raises(ValueError, match="This model .Nowhere. is not supported by Semantic Nursing yet"):
-        layouts.family_of(of_class(type("Nowhere", (), {})))
+        finder.family_of(of_class(type("Nowhere", (), {})))
 
 
 def test_every_model_of_the_host_is_known_or_refused_by_name(tiny):
     import comfy.supported_models
 
-    layouts = tiny.module("gsn_ops.host.layouts")
+    finder = tiny.module("gsn_ops.host.find_family")
     reasons = {}
     for config in comfy.supported_models.models:
         model = of_class(config)
         try:
-            layouts.family_of(model)
+            finder.family_of(model)
         except ValueError as error:
             reasons[config.__name__] = str(error)
     assert not [name for name, reason in reasons.items() if "not supported by Semantic Nursing yet" in reason]
-    assert "base model" in reasons["SDXLRefiner"] and "videos" in reasons["WAN21_Vace"] and "sound" in reasons["StableAudio3"]
+    assert (
+        "base model" in reasons["SDXLRefiner"]
+        and "videos" in reasons["WAN21_Vace"]
+        and "sound" in reasons["StableAudio3"]
+    )
     assert "3D" in reasons["Hunyuan3Dv2mini"]
-    known = {layouts.family_of(of_class(c)).name for c in comfy.supported_models.models if c.__name__ not in reasons}
-    tested = {layouts.family_of(of_class(getattr(comfy.supported_models, a.config))).name for a in ARCHITECTURES.values()}
+    known = {
+        finder.family_of(of_class(c)).name for c in comfy.supported_models.models if c.__name__ not in reasons
+    }
+    tested = {
+        finder.family_of(of_class(getattr(comfy.supported_models, a.config))).name
+        for a in ARCHITECTURES.values()
+    }
     assert known == tested
 
 
-@pytest.mark.parametrize("name, more, reason", (
-    ("HiDream", {"concat_latent_image": random(1, 4, 9, 14)}, "HiDream E1 .editing. works on two pictures side by side"),
-    ("Z-Image", {"reference_latents": [random(1, 4, 8, 8)]}, "Where Z-Image puts the words beside reference pictures is not known"),
-))
+@pytest.mark.parametrize(
+    "name, more, reason",
+    (
+        (
+            "HiDream",
+            {"concat_latent_image": random(1, 4, 9, 14)},
+            "HiDream E1 .editing. works on two pictures side by side",
+        ),
+        (
+            "Z-Image",
+            {"reference_latents": [random(1, 4, 8, 8)]},
+            "Where Z-Image puts the words beside reference pictures is not known",
+        ),
+    ),
+)
 def test_a_way_of_use_that_is_not_read_is_refused_when_it_is_met(tiny, name, more, reason):
     """The model is supported, this conditioning of it is not; without us the run is the host's business."""
     made = make(name, tiny)

@@ -1,4 +1,5 @@
 """Networks that compute in float16: gradients too small for it arrive all the same."""
+
 from dataclasses import replace
 
 import pytest
@@ -20,9 +21,10 @@ CELLS = torch.tensor([[0, 5]])
 
 def gradients_of(made, tiny, size: float, scale: float | None = None, memory=None) -> list:
     """Of a loss of the maps, and of one of self-attention, each `size` times what would be usual."""
+
     def look(probe, z, conds):
         probe.scale = probe.scale if scale is None else scale
-        probe.ladder = memory or probe.ladder
+        probe.checkpoint_policy = memory or probe.checkpoint_policy
         found = [probe.scale]
         for rows in (False, True):
             leaf = z.clone().requires_grad_(True)
@@ -31,6 +33,7 @@ def gradients_of(made, tiny, size: float, scale: float | None = None, memory=Non
             loss = weighted({1: maps.self_rows[level](CELLS.expand(len(z), -1)) if rows else m})
             found.append(torch.autograd.grad(loss.sum() * size, leaf)[0] / size)
         return found
+
     return made.at_state(look, needs={"self_rows": True}, batch=2)
 
 
@@ -40,7 +43,7 @@ def cosine(a, b) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_small_gradients_arrive(tiny, pack, name):
-    scale = pack_module("gsn_ops.host.probe").GRADIENT_SCALE
+    scale = pack_module("gsn_ops.host.attention.probe").GRADIENT_SCALE
     full, half = (loaded(ARCHITECTURES[name], tiny, dtype) for dtype in (torch.float32, torch.float16))
     none, *right = gradients_of(full, tiny, 1)
     chosen, *usual = gradients_of(half, tiny, 1)
@@ -54,8 +57,14 @@ def test_small_gradients_arrive(tiny, pack, name):
 
 
 def test_blocks_that_run_twice_scale_once(tiny, pack):
-    half, memory = loaded(ARCHITECTURES["SD3"], tiny, torch.float16), pack_module("gsn_ops.host.memory")
-    once, twice = (gradients_of(half, tiny, 1, memory=ladder)[1:] for ladder in (None, memory.Ladder(memory.LAST)))
+    half, memory = (
+        loaded(ARCHITECTURES["SD3"], tiny, torch.float16),
+        pack_module("gsn_ops.host.attention.memory_policy"),
+    )
+    once, twice = (
+        gradients_of(half, tiny, 1, memory=ladder)[1:]
+        for ladder in (None, memory.CheckpointPolicy(memory.LAST))
+    )
     for a, b in zip(once, twice, strict=True):
         assert torch.allclose(a, b, atol=1e-3 * float(a.abs().max()))
 
@@ -76,7 +85,9 @@ def test_a_refinement_in_float16_is_that_in_float32(pack):
 
 
 def shipped_recipe(**changes):
-    node, settings = shipped_settings(), pack_module("gsn_ops.optimise.settings")
-    method = settings.override(pack_module("gsn_ops.optimise.presets").preset(node["method"]), node["overrides"])
+    node, settings = shipped_settings(), pack_module("gsn_ops.optimise.overrides")
+    method = settings.override(
+        pack_module("gsn_ops.optimise.methods").preset(node["method"]), node["overrides"]
+    )
     (recipe,) = settings.moved(method, pack_module("gsn_ops.schedule").Moment(percent=node["at_percent"]))
     return replace(recipe, report="curve", **changes)

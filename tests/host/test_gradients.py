@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def gradients(pack_module):
-    return pack_module("gsn_ops.host.gradients")
+    return pack_module("gsn_ops.host.autograd.differentiable")
 
 
 @pytest.fixture
@@ -20,7 +20,11 @@ def network():
 
 
 def tables(net):
-    return [{name: id(t) for name, t in table.items()} for m in net.modules() for table in (m._parameters, m._buffers)]
+    return [
+        {name: id(t) for name, t in table.items()}
+        for m in net.modules()
+        for table in (m._parameters, m._buffers)
+    ]
 
 
 def test_gradients_flow_to_the_input_only_and_no_weight_is_copied(gradients, network):
@@ -52,16 +56,30 @@ def test_weights_of_another_packs_kind_stay_of_their_kind_with_all_they_carry(gr
     before = tables(net)
     with torch.inference_mode(), gradients.differentiable(net):
         weight = net.weight
-        assert type(weight) is Packed and weight.scale == 0.25 and not weight.is_inference() and weight.data_ptr() == packed.data_ptr()
+        assert (
+            type(weight) is Packed
+            and weight.scale == 0.25
+            and not weight.is_inference()
+            and weight.data_ptr() == packed.data_ptr()
+        )
         x = torch.ones(1, 4, requires_grad=True)
         meant = weight.as_subclass(torch.Tensor) * weight.scale
         (gradient,) = torch.autograd.grad((x @ meant.T).sum(), x)
-    assert torch.equal(gradient, torch.tensor([[6.0, 7.0, 8.0, 9.0]])) and tables(net) == before and net.weight is packed
+    assert (
+        torch.equal(gradient, torch.tensor([[6.0, 7.0, 8.0, 9.0]]))
+        and tables(net) == before
+        and net.weight is packed
+    )
 
 
 def test_nesting_and_errors_put_everything_back(gradients, network):
     before = tables(network)
-    with pytest.raises(KeyError), torch.inference_mode(), gradients.differentiable(network), gradients.differentiable(network):
+    with (
+        pytest.raises(KeyError),
+        torch.inference_mode(),
+        gradients.differentiable(network),
+        gradients.differentiable(network),
+    ):
         raise KeyError
     assert tables(network) == before
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
@@ -92,7 +110,9 @@ def test_what_the_graph_saves_from_the_hosts_shared_cast_buffer_is_a_copy(gradie
     assert torch.equal(gradient, torch.full((4,), 6.0))
 
 
-def test_a_tensor_that_is_written_into_after_the_graph_has_saved_it_is_an_error_and_not_a_wrong_gradient(gradients):
+def test_a_tensor_that_is_written_into_after_the_graph_has_saved_it_is_an_error_and_not_a_wrong_gradient(
+    gradients,
+):
     with torch.inference_mode(), gradients.differentiable():
         x = torch.ones(4, requires_grad=True)
         y = x.exp()

@@ -17,12 +17,12 @@ ENOUGH = 10  # steps, so that every method's moments are among them
 
 @pytest.fixture(scope="module")
 def presets(pack_module):
-    return pack_module("gsn_ops.optimise.presets")
+    return pack_module("gsn_ops.optimise.methods")
 
 
 @pytest.fixture(scope="module")
 def attach(pack_module):
-    return pack_module("gsn_ops.host.sampling").attach
+    return pack_module("gsn_ops.host.sampling.patch").attach
 
 
 def guided(tiny, attach, presets, **changes):
@@ -38,11 +38,19 @@ def plain(tiny):
 
     def run(name):
         return runs.setdefault(name, tiny.sample(sampler=name, steps=STEPS))
+
     return run
 
 
-@pytest.mark.parametrize("changes", ({"strength": 0.0}, {"start_percent": 0.4, "end_percent": 0.4}, {"start_percent": 0.5, "end_percent": 0.2}),
-                         ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    (
+        {"strength": 0.0},
+        {"start_percent": 0.4, "end_percent": 0.4},
+        {"start_percent": 0.5, "end_percent": 0.2},
+    ),
+    ids=str,
+)
 def test_off_installs_nothing(tiny, attach, presets, plain, changes):
     (recipe,) = presets.preset(SYNGEN)
     strength = changes.pop("strength", 1.0)
@@ -59,7 +67,9 @@ def test_a_window_that_no_step_of_the_run_is_in_is_stock_and_said(tiny, attach, 
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_sampler_is_guided_in_the_window_and_draws_the_random_numbers_of_a_stock_run(tiny, attach, presets, plain, name):
+def test_every_sampler_is_guided_in_the_window_and_draws_the_random_numbers_of_a_stock_run(
+    tiny, attach, presets, plain, name
+):
     model, book = guided(tiny, attach, presets)
     seen, stock = [], []
     torch.manual_seed(5)
@@ -72,7 +82,9 @@ def test_every_sampler_is_guided_in_the_window_and_draws_the_random_numbers_of_a
     (action,) = book.find(out).actions
     steps = [step.step for step in action.steps]
     assert steps == sorted(set(steps)) and steps[0] == 0 and action.forwards == action.backwards == len(steps)
-    assert len([1 for _, _, gradients in seen if gradients]) == len(steps)  # one pass with gradients each, and no more
+    assert len([1 for _, _, gradients in seen if gradients]) == len(
+        steps
+    )  # one pass with gradients each, and no more
     if name != "dpm_adaptive":  # whose number of calls depends on the state
         assert len(seen) - len(steps) == len(stock)
 
@@ -96,15 +108,20 @@ def test_two_methods_on_two_nodes_meet_in_one_order(tiny, attach, presets, order
 @pytest.fixture(scope="module")
 def placed(tiny, pack_module):
     """The prompt with a box per subject, and something unwanted."""
-    tools, regions, subjects = (pack_module(f"gsn_ops.{name}") for name in ("host.prompt_tokens", "regions", "subjects"))
+    tools, regions, syntax = (
+        pack_module(f"gsn_ops.{name}") for name in ("host.prompts.conditioning", "regions", "subjects.syntax")
+    )
     conditioning = tiny.encode(PROMPT)
     for i, phrase in enumerate(("red circle", "blue square", "green triangle")):
         box = regions.Region(boxes=((i / 3, 0.2, (i + 1) / 3, 0.8),), point=((i + 0.5) / 3, 0.5))
-        conditioning = tools.with_region(conditioning, subjects.parse_subjects(phrase), box)
+        conditioning = tools.with_region(conditioning, syntax.parse_subjects(phrase), box)
     return conditioning
 
 
-SHORTER = {"more": {"rounds": 1, "iterations": 2, "more": 1}, "noises": {"noises": 2, "shifts": 3}}  # a field that tells -> numbers
+SHORTER = {
+    "more": {"rounds": 1, "iterations": 2, "final_iterations": 1},
+    "noises": {"noises": 2, "shifts": 3},
+}  # a field that tells -> numbers
 
 
 def shorter(recipe):
@@ -115,13 +132,15 @@ def shorter(recipe):
 @pytest.mark.parametrize("part", range(5))
 def test_published_methods_in_real_runs(tiny, attach, presets, placed, pack_module, part):
     """Each acts, gives the same bits twice if it has noises of its own, and leaves the model as it was."""
-    unwanted = pack_module("gsn_ops.subjects").parse_subjects("circle, square, -triangle")
+    unwanted = pack_module("gsn_ops.subjects.syntax").parse_subjects("circle, square, -triangle")
     stock, before = tiny.sample(steps=ENOUGH), state_of(tiny.model)
     for method in presets.METHODS[part::5]:
         if method == "FOCUS (2025)":  # flow models: test_saga_and_focus.py
             continue
         recipes = [shorter(recipe) for recipe in presets.preset(method)]
-        model, book = attach(tiny.model, *(replace(r, subjects=unwanted) if "Neglect" in method else r for r in recipes))
+        model, book = attach(
+            tiny.model, *(replace(r, subjects=unwanted) if "Neglect" in method else r for r in recipes)
+        )
         out = tiny.sample(model, steps=ENOUGH, positive=placed)
         acted = [action for action in book.find(out).actions if action.steps]
         assert acted and torch.isfinite(out).all() and not torch.equal(out, stock), method
@@ -162,14 +181,19 @@ def fail():
     raise Broken
 
 
-@pytest.mark.parametrize("method", (SYNGEN, "Attend-and-Excite (Chefer et al. 2023)", "InitNO+ (Guo et al. 2024)", "SAGA (2026)"))
+@pytest.mark.parametrize(
+    "method", (SYNGEN, "Attend-and-Excite (Chefer et al. 2023)", "InitNO+ (Guo et al. 2024)", "SAGA (2026)")
+)
 @pytest.mark.parametrize("end", ("error", "cancel"))
 def test_everything_is_as_before_after_an_error_or_a_cancel(tiny, attach, presets, method, end):
     import comfy.model_management as management
 
     stock, before = tiny.sample(steps=ENOUGH), state_of(tiny.model)
     then = fail if end == "error" else management.interrupt_current_processing
-    recipes = [replace(recipe, objective=UntilTheSecondLook(recipe.objective, then), report="curve") for recipe in presets.preset(method)]
+    recipes = [
+        replace(recipe, objective=UntilTheSecondLook(recipe.objective, then), report="curve")
+        for recipe in presets.preset(method)
+    ]
     model, book = attach(tiny.model, *recipes)
     with pytest.raises(Broken if end == "error" else management.InterruptProcessingException):
         tiny.sample(model, steps=ENOUGH)
@@ -180,7 +204,10 @@ def test_everything_is_as_before_after_an_error_or_a_cancel(tiny, attach, preset
 
 def test_numbers_of_a_run_in_the_report_and_as_json(tiny, attach, presets):
     """METHODS of the study: guidance rate, success rate, mean rounds, maxima per subject and step."""
-    recipes = [replace(recipe.scaled(0.2), report="curve") for recipe in presets.preset("Attend-and-Excite (Chefer et al. 2023)")]
+    recipes = [
+        replace(recipe.scaled(0.2), report="curve")
+        for recipe in presets.preset("Attend-and-Excite (Chefer et al. 2023)")
+    ]
     model, book = attach(tiny.model, *recipes)
     report = book.find(tiny.sample(model, steps=STEPS, latent=empty(2)))
     action = json.loads(report.to_json())["actions"][0]

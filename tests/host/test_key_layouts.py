@@ -68,20 +68,41 @@ def test_the_host_detects_it_and_the_facts_fit(published, tiny):
 
     facts, checkpoint = published
     config, model, prefix = detected(checkpoint)
-    assert (type(config).__name__, prefix, model.model_type.name) == (facts.config, facts.prefix, facts.prediction)
+    assert (type(config).__name__, prefix, model.model_type.name) == (
+        facts.config,
+        facts.prefix,
+        facts.prediction,
+    )
     loaded = config.process_unet_state_dict({key.removeprefix(prefix): t for key, t in checkpoint.items()})
-    assert {key: t.shape for key, t in loaded.items()} == {key: t.shape for key, t in model.diffusion_model.state_dict().items()}
+    assert {key: t.shape for key, t in loaded.items()} == {
+        key: t.shape for key, t in model.diffusion_model.state_dict().items()
+    }
 
-    layouts, capture, gradients = (tiny.module(f"gsn_ops.host.{name}") for name in ("layouts", "capture", "gradients"))
-    family = layouts.family_of(types.SimpleNamespace(model=model))
+    family_of = tiny.module("gsn_ops.host.find_family").family_of
+    inputs = tiny.module("gsn_ops.host.architectures.family").Inputs
+    capture = tiny.module("gsn_ops.host.attention.capture")
+    differentiable = tiny.module("gsn_ops.host.autograd.differentiable")
+    family = family_of(types.SimpleNamespace(model=model))
     network, (rows, width) = model.diffusion_model, facts.context
     context = torch.empty(1, rows, width, device=META)
-    layout = family.layout(layouts.Inputs(network, facts.latent, {"c_crossattn": context}, rows))
-    seen = capture.Capture(layout, slice(1, 4), family.levels, blocks=family.wanted_blocks(network), heads=True, backend=attention_pytorch)
+    layout = family.layout(inputs(network, facts.latent, {"c_crossattn": context}, rows))
+    seen = capture.Capture(
+        layout,
+        slice(1, 4),
+        family.levels,
+        blocks=family.wanted_blocks(network),
+        heads=True,
+        backend=attention_pytorch,
+    )
     more = {name: torch.empty(*shape, device=META) for name, shape in facts.more.items()}
-    with gradients.DifferentiableForward(family.rope_kernels, family.in_place), torch.no_grad():
-        network(torch.empty(*facts.latent, device=META), torch.empty(1, device=META), context=context, **more,
-                transformer_options={"optimized_attention_override": seen})
+    with differentiable.DifferentiableForward(family.rope_kernels, family.in_place), torch.no_grad():
+        network(
+            torch.empty(*facts.latent, device=META),
+            torch.empty(1, device=META),
+            context=context,
+            **more,
+            transformer_options={"optimized_attention_override": seen},
+        )
     assert len(seen.layers) == facts.layers
     assert {(level, p.shape) for level, p in seen.layers} == {(facts.level, (1, facts.heads, *facts.grid, 3))}
     columns = layout.columns(slice(0, rows), facts.grid[0] * facts.grid[1])
@@ -94,4 +115,4 @@ def test_the_refiner_is_refused_by_name(tiny):
     config, model, _ = detected(checkpoint)
     assert type(config).__name__ == "SDXLRefiner"
     with pytest.raises(ValueError, match="it is the SDXL refiner.* Connect this node to the base model"):
-        tiny.module("gsn_ops.host.layouts").family_of(types.SimpleNamespace(model=model))
+        tiny.module("gsn_ops.host.find_family").family_of(types.SimpleNamespace(model=model))

@@ -19,11 +19,11 @@ STEP, SHIFTS = 1, 3
 
 @pytest.fixture(scope="module")
 def memory(pack_module):
-    return pack_module("gsn_ops.host.memory")
+    return pack_module("gsn_ops.host.attention.memory_policy")
 
 
 def on_rung(memory, probe, rung: int):
-    probe.ladder = memory.Ladder(rung)
+    probe.checkpoint_policy = memory.CheckpointPolicy(rung)
     return probe
 
 
@@ -38,6 +38,7 @@ def test_every_rung_gives_the_same_maps_and_gradients(tiny, memory, name):
 
     def look(probe, z, conds):
         return [one_pass(on_rung(memory, probe, rung), z) for rung in (0, 0, *range(1, len(memory.RUNGS)))]
+
     before = contents(made.model)
     _, stored, *others = made.at_state(look, {"heads": True, "self_rows": True}, batch=2)
     assert contents(made.model) == before and not graphs_in(made.model)
@@ -55,18 +56,20 @@ def test_a_deep_network_needs_less_on_every_rung(tiny, memory):
         def shift(rung: int) -> None:
             leaf = z.clone().requires_grad_(True)
             torch.autograd.grad(weighted(on_rung(memory, probe, rung).maps_of(leaf).cross).sum(), leaf)
+
         shift(0)
         return [peak_of(functools.partial(shift, rung)) for rung in range(len(memory.RUNGS))]
+
     everything, half, least = made.at_state(look)
     assert half < 0.65 * everything and least < 0.25 * everything
 
 
 def test_the_rung_follows_from_what_is_free_and_what_a_pass_stores(memory):
-    ladder = memory.Ladder()
+    ladder = memory.CheckpointPolicy()
     ladder.choose(free=memory.SURE * 10, own=10)
     assert (ladder.rung, ladder.chosen) == (0, True)
     for free, rung in ((1100 + 10, 0), (1100, 1), (640, 1), (600, memory.LAST)):
-        ladder = memory.Ladder()
+        ladder = memory.CheckpointPolicy()
         ladder.choose(free=free - 900, own=100)
         assert (ladder.rung, ladder.chosen) == (memory.LAST, False)  # one pass that measures
         ladder.inside, ladder.inputs = [100] * 10, 20
@@ -82,9 +85,10 @@ def test_a_pass_that_measures_tells_what_its_blocks_would_store(tiny, memory, mo
 
     def look(probe, z, conds):
         first = one_pass(probe, z)
-        rungs = [probe.ladder.rung]
+        rungs = [probe.checkpoint_policy.rung]
         second = one_pass(probe, z)
-        return first, second, [*rungs, probe.ladder.rung], probe.ladder
+        return first, second, [*rungs, probe.checkpoint_policy.rung], probe.checkpoint_policy
+
     first, second, rungs, ladder = made.at_state(look, {"heads": True, "self_rows": True})
     assert rungs == [memory.LAST, 0] and torch.equal(first.maps, second.maps)
     assert_the_same_gradient(first.gradient, second.gradient)
@@ -104,6 +108,7 @@ def out_of_memory(model, times: int):
             failed.append(True)
             raise management.OOM_EXCEPTION("out of memory, for this test")
         return n, context, value
+
     model = model.clone()
     model.set_model_attn2_patch(patch)
     return model
@@ -118,7 +123,9 @@ def test_a_run_out_of_memory_goes_on_one_rung_lower_and_says_so(tiny, memory, ti
     plain, plain_book = tiny.attach(step=STEP, shifts=SHIFTS)
     right = tiny.sample(plain, steps=4)
     assert torch.allclose(out, right, atol=1e-4) and not torch.equal(out, tiny.sample(steps=4))
-    assert action.shifts == (SHIFTS,) and action.forwards == plain_book.find(right).actions[0].forwards + times
+    assert (
+        action.shifts == (SHIFTS,) and action.forwards == plain_book.find(right).actions[0].forwards + times
+    )
     for rung, words in enumerate(memory.RUNGS[1:], 1):
         assert (words in action.status) == (words in said[0]) == (rung == times)
 
@@ -143,6 +150,7 @@ def test_a_patch_that_changes_from_call_to_call_is_an_error_and_not_a_wrong_grad
     def patch(n, context, value, extra):
         calls.append(True)
         return n.exp() if len(calls) % 2 else n, context, value
+
     made.model = made.model.clone()
     made.model.set_model_attn2_patch(patch)
     with pytest.raises(RuntimeError, match="changes from call to call"):
@@ -164,6 +172,7 @@ def test_no_graph_is_left_when_a_recomputed_pass_has_no_backward(tiny, memory):
             del seen, maps
         gc.collect()
         return [maps() is None for maps in held] + [graphs() == before]
+
     assert all(made.at_state(look))
 
 

@@ -1,4 +1,5 @@
 """A shift never makes the processor wait for the device, which would run dry meanwhile: no hidden `item()` from shift to shift."""
+
 import pytest
 import torch
 
@@ -26,24 +27,38 @@ def test_the_count_sees_every_way_of_asking():
 @pytest.fixture
 def waits(tiny):
     """How often a run of this Latent Refine waits, the words' columns being known from a run before."""
+
     def of(**changes) -> int:
         for _ in range(2):
             model, _ = tiny.attach(step=1, **changes)
             with Waiting() as waiting:
                 tiny.sample(model, steps=4)
         return waiting.times
+
     return of
 
 
-@pytest.mark.parametrize("changes", ({"report": "full"}, {"report": "curve"}, {"report": "curve", "adaptive": "image", "reach": 0.1},
-                                     {"report": "curve", "precision": "bfloat16"}, {"report": "curve", "only_if_needed": True, "present_at": 2.0}))
+@pytest.mark.parametrize(
+    "changes",
+    (
+        {"report": "full"},
+        {"report": "curve"},
+        {"report": "curve", "adaptive": "image", "max_displacement": 0.1},
+        {"report": "curve", "precision": "bfloat16"},
+        {"report": "curve", "only_if_needed": True, "present_at": 2.0},
+    ),
+)
 def test_more_shifts_wait_no_more(waits, changes):
     assert waits(shifts=2, **changes) == waits(shifts=7, **changes) > 0
 
 
 def test_a_run_that_stops_when_all_is_well_waits_twice_a_shift(waits):
     """After its look: are all images well? And after the backward pass: are all broken?"""
-    assert waits(shifts=7, report="curve", stop_at_presence=2.0) - waits(shifts=2, report="curve", stop_at_presence=2.0) == 2 * 5
+    assert (
+        waits(shifts=7, report="curve", stop_at_presence=2.0)
+        - waits(shifts=2, report="curve", stop_at_presence=2.0)
+        == 2 * 5
+    )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -62,5 +77,8 @@ def test_a_pass_waits_no_more_than_the_hosts_own(tiny, name):
             probe.model_k(z * probe.c, probe.sigma, **probe.extra)
         found = ours.times, host.times
         return found
+
     ours, host = made.at_state(look)
-    assert ours <= 3 * host  # 0 where the host's pass has none; what it asks for forward is asked for backward again
+    assert (
+        ours <= 3 * host
+    )  # 0 where the host's pass has none; what it asks for forward is asked for backward again

@@ -1,4 +1,5 @@
 """The nodes as people and saved workflows know them: ids, order, defaults, words, and what they do with bad input."""
+
 import inspect
 import json
 import re
@@ -11,41 +12,124 @@ from .tiny import PROMPT, empty
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEN = ["at_percent FLOAT 0.18", "at_sigma FLOAT 0.0", "at_step INT -1"]
-TUNING = ["learning_rate FLOAT 0.01", "objective GSN_OBJECTIVE", "levels STRING auto", "stop_at_loss FLOAT 0.0"]
+TUNING = [
+    "learning_rate FLOAT 0.01",
+    "objective GSN_OBJECTIVE",
+    "levels STRING auto",
+    "stop_at_loss FLOAT 0.0",
+]
 WATCHING = ["only_if_needed BOOLEAN False", "report_level COMBO maps and pictures"]
 
 # For ever: saved workflows hold widget values by position. New inputs go to the end; nothing here is renamed or moved.
 FROZEN = {
     "GSNNursing": (
-        "model MODEL!", "clip CLIP", "method COMBO Latent Refine (Grimal et al. 2025)", "subjects STRING ", "strength FLOAT 1.0",
-        *WHEN, *WATCHING, "overrides STRING ", "-> MODEL CLIP GSN_REPORT"),
+        "model MODEL!",
+        "clip CLIP",
+        "method COMBO Latent Refine (Grimal et al. 2025)",
+        "subjects STRING ",
+        "strength FLOAT 1.0",
+        *WHEN,
+        *WATCHING,
+        "overrides STRING ",
+        "-> MODEL CLIP GSN_REPORT",
+    ),
     "GSNRefineModel": ("model MODEL!", "shifts INT 50", *WHEN, *TUNING, *WATCHING, "-> MODEL GSN_REPORT"),
     "GSNLatentRefine": (
-        "model MODEL!", "seed INT! 0", "steps INT! 20", "cfg FLOAT! 8.0", "sampler_name COMBO!", "scheduler COMBO!",
-        "positive CONDITIONING!", "negative CONDITIONING!", "latent_image LATENT!", "denoise FLOAT! 1.0", "shifts INT 50",
-        *WHEN, *TUNING, *WATCHING, "subjects STRING ", "-> LATENT GSN_REPORT"),
+        "model MODEL!",
+        "seed INT! 0",
+        "steps INT! 20",
+        "cfg FLOAT! 8.0",
+        "sampler_name COMBO!",
+        "scheduler COMBO!",
+        "positive CONDITIONING!",
+        "negative CONDITIONING!",
+        "latent_image LATENT!",
+        "denoise FLOAT! 1.0",
+        "shifts INT 50",
+        *WHEN,
+        *TUNING,
+        *WATCHING,
+        "subjects STRING ",
+        "-> LATENT GSN_REPORT",
+    ),
     "GSNGuidanceModel": (
-        "model MODEL!", "objective GSN_OBJECTIVE", "scale_factor FLOAT 20.0", "start_percent FLOAT 0.0", "end_percent FLOAT 0.5",
-        "thresholds STRING ", "max_refine INT 20", "scale_start FLOAT 1.0", "scale_end FLOAT 0.5", "scale_function COMBO square root",
-        "levels STRING auto", "report_level COMBO maps and pictures", "-> MODEL GSN_REPORT"),
+        "model MODEL!",
+        "objective GSN_OBJECTIVE",
+        "scale_factor FLOAT 20.0",
+        "start_percent FLOAT 0.0",
+        "end_percent FLOAT 0.5",
+        "thresholds STRING ",
+        "max_refine INT 20",
+        "scale_start FLOAT 1.0",
+        "scale_end FLOAT 0.5",
+        "scale_function COMBO square root",
+        "levels STRING auto",
+        "report_level COMBO maps and pictures",
+        "-> MODEL GSN_REPORT",
+    ),
     "GSNObjective": (
-        "objective COMBO cn_iou", "weight FLOAT 1.0", "levels STRING auto", "options STRING ", "add_to GSN_OBJECTIVE", "-> GSN_OBJECTIVE"),
+        "objective COMBO cn_iou",
+        "weight FLOAT 1.0",
+        "levels STRING auto",
+        "options STRING ",
+        "add_to GSN_OBJECTIVE",
+        "-> GSN_OBJECTIVE",
+    ),
     "GSNRegion": (
-        "conditioning CONDITIONING!", "subject STRING ", "mask MASK", "x FLOAT 0.0", "y FLOAT 0.0", "width FLOAT 0.5", "height FLOAT 1.0",
-        "boxes BOUNDING_BOX", "canvas_width INT 512", "canvas_height INT 512", "-> CONDITIONING"),
+        "conditioning CONDITIONING!",
+        "subject STRING ",
+        "mask MASK",
+        "x FLOAT 0.0",
+        "y FLOAT 0.0",
+        "width FLOAT 0.5",
+        "height FLOAT 1.0",
+        "boxes BOUNDING_BOX",
+        "canvas_width INT 512",
+        "canvas_height INT 512",
+        "-> CONDITIONING",
+    ),
     "GSNTextEncode": ("text STRING!", "clip CLIP!", "subjects STRING ", "-> CONDITIONING STRING"),
-    "GSNSubjects": ("conditioning CONDITIONING!", "subjects STRING ", "clip CLIP", "text STRING", "-> CONDITIONING STRING"),
-    "GSNReport": ("latent LATENT!", "report GSN_REPORT", "vae VAE", "label STRING ", "-> IMAGE STRING STRING"),
+    "GSNSubjects": (
+        "conditioning CONDITIONING!",
+        "subjects STRING ",
+        "clip CLIP",
+        "text STRING",
+        "-> CONDITIONING STRING",
+    ),
+    "GSNReport": (
+        "latent LATENT!",
+        "report GSN_REPORT",
+        "vae VAE",
+        "label STRING ",
+        "-> IMAGE STRING STRING",
+    ),
     "GSNAttentionMaps": (
-        "latent LATENT!", "report GSN_REPORT", "image IMAGE", "subject STRING ", "when COMBO after", "opacity FLOAT 0.75",
-        "-> IMAGE MASK"),
+        "latent LATENT!",
+        "report GSN_REPORT",
+        "image IMAGE",
+        "subject STRING ",
+        "when COMBO after",
+        "opacity FLOAT 0.75",
+        "-> IMAGE MASK",
+    ),
     "GSNDemoModel": ("model COMBO SD layout (UNet)", "-> MODEL CLIP VAE"),
 }
-CATEGORIES = {"GSNNursing": "GSN", "GSNRefineModel": "GSN", "GSNLatentRefine": "GSN", "GSNTextEncode": "GSN", "GSNSubjects": "GSN/advanced",
-              "GSNGuidanceModel": "GSN/advanced", "GSNObjective": "GSN/advanced", "GSNRegion": "GSN/advanced",
-              "GSNReport": "GSN/inspect", "GSNAttentionMaps": "GSN/inspect", "GSNDemoModel": "GSN/demo"}
+CATEGORIES = {
+    "GSNNursing": "GSN",
+    "GSNRefineModel": "GSN",
+    "GSNLatentRefine": "GSN",
+    "GSNTextEncode": "GSN",
+    "GSNSubjects": "GSN/advanced",
+    "GSNGuidanceModel": "GSN/advanced",
+    "GSNObjective": "GSN/advanced",
+    "GSNRegion": "GSN/advanced",
+    "GSNReport": "GSN/inspect",
+    "GSNAttentionMaps": "GSN/inspect",
+    "GSNDemoModel": "GSN/demo",
+}
 CHOICES = {
-    ("GSNNursing", "report_level"): ["maps and pictures", "numbers only"], ("GSNAttentionMaps", "when"): ["after", "before"],
+    ("GSNNursing", "report_level"): ["maps and pictures", "numbers only"],
+    ("GSNAttentionMaps", "when"): ["after", "before"],
     ("GSNDemoModel", "model"): ["SD layout (UNet)", "SD3 layout (MM-DiT)"],
     ("GSNGuidanceModel", "scale_function"): ["square root", "linear", "constant", "cosine"],
 }
@@ -61,9 +145,11 @@ def nodes(pack):
 @pytest.fixture
 def run(nodes):
     """A function: a node's outputs, run as the host's executor does."""
+
     def call(node: str, *args, **kwargs) -> tuple:
         with torch.inference_mode():
             return nodes[node].EXECUTE_NORMALIZED(*args, **kwargs).args
+
     return call
 
 
@@ -73,7 +159,7 @@ def default_of(item):
 
 
 def described(item) -> str:
-    """"name TYPE default", a required one with "!"."""
+    """ "name TYPE default", a required one with "!"."""
     default = default_of(item)
     return f"{item.id} {item.get_io_type()}{'' if item.optional else '!'}{'' if default is None else f' {default}'}"
 
@@ -135,7 +221,10 @@ def test_the_help_page_has_one_pattern_and_tells_every_input_and_default(nodes, 
     page = (ROOT / "web" / "docs" / f"{node}.md").read_text("utf-8")
     assert page.startswith(f"# {schema.display_name}\n")
     assert re.findall("^## (.*)$", page, re.MULTILINE) == ["Inputs", "Outputs", "Example"]
-    inputs, outputs = page.split("## Inputs")[1].split("## Outputs")[0], page.split("## Outputs")[1].split("## Example")[0]
+    inputs, outputs = (
+        page.split("## Inputs")[1].split("## Outputs")[0],
+        page.split("## Outputs")[1].split("## Example")[0],
+    )
     rows = dict(re.findall(r"^\| (\w+) \| (.*?) ?\| ", inputs, re.MULTILINE))
     rows.pop("input", None)
     assert list(rows) == [i.id for i in schema.inputs]
@@ -145,26 +234,42 @@ def test_the_help_page_has_one_pattern_and_tells_every_input_and_default(nodes, 
         if default is not None:
             assert rows[item.id] == written or float(rows[item.id]) == float(written), item.id
     assert [name for name in re.findall(r"^\| (\w+) \|", outputs, re.MULTILINE) if name != "output"] == [
-        o.display_name for o in schema.outputs]
+        o.display_name for o in schema.outputs
+    ]
 
 
 def test_the_help_page_of_objectives_names_them_all(nodes):
     page = (ROOT / "web" / "docs" / "GSNObjective.md").read_text("utf-8").split("## Inputs")[0]
-    named = {name.strip() for row in re.findall(r"^\| (.*?) \|", page, re.MULTILINE) for name in row.split(",")}
-    assert named >= set(next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective"))
+    named = {
+        name.strip() for row in re.findall(r"^\| (.*?) \|", page, re.MULTILINE) for name in row.split(",")
+    }
+    assert named >= set(
+        next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective")
+    )
 
 
 @NODES
 def test_the_locales_follow_the_schema(nodes, node):
     schema = nodes[node].GET_SCHEMA()
-    english, chinese = (json.loads((ROOT / "locales" / lang / "nodeDefs.json").read_text("utf-8"))[node] for lang in ("en", "zh"))
+    english, chinese = (
+        json.loads((ROOT / "locales" / lang / "nodeDefs.json").read_text("utf-8"))[node]
+        for lang in ("en", "zh")
+    )
     assert english == {
-        "display_name": schema.display_name, "description": schema.description,
+        "display_name": schema.display_name,
+        "description": schema.description,
         "inputs": {i.id: {"name": i.display_name or i.id, "tooltip": i.tooltip} for i in schema.inputs},
-        "outputs": {str(n): {"name": o.display_name, "tooltip": o.tooltip} for n, o in enumerate(schema.outputs)},
+        "outputs": {
+            str(n): {"name": o.display_name, "tooltip": o.tooltip} for n, o in enumerate(schema.outputs)
+        },
     }
-    assert {part: list(chinese[part]) for part in ("inputs", "outputs")} == {part: list(english[part]) for part in ("inputs", "outputs")}
-    told = [chinese["description"], *(i["tooltip"] for part in ("inputs", "outputs") for i in chinese[part].values())]
+    assert {part: list(chinese[part]) for part in ("inputs", "outputs")} == {
+        part: list(english[part]) for part in ("inputs", "outputs")
+    }
+    told = [
+        chinese["description"],
+        *(i["tooltip"] for part in ("inputs", "outputs") for i in chinese[part].values()),
+    ]
     assert all(re.search("[\u4e00-\u9fff]", text) for text in told)
 
 
@@ -181,7 +286,9 @@ def test_nursing_switched_off_hands_on_a_model_without_any_wrapper(tiny, run, se
     assert wrappers(model) == wrappers(tiny.model)
     assert len(book) == 0
     with torch.inference_mode():
-        ours, theirs = (tiny.host.CLIPTextEncode().encode(c, PROMPT)[0][0][0] for c in (clip, tiny.plain_clip))
+        ours, theirs = (
+            tiny.host.CLIPTextEncode().encode(c, PROMPT)[0][0][0] for c in (clip, tiny.plain_clip)
+        )
     assert torch.equal(ours, theirs)
 
 
@@ -194,7 +301,7 @@ def test_no_shifts_no_wrapper(tiny, run):
 def test_strength_scales_the_learning_rate(tiny, run, pack_module):
     def rate(**settings):
         model, _, _ = run("GSNNursing", tiny.model, **settings)
-        sampling = pack_module("gsn_ops.host.sampling")
+        sampling = pack_module("gsn_ops.host.sampling.patch")
         (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
         return wrapper.acts[-1].recipe.learning_rate
 
@@ -204,7 +311,16 @@ def test_strength_scales_the_learning_rate(tiny, run, pack_module):
 
 def ksampler(tiny, seed=5, batch=1, positive=None):
     """KSampler's arguments after the model, small."""
-    return seed, 6, 7.5, "euler", "normal", positive or tiny.encode(PROMPT), tiny.encode(""), {"samples": empty(batch)}
+    return (
+        seed,
+        6,
+        7.5,
+        "euler",
+        "normal",
+        positive or tiny.encode(PROMPT),
+        tiny.encode(""),
+        {"samples": empty(batch)},
+    )
 
 
 def test_the_ksampler_form_without_shifts_is_ksampler_bit_for_bit(tiny, run):
@@ -217,7 +333,10 @@ def test_the_ksampler_form_without_shifts_is_ksampler_bit_for_bit(tiny, run):
 
 def test_all_three_ways_to_refine_are_one(tiny, run):
     refined, book = run("GSNLatentRefine", tiny.model, *ksampler(tiny), shifts=2, at_step=1)
-    for patched in (run("GSNRefineModel", tiny.model, shifts=2, at_step=1), run("GSNNursing", tiny.model, at_step=1, overrides="shifts=2")):
+    for patched in (
+        run("GSNRefineModel", tiny.model, shifts=2, at_step=1),
+        run("GSNNursing", tiny.model, at_step=1, overrides="shifts=2"),
+    ):
         with torch.inference_mode():
             latent = tiny.host.KSampler().sample(patched[0], *ksampler(tiny))[0]
         assert torch.equal(latent["samples"], refined["samples"])
@@ -231,32 +350,40 @@ def test_one_bar_counts_steps_and_shifts_and_says_each_once(tiny, run):
     assert bar == [(n, 9) for n in range(1, 10)]
 
 
-@pytest.mark.parametrize("settings, cause, cure", [
-    ({"shifts": -1}, "shifts is -1", "choose 0 (off"),
-    ({"learning_rate": 0.0}, "learning_rate is 0", "set shifts or strength to 0"),
-    ({"learning_rate": -1.0}, "learning_rate is -1", "greater than 0"),
-    ({"levels": "half"}, "levels is 'half'", "write auto"),
-    ({"report_level": "full"}, "report_level is 'full'", "choose one of maps and pictures, numbers only"),
-    ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
-    ({"subjects": "dog#0"}, "dog#0", "the number after # must be"),
-    ({"at_step": 60}, "at_step is 60", "choose a smaller at_step"),
-    ({"subjects": "red circel"}, "'red circel' is not in the prompt", "circle"),
-])
+@pytest.mark.parametrize(
+    "settings, cause, cure",
+    [
+        ({"shifts": -1}, "shifts is -1", "choose 0 (off"),
+        ({"learning_rate": 0.0}, "learning_rate is 0", "set shifts or strength to 0"),
+        ({"learning_rate": -1.0}, "learning_rate is -1", "greater than 0"),
+        ({"levels": "half"}, "levels is 'half'", "write auto"),
+        ({"report_level": "full"}, "report_level is 'full'", "choose one of maps and pictures, numbers only"),
+        ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
+        ({"subjects": "dog#0"}, "dog#0", "the number after # must be"),
+        ({"at_step": 60}, "at_step is 60", "choose a smaller at_step"),
+        ({"subjects": "red circel"}, "'red circel' is not in the prompt", "circle"),
+    ],
+)
 def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cause, cure):
     calls = []
     model = tiny.model.clone()
-    model.set_model_unet_function_wrapper(lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"]))
+    model.set_model_unet_function_wrapper(
+        lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"])
+    )
     with pytest.raises(ValueError) as error:
         run("GSNLatentRefine", model, *ksampler(tiny), **settings)
     assert cause in str(error.value) and cure in str(error.value)
     assert not calls
 
 
-@pytest.mark.parametrize("settings, cause, cure", [
-    ({"method": "Magic"}, "Unknown method 'Magic'", "Latent Refine (Grimal et al. 2025)"),
-    ({"overrides": "rate=1"}, "overrides, character 1", "learning_rate"),
-    ({"strength": -0.5}, "strength is -0.5", "choose 0"),
-])
+@pytest.mark.parametrize(
+    "settings, cause, cure",
+    [
+        ({"method": "Magic"}, "Unknown method 'Magic'", "Latent Refine (Grimal et al. 2025)"),
+        ({"overrides": "rate=1"}, "overrides, character 1", "learning_rate"),
+        ({"strength": -0.5}, "strength is -0.5", "choose 0"),
+    ],
+)
 def test_bad_settings_of_nursing(tiny, run, settings, cause, cure):
     with pytest.raises(ValueError) as error:
         run("GSNNursing", tiny.model, **settings)
@@ -265,7 +392,13 @@ def test_bad_settings_of_nursing(tiny, run, settings, cause, cure):
 
 def test_a_prompt_that_was_not_remembered_says_which_node_remembers(tiny, run):
     with pytest.raises(ValueError, match="Semantic Nursing.*CLIP Text Encode \\(GSN\\).*Set Subjects"):
-        run("GSNLatentRefine", tiny.model, *ksampler(tiny, positive=tiny.encode(PROMPT, plain=True)), shifts=1, at_step=0)
+        run(
+            "GSNLatentRefine",
+            tiny.model,
+            *ksampler(tiny, positive=tiny.encode(PROMPT, plain=True)),
+            shifts=1,
+            at_step=0,
+        )
 
 
 def test_a_missing_clip_says_so_to_whoever_uses_it(tiny, run):
@@ -315,7 +448,11 @@ def test_subjects_gives_a_foreign_conditioning_its_memory(tiny, run):
 def refined(tiny, nodes):
     """LATENT of two images, and the book."""
     with torch.inference_mode():
-        return nodes["GSNLatentRefine"].EXECUTE_NORMALIZED(tiny.model, *ksampler(tiny, batch=2), shifts=2, at_step=1).args
+        return (
+            nodes["GSNLatentRefine"]
+            .EXECUTE_NORMALIZED(tiny.model, *ksampler(tiny, batch=2), shifts=2, at_step=1)
+            .args
+        )
 
 
 def test_report_has_a_page_per_image_and_the_same_numbers_in_words_and_data(tiny, run, refined):
@@ -332,7 +469,7 @@ def test_report_has_a_page_per_image_and_the_same_numbers_in_words_and_data(tiny
 
 def test_report_without_a_run_says_that_nursing_is_off(tiny, run, pack_module):
     latent = {"samples": empty()}
-    for book in (None, pack_module("gsn_ops.host.reports").ReportBook()):
+    for book in (None, pack_module("gsn_ops.report.book").ReportBook()):
         images, text, data = run("GSNReport", latent, book)
         assert text.startswith("Nursing is off") and json.loads(data)["status"] == text
         assert images.shape[0] == 1 and images.std() > 0
@@ -381,7 +518,9 @@ def test_maps_refuse_what_does_not_fit_in_words(run, refined):
 
 
 def test_maps_that_were_not_kept_give_the_picture_and_empty_masks(tiny, run):
-    latent, book = run("GSNLatentRefine", tiny.model, *ksampler(tiny), shifts=1, at_step=1, report_level="numbers only")
+    latent, book = run(
+        "GSNLatentRefine", tiny.model, *ksampler(tiny), shifts=1, at_step=1, report_level="numbers only"
+    )
     picture = torch.rand(1, 64, 64, 3)
     same, masks = run("GSNAttentionMaps", latent, book, picture)
     assert torch.equal(same, picture) and masks.shape == (1, 64, 64) and not masks.any()

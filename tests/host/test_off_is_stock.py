@@ -30,19 +30,23 @@ def start():
 @pytest.fixture
 def check(tiny, off_models):
     """A function: `run(model)` (None = stock) gives the same bits with both, and others with a refinement. Returns the stock run."""
+
     def checked(run):
         stock = run(None)
         for name, model in off_models.items():
             assert torch.equal(run(model), stock), name
         assert not torch.equal(run(tiny.attach(step=1)[0]), stock)
         return stock
+
     return checked
 
 
 def test_the_list_of_samplers_here_is_the_hosts(tiny):
     import comfy.samplers
 
-    assert set(SAMPLERS) == set(comfy.samplers.KSampler.SAMPLERS), "a new sampler: add it to tiny.SAMPLERS (and to host/samplers.py if it needs it)"
+    assert set(SAMPLERS) == set(comfy.samplers.KSampler.SAMPLERS), (
+        "a new sampler: add it to tiny.SAMPLERS (and to host/samplers.py if it needs it)"
+    )
 
 
 def test_zero_shifts_install_nothing(tiny, off_models):
@@ -68,8 +72,14 @@ def test_a_shift_of_nothing_at_every_step(tiny, name):
     def nothing(step, model, x, sigma, extra):
         shown.append(step)
         return x.clone()
-    stock, ours = (tiny.sample_with(sampler, sigmas) for sampler in (
-        comfy.samplers.sampler_object(name), tiny.watch(comfy.samplers.sampler_object(name), range(4), nothing)))
+
+    stock, ours = (
+        tiny.sample_with(sampler, sigmas)
+        for sampler in (
+            comfy.samplers.sampler_object(name),
+            tiny.watch(comfy.samplers.sampler_object(name), range(4), nothing),
+        )
+    )
     assert shown and torch.equal(ours, stock)
 
 
@@ -101,8 +111,18 @@ def test_ksampler_node(tiny, check, host, name):
     @torch.inference_mode()
     def run(model):
         out = host.KSampler().sample(
-            model or tiny.model, 3, 4, 7.5, name, "normal", tiny.encode(PROMPT), tiny.encode(""), {"samples": empty()})
+            model or tiny.model,
+            3,
+            4,
+            7.5,
+            name,
+            "normal",
+            tiny.encode(PROMPT),
+            tiny.encode(""),
+            {"samples": empty()},
+        )
         return out[0]["samples"]
+
     check(run)
 
 
@@ -111,13 +131,29 @@ def test_ksampler_advanced_with_leftover_noise(tiny, check, host, name):
     @torch.inference_mode()
     def part(model, latent, start, end, add_noise, leftover):
         return host.KSamplerAdvanced().sample(
-            model or tiny.model, add_noise, 3, 8, 7.5, name, "normal", tiny.encode(PROMPT), tiny.encode(""), latent, start, end, leftover)[0]
+            model or tiny.model,
+            add_noise,
+            3,
+            8,
+            7.5,
+            name,
+            "normal",
+            tiny.encode(PROMPT),
+            tiny.encode(""),
+            latent,
+            start,
+            end,
+            leftover,
+        )[0]
+
     begun = part(None, {"samples": empty()}, 0, 3, "enable", "enable")
     check(lambda model: part(model, begun, 3, 6, "disable", "enable")["samples"])
     check(lambda model: part(model, begun, 3, NEVER, "disable", "disable")["samples"])
 
 
-@pytest.mark.parametrize("kind", ("basic", "cfg", "dual cfg regular", "dual cfg nested", "dual model", "perp neg"))
+@pytest.mark.parametrize(
+    "kind", ("basic", "cfg", "dual cfg regular", "dual cfg nested", "dual model", "perp neg")
+)
 def test_sampler_custom_advanced(tiny, check, kind):
     import comfy.samplers
     from comfy_extras import nodes_custom_sampler as custom
@@ -127,8 +163,12 @@ def test_sampler_custom_advanced(tiny, check, kind):
     guiders = {
         "basic": lambda m: custom.BasicGuider.execute(m, positive),
         "cfg": lambda m: custom.CFGGuider.execute(m, positive, negative, 7.5),
-        "dual cfg regular": lambda m: custom.DualCFGGuider.execute(m, positive, second, negative, 5.0, 3.0, "regular"),
-        "dual cfg nested": lambda m: custom.DualCFGGuider.execute(m, positive, second, negative, 5.0, 3.0, "nested"),
+        "dual cfg regular": lambda m: custom.DualCFGGuider.execute(
+            m, positive, second, negative, 5.0, 3.0, "regular"
+        ),
+        "dual cfg nested": lambda m: custom.DualCFGGuider.execute(
+            m, positive, second, negative, 5.0, 3.0, "nested"
+        ),
         "dual model": lambda m: custom.DualModelGuider.execute(m, positive, 4.0, tiny.model, negative),
         "perp neg": lambda m: PerpNegGuider.execute(m, positive, second, negative, 7.5, 1.0),
     }
@@ -136,13 +176,22 @@ def test_sampler_custom_advanced(tiny, check, kind):
     @torch.inference_mode()
     def run(model):
         outputs = custom.SamplerCustomAdvanced.execute(
-            custom.Noise_RandomNoise(3), guiders[kind](model or tiny.model)[0], comfy.samplers.sampler_object("dpmpp_sde"),
-            tiny.sigmas(scheduler="karras", steps=4), {"samples": empty()})
+            custom.Noise_RandomNoise(3),
+            guiders[kind](model or tiny.model)[0],
+            comfy.samplers.sampler_object("dpmpp_sde"),
+            tiny.sigmas(scheduler="karras", steps=4),
+            {"samples": empty()},
+        )
         return torch.cat([outputs[0]["samples"], outputs[1]["samples"]])  # final and denoised
+
     check(run)
 
 
-@pytest.mark.parametrize("text", (PROMPT, "", "(red:1.3) circle, [blue] \\(square\\)", "a star " * 60), ids=("caption", "empty", "weights", "long"))
+@pytest.mark.parametrize(
+    "text",
+    (PROMPT, "", "(red:1.3) circle, [blue] \\(square\\)", "a star " * 60),
+    ids=("caption", "empty", "weights", "long"),
+)
 def test_the_conditioning_of_the_remembering_clip(tiny, text):
     ours, stock = tiny.encode(text), tiny.encode(text, plain=True)
     assert len(ours) == len(stock) == 1
@@ -150,10 +199,16 @@ def test_the_conditioning_of_the_remembering_clip(tiny, text):
     extra = set(ours[0][1]) - set(stock[0][1])
     assert extra == {"gsn"}
     for key, value in stock[0][1].items():
-        assert torch.equal(value, ours[0][1][key]) if isinstance(value, torch.Tensor) else value == ours[0][1][key]
+        assert (
+            torch.equal(value, ours[0][1][key])
+            if isinstance(value, torch.Tensor)
+            else value == ours[0][1][key]
+        )
 
 
 @pytest.mark.parametrize("name", SOME)
 def test_a_remembered_prompt_alone_changes_no_picture(tiny, name):
-    plain = tiny.sample(sampler=name, positive=tiny.encode(PROMPT, plain=True), negative=tiny.encode("", plain=True))
+    plain = tiny.sample(
+        sampler=name, positive=tiny.encode(PROMPT, plain=True), negative=tiny.encode("", plain=True)
+    )
     assert torch.equal(tiny.sample(sampler=name), plain)

@@ -56,14 +56,19 @@ def test_the_model_sees_the_same_before_the_step_and_something_else_after_it(tin
     def shift(*args):
         met.append((args[0], float(args[3][0]), len(shifted), len(steps_done)))
         return constant_shift(delta)(*args)
+
     watched = tiny.watch(sampler_object(name), [k], shift, missed.extend)
-    changed = tiny.sample_with(watched, sigmas, recording(tiny.model, shifted), callback=lambda step, *_: steps_done.append(step))
+    changed = tiny.sample_with(
+        watched, sigmas, recording(tiny.model, shifted), callback=lambda step, *_: steps_done.append(step)
+    )
 
     assert [m[0] for m in met] == [k] and missed == []
     _, sigma, calls, callbacks = met[0]
     if name not in OWN_GRID:
         assert sigma == pytest.approx(float(sigmas[k]), rel=1e-3)
-        assert callbacks == k + (name == "sa_solver_pece" and k > 0)  # whose callback lies between the predicted and the corrected state
+        assert callbacks == k + (
+            name == "sa_solver_pece" and k > 0
+        )  # whose callback lies between the predicted and the corrected state
     assert (calls > 0) == (k > 0)
     for a, b in zip(stock[:calls], shifted[:calls], strict=True):
         assert torch.equal(a[1], b[1])
@@ -79,7 +84,9 @@ def test_at_step_0_it_is_a_stock_run_from_shifted_noise(tiny, delta, name):
     # at sigma_max the host starts from noise * sqrt(1 + sigma^2), which is exactly c
     right = tiny.sample_with(sampler_object(name), sigmas, noise=noise + delta)
     ours = tiny.sample_with(tiny.watch(sampler_object(name), [0], constant_shift(delta)), sigmas, noise=noise)
-    assert (ours - right).abs().max() < 5e-3  # rounding of the shifted start, amplified by cfg 7.5; the next test is exact
+    assert (
+        ours - right
+    ).abs().max() < 5e-3  # rounding of the shifted start, amplified by cfg 7.5; the next test is exact
     assert (ours - tiny.sample_with(sampler_object(name), sigmas, noise=noise)).abs().mean() > 0.05
 
 
@@ -101,9 +108,11 @@ def test_at_step_0_of_a_flow_model_it_is_that_run_bit_for_bit(tiny, flow_model, 
 def test_a_memoryless_sampler_equals_run_to_k_shift_and_resume(tiny, delta, name, k):
     sigmas = tiny.sigmas(name, steps=N)
     ours = tiny.sample_with(tiny.watch(sampler_object(name), [k], constant_shift(delta)), sigmas)
-    state = tiny.sample_with(sampler_object(name), sigmas[:k + 1])
+    state = tiny.sample_with(sampler_object(name), sigmas[: k + 1])
     shifted = state + delta * (1 + float(sigmas[k]) ** 2) ** 0.5
-    resumed = tiny.sample_with(sampler_object(name), sigmas[k:], latent=shifted, noise=torch.zeros_like(shifted))
+    resumed = tiny.sample_with(
+        sampler_object(name), sigmas[k:], latent=shifted, noise=torch.zeros_like(shifted)
+    )
     assert torch.equal(ours, resumed)
 
 
@@ -124,6 +133,7 @@ def test_unipc_is_shifted_at_the_corrected_state_that_its_model_never_sees(tiny,
         x, model_x = update(self, x, model_prev_list, t_prev_list, t, order, **options)
         self.model_fn = model_fn
         return x + delta, model_x
+
     monkeypatch.setattr(UniPC, "multistep_uni_pc_update", instrumented)
     right = tiny.sample_with(sampler_object(name), sigmas)
     assert (ours - right).abs().max() < 2e-4
@@ -138,23 +148,39 @@ def test_a_carried_offset_fades_as_the_samplers_own_state_does(tiny, delta, name
     stock = tiny.sample_with(sampler_object(name), sigmas, model)
 
     def effect(*steps):
-        return tiny.sample_with(tiny.watch(sampler_object(name), steps, constant_shift(delta)), sigmas, model) - stock
-    start, shift = torch.ones(1, 4, 16, 16), constant_shift(delta)(k, None, torch.zeros_like(delta), sigmas[k:k + 1], {})
-    shifted, plain = (tiny.sample_with(sampler_object(name), sigmas[k:], model, latent=x, noise=torch.zeros_like(x)) for x in (start + shift, start))
+        return (
+            tiny.sample_with(tiny.watch(sampler_object(name), steps, constant_shift(delta)), sigmas, model)
+            - stock
+        )
+
+    start, shift = (
+        torch.ones(1, 4, 16, 16),
+        constant_shift(delta)(k, None, torch.zeros_like(delta), sigmas[k : k + 1], {}),
+    )
+    shifted, plain = (
+        tiny.sample_with(sampler_object(name), sigmas[k:], model, latent=x, noise=torch.zeros_like(x))
+        for x in (start + shift, start)
+    )
     assert (shifted - plain).abs().max() > 1e-2
     assert torch.allclose(effect(k), shifted - plain, atol=1e-4)
     assert torch.allclose(effect(1, k), effect(1) + effect(k), atol=1e-4)
 
 
-@pytest.mark.parametrize("name, calls", [("heun", 8), ("uni_pc", 8), ("sa_solver", 8), ("ddpm", 8), ("sa_solver_pece", 8), ("dpm_fast", 3)])
+@pytest.mark.parametrize(
+    "name, calls",
+    [("heun", 8), ("uni_pc", 8), ("sa_solver", 8), ("ddpm", 8), ("sa_solver_pece", 8), ("dpm_fast", 3)],
+)
 def test_with_a_shift_at_each_of_several_steps_each_happens_once_and_in_order(tiny, delta, name, calls):
     steps = []
 
     def shift(step, model, x, sigma, extra):
         steps.append(step)
         return constant_shift(delta / 20)(step, model, x, sigma, extra)
+
     out = tiny.sample_with(tiny.watch(sampler_object(name), range(8), shift), tiny.sigmas(name, steps=16))
-    assert len(steps) == calls and sorted(set(steps)) == steps  # dpm_fast has a grid of its own, 3 states of it in this half
+    assert (
+        len(steps) == calls and sorted(set(steps)) == steps
+    )  # dpm_fast has a grid of its own, 3 states of it in this half
     assert out.isfinite().all()
 
 
@@ -174,10 +200,14 @@ def test_the_watched_sampler_keeps_its_options_and_the_given_object_is_not_writt
 def test_a_sampler_node_whose_options_make_it_another_sampler(tiny, delta, k):
     from comfy_extras.nodes_custom_sampler import SamplerSASolver, SamplerSEEDS2
 
-    for node, name in ((SamplerSEEDS2.execute("phi_2", 0.0, 1.0, 1.0)[0], "exp_heun_2_x0"),
-                       (SamplerSASolver.execute(tiny.model, 1.0, 0.2, 0.8, 1.0, 3, 4, True, False)[0], "sa_solver_pece")):
-        ours, same = (tiny.sample_with(tiny.watch(sampler, [k], constant_shift(delta)), tiny.sigmas(steps=N))
-                      for sampler in (node, sampler_object(name)))
+    for node, name in (
+        (SamplerSEEDS2.execute("phi_2", 0.0, 1.0, 1.0)[0], "exp_heun_2_x0"),
+        (SamplerSASolver.execute(tiny.model, 1.0, 0.2, 0.8, 1.0, 3, 4, True, False)[0], "sa_solver_pece"),
+    ):
+        ours, same = (
+            tiny.sample_with(tiny.watch(sampler, [k], constant_shift(delta)), tiny.sigmas(steps=N))
+            for sampler in (node, sampler_object(name))
+        )
         assert torch.equal(ours, same)
 
 
@@ -187,8 +217,20 @@ def test_a_sampler_with_a_loop_of_its_own(tiny, delta, k):
     import comfy.samplers
 
     class OwnEuler(comfy.samplers.Sampler):
-        def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
-            x = model_wrap.inner_model.model_sampling.noise_scaling(sigmas[0], noise, latent_image, self.max_denoise(model_wrap, sigmas))
+        def sample(
+            self,
+            model_wrap,
+            sigmas,
+            extra_args,
+            callback,
+            noise,
+            latent_image=None,
+            denoise_mask=None,
+            disable_pbar=False,
+        ):
+            x = model_wrap.inner_model.model_sampling.noise_scaling(
+                sigmas[0], noise, latent_image, self.max_denoise(model_wrap, sigmas)
+            )
             for i in range(len(sigmas) - 1):
                 denoised = model_wrap(x, sigmas[i] * x.new_ones(len(x)), **extra_args)
                 callback(i, denoised, x, len(sigmas) - 1)
@@ -196,7 +238,11 @@ def test_a_sampler_with_a_loop_of_its_own(tiny, delta, k):
             return x
 
     sigmas, steps_done = tiny.sigmas(steps=N), []
-    ours = tiny.sample_with(tiny.watch(OwnEuler(), [k], constant_shift(delta)), sigmas, callback=lambda step, *_: steps_done.append(step))
+    ours = tiny.sample_with(
+        tiny.watch(OwnEuler(), [k], constant_shift(delta)),
+        sigmas,
+        callback=lambda step, *_: steps_done.append(step),
+    )
     euler = tiny.sample_with(tiny.watch(sampler_object("euler"), [k], constant_shift(delta)), sigmas)
     assert steps_done == list(range(N))
     assert (ours - euler).abs().max() < 1e-4
@@ -209,8 +255,10 @@ def test_a_sampler_function_without_a_name_of_its_own(tiny, delta, k):
     from comfy.k_diffusion.sampling import sample_heun
 
     partial = comfy.samplers.KSAMPLER(functools.partial(sample_heun, s_noise=1.0))
-    ours, same = (tiny.sample_with(tiny.watch(sampler, [k], constant_shift(delta)), tiny.sigmas(steps=N))
-                  for sampler in (partial, sampler_object("heun")))
+    ours, same = (
+        tiny.sample_with(tiny.watch(sampler, [k], constant_shift(delta)), tiny.sigmas(steps=N))
+        for sampler in (partial, sampler_object("heun"))
+    )
     assert torch.equal(ours, same)
 
 
@@ -221,12 +269,14 @@ def test_noise_added_before_each_call_is_reported_as_a_missed_step(tiny, delta):
     missed = []
     churning = comfy.samplers.ksampler("euler", {"s_churn": 2.0})
     plain = tiny.sample_with(churning, tiny.sigmas(steps=4))
-    ours = tiny.sample_with(tiny.watch(churning, [2], constant_shift(delta), missed.extend), tiny.sigmas(steps=4))
+    ours = tiny.sample_with(
+        tiny.watch(churning, [2], constant_shift(delta), missed.extend), tiny.sigmas(steps=4)
+    )
     assert missed == [2] and torch.equal(plain, ours)
 
 
 def test_a_refinement_of_a_flow_model_and_of_an_eps_model_each_in_its_networks_space(tiny, flow_model):
-    for model, c in ((flow_model, lambda sigma: 1.0), (tiny.model, lambda sigma: (1 + sigma ** 2) ** 0.5)):
+    for model, c in ((flow_model, lambda sigma: 1.0), (tiny.model, lambda sigma: (1 + sigma**2) ** 0.5)):
         patched, book = tiny.attach(model, step=2)
         out = tiny.sample(patched)
         action = book.find(out).actions[0]

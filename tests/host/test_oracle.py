@@ -18,7 +18,7 @@ def network(tiny):
 
 
 def fresh_network(tiny):
-    return tiny.module("gsn_ops.host.demo_model").load_demo_model()[0].model
+    return tiny.module("gsn_ops.host.demo.sd").load_demo_model()[0].model
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,16 @@ def test_levels(tiny, network, read, levels):
     assert_same(seen, slow_pass(network, seen, read(PROMPT)))
 
 
-@pytest.mark.parametrize("blocks, within", (
-    ("middle_up", ("middle_block", "output_blocks.0.", "output_blocks.1.")),  # the first level of the way up that attends: 4
-    ("2-3", ("middle_block", "output_blocks.0."))))  # layers of a pass from 0: input, input, middle, output, ...
+@pytest.mark.parametrize(
+    "blocks, within",
+    (
+        (
+            "middle_up",
+            ("middle_block", "output_blocks.0.", "output_blocks.1."),
+        ),  # the first level of the way up that attends: 4
+        ("2-3", ("middle_block", "output_blocks.0.")),
+    ),
+)  # layers of a pass from 0: input, input, middle, output, ...
 def test_blocks(tiny, network, read, blocks, within):
     seen = look(tiny, levels=None, blocks=blocks)
     assert_same(seen, slow_pass(network, seen, read(PROMPT), within=within))
@@ -102,7 +109,9 @@ def test_inpainting_mask(tiny, network, read):
     mask[..., 3:12, 2:10] = 1
     seen = look(tiny, latent=latent, noise_mask=mask)
     surroundings = latent + comfy.sample.prepare_noise(latent, 3) * float(seen.sigma[0])
-    assert_same(seen, slow_pass(network, seen, read(PROMPT), part=lambda x: x * mask + surroundings * (1 - mask)))
+    assert_same(
+        seen, slow_pass(network, seen, read(PROMPT), part=lambda x: x * mask + surroundings * (1 - mask))
+    )
     assert seen.full.gradient[..., mask[0, 0] == 0].count_nonzero() == 0
 
 
@@ -111,7 +120,7 @@ def test_nine_channel_inpainting_model(tiny, read):
     import comfy.sd
     import comfy.supported_models
 
-    demo = tiny.module("gsn_ops.host.demo_model")
+    demo = tiny.module("gsn_ops.host.demo.sd")
 
     class NineChannels(demo.DemoSD):
         pass
@@ -119,26 +128,34 @@ def test_nine_channel_inpainting_model(tiny, read):
     def load():
         weights = demo.read(demo.PATH)
         first = weights["model.diffusion_model.input_blocks.0.0.weight"]
-        weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.cat([first, 0.1 * noise(first.shape[0], 5, 3, 3).to(first)], 1)
+        weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.cat(
+            [first, 0.1 * noise(first.shape[0], 5, 3, 3).to(first)], 1
+        )
         comfy.supported_models.models.append(NineChannels)
         try:
             return comfy.sd.load_state_dict_guess_config(
-                weights, te_model_options={"clip_l_model_config": demo.TEXT_MODEL}, disable_dynamic=True)[0]
+                weights, te_model_options={"clip_l_model_config": demo.TEXT_MODEL}, disable_dynamic=True
+            )[0]
         finally:
             comfy.supported_models.models.remove(NineChannels)
+
     with torch.inference_mode():
         model = load()
     latent, mask = 0.5 * noise(1, 4, 16, 16, seed=1), torch.zeros(1, 1, 16, 16)
     mask[..., 4:12, 4:12] = 1
-    positive, negative = ([[c[0][0], {**c[0][1], "concat_latent_image": latent, "concat_mask": mask}]]
-                          for c in (tiny.encode(PROMPT), tiny.encode("")))
+    positive, negative = (
+        [[c[0][0], {**c[0][1], "concat_latent_image": latent, "concat_mask": mask}]]
+        for c in (tiny.encode(PROMPT), tiny.encode(""))
+    )
     seen = look(tiny, model, positive=positive, negative=negative)
     assert_same(seen, slow_pass(load().model, seen, read(PROMPT), concat=torch.cat([mask, latent], 1)))
 
 
 def test_area(tiny, network, read, host):
     """Conditioning for a part of the picture: the network sees that part, and the rest has no gradient."""
-    positive = host.ConditioningSetArea().append(tiny.encode(PROMPT), 64, 96, 32, 16, 1.0)[0]  # pixels: 8x12 cells at (4, 2)
+    positive = host.ConditioningSetArea().append(tiny.encode(PROMPT), 64, 96, 32, 16, 1.0)[
+        0
+    ]  # pixels: 8x12 cells at (4, 2)
     seen = look(tiny, positive=positive)
     assert seen.full.maps[2].shape[1:3] == (6, 4)
     assert_same(seen, slow_pass(network, seen, read(PROMPT), part=lambda x: x[..., 2:14, 4:12]))
@@ -148,7 +165,9 @@ def test_conditioning_mask(tiny, network, read, host):
     """A mask acts on what the network gives, not on what it sees."""
     mask = torch.zeros(1, 16, 16)
     mask[:, :8] = 1
-    seen = look(tiny, positive=host.ConditioningSetMask().append(tiny.encode(PROMPT), mask, "default", 1.0)[0])
+    seen = look(
+        tiny, positive=host.ConditioningSetMask().append(tiny.encode(PROMPT), mask, "default", 1.0)[0]
+    )
     assert_same(seen, slow_pass(network, seen, read(PROMPT)))
 
 
@@ -156,7 +175,10 @@ def test_conditioning_mask(tiny, network, read, host):
 def test_timestep_ranges(tiny, network, read, host, step, text):
     """Of two prompts, the one that is in force at the step is the one that is read."""
     ranged = host.ConditioningSetTimestepRange()
-    positive = ranged.set_range(tiny.encode(PROMPT), 0.0, 0.4)[0] + ranged.set_range(tiny.encode(SECOND), 0.4, 1.0)[0]
+    positive = (
+        ranged.set_range(tiny.encode(PROMPT), 0.0, 0.4)[0]
+        + ranged.set_range(tiny.encode(SECOND), 0.4, 1.0)[0]
+    )
     seen = look(tiny, positive=positive, step=step)
     assert_same(seen, slow_pass(network, seen, read(text)))
 
@@ -167,10 +189,17 @@ def control_net(tiny, kind):
     import comfy.controlnet
     import comfy.ops
 
-    config = {**tiny.model.model.model_config.unet_config, "hint_channels": 3, "operations": comfy.ops.disable_weight_init}
+    config = {
+        **tiny.model.model.model_config.unet_config,
+        "hint_channels": 3,
+        "operations": comfy.ops.disable_weight_init,
+    }
     config.pop("out_channels")
     net = comfy.cldm.cldm.ControlNet(**config)
-    weights = {name: 0.2 * noise(*p.shape, seed=i) / p[0].numel() ** 0.5 for i, (name, p) in enumerate(net.named_parameters())}
+    weights = {
+        name: 0.2 * noise(*p.shape, seed=i) / p[0].numel() ** 0.5
+        for i, (name, p) in enumerate(net.named_parameters())
+    }
     if kind == "lora":
         own = ("input_hint_block", "zero_convs", "middle_block_out")
         return comfy.controlnet.ControlLora({name: w for name, w in weights.items() if name.startswith(own)})
@@ -184,13 +213,19 @@ def test_control_net(tiny, network, read, host, kind, step):
     picture = noise(1, 128, 128, 3, seed=5).sigmoid()
     with torch.inference_mode():
         positive, negative = host.ControlNetApplyAdvanced().apply_controlnet(
-            tiny.encode(PROMPT), tiny.encode(""), control_net(tiny, kind), picture, 1.0, 0.0, 1.0)
+            tiny.encode(PROMPT), tiny.encode(""), control_net(tiny, kind), picture, 1.0, 0.0, 1.0
+        )
     seen = look(tiny, positive=positive, negative=negative, step=step, levels=(2, 4))
     theirs = control_net(tiny, kind).set_cond_hint(picture.movedim(-1, 1).clone())
     theirs.pre_run(network, lambda percent: 999999.9 if percent == 0 else 0.0)
     theirs.model_sampling_current = network.model_sampling
     with torch.enable_grad():
-        slow = slow_pass(network, seen, read(PROMPT), control=lambda x: theirs.get_control(x, seen.sigma, {"c_crossattn": read(PROMPT)}, 1, {}))
+        slow = slow_pass(
+            network,
+            seen,
+            read(PROMPT),
+            control=lambda x: theirs.get_control(x, seen.sigma, {"c_crossattn": read(PROMPT)}, 1, {}),
+        )
     assert_same(seen, slow)
     without = slow_pass(network, seen, read(PROMPT))
     assert (without.maps[2] - slow.maps[2]).abs().max() > 1e-3  # it has a say in the decoder's maps
@@ -202,17 +237,28 @@ def gligen(tiny):
     import comfy.model_patcher
     from comfy.ldm.modules.attention import BasicTransformerBlock
 
-    widths = [m.attn2.to_q.weight.shape[1] for m in tiny.model.model.diffusion_model.modules() if isinstance(m, BasicTransformerBlock)]
-    net = comfy.gligen.Gligen([comfy.gligen.GatedSelfAttentionDense(width, 64, 2, width // 2) for width in widths],
-                              comfy.gligen.PositionNet(64, 64), 64)
+    widths = [
+        m.attn2.to_q.weight.shape[1]
+        for m in tiny.model.model.diffusion_model.modules()
+        if isinstance(m, BasicTransformerBlock)
+    ]
+    net = comfy.gligen.Gligen(
+        [comfy.gligen.GatedSelfAttentionDense(width, 64, 2, width // 2) for width in widths],
+        comfy.gligen.PositionNet(64, 64),
+        64,
+    )
     for i, p in enumerate(net.parameters()):
         p.data = noise(*p.shape, seed=i) / p.shape[-1] ** 0.5 if p.ndim else torch.tensor(0.7)
-    return comfy.model_patcher.CoreModelPatcher(net, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
+    return comfy.model_patcher.CoreModelPatcher(
+        net, load_device=torch.device("cpu"), offload_device=torch.device("cpu")
+    )
 
 
 def test_gligen(tiny, network, read, host):
     with torch.inference_mode():
-        positive = host.GLIGENTextBoxApply().append(tiny.encode(PROMPT), tiny.plain_clip, gligen(tiny), "square", 64, 64, 32, 16)[0]
+        positive = host.GLIGENTextBoxApply().append(
+            tiny.encode(PROMPT), tiny.plain_clip, gligen(tiny), "square", 64, 64, 32, 16
+        )[0]
     seen = look(tiny, positive=positive)
     box = [(positive[0][1]["gligen"][2][0][0].clone(), 8, 8, 2, 4)]
     patch = gligen(tiny).model.set_position((1, 4, 16, 16), box, torch.device("cpu"))
@@ -223,8 +269,16 @@ def test_gligen(tiny, network, read, host):
 
 def lora():
     """A LoRA file for one layer, and the change it makes."""
-    up, down, name = noise(64, 4, seed=1), noise(4, 64, seed=2), "lora_unet_" + PLACE.replace(".", "_") + "_to_k"
-    return {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down, f"{name}.alpha": torch.tensor(2.0)}, up @ down * 2.0 / 4
+    up, down, name = (
+        noise(64, 4, seed=1),
+        noise(4, 64, seed=2),
+        "lora_unet_" + PLACE.replace(".", "_") + "_to_k",
+    )
+    return {
+        f"{name}.lora_up.weight": up,
+        f"{name}.lora_down.weight": down,
+        f"{name}.alpha": torch.tensor(2.0),
+    }, up @ down * 2.0 / 4
 
 
 @pytest.mark.parametrize("way", ("patch", "hook"))
@@ -237,9 +291,15 @@ def test_lora(tiny, read, way):
     changed = fresh_network(tiny)
     changed.diffusion_model.get_submodule(PLACE).to_k.weight.data += change
     if way == "patch":
-        model, positive = comfy.sd.load_lora_for_models(tiny.model, None, weights, 1.0, 0.0)[0], tiny.encode(PROMPT)
+        model, positive = (
+            comfy.sd.load_lora_for_models(tiny.model, None, weights, 1.0, 0.0)[0],
+            tiny.encode(PROMPT),
+        )
     else:
-        model, hooks = tiny.model.clone(), comfy.hooks.create_hook_lora(lora=weights, strength_model=1.0, strength_clip=0.0)
+        model, hooks = (
+            tiny.model.clone(),
+            comfy.hooks.create_hook_lora(lora=weights, strength_model=1.0, strength_clip=0.0),
+        )
         positive = node_helpers.conditioning_set_values(tiny.encode(PROMPT), {"hooks": hooks})
     seen = look(tiny, model, positive=positive)
     assert_same(seen, slow_pass(changed, seen, read(PROMPT)))
@@ -255,6 +315,7 @@ def test_another_packs_replacement_of_cross_attention_stays_in_force(tiny, netwo
         calls.append(extra["block"])
         more = {"transformer_options": extra} if options else {}
         return 0.5 * optimized_attention(q, k, v, extra["n_heads"], **more)
+
     model = tiny.model.clone()
     model.set_model_attn2_replace(half, *BLOCK)
     seen = look(tiny, model, levels=(2, 4))
@@ -266,12 +327,17 @@ def test_another_packs_replacement_of_cross_attention_stays_in_force(tiny, netwo
 
 def test_another_packs_replacement_of_self_attention_stays_in_force(tiny, network, read):
     """Perturbed attention and its kind: the block then makes one call less, and its cross-attention is still recognised."""
+
     def identity(q, k, v, extra):
         return v
+
     model = tiny.model.clone()
     model.set_model_attn1_replace(identity, *BLOCK)
     seen = look(tiny, model, levels=(2, 4))
-    assert_same(seen, slow_pass(network, seen, read(PROMPT), options={"patches_replace": {"attn1": {BLOCK: identity}}}))
+    assert_same(
+        seen,
+        slow_pass(network, seen, read(PROMPT), options={"patches_replace": {"attn1": {BLOCK: identity}}}),
+    )
 
 
 @pytest.mark.parametrize("longer", (False, True), ids=("same length", "longer"))
@@ -279,6 +345,7 @@ def test_another_packs_patch_of_the_text_stays_in_force(tiny, network, read, lon
     def patch(n, context, value, extra):
         context = torch.cat([context, 0.5 * context[:, :4]], 1) if longer else 0.8 * context
         return n, context, context
+
     model = tiny.model.clone()
     model.set_model_attn2_patch(patch)
     seen = look(tiny, model)
@@ -294,13 +361,17 @@ def with_override(model, override):
 def test_another_packs_attention_override_is_chained(tiny, network, read):
     def louder(func, *args, **kwargs):
         return 1.5 * func(*args, **kwargs)
+
     seen = look(tiny, with_override(tiny.model, louder), levels=(2, 4))
-    assert_same(seen, slow_pass(network, seen, read(PROMPT), options={"optimized_attention_override": louder}))
+    assert_same(
+        seen, slow_pass(network, seen, read(PROMPT), options={"optimized_attention_override": louder})
+    )
 
 
 def test_an_attention_kernel_without_gradient_is_replaced_and_named(tiny, network, read):
     def inference_only(func, *args, **kwargs):
         return func(*args, **kwargs).detach()
+
     model = with_override(tiny.model, inference_only)
     seen = look(tiny, model, levels=(2, 4))
     assert_same(seen, slow_pass(network, seen, read(PROMPT)))

@@ -8,7 +8,16 @@ import torch
 from .tiny import PROMPT, empty
 
 N, SHIFTS = 5, 4
-CALLBACK_PER_STEP = ("euler", "heun", "dpmpp_2m", "dpmpp_sde", "uni_pc", "sa_solver", "sa_solver_pece", "ddim")
+CALLBACK_PER_STEP = (
+    "euler",
+    "heun",
+    "dpmpp_2m",
+    "dpmpp_sde",
+    "uni_pc",
+    "sa_solver",
+    "sa_solver_pece",
+    "ddim",
+)
 
 
 @dataclasses.dataclass
@@ -26,7 +35,10 @@ def run(tiny, name="euler", model=None, **changes):
     seen = []
 
     def callback(step, x0, x, total):
-        seen.append(Seen(step, total, x0.clone(), (torch.is_grad_enabled(), torch.is_inference_mode_enabled())))
+        seen.append(
+            Seen(step, total, x0.clone(), (torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
+        )
+
     model, book = tiny.attach(model, **{"shifts": SHIFTS, **changes})
     out = tiny.sample(model, name, steps=N, callback=callback)
     return seen, book.find(out), out
@@ -65,7 +77,7 @@ def test_every_call_brings_a_picture(tiny, step):
     """Before the first step that is the picture predicted from the noise, afterwards the last step's prediction."""
     seen, report, _ = run(tiny, step=step)
     assert all(s.x0.shape == (1, 4, 16, 16) and s.x0.isfinite().all() for s in seen)
-    during = seen[step:step + SHIFTS]
+    during = seen[step : step + SHIFTS]
     expected = report.actions[0].picture_before.float() if step == 0 else seen[step - 1].x0
     assert all(torch.allclose(s.x0, expected, atol=5e-3) for s in during)
 
@@ -83,16 +95,30 @@ def test_previews_through_the_hosts_own_callback(tiny, host):
 
     shown, before = [], args.preview_method
     model = tiny.attach(step=0, shifts=SHIFTS)[0]
-    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, node_id=None: shown.append((value, total, preview)))
+    comfy.utils.set_progress_bar_global_hook(
+        lambda value, total, preview, node_id=None: shown.append((value, total, preview))
+    )
     args.preview_method = LatentPreviewMethod.Latent2RGB
     try:
         with torch.inference_mode():
-            host.KSampler().sample(model, 3, N, 7.5, "euler", "normal", tiny.encode(PROMPT), tiny.encode(""), {"samples": empty()})
+            host.KSampler().sample(
+                model,
+                3,
+                N,
+                7.5,
+                "euler",
+                "normal",
+                tiny.encode(PROMPT),
+                tiny.encode(""),
+                {"samples": empty()},
+            )
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
         args.preview_method = before
     assert latent_preview.get_previewer(torch.device("cpu"), tiny.model.model.latent_format) is None
-    assert [value for value, _, _ in shown] == list(range(1, N + SHIFTS + 1)) and {total for _, total, _ in shown} == {N + SHIFTS}
+    assert [value for value, _, _ in shown] == list(range(1, N + SHIFTS + 1)) and {
+        total for _, total, _ in shown
+    } == {N + SHIFTS}
     assert all(preview is not None for _, _, preview in shown)
 
 
@@ -105,8 +131,15 @@ def test_the_second_output_of_a_custom_sampler_is_the_last_steps_prediction(tiny
     with torch.inference_mode():
         guider = custom.CFGGuider.execute(model, tiny.encode(PROMPT), tiny.encode(""), 7.5)[0]
         outputs = custom.SamplerCustomAdvanced.execute(
-            custom.Noise_RandomNoise(3), guider, comfy.samplers.sampler_object("euler"), tiny.sigmas(steps=N), {"samples": empty()})
-    assert torch.allclose(outputs[0]["samples"], outputs[1]["samples"], atol=1e-5)  # Euler's last step goes all the way to it
+            custom.Noise_RandomNoise(3),
+            guider,
+            comfy.samplers.sampler_object("euler"),
+            tiny.sigmas(steps=N),
+            {"samples": empty()},
+        )
+    assert torch.allclose(
+        outputs[0]["samples"], outputs[1]["samples"], atol=1e-5
+    )  # Euler's last step goes all the way to it
 
 
 @pytest.mark.parametrize("shift", (0, 2))
@@ -126,6 +159,7 @@ def test_a_cancel_takes_effect_within_one_shift(tiny, shift):
     def callback(position, x0, x, total):
         if position == step + shift:
             management.interrupt_current_processing()
+
     model, book = tiny.attach(step=step, shifts=50, objective=Counting())
     with pytest.raises(management.InterruptProcessingException):
         tiny.sample(model, steps=N, callback=callback)

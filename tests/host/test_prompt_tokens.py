@@ -22,20 +22,19 @@ def embeddings(tmp_path_factory):
     """A folder with textual-inversion embeddings: three vectors for CLIP-L alone, and two for L and G."""
     folder = tmp_path_factory.mktemp("embeddings")
     make = torch.Generator().manual_seed(1)
-    safetensors.torch.save_file({"emb_params": torch.randn(3, 64, generator=make)}, folder / "my_cat-v2.safetensors")
-    safetensors.torch.save_file({"clip_l": torch.randn(2, 64, generator=make), "clip_g": torch.randn(2, 48, generator=make)},
-                                folder / "both.safetensors")
+    safetensors.torch.save_file(
+        {"emb_params": torch.randn(3, 64, generator=make)}, folder / "my_cat-v2.safetensors"
+    )
+    safetensors.torch.save_file(
+        {"clip_l": torch.randn(2, 64, generator=make), "clip_g": torch.randn(2, 48, generator=make)},
+        folder / "both.safetensors",
+    )
     return str(folder)
 
 
 @pytest.fixture(scope="module")
 def pt(pack_module):
-    return pack_module("gsn_ops.host.prompt_tokens")
-
-
-@pytest.fixture(scope="module")
-def subjects(pack_module):
-    return pack_module("gsn_ops.subjects")
+    return pack_module("gsn_ops.host.prompts.conditioning")
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +46,23 @@ def stock(host, embeddings):
 
 @pytest.fixture(scope="module")
 def clip(stock, pt):
-    return pt.remember(stock)
+    return pt.with_token_metadata(stock)
 
 
 @pytest.fixture(scope="module")
 def sdxl(host, pt, embeddings):
     import comfy.sdxl_clip as sdxl
 
-    return pt.remember(build(sdxl.SDXLTokenizer, sdxl.SDXLClipModel, {"clip_l": L, "clip_g": G}, embeddings))
+    return pt.with_token_metadata(
+        build(sdxl.SDXLTokenizer, sdxl.SDXLClipModel, {"clip_l": L, "clip_g": G}, embeddings)
+    )
 
 
 @pytest.fixture(scope="module")
 def flux(host, pt):
     import comfy.text_encoders.flux as flux
 
-    return pt.remember(build(flux.FluxTokenizer, flux.flux_clip(), {"clip_l": L, "t5xxl": T5}))
+    return pt.with_token_metadata(build(flux.FluxTokenizer, flux.flux_clip(), {"clip_l": L, "t5xxl": T5}))
 
 
 def encode(clip, text, **options):
@@ -86,11 +87,13 @@ def changed_rows(clip, text, other, channels=slice(None)):
 
 
 # -------------------------------------------------------------------------------------------------------- nothing changes
-@pytest.mark.parametrize("text", [PROMPT, "", "a cat, " * 40 + "and a zebra", "a photo of embedding:my_cat-v2, and a dog"])
+@pytest.mark.parametrize(
+    "text", [PROMPT, "", "a cat, " * 40 + "and a zebra", "a photo of embedding:my_cat-v2, and a dog"]
+)
 def test_conditioning_is_bit_equal_to_stock(stock, clip, pt, text):
     with torch.inference_mode():
-        (ours, extra), = clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict={"width": 64})
-        (theirs, plain), = stock.encode_from_tokens_scheduled(stock.tokenize(text), add_dict={"width": 64})
+        ((ours, extra),) = clip.encode_from_tokens_scheduled(clip.tokenize(text), add_dict={"width": 64})
+        ((theirs, plain),) = stock.encode_from_tokens_scheduled(stock.tokenize(text), add_dict={"width": 64})
     assert torch.equal(ours, theirs) and torch.equal(extra["pooled_output"], plain["pooled_output"])
     assert set(extra) == {*plain, pt.KEY} and extra["width"] == 64
 
@@ -110,7 +113,7 @@ def test_tokens_are_those_of_the_host(stock, clip):
 def test_reading_a_prompt_changes_nothing_and_loads_nothing(stock, pt, pack_module):
     import comfy.model_management
 
-    clip = pt.remember(stock)
+    clip = pt.with_token_metadata(stock)
     tokens = clip.tokenize(PROMPT)
     encode(clip, "a cat")
     model = clip.cond_stage_model
@@ -118,7 +121,7 @@ def test_reading_a_prompt_changes_nothing_and_loads_nothing(stock, pt, pack_modu
     children = {name: dict(m._modules) for name, m in model.named_modules()}
     loaded = list(comfy.model_management.current_loaded_models)
     weights = [p._version for p in model.parameters() if not p.is_inference()]
-    pack_module("gsn_ops.host.prompt_reader").read_prompt(clip, tokens)
+    pack_module("gsn_ops.host.prompts.token_alignment").read_prompt(clip, tokens)
     assert {name: dict(m.__dict__) for name, m in model.named_modules()} == before
     assert {name: dict(m._modules) for name, m in model.named_modules()} == children
     assert comfy.model_management.current_loaded_models == loaded
@@ -126,7 +129,7 @@ def test_reading_a_prompt_changes_nothing_and_loads_nothing(stock, pt, pack_modu
 
 
 def test_the_clip_it_was_made_from_stays_untagged(stock, pt):
-    pt.remember(stock)
+    pt.with_token_metadata(stock)
     assert pt.KEY not in encode(stock, "a cat")[0][1]
 
 
@@ -135,11 +138,13 @@ def test_a_text_encoder_that_cannot_be_read_still_encodes(stock, pt, caplog):
         def tokenize_with_weights(self, *args, **kwargs):
             return stock.tokenizer.tokenize_with_weights(*args, **kwargs)
 
-    clip = pt.remember(stock)
+    clip = pt.with_token_metadata(stock)
     clip.tokenizer = Unknown()
     conditioning = encode(clip, "a cat")
     assert torch.equal(conditioning[0][0], encode(stock, "a cat")[0][0])
-    assert remembered(pt, conditioning).notes == ("the tokens of this text encoder cannot be read: it has no tokenizer 'l'",)
+    assert remembered(pt, conditioning).notes == (
+        "the tokens of this text encoder cannot be read: it has no tokenizer 'l'",
+    )
     assert "cannot read the tokens of SD1ClipModel" in caplog.text
 
 
@@ -150,27 +155,35 @@ def test_pieces_text_and_chunks_of_a_prompt(clip, pt):
     assert (encoder.name, tokens.rows, encoder.chunks) == ("l", 77, ((1, 17, 77),))
     assert encoder.text == "a photo of a giraffe , and a t - shirt ; caf\u00e9 \u732b"
     assert [p.column for p in encoder.pieces] == list(range(1, 17))
-    assert [encoder.text[p.start:p.stop] for p in encoder.pieces] == [*encoder.text.split()[:-1], *["\u732b"] * 3]
+    assert [encoder.text[p.start : p.stop] for p in encoder.pieces] == [
+        *encoder.text.split()[:-1],
+        *["\u732b"] * 3,
+    ]
     assert encoder.pieces[4].text == "giraffe</w>"
 
 
 def test_an_empty_prompt_has_no_pieces(clip, pt):
     tokens = remembered(pt, encode(clip, ""))
-    assert tokens.encoders[0].pieces == () and tokens.encoders[0].chunks == ((1, 1, 77),) and tokens.rows == 77
+    assert (
+        tokens.encoders[0].pieces == () and tokens.encoders[0].chunks == ((1, 1, 77),) and tokens.rows == 77
+    )
 
 
-@pytest.mark.parametrize("text, word, other", [
-    ("a photo of a giraffe and a dog", "giraffe", "zebra"),
-    ("a photo of a giraffe and a dog", "dog", "cat"),
-    ("a giraffe, (a red:1.3) car (and a dog:0.8)", "car", "bench"),
-    ("A RED Car!", "car", "bench"),
-    ("a t-shirt and a hot dog", "hot dog", "hot cat"),
-    ("x and a dog", "dog", "cat"),
-    ("0 dogs and a dog", "dog", "cat"),
-    ("a cat, " * 40 + "and a zebra", "zebra", "horse"),
-    ("embedding:my_cat-v2 and a dog", "dog", "cow"),
-    ("a dog, BREAK a red cat", "cat", "cow"),
-])
+@pytest.mark.parametrize(
+    "text, word, other",
+    [
+        ("a photo of a giraffe and a dog", "giraffe", "zebra"),
+        ("a photo of a giraffe and a dog", "dog", "cat"),
+        ("a giraffe, (a red:1.3) car (and a dog:0.8)", "car", "bench"),
+        ("A RED Car!", "car", "bench"),
+        ("a t-shirt and a hot dog", "hot dog", "hot cat"),
+        ("x and a dog", "dog", "cat"),
+        ("0 dogs and a dog", "dog", "cat"),
+        ("a cat, " * 40 + "and a zebra", "zebra", "horse"),
+        ("embedding:my_cat-v2 and a dog", "dog", "cow"),
+        ("a dog, BREAK a red cat", "cat", "cow"),
+    ],
+)
 def test_the_first_row_that_changes_with_a_word_is_its_column(clip, pt, subjects, text, word, other):
     columns = noun_columns(subjects, remembered(pt, encode(clip, text)), word)
     head, _, tail = text.lower().rpartition(word) if word != "car" else text.lower().partition(word)
@@ -204,9 +217,14 @@ def test_words_in_several_pieces(clip, pt, subjects):
 
 
 # -------------------------------------------------------------------------------------------- textual-inversion embeddings
-@pytest.mark.parametrize("text", [
-    "a photo of embedding:my_cat-v2, and a dog", "a photo of (embedding:my_cat-v2:1.2) and a dog", "a photo of embedding:my_cat-v2 and a dog",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a photo of embedding:my_cat-v2, and a dog",
+        "a photo of (embedding:my_cat-v2:1.2) and a dog",
+        "a photo of embedding:my_cat-v2 and a dog",
+    ],
+)
 def test_embeddings_keep_their_name_and_their_rows(clip, pt, subjects, text):
     tokens = remembered(pt, encode(clip, text))
     for typed in ("embedding:my_cat-v2", "my_cat-v2", "photo embedding:my_cat-v2"):
@@ -216,7 +234,9 @@ def test_embeddings_keep_their_name_and_their_rows(clip, pt, subjects, text):
 
 
 def test_two_embeddings_and_one_without_a_file(clip, pt, subjects):
-    tokens = remembered(pt, encode(clip, "embedding:both embedding:nowhere, embedding:both embedding:my_cat-v2"))
+    tokens = remembered(
+        pt, encode(clip, "embedding:both embedding:nowhere, embedding:both embedding:my_cat-v2")
+    )
     assert noun_columns(subjects, tokens, "embedding:both") == [1, 2]
     assert noun_columns(subjects, tokens, "embedding:both#2") == [4, 5]
     assert noun_columns(subjects, tokens, "my_cat-v2") == [6, 7, 8]
@@ -225,8 +245,16 @@ def test_two_embeddings_and_one_without_a_file(clip, pt, subjects):
 def test_an_embedding_of_another_width_shifts_only_the_encoder_that_takes_it(sdxl, pt, subjects):
     text = "a photo of embedding:my_cat-v2 and a dog"
     tokens = remembered(pt, encode(sdxl, text))
-    assert noun_columns(subjects, tokens, "dog", "l") == changed_rows(sdxl, text, text[:-3] + "cow", slice(0, 64))[:1] == [9]
-    assert noun_columns(subjects, tokens, "dog", "g") == changed_rows(sdxl, text, text[:-3] + "cow", slice(64, None))[:1] == [6]
+    assert (
+        noun_columns(subjects, tokens, "dog", "l")
+        == changed_rows(sdxl, text, text[:-3] + "cow", slice(0, 64))[:1]
+        == [9]
+    )
+    assert (
+        noun_columns(subjects, tokens, "dog", "g")
+        == changed_rows(sdxl, text, text[:-3] + "cow", slice(64, None))[:1]
+        == [6]
+    )
     assert "embedding:my_cat-v2 does not fit the text encoder g, which leaves it out" in tokens.notes
     assert noun_columns(subjects, tokens, "my_cat-v2", "g") == []
 
@@ -243,7 +271,9 @@ def test_pictures_in_the_prompt_are_said_to_hide_the_rows(clip, pt, subjects):
     tokens = clip.tokenize("a cat and a dog")
     tokens["l"][0][2] = ({"type": "image"}, 1.0)
     seen = pt.read_prompt(clip, tokens)
-    with pytest.raises(ValueError, match="'dog' is in the prompt, but .* its words: the text encoder l reads pictures too"):
+    with pytest.raises(
+        ValueError, match="'dog' is in the prompt, but .* its words: the text encoder l reads pictures too"
+    ):
         subjects.resolve(subjects.parse_subjects("dog"), seen)
 
 
@@ -261,9 +291,13 @@ def test_sdxl_with_two_texts_of_different_length(host, sdxl, pt, subjects):
     from comfy_extras.nodes_clip_sdxl import CLIPTextEncodeSDXL
 
     with torch.inference_mode():
-        (conditioning,) = CLIPTextEncodeSDXL.execute(sdxl, 64, 64, 0, 0, 64, 64, "a cat, " * 40 + "and a zebra", "a dog in oil").args
+        (conditioning,) = CLIPTextEncodeSDXL.execute(
+            sdxl, 64, 64, 0, 0, 64, 64, "a cat, " * 40 + "and a zebra", "a dog in oil"
+        ).args
     tokens = remembered(pt, conditioning)
-    assert noun_columns(subjects, tokens, "zebra", "g") == [125] and noun_columns(subjects, tokens, "dog", "l") == [2]
+    assert noun_columns(subjects, tokens, "zebra", "g") == [125] and noun_columns(
+        subjects, tokens, "dog", "l"
+    ) == [2]
     by_name = {e.name: e for e in tokens.encoders}
     assert by_name["l"].text == "a dog in oil" and by_name["l"].chunks == ((1, 5, 77), (78, 78, 154))
     assert pt.check(conditioning).rows == 154
@@ -297,13 +331,17 @@ def test_sd3_rows_of_t5_follow_those_of_clip(host, pt, subjects, with_t5):
     import comfy.text_encoders.sd3_clip as sd3
 
     configs = {"clip_l": L, "clip_g": G, "t5xxl": {**T5, "d_model": 4096}}
-    clip = pt.remember(build(sd3.SD3Tokenizer, sd3.sd3_clip(t5=with_t5), configs))
+    clip = pt.with_token_metadata(build(sd3.SD3Tokenizer, sd3.sd3_clip(t5=with_t5), configs))
     tokens = pt.read_prompt(clip, clip.tokenize("a giraffe and a red bench"))
     (bench,) = subjects.resolve(subjects.parse_subjects("red bench"), tokens)
     (red,) = bench.modifiers
     t5 = {e.name: e for e in tokens.encoders}["t5xxl"]
     assert tokens.rows == (154 if with_t5 else 77)
-    assert red == {"l": (5,), "g": (5,), **({"t5xxl": (77 + [p.text for p in t5.pieces].index("\u2581red"),)} if with_t5 else {})}
+    assert red == {
+        "l": (5,),
+        "g": (5,),
+        **({"t5xxl": (77 + [p.text for p in t5.pieces].index("\u2581red"),)} if with_t5 else {}),
+    }
     assert t5.chunks == (((77, 77 + len(t5.pieces), 154),) if with_t5 else ())
 
 
@@ -311,8 +349,11 @@ def test_sd3_rows_of_t5_follow_those_of_clip(host, pt, subjects, with_t5):
 def lora():
     make = torch.Generator().manual_seed(2)
     key = "lora_te_text_model_encoder_layers_0_mlp_fc1"
-    return {f"{key}.lora_up.weight": torch.randn(64, 2, generator=make), f"{key}.lora_down.weight": torch.randn(2, 64, generator=make),
-            f"{key}.alpha": torch.tensor(2.0)}
+    return {
+        f"{key}.lora_up.weight": torch.randn(64, 2, generator=make),
+        f"{key}.lora_down.weight": torch.randn(2, 64, generator=make),
+        f"{key}.alpha": torch.tensor(2.0),
+    }
 
 
 def same_words(pt, conditioning, expected):
@@ -325,22 +366,30 @@ def test_clip_skip_lora_and_hooks_keep_the_memory(host, stock, pt, subjects):
     import comfy.sd
     from comfy_extras.nodes_hooks import SetClipHooks
 
-    clip = pt.remember(stock, subjects.parse_subjects("giraffe"))
+    clip = pt.with_token_metadata(stock, subjects.parse_subjects("giraffe"))
     expected = remembered(pt, encode(clip, PROMPT))
     (skipped,) = host.CLIPSetLastLayer().set_last_layer(clip, -2)
     _, patched = comfy.sd.load_lora_for_models(None, clip, lora(), 1.0, 1.0)
     hooks = comfy.hooks.create_hook_lora(lora=lora(), strength_model=1.0, strength_clip=1.0)
-    hooked, scheduled = (SetClipHooks().apply_hooks(clip, schedule_clip=s, apply_to_conds=True, hooks=hooks)[0] for s in (False, True))
+    hooked, scheduled = (
+        SetClipHooks().apply_hooks(clip, schedule_clip=s, apply_to_conds=True, hooks=hooks)[0]
+        for s in (False, True)
+    )
     plain = encode(stock, PROMPT)[0][0]
     for changed in (skipped, patched, hooked, scheduled, skipped.clone()):
         conditioning = encode(changed, PROMPT)
         assert not torch.equal(conditioning[0][0], plain)
-        assert same_words(pt, conditioning, expected) and remembered(pt, conditioning).subjects[0].label == "giraffe"
+        assert (
+            same_words(pt, conditioning, expected)
+            and remembered(pt, conditioning).subjects[0].label == "giraffe"
+        )
         assert pt.check_entry(*[conditioning[0][0], remembered(pt, conditioning)]) == ()
 
 
 def test_remembering_twice_takes_the_new_subjects(clip, pt, subjects):
-    again = pt.remember(pt.remember(clip, subjects.parse_subjects("cat")), subjects.parse_subjects("dog"))
+    again = pt.with_token_metadata(
+        pt.with_token_metadata(clip, subjects.parse_subjects("cat")), subjects.parse_subjects("dog")
+    )
     assert [s.label for s in remembered(pt, encode(again, "a cat and a dog")).subjects] == ["dog"]
     assert type(again) is type(clip)
 
@@ -356,7 +405,7 @@ def test_a_clip_of_another_pack_keeps_its_class(stock, pt):
 
     foreign = stock.clone()
     foreign.__class__ = Foreign
-    clip = pt.remember(foreign)
+    clip = pt.with_token_metadata(foreign)
     assert isinstance(clip, Foreign) and isinstance(clip.clone(), type(clip))
     assert remembered(pt, encode(clip.clone(), "a cat")).encoders[0].text == "a cat"
 
@@ -387,11 +436,15 @@ def test_combined_prompts_are_each_remembered_and_the_first_is_said(host, pair, 
 
 def test_concatenated_and_averaged_prompts_keep_the_first_and_say_so(host, pair, pt):
     (longer,) = host.ConditioningConcat().concat(*pair)
-    assert pt.check(longer).notes == ("something was appended to the prompt 'a cat and a dog' after it was encoded "
-                                      "(ConditioningConcat?): subjects are looked for in that first part only",)
+    assert pt.check(longer).notes == (
+        "something was appended to the prompt 'a cat and a dog' after it was encoded "
+        "(ConditioningConcat?): subjects are looked for in that first part only",
+    )
     (mean,) = host.ConditioningAverage().addWeighted(*pair, 0.5)
-    assert pt.check(mean).notes == ("the conditioning was changed after it was encoded (averaged?): its words are taken to be "
-                                    "those of 'a cat and a dog'",)
+    assert pt.check(mean).notes == (
+        "the conditioning was changed after it was encoded (averaged?): its words are taken to be "
+        "those of 'a cat and a dog'",
+    )
     (all_first,) = host.ConditioningAverage().addWeighted(*pair, 1.0)
     assert pt.check(all_first).notes == ()
 
@@ -400,8 +453,15 @@ def test_concatenated_and_averaged_prompts_keep_the_first_and_say_so(host, pair,
 def test_no_remembered_prompt_says_which_node_adds_it(stock, pt):
     plain = encode(stock, "a cat")
     assert pt.tokens_of(plain) is None
-    for ask in (lambda: pt.check(plain), lambda: pt.check_entry(plain[0][0], None), lambda: pt.with_subjects(plain, ())):
-        with pytest.raises(ValueError, match="does not remember its words.*'Semantic Nursing'.*'CLIP Text Encode .GSN.'.*'Set Subjects'"):
+    for ask in (
+        lambda: pt.check(plain),
+        lambda: pt.check_entry(plain[0][0], None),
+        lambda: pt.with_subjects(plain, ()),
+    ):
+        with pytest.raises(
+            ValueError,
+            match="does not remember its words.*'Semantic Nursing'.*'CLIP Text Encode .GSN.'.*'Set Subjects'",
+        ):
             ask()
 
 
@@ -413,15 +473,21 @@ def test_an_all_zero_conditioning_is_refused(host, pair, pt):
 
 
 def test_a_conditioning_with_too_few_rows_is_refused(pair, pt):
-    (rows, extra), = pair[0]
-    with pytest.raises(ValueError, match="has 20 rows, but its prompt 'a cat and a dog' made 77.*Encode the prompt again"):
+    ((rows, extra),) = pair[0]
+    with pytest.raises(
+        ValueError, match="has 20 rows, but its prompt 'a cat and a dog' made 77.*Encode the prompt again"
+    ):
         pt.check([[rows[:, :20], extra]])
 
 
 def test_an_unread_prompt_is_refused_with_its_reason(pair, pt, pack_module):
-    (rows, extra), = pair[0]
-    unread = dataclasses.replace(extra[pt.KEY], encoders=(), notes=("the tokens of this text encoder cannot be read: it speaks Welsh",))
-    with pytest.raises(ValueError, match="words of this prompt are not known: .*it speaks Welsh. Use the stock sampler"):
+    ((rows, extra),) = pair[0]
+    unread = dataclasses.replace(
+        extra[pt.KEY], encoders=(), notes=("the tokens of this text encoder cannot be read: it speaks Welsh",)
+    )
+    with pytest.raises(
+        ValueError, match="words of this prompt are not known: .*it speaks Welsh. Use the stock sampler"
+    ):
         pt.check([[rows, {pt.KEY: unread}]])
 
 
@@ -433,17 +499,23 @@ def test_subjects_for_a_conditioning_that_remembers(pair, pt, subjects):
 
 
 def test_subjects_for_a_conditioning_made_elsewhere(stock, pt, subjects):
-    out = pt.with_subjects(encode(stock, "a cat and a dog"), subjects.parse_subjects("dog"), stock, "a cat and a dog")
+    out = pt.with_subjects(
+        encode(stock, "a cat and a dog"), subjects.parse_subjects("dog"), stock, "a cat and a dog"
+    )
     assert noun_columns(subjects, pt.check(out), "dog") == [5]
 
 
 def test_a_text_that_does_not_fit_the_conditioning_is_refused(stock, pt, subjects):
     with pytest.raises(ValueError, match="has 77 rows, but its prompt .* made 154"):
-        pt.with_subjects(encode(stock, "a cat"), subjects.parse_subjects("zebra"), stock, "a cat, " * 40 + "and a zebra")
+        pt.with_subjects(
+            encode(stock, "a cat"), subjects.parse_subjects("zebra"), stock, "a cat, " * 40 + "and a zebra"
+        )
 
 
 def test_the_token_table_reads_well(clip, pt, subjects):
-    tokens = remembered(pt, encode(pt.remember(clip, subjects.parse_subjects("red catamaran")), "a red catamaran"))
+    tokens = remembered(
+        pt, encode(pt.with_token_metadata(clip, subjects.parse_subjects("red catamaran")), "a red catamaran")
+    )
     assert pt.token_table(tokens).splitlines() == [
         "encoder  column  piece    text  subject",
         "l        1       a</w>    a",
@@ -455,5 +527,7 @@ def test_the_token_table_reads_well(clip, pt, subjects):
 
 
 def test_the_token_table_shows_a_subject_that_is_missing(clip, pt, subjects):
-    tokens = remembered(pt, encode(pt.remember(clip, subjects.parse_subjects("zebra")), "a cat"))
-    assert pt.token_table(tokens).splitlines()[-1].startswith("note: The subject 'zebra' is not in the prompt")
+    tokens = remembered(pt, encode(pt.with_token_metadata(clip, subjects.parse_subjects("zebra")), "a cat"))
+    assert (
+        pt.token_table(tokens).splitlines()[-1].startswith("note: The subject 'zebra' is not in the prompt")
+    )

@@ -1,4 +1,5 @@
 """Checkpoints with quantized layers, as the host reads them: weights that are tensors of a kind of their own, made of several."""
+
 import json
 
 import pytest
@@ -20,7 +21,11 @@ def with_its_double(arch, tiny, kind: str) -> tuple[Made, Made]:
 
     double, (dtype, largest) = arch.build(), FORMATS[kind]
     stored, rounded = {}, {}
-    linear = {f"{name}.weight" for name, m in double.diffusion_model.named_modules() if isinstance(m, torch.nn.Linear)}
+    linear = {
+        f"{name}.weight"
+        for name, m in double.diffusion_model.named_modules()
+        if isinstance(m, torch.nn.Linear)
+    }
     for name, p in double.diffusion_model.state_dict().items():
         layer = name.removesuffix(".weight")
         if name in linear and ("block" in name or "layers" in name):
@@ -39,8 +44,16 @@ def with_its_double(arch, tiny, kind: str) -> tuple[Made, Made]:
     missing, unexpected = model.diffusion_model.load_state_dict(stored, strict=False)
     assert not missing and not unexpected
     double.diffusion_model.load_state_dict(rounded)
-    both = tuple(Made(arch, comfy.model_patcher.ModelPatcher(m.eval().requires_grad_(False), load_device=cpu, offload_device=cpu), tiny)
-                 for m in (model, double))
+    both = tuple(
+        Made(
+            arch,
+            comfy.model_patcher.ModelPatcher(
+                m.eval().requires_grad_(False), load_device=cpu, offload_device=cpu
+            ),
+            tiny,
+        )
+        for m in (model, double)
+    )
     for made in both:
         made.sample()
     return both
@@ -51,7 +64,11 @@ def both(request, tiny):
     name, kind = request.param
     with torch.inference_mode():  # as a loader node does
         quantized, double = with_its_double(ARCHITECTURES[name], tiny, kind)
-    return quantized, double, 0.9999 if kind == "float8_e4m3fn" else 0.99  # int8 is multiplied as such, by rounded activations
+    return (
+        quantized,
+        double,
+        0.9999 if kind == "float8_e4m3fn" else 0.99,
+    )  # int8 is multiplied as such, by rounded activations
 
 
 def test_maps_and_gradient_are_those_of_the_numbers_that_the_weights_mean(both):
@@ -60,7 +77,9 @@ def test_maps_and_gradient_are_those_of_the_numbers_that_the_weights_mean(both):
     weights = [p for p in network.parameters() if type(p.data) is not torch.Tensor]
     assert len(weights) > 10 and all(w.is_inference() for w in weights)
     before = contents(quantized.model)
-    found, right = (made.at_state(lambda probe, z, conds: one_pass(probe, z), needs=ALL) for made in (quantized, double))
+    found, right = (
+        made.at_state(lambda probe, z, conds: one_pass(probe, z), needs=ALL) for made in (quantized, double)
+    )
     assert (found.maps - right.maps).abs().max() < (1 - alike) ** 0.5 * right.maps.max()
     assert F.cosine_similarity(found.gradient.flatten(), right.gradient.flatten(), 0) > alike
     assert contents(quantized.model) == before and not graphs_in(quantized.model)
@@ -70,18 +89,21 @@ def test_maps_and_gradient_are_those_of_the_numbers_that_the_weights_mean(both):
 
 def test_where_memory_is_short_blocks_are_measured_and_computed_twice(both, pack_module, monkeypatch):
     quantized, *_ = both
-    memory = pack_module("gsn_ops.host.memory")
+    memory = pack_module("gsn_ops.host.attention.memory_policy")
 
     def look(probe, z, conds):
         once = one_pass(probe, z)
-        probe.ladder = memory.Ladder()
+        probe.checkpoint_policy = memory.CheckpointPolicy()
         monkeypatch.setattr(memory.management, "get_free_memory", lambda device: 1.0)
-        measured = one_pass(probe, z), probe.ladder.rung
+        measured = one_pass(probe, z), probe.checkpoint_policy.rung
         monkeypatch.undo()
         return once, measured
+
     once, (twice, rung) = quantized.at_state(look, needs=ALL)
     assert rung == memory.LAST
-    assert torch.equal(twice.maps, once.maps) and torch.allclose(twice.gradient, once.gradient, rtol=1e-3, atol=1e-8)
+    assert torch.equal(twice.maps, once.maps) and torch.allclose(
+        twice.gradient, once.gradient, rtol=1e-3, atol=1e-8
+    )
 
 
 def test_a_run_is_refined_and_leaves_the_weights_as_they_were(both):
@@ -96,10 +118,17 @@ def test_a_run_is_refined_and_leaves_the_weights_as_they_were(both):
 
 def test_what_lies_in_the_hosts_shared_cast_buffer_is_copied(both, pack_module, monkeypatch):
     quantized, *_ = both
-    weight = next(p for p in quantized.model.model.diffusion_model.parameters() if type(p.data) is not torch.Tensor)
-    gradients, buffers = pack_module("gsn_ops.host.gradients"), pack_module("gsn_ops.host.memory").management.STREAM_CAST_BUFFERS
+    weight = next(
+        p for p in quantized.model.model.diffusion_model.parameters() if type(p.data) is not torch.Tensor
+    )
+    gradients, buffers = (
+        pack_module("gsn_ops.host.autograd.differentiable"),
+        pack_module("gsn_ops.host.attention.memory_policy").management.STREAM_CAST_BUFFERS,
+    )
     (where, *_) = gradients.storages(weight)
     assert gradients.storages(gradients.keep(weight)[0])[0].data_ptr() == where.data_ptr()
     monkeypatch.setitem(buffers, "gsn test", weight._qdata)
     copy, _ = gradients.keep(weight)
-    assert gradients.storages(copy)[0].data_ptr() != where.data_ptr() and torch.equal(copy.dequantize(), weight.dequantize())
+    assert gradients.storages(copy)[0].data_ptr() != where.data_ptr() and torch.equal(
+        copy.dequantize(), weight.dequantize()
+    )

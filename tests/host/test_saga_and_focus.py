@@ -1,4 +1,5 @@
 """The two methods that do not shift the sampler's latent: SAGA draws a new one, FOCUS turns the model's prediction."""
+
 import dataclasses
 
 import pytest
@@ -17,8 +18,10 @@ def flow_model(tiny):
 
 def attach(tiny, model, method, **changes):
     """A model patched with a preset, numbers of its first recipe changed."""
-    first, *rest = tiny.module("gsn_ops.optimise.presets").preset(method)
-    return tiny.module("gsn_ops.host.sampling").attach(model, dataclasses.replace(first, **changes), *rest)
+    first, *rest = tiny.module("gsn_ops.optimise.methods").preset(method)
+    return tiny.module("gsn_ops.host.sampling.patch").attach(
+        model, dataclasses.replace(first, **changes), *rest
+    )
 
 
 def saga(tiny, **changes):
@@ -43,7 +46,9 @@ def test_saga_at_the_first_step_needs_no_trajectory(tiny):
     calls = []
     model, _ = saga(tiny, moment=moment, report="curve")
     model = model.clone()
-    model.set_model_unet_function_wrapper(lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"]))
+    model.set_model_unet_function_wrapper(
+        lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"])
+    )
     assert torch.isfinite(tiny.sample(model, steps=4)).all()
     assert len(calls) == 6 + 4  # passes for gradients, then the run itself
 

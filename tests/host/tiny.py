@@ -10,12 +10,50 @@ from torch import Tensor
 PROMPT = "a red circle, a blue square and a green triangle"
 NEVER = 999  # a step that no run here has
 SAMPLERS = (  # the host's list (test_off_is_stock.py compares), here so that a failing test has a sampler's name
-    "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "exp_heun_2_x0", "exp_heun_2_x0_sde", "dpm_2",
-    "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu",
-    "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde",
-    "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis", "res_multistep", "res_multistep_cfg_pp", "res_multistep_ancestral",
-    "res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp", "er_sde", "seeds_2", "seeds_3", "sa_solver",
-    "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
+    "euler",
+    "euler_cfg_pp",
+    "euler_ancestral",
+    "euler_ancestral_cfg_pp",
+    "heun",
+    "heunpp2",
+    "exp_heun_2_x0",
+    "exp_heun_2_x0_sde",
+    "dpm_2",
+    "dpm_2_ancestral",
+    "lms",
+    "dpm_fast",
+    "dpm_adaptive",
+    "dpmpp_2s_ancestral",
+    "dpmpp_2s_ancestral_cfg_pp",
+    "dpmpp_sde",
+    "dpmpp_sde_gpu",
+    "dpmpp_2m",
+    "dpmpp_2m_cfg_pp",
+    "dpmpp_2m_sde",
+    "dpmpp_2m_sde_gpu",
+    "dpmpp_2m_sde_heun",
+    "dpmpp_2m_sde_heun_gpu",
+    "dpmpp_3m_sde",
+    "dpmpp_3m_sde_gpu",
+    "ddpm",
+    "lcm",
+    "ipndm",
+    "ipndm_v",
+    "deis",
+    "res_multistep",
+    "res_multistep_cfg_pp",
+    "res_multistep_ancestral",
+    "res_multistep_ancestral_cfg_pp",
+    "gradient_estimation",
+    "gradient_estimation_cfg_pp",
+    "er_sde",
+    "seeds_2",
+    "seeds_3",
+    "sa_solver",
+    "sa_solver_pece",
+    "ddim",
+    "uni_pc",
+    "uni_pc_bh2",
 )
 
 
@@ -25,13 +63,13 @@ class Tiny:
     def __init__(self, host: ModuleType, pack_module: Callable[[str], ModuleType]):
         self.host, self.module = host, pack_module
         self.model, self.plain_clip, self.vae = self.load()
-        self.clip = pack_module("gsn_ops.host.prompt_tokens").remember(self.plain_clip)
+        self.clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(self.plain_clip)
         self.encode = functools.cache(self.encode)
 
     def load(self) -> tuple:
         """MODEL, CLIP, VAE read once more from the file."""
         with torch.inference_mode():
-            return self.module("gsn_ops.host.demo_model").load_demo_model()
+            return self.module("gsn_ops.host.demo.sd").load_demo_model()
 
     def encode(self, text: str, plain: bool = False) -> list:
         """CONDITIONING of the host's own text node."""
@@ -40,23 +78,39 @@ class Tiny:
 
     def recipe(self, *, step: int | None = None, **changes):
         """Latent Refine as published, with two shifts."""
-        recipes, objectives, maps, schedule = (
-            self.module(f"gsn_ops.{name}") for name in ("optimise.recipes", "objectives.cn_iou", "maps", "schedule"))
+        refine, objectives, maps, schedule = (
+            self.module(f"gsn_ops.{name}")
+            for name in ("optimise.refine", "objectives.cn_iou", "maps", "schedule")
+        )
         if step is not None:
             changes["moment"] = schedule.Moment(step=step)
         objective = objectives.PresenceAndSeparation(maps=maps.MapOptions(pieces="phrase"))
-        return recipes.Refine(**{"objective": objective, "shifts": 2, **changes})
+        return refine.Refine(**{"objective": objective, "shifts": 2, **changes})
 
     def attach(self, model=None, on_status=None, **changes):
         """A patched MODEL and its book, as GSNRefineModel makes them."""
-        return self.module("gsn_ops.host.sampling").attach(model or self.model, self.recipe(**changes), on_status=on_status)
+        return self.module("gsn_ops.host.sampling.patch").attach(
+            model or self.model, self.recipe(**changes), on_status=on_status
+        )
 
     def watch(self, sampler, steps, shift, on_end=lambda missed: None):
         """The sampler object, watched, with a shift function of the test."""
-        return self.module("gsn_ops.host.samplers").watch(sampler, steps, shift, on_end)
+        return self.module("gsn_ops.host.sampling.sampler_watcher").watch(sampler, steps, shift, on_end)
 
-    def sample(self, model=None, sampler="euler", scheduler="normal", steps=6, cfg=7.5, positive=None, negative=None, latent=None, seed=3,
-               noise=None, **more) -> Tensor:
+    def sample(
+        self,
+        model=None,
+        sampler="euler",
+        scheduler="normal",
+        steps=6,
+        cfg=7.5,
+        positive=None,
+        negative=None,
+        latent=None,
+        seed=3,
+        noise=None,
+        **more,
+    ) -> Tensor:
         """A KSampler run; `more` goes to comfy.sample.sample (denoise, start_step, noise_mask, callback, ...)."""
         import comfy.sample
 
@@ -64,10 +118,33 @@ class Tiny:
         with torch.inference_mode():
             noise = comfy.sample.prepare_noise(latent, seed) if noise is None else noise
             return comfy.sample.sample(
-                model or self.model, noise, steps, cfg, sampler, scheduler, positive or self.encode(PROMPT), negative or self.encode(""),
-                latent, disable_pbar=True, seed=seed, **more)
+                model or self.model,
+                noise,
+                steps,
+                cfg,
+                sampler,
+                scheduler,
+                positive or self.encode(PROMPT),
+                negative or self.encode(""),
+                latent,
+                disable_pbar=True,
+                seed=seed,
+                **more,
+            )
 
-    def sample_with(self, sampler, sigmas, model=None, cfg=7.5, positive=None, negative=None, latent=None, seed=3, noise=None, **more) -> Tensor:
+    def sample_with(
+        self,
+        sampler,
+        sigmas,
+        model=None,
+        cfg=7.5,
+        positive=None,
+        negative=None,
+        latent=None,
+        seed=3,
+        noise=None,
+        **more,
+    ) -> Tensor:
         """A SamplerCustom run with a sampler object and its sigmas."""
         import comfy.sample
 
@@ -75,15 +152,27 @@ class Tiny:
         with torch.inference_mode():
             noise = comfy.sample.prepare_noise(latent, seed) if noise is None else noise
             return comfy.sample.sample_custom(
-                model or self.model, noise, cfg, sampler, sigmas.clone(), positive or self.encode(PROMPT), negative or self.encode(""), latent,
-                disable_pbar=True, seed=seed, **more)
+                model or self.model,
+                noise,
+                cfg,
+                sampler,
+                sigmas.clone(),
+                positive or self.encode(PROMPT),
+                negative or self.encode(""),
+                latent,
+                disable_pbar=True,
+                seed=seed,
+                **more,
+            )
 
     def sigmas(self, sampler="euler", scheduler="normal", steps=6, model=None, denoise=1.0) -> Tensor:
         """The schedule that KSampler would use (it drops the last but one for some samplers)."""
         import comfy.samplers
 
         model = model or self.model
-        return comfy.samplers.KSampler(model, steps, model.load_device, sampler, scheduler, denoise, model.model_options).sigmas
+        return comfy.samplers.KSampler(
+            model, steps, model.load_device, sampler, scheduler, denoise, model.model_options
+        ).sigmas
 
 
 def empty(batch: int = 1, height: int = 16, width: int = 16) -> Tensor:
@@ -93,10 +182,12 @@ def empty(batch: int = 1, height: int = 16, width: int = 16) -> Tensor:
 
 def recording(model, seen: list):
     """A clone of MODEL that notes (sigma, x, gradients on?) of every call of the network."""
+
     def wrapper(apply, args):
         x = args["input"].chunk(len(args["cond_or_uncond"]))[0]  # positive and negative run as one batch
         seen.append((float(args["timestep"][0]), x.detach().clone(), torch.is_grad_enabled()))
         return apply(args["input"], args["timestep"], **args["c"])
+
     model = model.clone()
     model.set_model_unet_function_wrapper(wrapper)
     return model

@@ -1,4 +1,5 @@
 """The demo in small: the shipped workflow through the queue, its pairs, its sheet."""
+
 import io
 
 import numpy as np
@@ -15,7 +16,9 @@ STEPS = 6
 def workflow() -> dict:
     """The shipped workflow with two shifts only, at a step that six steps have."""
     workflow = demo_workflow.shipped()
-    workflow[demo_workflow.find(workflow, "GSNNursing")]["inputs"].update(overrides="shifts=2, learning_rate=0.1", at_step=1)
+    workflow[demo_workflow.find(workflow, "GSNNursing")]["inputs"].update(
+        overrides="shifts=2, learning_rate=0.1", at_step=1
+    )
     return workflow
 
 
@@ -26,7 +29,11 @@ def judged(server, workflow) -> list[demo.Judged]:
 
 def without_our_patch(workflow: dict) -> dict:
     """The plain half alone: core nodes and the model, no nursing."""
-    plain = {key: node for key, node in workflow.items() if not node["class_type"].startswith(("GSNNursing", "ImageStitch"))}
+    plain = {
+        key: node
+        for key, node in workflow.items()
+        if not node["class_type"].startswith(("GSNNursing", "ImageStitch"))
+    }
     refined = demo_workflow.find(workflow, "KSampler", "Refined")
     gone = {key for key in plain if refined in (key, plain[key]["inputs"].get("samples", [None])[0])}
     plain = {key: node for key, node in plain.items() if key not in gone}
@@ -58,7 +65,7 @@ def test_the_plain_half_is_a_run_without_our_patch(judged, client, workflow):
 def test_refined_differs_and_starts_from_the_same_noise(judged):
     for j in judged:
         assert not np.array_equal(j.pair.plain, j.pair.refined)
-        assert np.abs(j.pair.plain.astype(int) - j.pair.refined).mean() < 40             # of 255: still the same picture
+        assert np.abs(j.pair.plain.astype(int) - j.pair.refined).mean() < 40  # of 255: still the same picture
     assert not np.array_equal(judged[0].pair.plain, judged[1].pair.plain)
 
 

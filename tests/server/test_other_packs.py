@@ -1,4 +1,5 @@
 """Other node packs add an objective, a method, an architecture: one function in their __init__.py, whichever pack loads first."""
+
 import re
 import textwrap
 
@@ -101,10 +102,12 @@ def client(tmp_path_factory):
         (folder / "nodes" / name).mkdir(parents=True)
         (folder / "nodes" / name / "__init__.py").write_text(text)
     paths = folder / "paths.yaml"
-    paths.write_text(textwrap.dedent(f"""
+    paths.write_text(
+        textwrap.dedent(f"""
         test:
             custom_nodes: {folder / "nodes"}
-        """))
+        """)
+    )
     with running_server(cpu=True, arguments=["--extra-model-paths-config", str(paths)]) as server:
         yield Client(server.url)
 
@@ -113,22 +116,51 @@ def prompt(nursing: dict, objective: dict | None = None) -> dict:
     """A short run of the demo model with a report of what was done."""
     nodes = {
         "model": {"class_type": "GSNDemoModel", "inputs": {}},
-        "nursing": {"class_type": "GSNNursing", "inputs": {"model": ["model", 0], "clip": ["model", 1], "at_step": 1, **nursing}},
-        "positive": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["nursing", 1], "text": "a red circle and a blue square"}},
+        "nursing": {
+            "class_type": "GSNNursing",
+            "inputs": {"model": ["model", 0], "clip": ["model", 1], "at_step": 1, **nursing},
+        },
+        "positive": {
+            "class_type": "CLIPTextEncode",
+            "inputs": {"clip": ["nursing", 1], "text": "a red circle and a blue square"},
+        },
         "negative": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": ""}},
-        "latent": {"class_type": "EmptyLatentImage", "inputs": {"width": 256, "height": 256, "batch_size": 1}},
-        "sampler": {"class_type": "KSampler", "inputs": {
-            "model": ["nursing", 0], "seed": 5, "steps": 4, "cfg": 7.5, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
-            "positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["latent", 0]}},
-        "report": {"class_type": "GSNReport", "inputs": {"latent": ["sampler", 0], "report": ["nursing", 2], "label": ""}},
+        "latent": {
+            "class_type": "EmptyLatentImage",
+            "inputs": {"width": 256, "height": 256, "batch_size": 1},
+        },
+        "sampler": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": ["nursing", 0],
+                "seed": 5,
+                "steps": 4,
+                "cfg": 7.5,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+                "positive": ["positive", 0],
+                "negative": ["negative", 0],
+                "latent_image": ["latent", 0],
+            },
+        },
+        "report": {
+            "class_type": "GSNReport",
+            "inputs": {"latent": ["sampler", 0], "report": ["nursing", 2], "label": ""},
+        },
         "text": {"class_type": "PreviewAny", "inputs": {"source": ["report", 1]}},
     }
     if objective is not None:
         nodes["objective"] = {"class_type": "GSNObjective", "inputs": objective}
         nodes["nursing"]["inputs"].update(strength=0.0)
-        nodes["refine"] = {"class_type": "GSNRefineModel", "inputs": {
-            "model": ["nursing", 0], "objective": ["objective", 0], "shifts": 2, "at_step": 1}}
-        nodes["sampler"]["inputs"]["model"], nodes["report"]["inputs"]["report"] = ["refine", 0], ["refine", 1]
+        nodes["refine"] = {
+            "class_type": "GSNRefineModel",
+            "inputs": {"model": ["nursing", 0], "objective": ["objective", 0], "shifts": 2, "at_step": 1},
+        }
+        nodes["sampler"]["inputs"]["model"], nodes["report"]["inputs"]["report"] = (
+            ["refine", 0],
+            ["refine", 1],
+        )
     return nodes
 
 
@@ -144,7 +176,9 @@ def test_its_method_runs(client):
 
 
 def test_its_objective_runs_with_its_option(client):
-    text = client.run(prompt({}, {"objective": "brightest_corner", "options": "factor=2"}))["outputs"]["text"]["text"][0]
+    text = client.run(prompt({}, {"objective": "brightest_corner", "options": "factor=2"}))["outputs"][
+        "text"
+    ]["text"][0]
     assert "2 shifts" in text
     with pytest.raises(PromptFailed, match="there is no setting 'factr'"):
         client.run(prompt({}, {"objective": "brightest_corner", "options": "factr=2"}))

@@ -1,4 +1,5 @@
 """Whole prompts through the queue of the real server: reports under caching, progress, interrupts, errors as people read them."""
+
 import copy
 import io
 import json
@@ -14,6 +15,7 @@ STEPS, SHIFTS = 6, 3
 @pytest.fixture(scope="module")
 def demo():
     """A function: the demo as a prompt, small. 1 model, 2 nursing, 5 sampler, 7 picture, 8 report."""
+
     def build(seed: int = 1, **nursing) -> dict:
         settings = {"at_step": 1, "overrides": f"shifts={SHIFTS}", **nursing}
         nodes = {
@@ -27,20 +29,35 @@ def demo():
             "8": ("GSNReport", {"latent": ["5", 0], "report": ["2", 2], "vae": ["1", 2]}),
         }
         return {i: {"class_type": kind, "inputs": inputs} for i, (kind, inputs) in nodes.items()}
+
     return build
 
 
 def sampler(seed: int, model: str = "2") -> tuple[str, dict]:
-    return ("KSampler", {"model": [model, 0], "seed": seed, "steps": STEPS, "cfg": 7.5, "sampler_name": "euler",
-                         "scheduler": "normal", "positive": ["3", 0], "negative": ["3", 0], "latent_image": ["4", 0],
-                         "denoise": 1.0})
+    return (
+        "KSampler",
+        {
+            "model": [model, 0],
+            "seed": seed,
+            "steps": STEPS,
+            "cfg": 7.5,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "positive": ["3", 0],
+            "negative": ["3", 0],
+            "latent_image": ["4", 0],
+            "denoise": 1.0,
+        },
+    )
 
 
 def changed(prompt: dict, node: str, **inputs) -> dict:
     """A copy of a prompt with other inputs of one node; None takes an input away."""
     prompt = copy.deepcopy(prompt)
     for name, value in inputs.items():
-        prompt[node]["inputs"].pop(name, None) if value is None else prompt[node]["inputs"].update({name: value})
+        prompt[node]["inputs"].pop(name, None) if value is None else prompt[node]["inputs"].update(
+            {name: value}
+        )
     return prompt
 
 
@@ -53,7 +70,9 @@ def run(client, prompt: dict) -> tuple[set[str], dict]:
     """Which nodes were executed, and the history entry."""
     messages = client.messages(prompt)
     assert messages[-1]["type"] == "execution_success", messages[-1]["data"]
-    return executed(messages), client.wait(messages[-1]["data"]["prompt_id"])  # history is written after the last message
+    return executed(messages), client.wait(
+        messages[-1]["data"]["prompt_id"]
+    )  # history is written after the last message
 
 
 def text(entry: dict, node: str = "8") -> str:
@@ -121,7 +140,10 @@ def test_strength_0_is_the_plain_picture_bit_for_bit_and_says_so(client, demo):
 
 def test_a_latent_that_was_processed_further_gets_the_last_report_and_is_told_so(client, demo):
     prompt = demo(seed=51)
-    prompt["9"] = {"class_type": "LatentFlip", "inputs": {"samples": ["5", 0], "flip_method": "y-axis: horizontally"}}
+    prompt["9"] = {
+        "class_type": "LatentFlip",
+        "inputs": {"samples": ["5", 0], "flip_method": "y-axis: horizontally"},
+    }
     prompt["8"]["inputs"]["latent"] = ["9", 0]
     _, entry = run(client, prompt)
     assert "not made in a recorded run" in text(entry)
@@ -130,11 +152,15 @@ def test_a_latent_that_was_processed_further_gets_the_last_report_and_is_told_so
 
 def test_a_batch_gets_one_sheet_per_image_and_one_map_per_word(client, demo):
     prompt = changed(demo(seed=61), "4", batch_size=2)
-    prompt["9"] = {"class_type": "GSNAttentionMaps",
-                   "inputs": {"latent": ["5", 0], "report": ["2", 2], "image": ["6", 0]}}
+    prompt["9"] = {
+        "class_type": "GSNAttentionMaps",
+        "inputs": {"latent": ["5", 0], "report": ["2", 2], "image": ["6", 0]},
+    }
     _, entry = run(client, prompt)
     assert len(client.images(entry, "8")) == 2
-    assert len(client.images(entry, "9")) == 2  # the previews, with both words on each; the output has them one by one
+    assert (
+        len(client.images(entry, "9")) == 2
+    )  # the previews, with both words on each; the output has them one by one
     prompt["10"] = {"class_type": "PreviewImage", "inputs": {"images": ["9", 0]}}
     prompt["11"] = {"class_type": "MaskPreview", "inputs": {"mask": ["9", 1]}}
     _, entry = run(client, prompt)
@@ -143,7 +169,11 @@ def test_a_batch_gets_one_sheet_per_image_and_one_map_per_word(client, demo):
 
 def test_one_progress_bar_counts_steps_and_shifts(client, demo):
     messages = client.messages(demo(seed=71))
-    bar = [(m["data"]["value"], m["data"]["max"]) for m in messages if m["type"] == "progress" and m["data"]["node"] == "5"]
+    bar = [
+        (m["data"]["value"], m["data"]["max"])
+        for m in messages
+        if m["type"] == "progress" and m["data"]["node"] == "5"
+    ]
     assert {most for _, most in bar} == {STEPS + SHIFTS}
     values = [value for value, _ in bar]  # the server leaves some out when they come fast
     assert values == sorted(set(values))
@@ -164,7 +194,9 @@ def test_every_node_that_acts_says_one_line_on_itself(client, demo):
     said = lines_on_nodes(client.messages(demo(seed=75)))
     assert "step 1" in said["2"] and "3 shifts" in said["2"] and "[red circle, blue square]" in said["2"]
     assert "step 1" in said["8"]
-    said = lines_on_nodes(client.messages(demo(seed=76)))  # the patched model is cached: its node still speaks
+    said = lines_on_nodes(
+        client.messages(demo(seed=76))
+    )  # the patched model is cached: its node still speaks
     assert "step 1" in said["2"]
     said = lines_on_nodes(client.messages(demo(seed=75, strength=0.0)))
     assert said["2"].startswith("Off") and said["8"].startswith("Nursing is off")
@@ -206,12 +238,15 @@ def test_an_interrupt_during_the_shifts_ends_the_prompt_and_leaves_nothing_behin
     assert text(before) in text(after)
 
 
-@pytest.mark.parametrize("settings, cause, cure", [
-    ({"subjects": "red circel"}, "red circel", "Did you mean 'circle'"),
-    ({"overrides": "lr=0.1"}, "there is no setting 'lr'", "learning_rate"),
-    ({"overrides": "learning_rate=0"}, "learning_rate is 0", "greater than 0"),
-    ({"overrides": "levels=two"}, "levels is 'two'", "write auto"),
-])
+@pytest.mark.parametrize(
+    "settings, cause, cure",
+    [
+        ({"subjects": "red circel"}, "red circel", "Did you mean 'circle'"),
+        ({"overrides": "lr=0.1"}, "there is no setting 'lr'", "learning_rate"),
+        ({"overrides": "learning_rate=0"}, "learning_rate is 0", "greater than 0"),
+        ({"overrides": "levels=two"}, "levels is 'two'", "write auto"),
+    ],
+)
 def test_bad_settings_are_refused_before_the_sampler_runs_in_words(client, demo, settings, cause, cure):
     with pytest.raises(PromptFailed) as failure:
         client.run(demo(seed=101, **settings))

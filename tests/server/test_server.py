@@ -18,7 +18,10 @@ from tools.host_env.server import running_server
 def grey_picture(color: int) -> dict:
     """A prompt of core nodes: one picture of one colour, kept in the temp folder."""
     return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 16, "batch_size": 1, "color": color}},
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 32, "height": 16, "batch_size": 1, "color": color},
+        },
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     }
 
@@ -86,6 +89,8 @@ def test_the_server_is_gone_when_its_owner_is_killed():
 
 
 def test_the_pack_is_loaded_and_described(server, client):
-    described = {node for node, info in client.object_info().items() if "semantic-nursing" in info["python_module"]}
+    described = {
+        node for node, info in client.object_info().items() if "semantic-nursing" in info["python_module"]
+    }
     assert described >= {node for node in client.object_info() if node.startswith("GSN")}
     assert "FAILED" not in server.log.read_text("utf-8")

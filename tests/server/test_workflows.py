@@ -1,4 +1,5 @@
 """The shipped workflows: the browser's form and the queue's form of each are the same graph, and the server knows all of it."""
+
 import io
 import itertools
 import json
@@ -11,17 +12,37 @@ from PIL import Image
 FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 HELP, README = FOLDER.parent / "web" / "docs", FOLDER.parent / "README.md"
 NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
-PROMISED = {"demo_plain_beside_refined", "sd15_semantic_nursing", "sd15_sampler_custom_advanced", "syngen", "attend_and_excite",
-            "latent_refine_plus_syngen", "layout_boxes", "two_methods_stacked", "sdxl_semantic_nursing", "sd35_medium_semantic_nursing",
-            "flux_dev_semantic_nursing", "qwen_image_semantic_nursing", "z_image_turbo_semantic_nursing"}
+PROMISED = {
+    "demo_plain_beside_refined",
+    "sd15_semantic_nursing",
+    "sd15_sampler_custom_advanced",
+    "syngen",
+    "attend_and_excite",
+    "latent_refine_plus_syngen",
+    "layout_boxes",
+    "two_methods_stacked",
+    "sdxl_semantic_nursing",
+    "sd35_medium_semantic_nursing",
+    "flux_dev_semantic_nursing",
+    "qwen_image_semantic_nursing",
+    "z_image_turbo_semantic_nursing",
+}
 # Inputs that name a person's file, and the folder it is in; the test machine has none of them.
-FILES = {"ckpt_name": "checkpoints", "unet_name": "diffusion_models", "vae_name": "vae",
-         **dict.fromkeys(("clip_name", "clip_name1", "clip_name2", "clip_name3"), "text_encoders")}
+FILES = {
+    "ckpt_name": "checkpoints",
+    "unet_name": "diffusion_models",
+    "vae_name": "vae",
+    **dict.fromkeys(("clip_name", "clip_name1", "clip_name2", "clip_name3"), "text_encoders"),
+}
 LARGEST_PICTURE = 60_000  # bytes; every user of the pack downloads all of them
 SHIPPED = pytest.mark.parametrize("name", NAMES)
 LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each of its outputs is
-    "CheckpointLoaderSimple": (0, 1, 2), "UNETLoader": (0,), "VAELoader": (2,),
-    "CLIPLoader": (1,), "DualCLIPLoader": (1,), "TripleCLIPLoader": (1,),
+    "CheckpointLoaderSimple": (0, 1, 2),
+    "UNETLoader": (0,),
+    "VAELoader": (2,),
+    "CLIPLoader": (1,),
+    "DualCLIPLoader": (1,),
+    "TripleCLIPLoader": (1,),
 }
 FLOWS = ("flux", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
 TITLE = 30  # a node's title stands above its position
@@ -43,7 +64,12 @@ def read(name: str) -> tuple[dict, dict]:
 
 def files_of(prompt: dict) -> list[str]:
     """The person's files in a prompt, with their folders."""
-    return [f"{FILES[key]}/{value}" for node in prompt.values() for key, value in node["inputs"].items() if key in FILES]
+    return [
+        f"{FILES[key]}/{value}"
+        for node in prompt.values()
+        for key, value in node["inputs"].items()
+        if key in FILES
+    ]
 
 
 FROM_FILES = pytest.mark.parametrize("name", [name for name in NAMES if files_of(read(name)[1])])
@@ -58,7 +84,8 @@ def inputs_of(info: dict) -> dict:
     """Input name -> (type, options), in the order of the widgets; a list of choices has the type COMBO."""
     every = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
     return {
-        name: ("COMBO", {"options": spec[0], **(spec[1] if len(spec) > 1 else {})}) if isinstance(spec[0], list)
+        name: ("COMBO", {"options": spec[0], **(spec[1] if len(spec) > 1 else {})})
+        if isinstance(spec[0], list)
         else (spec[0], spec[1] if len(spec) > 1 else {})
         for name, spec in every.items()
     }
@@ -81,20 +108,31 @@ def converted(graph: dict, described: dict) -> dict:
         slots = widgets_of(described[node["type"]])
         values = dict(zip(slots, node.get("widgets_values") or [], strict=False))
         values.pop(None, None)
-        linked = {slot["name"]: links[slot["link"]] for slot in node.get("inputs", []) if slot.get("link") is not None}
+        linked = {
+            slot["name"]: links[slot["link"]]
+            for slot in node.get("inputs", [])
+            if slot.get("link") is not None
+        }
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": {**values, **linked}}
     return prompt
 
 
 def test_every_workflow_has_both_forms_and_a_picture():
-    assert {p.stem for p in FOLDER.glob("*.json")} == {p.stem for p in FOLDER.glob("*.jpg")} == set(NAMES) >= PROMISED
+    assert (
+        {p.stem for p in FOLDER.glob("*.json")}
+        == {p.stem for p in FOLDER.glob("*.jpg")}
+        == set(NAMES)
+        >= PROMISED
+    )
     assert all(p.stat().st_size < LARGEST_PICTURE for p in FOLDER.glob("*.jpg"))
 
 
 @SHIPPED
 def test_both_forms_are_the_same_graph(name, described):
     graph, prompt = read(name)
-    assert converted(graph, described) == {i: {k: n[k] for k in ("class_type", "inputs")} for i, n in prompt.items()}
+    assert converted(graph, described) == {
+        i: {k: n[k] for k in ("class_type", "inputs")} for i, n in prompt.items()
+    }
 
 
 @SHIPPED
@@ -153,7 +191,10 @@ def test_a_note_names_the_files_it_needs_or_where_the_numbers_are(name):
 
 
 def test_a_help_page_names_templates_that_show_its_node_and_together_they_name_all():
-    pages = {path.relative_to(HELP).parts[0].removesuffix(".md"): path.read_text("utf-8") for path in HELP.rglob("*.md")}
+    pages = {
+        path.relative_to(HELP).parts[0].removesuffix(".md"): path.read_text("utf-8")
+        for path in HELP.rglob("*.md")
+    }
     named = {node: re.findall(r"\*\*([a-z0-9_]+)\*\*", page) for node, page in pages.items()}
     for node, templates in named.items():
         for template in templates:
@@ -162,7 +203,9 @@ def test_a_help_page_names_templates_that_show_its_node_and_together_they_name_a
 
 
 def test_the_readme_lists_every_template():
-    assert set(re.findall(r"^\| ([a-z0-9_]+) \|", README.read_text("utf-8"), re.MULTILINE)) - {"template"} == set(NAMES)
+    assert set(re.findall(r"^\| ([a-z0-9_]+) \|", README.read_text("utf-8"), re.MULTILINE)) - {
+        "template"
+    } == set(NAMES)
 
 
 def frame(node: dict) -> tuple[float, float, float, float]:
@@ -177,7 +220,10 @@ def test_it_reads_from_left_to_right_in_named_frames_and_nothing_overlaps(name):
     for one, other in itertools.combinations(frames.values(), 2):
         assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
     assert all(frames[source][0] <= frames[target][0] for _, source, _, target, _, _ in graph["links"])
-    groups = [(x, y, x + width, y + height) for x, y, width, height in (group["bounding"] for group in graph["groups"])]
+    groups = [
+        (x, y, x + width, y + height)
+        for x, y, width, height in (group["bounding"] for group in graph["groups"])
+    ]
     assert all(group["title"] for group in graph["groups"])
     for x, y, right, bottom in frames.values():
         assert sum(g[0] < x and g[1] < y and right < g[2] and bottom < g[3] for g in groups) == 1
@@ -189,7 +235,10 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
     small = {"width": 256, "height": 256, "shifts": 1, "overrides": "shifts=1"}
     short = {"demo": {"class_type": "GSNDemoModel", "inputs": {"model": layout}}}
     for i, node in prompt.items():
-        inputs = {key: small.get(key, words[key] if key in words and value else value) for key, value in node["inputs"].items()}
+        inputs = {
+            key: small.get(key, words[key] if key in words and value else value)
+            for key, value in node["inputs"].items()
+        }
         for key, value in inputs.items():
             if isinstance(value, list) and (demo := LOADERS.get(prompt[value[0]]["class_type"])):
                 inputs[key] = ["demo", demo[value[1]]]
@@ -200,7 +249,9 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
 
 @FROM_FILES
 def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
-    prompt = with_the_demo_model(read(name)[1], "SD3 layout (MM-DiT)" if name.startswith(FLOWS) else "SD layout (UNet)")
+    prompt = with_the_demo_model(
+        read(name)[1], "SD3 layout (MM-DiT)" if name.startswith(FLOWS) else "SD layout (UNet)"
+    )
     entry = client.run(prompt)
     ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
     text = entry["outputs"][i]["text"][0]
@@ -209,14 +260,17 @@ def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
     assert prompt[saved]["inputs"]["samples"] == shown["latent"]
 
 
-@pytest.mark.parametrize(("name", "methods"), [
-    ("demo_plain_beside_refined", ["Latent Refine (Grimal"]),
-    ("syngen", ["SynGen (Rassin"]),
-    ("attend_and_excite", ["Attention Guidance"]),
-    ("latent_refine_plus_syngen", ["Latent Refine + SynGen, Ours+", "Latent Refine + SynGen, Ours+"]),
-    ("layout_boxes", ["BoxDiff (Xie"]),
-    ("two_methods_stacked", ["Latent Refine (Grimal", "Attention Guidance"]),
-])
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("demo_plain_beside_refined", ["Latent Refine (Grimal"]),
+        ("syngen", ["SynGen (Rassin"]),
+        ("attend_and_excite", ["Attention Guidance"]),
+        ("latent_refine_plus_syngen", ["Latent Refine + SynGen, Ours+", "Latent Refine + SynGen, Ours+"]),
+        ("layout_boxes", ["BoxDiff (Xie"]),
+        ("two_methods_stacked", ["Latent Refine (Grimal", "Attention Guidance"]),
+    ],
+)
 def test_it_runs_as_shipped_with_fewer_steps_and_every_method_acts(name, methods, client):
     prompt = read(name)[1]
     for node in prompt.values():
@@ -225,9 +279,13 @@ def test_it_runs_as_shipped_with_fewer_steps_and_every_method_acts(name, methods
         if node["class_type"] == "GSNRefineModel":
             node["inputs"]["shifts"] = 2
     entry = client.run(prompt)
-    (report,) = (entry["outputs"][i]["text"][0] for i, node in prompt.items() if node["class_type"] == "GSNReport")
+    (report,) = (
+        entry["outputs"][i]["text"][0] for i, node in prompt.items() if node["class_type"] == "GSNReport"
+    )
     acted = [line for line in report.splitlines() if "backward passes" in line]
-    assert [line.startswith(method) for line, method in zip(acted, methods, strict=True)] == [True] * len(methods)
+    assert [line.startswith(method) for line, method in zip(acted, methods, strict=True)] == [True] * len(
+        methods
+    )
     assert "subject blue s" in report or "subject green heart" in report
     (saved,) = (client.images(entry, i) for i, node in prompt.items() if node["class_type"] == "SaveImage")
     plain, nursed = (half.convert("RGB").tobytes() for half in halves(saved[0]))

@@ -4,4 +4,6 @@
 def pytest_terminal_summary(terminalreporter):
     waiting = getattr(terminalreporter.config, "gsn_golden_waiting", ())
     if waiting:
-        terminalreporter.write_line(f"golden: {len(waiting)} not tested, objective not there yet: {', '.join(waiting)}")
+        terminalreporter.write_line(
+            f"golden: {len(waiting)} not tested, objective not there yet: {', '.join(waiting)}"
+        )

@@ -3,6 +3,7 @@
 Words are given as `subjects` (with `attributes`), as `entities` with `modifiers`, or as `groups` with the noun last;
 places as `boxes`, `boxes_px512` or `G_cell`; other keys are options of the objective, by the name of its field.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -15,16 +16,22 @@ from pathlib import Path
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
-from gsn_ops.objectives.encoders import ByEncoder
+from gsn_ops.objectives.per_encoder import ByEncoder
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
 
-_spec = importlib.util.spec_from_file_location("gsn_golden_formulas", Path(__file__).parent / "golden_formulas.py")
+_spec = importlib.util.spec_from_file_location(
+    "gsn_golden_formulas", Path(__file__).parent / "golden_formulas.py"
+)
 formulas = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(formulas)
 
 LEVEL = 2
-SMOOTHING = {"legacy": MapOptions(), "none": MapOptions(kernel_size=0), "true": MapOptions(legacy_sigma=False)}
+SMOOTHING = {
+    "legacy": MapOptions(),
+    "none": MapOptions(kernel_size=0),
+    "true": MapOptions(legacy_sigma=False),
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,11 @@ def parts_of(case: dict) -> list[tuple[str, ChainMap]]:
         return [(case["input"], ChainMap(case))]
     parts = {key: v for key, v in case.items() if isinstance(v, dict) and "input" in v}
     only = re.fullmatch("(.*)_only", case.get("combine", "average"))
-    return [(v["input"], ChainMap(v, case)) for key, v in parts.items()
-            if v["input"] in case["input"] and (not only or only[1] == key)]
+    return [
+        (v["input"], ChainMap(v, case))
+        for key, v in parts.items()
+        if v["input"] in case["input"] and (not only or only[1] == key)
+    ]
 
 
 def listed(columns) -> tuple[int, ...]:
@@ -57,16 +67,21 @@ def words_of(part: ChainMap) -> list[tuple[tuple[int, ...], list[tuple[int, ...]
         return [(listed(noun), [listed(m) for m in modifiers]) for *modifiers, noun in part["groups"]]
     if "entities" in part:
         modifiers = part.get("modifiers") or [[]] * len(part["entities"])
-        return [(listed(noun), [listed(m) for m in ms or ()]) for noun, ms in zip(part["entities"], modifiers, strict=True)]
+        return [
+            (listed(noun), [listed(m) for m in ms or ()])
+            for noun, ms in zip(part["entities"], modifiers, strict=True)
+        ]
     attributes = part.get("attributes") or [None] * len(part["subjects"])
-    return [(listed(noun), [listed(a)] if a else []) for noun, a in zip(part["subjects"], attributes, strict=True)]
+    return [
+        (listed(noun), [listed(a)] if a else []) for noun, a in zip(part["subjects"], attributes, strict=True)
+    ]
 
 
 def regions_of(case: dict, height: int, width: int) -> list[Region]:
     """The region of each subject, as far as the case has any."""
     boxes, unit = case.get("boxes"), 1
     for key in case:
-        if (pixels := re.fullmatch(r"boxes_px(\d+)", key)):
+        if pixels := re.fullmatch(r"boxes_px(\d+)", key):
             boxes, unit = case[key], int(pixels[1])
     if boxes:
         several = [b if isinstance(b[0], (list, tuple)) else [b] for b in boxes]
@@ -104,12 +119,20 @@ def build(inputs: dict, case: dict, cls: type) -> Case:
         if "self_map" in case:
             own = formulas.self_attention(inputs, case["self_map"], height, width)
             rows = {LEVEL: lambda cells: own[cells].unflatten(-1, (height, width))}
-        return AttentionMaps({LEVEL: a.mean(0)[None]}, tuple(range(first)), tuple(spans), {LEVEL: (a[None],)}, rows,
-                             tuple(prompt))
+        return AttentionMaps(
+            {LEVEL: a.mean(0)[None]},
+            tuple(range(first)),
+            tuple(spans),
+            {LEVEL: (a[None],)},
+            rows,
+            tuple(prompt),
+        )
 
     role = getattr(cls, "role", "wanted")
-    subjects = [SubjectColumns(SubjectPhrase(f"s{j}", f"s{j}", role=role), noun, tuple(ms))
-                for j, (noun, ms) in enumerate(zip(nouns, modifiers, strict=True))]
+    subjects = [
+        SubjectColumns(SubjectPhrase(f"s{j}", f"s{j}", role=role), noun, tuple(ms))
+        for j, (noun, ms) in enumerate(zip(nouns, modifiers, strict=True))
+    ]
     regions = {s.label: r for s, r in zip(subjects, regions_of(case, height, width), strict=False)}
     previous = None
     if case.get("previous"):
@@ -125,7 +148,11 @@ def objective_of(case: dict, cls: type, height: int, width: int):
     if "sigma_cells" in case:
         given["sigma"] = case["sigma_cells"] / max(height, width)
     names = {f.name for f in fields(cls)}
-    chosen = {key: given[key] for key in names & set(given) if key not in ("maps", "needs") and given[key] is not None}
+    chosen = {
+        key: given[key]
+        for key in names & set(given)
+        if key not in ("maps", "needs") and given[key] is not None
+    }
     if "smoothing" in case and "maps" in names:
         chosen["maps"] = SMOOTHING[case["smoothing"]]
     objective = cls(**chosen)

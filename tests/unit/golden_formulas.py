@@ -1,4 +1,5 @@
 """Rebuilds the inputs of a golden file from the formulas that it states."""
+
 from __future__ import annotations
 
 import ast
@@ -8,15 +9,27 @@ import re
 import torch
 
 OPERATORS = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.Mod: operator.mod, ast.Pow: operator.pow, ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt,
-    ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge, ast.USub: operator.neg, ast.UAdd: operator.pos,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
 }
 FUNCTIONS = {name: getattr(torch, name) for name in ("sin", "cos", "exp", "sqrt", "abs", "tanh")}
 
 
 def evaluate(formula: str, names: dict[str, torch.Tensor]) -> torch.Tensor:
     """Arithmetic over tensors: numbers, names, + - * / % **, comparisons, `a if c else b`, sin, cos and the like."""
+
     def walk(node):
         if isinstance(node, ast.Expression):
             return walk(node.body)
@@ -42,7 +55,9 @@ def evaluate(formula: str, names: dict[str, torch.Tensor]) -> torch.Tensor:
 def table(spec: dict, key: str) -> torch.Tensor:
     """The array [shape] of the formula spec[key] over the axes that the spec names, float64."""
     base = spec.get("index_base", 0)
-    axes = torch.meshgrid(*[torch.arange(base, base + n, dtype=torch.float64) for n in spec["shape"]], indexing="ij")
+    axes = torch.meshgrid(
+        *[torch.arange(base, base + n, dtype=torch.float64) for n in spec["shape"]], indexing="ij"
+    )
     return evaluate(spec[key], dict(zip(spec["axes"], axes, strict=True))).expand(spec["shape"]).clone()
 
 

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from gsn_ops.captions import MOST, _as_subject, find_subjects, groups, noun_phrases
-from gsn_ops.matching import places, split_words
+from gsn_ops.subjects.caption_parser import MOST, _as_subject, find_subjects, groups, noun_phrases
+from gsn_ops.subjects.matching import places, split_words
 
 
 def labels(text):
@@ -161,35 +161,27 @@ TAGS = {  # as people write them: the things, and after | those beyond five
     "1 girl , red _ hair , blue _ dress , masterpiece , ( series )": "girl, red hair, blue dress",
     "1girl, red hair BREAK 1boy, blue jacket": "girl, red hair, boy, blue jacket",
     "1girl, medium hair, (standing:1.1), (black cloak), BREAK, wolf": "girl, medium hair, black cloak, wolf",
-    "1girl, hatsune miku, twintails, (aqua hair:1.2), detached sleeves, BREAK, cityscape, night, neon lights":
-        "girl, hatsune miku, twintails, aqua hair, detached sleeves | cityscape, neon lights",
-    "1girl, solo, long hair, silver hair, red eyes, school uniform, cherry blossoms, looking at viewer":
-        "girl, long hair, silver hair, red eyes, school uniform | cherry blossoms",
+    "1girl, hatsune miku, twintails, (aqua hair:1.2), detached sleeves, BREAK, cityscape, night, neon lights": "girl, hatsune miku, twintails, aqua hair, detached sleeves | cityscape, neon lights",
+    "1girl, solo, long hair, silver hair, red eyes, school uniform, cherry blossoms, looking at viewer": "girl, long hair, silver hair, red eyes, school uniform | cherry blossoms",
     "masterpiece, best quality, 2girls, blonde hair, black hair, holding hands": "girls, blonde hair, black hair",
     "score_9, score_8_up, score_7_up, source_anime, 1boy, black_jacket, katana": "boy, black jacket, katana",
     "rating:general, 1girl, fox_tail, kimono, paper_lantern": "girl, fox tail, kimono, paper lantern",
-    "1girl, white_dress, straw_hat, sunflower_field, blue_sky, cloud, day, outdoors":
-        "girl, white dress, straw hat, sunflower field, blue sky | cloud",
+    "1girl, white_dress, straw_hat, sunflower_field, blue_sky, cloud, day, outdoors": "girl, white dress, straw hat, sunflower field, blue sky | cloud",
     "1girl, cat_ears, maid, apron, (((tray))), teacup, cake": "girl, cat ears, maid, apron, tray | teacup, cake",
-    r"best quality, absurdres, artoria pendragon \(fate\), armor, excalibur \(fate/stay night\), blonde hair":
-        "artoria pendragon, armor, excalibur, blonde hair",
+    r"best quality, absurdres, artoria pendragon \(fate\), armor, excalibur \(fate/stay night\), blonde hair": "artoria pendragon, armor, excalibur, blonde hair",
     "(masterpiece:1.4), (best quality:1.4), 1girl, [blue eyes], {{red ribbon}}, sitting, smile": "girl, blue eyes, red ribbon",
     "no humans, scenery, mountain, lake, forest, cloudy sky, castle": "mountain, lake, forest, cloudy sky, castle",
     "masterpiece, 1girl,  rabbit_ears,   red_bow, , carrot": "girl, rabbit ears, red bow, carrot",
-    "1other, robot, glowing_eyes, rusty_armor, red_cape, sword, shield, ruins":
-        "robot, glowing eyes, rusty armor, red cape, sword | shield, ruins",
-    "<lora:add_detail:1>, 1girl, green_hair, (yellow raincoat:1.3), umbrella, puddle, frog":
-        "girl, green hair, yellow raincoat, umbrella, puddle | frog",
+    "1other, robot, glowing_eyes, rusty_armor, red_cape, sword, shield, ruins": "robot, glowing eyes, rusty armor, red cape, sword | shield, ruins",
+    "<lora:add_detail:1>, 1girl, green_hair, (yellow raincoat:1.3), umbrella, puddle, frog": "girl, green hair, yellow raincoat, umbrella, puddle | frog",
     "cat, dog, best quality": "cat, dog",
     "solo, 1cat, hat, (red bow tie:1.2), simple background": "cat, hat, red bow tie",
     "1girl, holding_sword, red_eyes, sitting, from_above, white_background, cowboy_shot": "girl, sword, red eyes",
     "2boys, 1girl, red_scarf, blue_scarf, snow, winter": "boys, girl, red scarf, blue scarf, snow",
     "4k, uhd, photorealistic, golden retriever puppy, green tennis ball, grass": "golden retriever puppy, green tennis ball, grass",
-    "dragon, (fire:0.8), knight, silver_armor, castle, intricate, trending on artstation, by greg rutkowski":
-        "dragon, fire, knight, silver armor, castle",
+    "dragon, (fire:0.8), knight, silver_armor, castle, intricate, trending on artstation, by greg rutkowski": "dragon, fire, knight, silver armor, castle",
     "crystal castle, purple sky, two moons, matte painting, art by moebius": "crystal castle, purple sky, moons",
-    "1girl, hair_ornament, black_thighhighs, bag, train_interior, window, standing, highres":
-        "girl, hair ornament, black thighhighs, bag, train interior | window",
+    "1girl, hair_ornament, black_thighhighs, bag, train_interior, window, standing, highres": "girl, hair ornament, black thighhighs, bag, train interior | window",
     "very aesthetic, newest, 1girl, angel wings, halo, white robe, clouds": "girl, angel wings, halo, white robe, clouds",
 }
 
@@ -213,8 +205,10 @@ def test_nouns_and_modifiers_are_told_apart():
     assert find_subjects("a hot dog")[0][0].noun == "hot dog"
 
 
-THINGS = ("bicycle car motorcycle truck donut bench bird cat dog horse sheep cow elephant bear zebra giraffe banana apple broccoli "
-          "carrot chair couch oven refrigerator").split()
+THINGS = (
+    "bicycle car motorcycle truck donut bench bird cat dog horse sheep cow elephant bear zebra giraffe banana apple broccoli "
+    "carrot chair couch oven refrigerator"
+).split()
 COLOURS = "red yellow green blue purple pink".split()
 
 
@@ -238,9 +232,11 @@ def test_at_most_five_and_the_rest_is_named():
 
 def test_a_found_subject_is_at_its_own_place():
     """On text made of the words and marks that the rules turn on: `places` finds each noun phrase where it was read."""
-    vocabulary = ("a the and or of is that dog cat hot teddy bear 's - , . ( ) \\( \\) red blue wooden very brightly sleeping sits in "
-                  "front photo 1 2 t shirt _ : the men without style break playing by orange glass "
-                  "\u732b spotted fluffy ice cream milky way a red and a blue").split()
+    vocabulary = (
+        "a the and or of is that dog cat hot teddy bear 's - , . ( ) \\( \\) red blue wooden very brightly sleeping sits in "
+        "front photo 1 2 t shirt _ : the men without style break playing by orange glass "
+        "\u732b spotted fluffy ice cream milky way a red and a blue"
+    ).split()
     rng = random.Random(0)
     seen = 0
     for n in range(4000):

@@ -1,4 +1,5 @@
 """The numbers of a run: how often refinement at checkpoints was needed, how often it helped, in how many rounds."""
+
 from __future__ import annotations
 
 import json
@@ -7,9 +8,9 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
-from gsn_ops.optimise.recipes import Checkpoint, Guide, StepSize
+from gsn_ops.optimise.guidance import Checkpoint, Guide, StepSize
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
-from gsn_ops.report import ActionReport, Counters, RunReport, StepReport, count
+from gsn_ops.report.run_report import ActionReport, Counters, RunReport, StepReport, count
 from gsn_ops.schedule import Moment, Schedule
 
 
@@ -24,7 +25,9 @@ def test_rates_are_per_image_and_step():
         step((True, True), (False, True), (20, 3)),
         step((False, False), (False, False), (0, 0)),
     )
-    assert count(steps) == Counters(checkpoints=6, guidance_rate=0.5, success_rate=pytest.approx(2 / 3), mean_rounds=5.0)
+    assert count(steps) == Counters(
+        checkpoints=6, guidance_rate=0.5, success_rate=pytest.approx(2 / 3), mean_rounds=5.0
+    )
 
 
 def test_success_is_undefined_if_nobody_needed_help():
@@ -32,7 +35,11 @@ def test_success_is_undefined_if_nobody_needed_help():
     assert counters == Counters(2, 0.0, None, 0.0)
     run = RunReport("0", "SD1", "ddim", 50, (), (ActionReport("A&E", "done", counters=counters),))
     assert json.loads(run.to_json())["actions"][0]["counters"] == {
-        "checkpoints": 2, "guidance_rate": 0.0, "success_rate": None, "mean_rounds": 0.0}
+        "checkpoints": 2,
+        "guidance_rate": 0.0,
+        "success_rate": None,
+        "mean_rounds": 0.0,
+    }
 
 
 @pytest.mark.parametrize("steps", [(), (step(), step())])
@@ -54,10 +61,18 @@ def reports(recipe, z, n):
     schedule = Schedule((*map(float, range(n, 0, -1)), 0.0), lambda p: n * (1 - p))
     work, made = recipe.start(schedule), []
     for i in recipe.when(schedule).steps:
-        done = work(z, lambda z: AttentionMaps({2: z.movedim(1, -1)}, (0, 1, 2, 3), (Span("l", 0, 4),)),
-                    (SubjectColumns(SubjectPhrase("dog", "dog"), {"l": (1,)}),), StepContext(i, n, schedule.sigmas[i], 1.0), lambda j: None)
+        done = work(
+            z,
+            lambda z: AttentionMaps({2: z.movedim(1, -1)}, (0, 1, 2, 3), (Span("l", 0, 4),)),
+            (SubjectColumns(SubjectPhrase("dog", "dog"), {"l": (1,)}),),
+            StepContext(i, n, schedule.sigmas[i], 1.0),
+            lambda j: None,
+        )
         z = done.z
-        fields = [() if t is None else tuple(t.tolist()) for t in (done.guided, done.success, done.rounds if done.guided is not None else None)]
+        fields = [
+            () if t is None else tuple(t.tolist())
+            for t in (done.guided, done.success, done.rounds if done.guided is not None else None)
+        ]
         made.append(StepReport(i, schedule.sigmas[i], (), (), tuple(done.shifts.tolist()), *fields))
     return tuple(made)
 
@@ -68,12 +83,26 @@ def images(*means):
 
 def test_counters_of_real_sequences():
     """Attention 0.85 / 0.25 / -9 against 0.5 at step 1 and 0.8 at step 3, at most 6 rounds of + 0.1; no window."""
-    recipe = Guide(objective=Bright(), start_percent=0, end_percent=0, max_rounds=6, step_size=StepSize(1.6, function="constant"),
-                   checkpoints=(Checkpoint(Moment(step=1), 0.5), Checkpoint(Moment(step=3), 0.8)))
+    recipe = Guide(
+        objective=Bright(),
+        start_percent=0,
+        end_percent=0,
+        max_rounds=6,
+        step_size=StepSize(1.6, function="constant"),
+        checkpoints=(Checkpoint(Moment(step=1), 0.5), Checkpoint(Moment(step=3), 0.8)),
+    )
     first, second = reports(recipe, images(0.85, 0.25, -9.0), 5)
     # 0.25, 0.35, 0.45, and 0.55 satisfies but still moves: 4 rounds, then 0.65; there 0.65, 0.75, 0.85: 3 rounds.
-    assert (first.guided, first.success, first.rounds) == ((False, True, True), (False, True, False), (0, 4, 6))
-    assert (second.guided, second.success, second.rounds) == ((False, True, True), (False, True, False), (0, 3, 6))
+    assert (first.guided, first.success, first.rounds) == (
+        (False, True, True),
+        (False, True, False),
+        (0, 4, 6),
+    )
+    assert (second.guided, second.success, second.rounds) == (
+        (False, True, True),
+        (False, True, False),
+        (0, 3, 6),
+    )
     assert count((first, second)) == Counters(6, pytest.approx(4 / 6), 0.5, pytest.approx(19 / 6))
 
 

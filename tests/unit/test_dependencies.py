@@ -7,25 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from gsn_ops import spacy_parser, subjects
-from gsn_ops.dependencies import Word, entities, find_subjects, nouns_and_modifiers, std, unify, verb_root, with_verbs
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens
-from gsn_ops.subjects import choose, parse_subjects
+from gsn_ops.subjects import resolve, spacy_parser
+from gsn_ops.subjects.resolve import choose
+from gsn_ops.subjects.syngen_rules import (
+    Word,
+    entities,
+    find_subjects,
+    nouns_and_modifiers,
+    std,
+    unify,
+    verb_root,
+    with_verbs,
+)
+from gsn_ops.subjects.syntax import parse_subjects
 
 TREES = {  # each word with its part of speech, relation and the index of its head, as en_core_web_trf annotates
-    "a red car and a blue bench":
-        "DET det 2, ADJ amod 2, NOUN ROOT 2, CCONJ cc 2, DET det 6, ADJ amod 6, NOUN conj 2",
-    "a checkered bowl on a red and blue table":
-        "DET det 2, ADJ amod 2, NOUN ROOT 2, ADP prep 2, DET det 8, ADJ amod 8, CCONJ cc 5, ADJ conj 5, NOUN pobj 3",
+    "a red car and a blue bench": "DET det 2, ADJ amod 2, NOUN ROOT 2, CCONJ cc 2, DET det 6, ADJ amod 6, NOUN conj 2",
+    "a checkered bowl on a red and blue table": "DET det 2, ADJ amod 2, NOUN ROOT 2, ADP prep 2, DET det 8, ADJ amod 8, CCONJ cc 5, ADJ conj 5, NOUN pobj 3",
     "a black leather jacket": "DET det 3, ADJ amod 3, NOUN compound 3, NOUN ROOT 3",
     "a spotted and horned lion": "DET det 4, ADJ amod 4, CCONJ cc 1, ADJ conj 1, NOUN ROOT 4",
     "a photo of a cat and a dog": "DET det 1, NOUN ROOT 1, ADP prep 1, DET det 4, NOUN pobj 2, CCONJ cc 4, DET det 7, NOUN conj 4",
     "a dog that is red and a cat": "DET det 1, NOUN ROOT 1, PRON nsubj 3, AUX relcl 1, ADJ acomp 3, CCONJ cc 1, DET det 7, NOUN conj 1",
-    "the dog is brown and the cat is white":
-        "DET det 1, NOUN nsubj 2, AUX ROOT 2, ADJ acomp 2, CCONJ cc 2, DET det 6, NOUN nsubj 7, AUX conj 2, ADJ acomp 7",
-    "a cat that is black and a dog that is big and white":
-        "DET det 1, NOUN ROOT 1, PRON nsubj 3, AUX relcl 1, ADJ acomp 3, CCONJ cc 1, DET det 7, NOUN conj 1, "
-        "PRON nsubj 9, AUX relcl 7, ADJ acomp 9, CCONJ cc 10, ADJ conj 10",
+    "the dog is brown and the cat is white": "DET det 1, NOUN nsubj 2, AUX ROOT 2, ADJ acomp 2, CCONJ cc 2, DET det 6, NOUN nsubj 7, AUX conj 2, ADJ acomp 7",
+    "a cat that is black and a dog that is big and white": "DET det 1, NOUN ROOT 1, PRON nsubj 3, AUX relcl 1, ADJ acomp 3, CCONJ cc 1, DET det 7, NOUN conj 1, "
+    "PRON nsubj 9, AUX relcl 7, ADJ acomp 9, CCONJ cc 10, ADJ conj 10",
     "the black dog is big": "DET det 2, ADJ amod 2, NOUN nsubj 3, AUX ROOT 3, ADJ acomp 3",
     "a dog and a cat are black": "DET det 1, NOUN nsubj 5, CCONJ cc 1, DET det 4, NOUN conj 1, AUX ROOT 5, ADJ acomp 5",
     "it is red": "PRON nsubj 1, AUX ROOT 1, ADJ acomp 1",
@@ -33,9 +39,8 @@ TREES = {  # each word with its part of speech, relation and the index of its he
     "a hot dog and a dog": "DET det 2, ADJ amod 2, NOUN ROOT 2, CCONJ cc 2, DET det 5, NOUN conj 2",
     "a dog , the dog is black": "DET det 1, NOUN nsubj 5, PUNCT punct 1, DET det 4, NOUN appos 1, AUX ROOT 5, ADJ acomp 5",
     "a long - haired cat": "DET det 4, ADV advmod 3, PUNCT punct 3, VERB amod 4, NOUN ROOT 4",
-    "a cat, a dog, a bird, a cow, a horse and a red sheep":
-        "DET det 1, NOUN ROOT 1, PUNCT punct 1, DET det 4, NOUN conj 1, PUNCT punct 4, DET det 7, NOUN conj 4, PUNCT punct 7, "
-        "DET det 10, NOUN conj 7, PUNCT punct 10, DET det 13, NOUN conj 10, CCONJ cc 13, DET det 17, ADJ amod 17, NOUN conj 13",
+    "a cat, a dog, a bird, a cow, a horse and a red sheep": "DET det 1, NOUN ROOT 1, PUNCT punct 1, DET det 4, NOUN conj 1, PUNCT punct 4, DET det 7, NOUN conj 4, PUNCT punct 7, "
+    "DET det 10, NOUN conj 7, PUNCT punct 10, DET det 13, NOUN conj 10, CCONJ cc 13, DET det 17, ADJ amod 17, NOUN conj 13",
 }
 
 
@@ -50,33 +55,46 @@ def shown(text, groups):
     return [[tree(text)[i].text for i in group] for group in groups]
 
 
-@pytest.mark.parametrize("rule, text, expected", [  # the methods document's table, then the rules' corners
-    (std, "a red car and a blue bench", [["red", "car"], ["blue", "bench"]]),
-    (std, "a checkered bowl on a red and blue table", [["checkered", "bowl"], ["red", "blue", "table"]]),
-    (std, "a black leather jacket", [["black", "leather", "jacket"]]),
-    (std, "a spotted and horned lion", [["spotted", "horned", "lion"]]),
-    (std, "a photo of a cat and a dog", []),
-    (std, "a dog that is red and a cat", []),
-    (with_verbs, "a dog that is red and a cat", [["red", "dog"]]),
-    (verb_root, "the dog is brown and the cat is white", [["dog", "brown"], ["cat", "white"]]),
-    (std, "the dog is brown and the cat is white", []),
-    (with_verbs, "the dog is brown and the cat is white", []),
-    (verb_root, "a dog that is red and a cat", []),                                   # "that" is no noun
-    (with_verbs, "a cat that is black and a dog that is big and white", [["black", "cat"], ["big", "white", "dog"]]),  # every noun
-    (with_verbs, "a red car and a blue bench", [["red", "car"], ["blue", "bench"]]),
-    (verb_root, "the black dog is big", [["dog", "big", "black"]]),                   # members first, then below them
-    (verb_root, "it is red", []),
-    (std, "a salt and pepper shaker", [["salt", "pepper", "shaker"]]),
-    (entities, "a photo of a cat and a dog", [["photo"], ["cat"], ["dog"]]),
-    (entities, "it is red", []),
-])
+@pytest.mark.parametrize(
+    "rule, text, expected",
+    [  # the methods document's table, then the rules' corners
+        (std, "a red car and a blue bench", [["red", "car"], ["blue", "bench"]]),
+        (std, "a checkered bowl on a red and blue table", [["checkered", "bowl"], ["red", "blue", "table"]]),
+        (std, "a black leather jacket", [["black", "leather", "jacket"]]),
+        (std, "a spotted and horned lion", [["spotted", "horned", "lion"]]),
+        (std, "a photo of a cat and a dog", []),
+        (std, "a dog that is red and a cat", []),
+        (with_verbs, "a dog that is red and a cat", [["red", "dog"]]),
+        (verb_root, "the dog is brown and the cat is white", [["dog", "brown"], ["cat", "white"]]),
+        (std, "the dog is brown and the cat is white", []),
+        (with_verbs, "the dog is brown and the cat is white", []),
+        (verb_root, "a dog that is red and a cat", []),  # "that" is no noun
+        (
+            with_verbs,
+            "a cat that is black and a dog that is big and white",
+            [["black", "cat"], ["big", "white", "dog"]],
+        ),  # every noun
+        (with_verbs, "a red car and a blue bench", [["red", "car"], ["blue", "bench"]]),
+        (verb_root, "the black dog is big", [["dog", "big", "black"]]),  # members first, then below them
+        (verb_root, "it is red", []),
+        (std, "a salt and pepper shaker", [["salt", "pepper", "shaker"]]),
+        (entities, "a photo of a cat and a dog", [["photo"], ["cat"], ["dog"]]),
+        (entities, "it is red", []),
+    ],
+)
 def test_groups_of_the_passes(rule, text, expected):
     assert shown(text, rule(tree(text))) == expected
 
 
 def test_modifiers_are_searched_depth_first_last_in_first_out():
-    words = (Word("bright", "ADV", "advmod", 1), Word("red", "ADJ", "amod", 5), Word("blue", "ADJ", "conj", 1),
-             Word("very", "ADV", "advmod", 2), Word("big", "ADJ", "amod", 5), Word("car", "NOUN", "ROOT", 5))
+    words = (
+        Word("bright", "ADV", "advmod", 1),
+        Word("red", "ADJ", "amod", 5),
+        Word("blue", "ADJ", "conj", 1),
+        Word("very", "ADV", "advmod", 2),
+        Word("big", "ADJ", "amod", 5),
+        Word("car", "NOUN", "ROOT", 5),
+    )
     assert std(words) == [[1, 4, 2, 3, 0, 5]]
 
 
@@ -94,10 +112,18 @@ def test_the_noun_is_detected_again_in_unified_groups():
     def of(text):
         words = tree(text)
         groups = unify(std(words), verb_root(words), with_verbs(words), entities(words))
-        return [(words[n].text, [words[m].text for m in ms]) for group in groups for n, ms in nouns_and_modifiers(words, group)]
+        return [
+            (words[n].text, [words[m].text for m in ms])
+            for group in groups
+            for n, ms in nouns_and_modifiers(words, group)
+        ]
+
     assert of("the black dog is big") == [("dog", ["black", "big"])]
     assert of("a salt and pepper shaker") == [("shaker", ["salt", "pepper"])]
-    assert of("a dog and a cat are black") == [("dog", ["black"]), ("cat", [])]  # the cat is not what the dog is like
+    assert of("a dog and a cat are black") == [
+        ("dog", ["black"]),
+        ("cat", []),
+    ]  # the cat is not what the dog is like
     assert of("it is red") == []
 
 
@@ -142,19 +168,31 @@ def asked(monkeypatch):
     def parse(text, model):
         calls.append((text, model))
         return tree(text)
-    monkeypatch.setattr(subjects.spacy_parser, "parse", parse)
+
+    monkeypatch.setattr(resolve.spacy_parser, "parse", parse)
     return calls
 
 
-@pytest.mark.parametrize("typed, model", [
-    ("@spacy", "en_core_web_trf"), (" @spaCy\n", "en_core_web_trf"), ("[@spacy]", "en_core_web_trf"),
-    ("@spacy:en_core_web_sm", "en_core_web_sm"), ("@spacy: de_core_news_lg", "de_core_news_lg"),
-])
+@pytest.mark.parametrize(
+    "typed, model",
+    [
+        ("@spacy", "en_core_web_trf"),
+        (" @spaCy\n", "en_core_web_trf"),
+        ("[@spacy]", "en_core_web_trf"),
+        ("@spacy:en_core_web_sm", "en_core_web_sm"),
+        ("@spacy: de_core_news_lg", "de_core_news_lg"),
+    ],
+)
 def test_a_person_asks_for_spacy_in_the_subjects_field(asked, typed, model):
     text = "a black leather jacket"
     (jacket,), notes = choose(parse_subjects(typed), prompt(text))
     assert asked == [(text, model)]
-    assert (jacket.label, jacket.noun, jacket.modifiers, notes) == ("black leather jacket", {"l": (4,)}, ({"l": (2,)}, {"l": (3,)}), ())
+    assert (jacket.label, jacket.noun, jacket.modifiers, notes) == (
+        "black leather jacket",
+        {"l": (4,)},
+        ({"l": (2,)}, {"l": (3,)}),
+        (),
+    )
     assert jacket.phrase.source == "found"
 
 
@@ -172,7 +210,9 @@ def test_on_the_conditioning_it_counts_unless_subjects_are_typed_on_the_node(ask
 
 
 def test_at_most_five_and_the_rest_is_named(asked):
-    found, notes = choose(parse_subjects("@spacy"), prompt("a cat, a dog, a bird, a cow, a horse and a red sheep"))
+    found, notes = choose(
+        parse_subjects("@spacy"), prompt("a cat, a dog, a bird, a cow, a horse and a red sheep")
+    )
     assert len(found) == 5 and notes == ("left out (at most 5 subjects are chosen automatically): red sheep",)
 
 
@@ -180,14 +220,17 @@ def test_an_empty_prompt_is_not_parsed(asked):
     assert choose(parse_subjects("@spacy"), PromptTokens((), 0)) == ((), ()) and asked == []
 
 
-@pytest.mark.parametrize("typed, words", [
-    ("@spacy, red car", ("'@spacy' finds the subjects by itself", "remove the other subjects")),
-    ("cat\n@spacy:en_core_web_sm", ("'@spacy:en_core_web_sm' finds",)),
-    ("@spacy:", ("'@spacy:' cannot be read", "@spacy:en_core_web_sm")),
-    ("@spacy:/home/me/model", ("cannot be read",)),
-    ("@spacy:os", ("cannot be read",)),
-    ("@spacys", ("cannot be read",)),
-])
+@pytest.mark.parametrize(
+    "typed, words",
+    [
+        ("@spacy, red car", ("'@spacy' finds the subjects by itself", "remove the other subjects")),
+        ("cat\n@spacy:en_core_web_sm", ("'@spacy:en_core_web_sm' finds",)),
+        ("@spacy:", ("'@spacy:' cannot be read", "@spacy:en_core_web_sm")),
+        ("@spacy:/home/me/model", ("cannot be read",)),
+        ("@spacy:os", ("cannot be read",)),
+        ("@spacys", ("cannot be read",)),
+    ],
+)
 def test_requests_that_cannot_be_read(typed, words):
     with pytest.raises(ValueError) as error:
         parse_subjects(typed)
@@ -216,18 +259,31 @@ def refusal():
 def test_spacy_asked_for_but_not_installed(fresh, monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)  # as if not installed, wherever this runs
     text = refusal()
-    for part in ("@spacy asks for spaCy", "pip install spacy", "python -m spacy download en_core_web_sm", "remove @spacy", "built-in parser"):
+    for part in (
+        "@spacy asks for spaCy",
+        "pip install spacy",
+        "python -m spacy download en_core_web_sm",
+        "remove @spacy",
+        "built-in parser",
+    ):
         assert part in text
 
 
-@pytest.mark.parametrize("problem, cause", [
-    (OSError("[E050] Can't find model 'en_core_web_sm'."), "model 'en_core_web_sm' is not installed"),
-    (ValueError("[E002] Can't find factory for 'curated_transformer'"), "cannot be loaded: [E002]"),
-    (ImportError("No module named 'spacy_curated_transformers'"), "cannot be loaded: No module named 'spacy_curated"),
-])
+@pytest.mark.parametrize(
+    "problem, cause",
+    [
+        (OSError("[E050] Can't find model 'en_core_web_sm'."), "model 'en_core_web_sm' is not installed"),
+        (ValueError("[E002] Can't find factory for 'curated_transformer'"), "cannot be loaded: [E002]"),
+        (
+            ImportError("No module named 'spacy_curated_transformers'"),
+            "cannot be loaded: No module named 'spacy_curated",
+        ),
+    ],
+)
 def test_a_model_that_does_not_load(fresh, monkeypatch, problem, cause):
     def load(name):
         raise problem
+
     monkeypatch.setitem(sys.modules, "spacy", types.SimpleNamespace(load=load))
     text = refusal()
     for part in (cause, "python -m spacy download en_core_web_sm", "remove @spacy"):
@@ -244,7 +300,9 @@ def test_spacys_tokens_become_words_and_a_parse_is_kept(fresh, monkeypatch):
             heads = [types.SimpleNamespace(i=i) for i in (1, 1)]
             notes = zip(text.split(), ("ADJ", "NOUN"), ("amod", "ROOT"), heads)
             return [types.SimpleNamespace(text=t, pos_=p, dep_=d, head=h) for t, p, d, h in notes]
+
         return parser
+
     monkeypatch.setitem(sys.modules, "spacy", types.SimpleNamespace(load=load))
     words = (Word("red", "ADJ", "amod", 1), Word("car", "NOUN", "ROOT", 1))
     assert spacy_parser.parse("red car") == spacy_parser.parse("red car") == words
@@ -254,10 +312,10 @@ def test_spacys_tokens_become_words_and_a_parse_is_kept(fresh, monkeypatch):
 NEVER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from gsn_ops import captions, dependencies, spacy_parser, subjects
+from gsn_ops.subjects import caption_parser, resolve, spacy_parser, syngen_rules, syntax
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens
 tokens = PromptTokens((EncoderTokens("l", "cat", (Piece("cat", 0, 3, 1),), ((1, 76, 77),)),), 77)
-assert subjects.choose((), tokens)[0] and subjects.choose(subjects.parse_subjects("cat"), tokens)[0]
+assert resolve.choose((), tokens)[0] and resolve.choose(syntax.parse_subjects("cat"), tokens)[0]
 assert "spacy" not in sys.modules
 """
 

@@ -2,6 +2,7 @@
 
 Such a file has the same input names; its formulas, columns, cases and constants may be others.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -15,15 +16,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, StepContext, kernel_1d, smooth
-from gsn_ops.objectives import REGISTRY
+from gsn_ops.maps import AttentionMaps, StepContext
+from gsn_ops.objectives.base import REGISTRY
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import box_mask, otsu_mask
 from gsn_ops.schedule import step_size, to_x, to_z
+from gsn_ops.subject_maps import kernel_1d, smooth
 
 HERE = Path(__file__).parent
-GOLDEN = json.loads(Path(os.environ.get("GSN_GOLDEN") or HERE.parent / "data" / "golden.json").read_text("utf-8"))
+GOLDEN = json.loads(
+    Path(os.environ.get("GSN_GOLDEN") or HERE.parent / "data" / "golden.json").read_text("utf-8")
+)
 
 _spec = importlib.util.spec_from_file_location("gsn_golden_cases", HERE / "golden_cases.py")
 cases = importlib.util.module_from_spec(_spec)
@@ -38,8 +42,12 @@ def waits(case: dict) -> bool:
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
-        metafunc.config.gsn_golden_waiting = [f"{c['id']} ({c['objective']})" for c in GOLDEN["cases"] if waits(c)]
-        metafunc.config.gsn_golden_waiting += [c["id"] for c in GOLDEN["constants"] if c["id"] not in CONSTANTS]
+        metafunc.config.gsn_golden_waiting = [
+            f"{c['id']} ({c['objective']})" for c in GOLDEN["cases"] if waits(c)
+        ]
+        metafunc.config.gsn_golden_waiting += [
+            c["id"] for c in GOLDEN["constants"] if c["id"] not in CONSTANTS
+        ]
         ready = [c for c in GOLDEN["cases"] if not waits(c)]
         metafunc.parametrize("case", ready, ids=[c["id"] for c in ready])
     if "constant" in metafunc.fixturenames:
@@ -56,8 +64,14 @@ def test_case(case):
 
     assert loss.shape == (1,)
     assert abs(loss.item() - case["loss"]) <= case["tol"]["loss_abs"]
-    gradients = dict(zip(built.leaves, torch.autograd.grad(loss.sum(), list(built.leaves.values())), strict=True))
-    expected = case["grad"] if isinstance(case["grad"], list) else [{**case["grad"], "wrt": next(iter(built.leaves))}]
+    gradients = dict(
+        zip(built.leaves, torch.autograd.grad(loss.sum(), list(built.leaves.values())), strict=True)
+    )
+    expected = (
+        case["grad"]
+        if isinstance(case["grad"], list)
+        else [{**case["grad"], "wrt": next(iter(built.leaves))}]
+    )
     assert {e["wrt"] for e in expected} == set(gradients)
     for e in expected:
         assert gradients[e["wrt"]].norm().item() == pytest.approx(e["l2"], rel=case["tol"]["grad_rel"], abs=0)
@@ -75,7 +89,8 @@ def kernel_legacy_3(c):
     point[0, 0, 4, 4] = 1
     kernel = smooth(point, int(size), sigma)[0, 0]
     assert [kernel[4, 4], kernel[3, 4], kernel[4, 5], kernel[5, 5], kernel[3, 5]] == pytest.approx(
-        [c["center"], c["edge"], c["edge"], c["corner"], c["corner"]], abs=c["abs_tol"])
+        [c["center"], c["edge"], c["edge"], c["corner"], c["corner"]], abs=c["abs_tol"]
+    )
 
 
 def kernel_true_3_axis(c):
@@ -104,9 +119,14 @@ def adam_shift(c):
     shifts = []
     for g in c["g"]:
         done = refine(
-            torch.zeros(1, 3, 2, 2), lambda z: AttentionMaps({2: z.movedim(1, -1)}, (0, 1, 2), (Span("l", 0, 3),)),
-            ConstantGradient(g), [SubjectColumns(SubjectPhrase("a", "a"), {"l": (1,)})], StepContext(0, 1, 1.0, 1.0),
-            shifts=int(n), learning_rate=c["lr"], eps=c["eps"],
+            torch.zeros(1, 3, 2, 2),
+            lambda z: AttentionMaps({2: z.movedim(1, -1)}, (0, 1, 2), (Span("l", 0, 3),)),
+            ConstantGradient(g),
+            [SubjectColumns(SubjectPhrase("a", "a"), {"l": (1,)})],
+            StepContext(0, 1, 1.0, 1.0),
+            shifts=int(n),
+            learning_rate=c["lr"],
+            eps=c["eps"],
         )
         shifts.append(done.z.abs().max().item())
     assert shifts == pytest.approx(c["values"], abs=c["abs_tol"])
@@ -116,7 +136,7 @@ def sigma_ddim_uniform_50(c):
     (n,) = numbers(r"ddim_uniform, (\d+) steps", c["what"])
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     kept = (1 - betas).cumprod(0)
-    sigmas = ((1 - kept) / kept).sqrt()[1::1000 // int(n)].flip(0)
+    sigmas = ((1 - kept) / kept).sqrt()[1 :: 1000 // int(n)].flip(0)
     assert [sigmas[i].item() for i in c["i"]] == pytest.approx(c["values"], abs=c["abs_tol"])
 
 
@@ -139,9 +159,16 @@ def mask_otsu_allones(c):
 
 
 CONSTANTS = {
-    f.__name__: f for f in (
-        kernel_legacy_3, kernel_true_3_axis, step_size_sqrt, adam_shift, sigma_ddim_uniform_50, z_update,
-        box_cells_inclusive, mask_otsu_allones,
+    f.__name__: f
+    for f in (
+        kernel_legacy_3,
+        kernel_true_3_axis,
+        step_size_sqrt,
+        adam_shift,
+        sigma_ddim_uniform_50,
+        z_update,
+        box_cells_inclusive,
+        mask_otsu_allones,
     )
 }
 
@@ -152,6 +179,9 @@ def test_constant(constant):
 
 def test_formulas_are_only_arithmetic():
     x = torch.tensor([0.0, 3.0], dtype=torch.float64)
-    assert formulas.evaluate("2*x**2 - (7 if x == 0 else x % 2) + -cos(0*x)", {"x": x}).tolist() == [-8.0, 16.0]
+    assert formulas.evaluate("2*x**2 - (7 if x == 0 else x % 2) + -cos(0*x)", {"x": x}).tolist() == [
+        -8.0,
+        16.0,
+    ]
     with pytest.raises((ValueError, KeyError)):
         formulas.evaluate("__import__('os').getcwd()", {"x": x})

@@ -1,4 +1,5 @@
 """One sampling step of guidance, line by line: which forwards, which updates, with which gradient, and who stops when."""
+
 from __future__ import annotations
 
 import math
@@ -12,7 +13,9 @@ from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 
 SUBJECTS = [SubjectColumns(SubjectPhrase("dog", "dog"), {"l": (1,)})]
 CELLS = 16  # of an image: 4 channels, 2 x 2
-WORDS = torch.tensor([1.0, 1.003, 1.0, 0.997])  # "dog" sees a little more, so its second softmax tells the level
+WORDS = torch.tensor(
+    [1.0, 1.003, 1.0, 0.997]
+)  # "dog" sees a little more, so its second softmax tells the level
 
 
 class World:
@@ -31,7 +34,9 @@ class World:
         self.seen.append([round(v, 6) for v in z.detach().flatten(1).mean(1).tolist()])
         a = z.flatten(1).mean(1).view(-1, 1, 1, 1) * WORDS.expand(2, 2, 4)  # [B, h, w, 4]
         if len(self.seen) - 1 in self.broken:
-            a = a + torch.zeros(len(z)).index_fill(0, torch.tensor(self.broken[len(self.seen) - 1]), torch.nan).view(-1, 1, 1, 1)
+            a = a + torch.zeros(len(z)).index_fill(
+                0, torch.tensor(self.broken[len(self.seen) - 1]), torch.nan
+            ).view(-1, 1, 1, 1)
         return AttentionMaps({2: a}, (0, 1, 2, 3), (Span("l", 0, 4),))
 
     def __call__(self, maps, subjects, context):
@@ -92,7 +97,9 @@ def test_a_step_is_the_authors_code(level, threshold, in_window):
     done = guide(descent(world, images(level)), SIZE, in_window=in_window, threshold=threshold, max_rounds=6)
     assert means(done.z) == pytest.approx([m], abs=1e-6)
     assert done.shifts.tolist() == [updates] and done.rounds.tolist() == [n]
-    assert len(world.seen) == len(done.losses) == looks - (n > 0)  # the first iteration looks where the entry has looked
+    assert (
+        len(world.seen) == len(done.losses) == looks - (n > 0)
+    )  # the first iteration looks where the entry has looked
     if threshold is not None:
         assert done.guided.tolist() == [n > 0]
         final = (m / STEP if in_window and m else m) ** 2
@@ -102,7 +109,9 @@ def test_a_step_is_the_authors_code(level, threshold, in_window):
 def test_the_iteration_that_satisfies_the_threshold_still_updates():
     world = World()  # losses 0.64, 0.5184 and 0.4199 < 0.5 at the third look, which still moves
     done = guide(descent(world, images(0.8)), SIZE, in_window=False, threshold=0.5, max_rounds=20)
-    assert done.rounds.tolist() == [3] and done.losses.flatten().tolist() == pytest.approx([0.64 * STEP ** (2 * j) for j in range(4)])
+    assert done.rounds.tolist() == [3] and done.losses.flatten().tolist() == pytest.approx(
+        [0.64 * STEP ** (2 * j) for j in range(4)]
+    )
     assert means(done.z) == pytest.approx([0.8 * STEP**3])
     assert done.success.all()
 
@@ -110,7 +119,9 @@ def test_the_iteration_that_satisfies_the_threshold_still_updates():
 def test_at_most_max_rounds_and_then_one_more():
     world = World()
     done = guide(descent(world, images(100)), SIZE, in_window=True, threshold=0.05, max_rounds=20)
-    assert done.shifts.tolist() == [21] and done.rounds.tolist() == [20] and len(world.seen) == 21  # one look per update
+    assert (
+        done.shifts.tolist() == [21] and done.rounds.tolist() == [20] and len(world.seen) == 21
+    )  # one look per update
     assert not done.success.any() and done.guided.all()
 
 
@@ -118,7 +129,7 @@ def test_every_update_uses_the_gradient_of_the_latent_it_moves():
     """Looks at m, m STEP, m STEP^2, ...: no gradient serves twice, none is stale."""
     world = World()
     guide(descent(world, images(3)), SIZE, in_window=True, threshold=0.5, max_rounds=4)
-    assert [m for m, in world.seen] == pytest.approx([3 * STEP**j for j in range(5)], abs=2e-6)
+    assert [m for (m,) in world.seen] == pytest.approx([3 * STEP**j for j in range(5)], abs=2e-6)
 
 
 def test_loss_zero_means_no_update():
@@ -162,7 +173,13 @@ def test_a_threshold_step_outside_the_window_only_looks_if_nothing_lacks(max_rou
 
 def test_on_shift_comes_before_each_look():
     world, calls = World(), []
-    guide(descent(world, images(3), lambda j: calls.append((j, len(world.seen)))), SIZE, in_window=True, threshold=0.5, max_rounds=4)
+    guide(
+        descent(world, images(3), lambda j: calls.append((j, len(world.seen)))),
+        SIZE,
+        in_window=True,
+        threshold=0.5,
+        max_rounds=4,
+    )
     assert calls == [(j, j) for j in range(5)]
 
 
@@ -184,15 +201,20 @@ def test_the_input_is_left_alone_and_the_output_is_float32():
     assert torch.equal(z, before) and done.z.dtype == torch.float32 and not done.z.requires_grad
 
 
-@pytest.mark.parametrize("numbers", [
-    {"in_window": True}, {"in_window": True, "threshold": 0.5, "max_rounds": 8}, {"in_window": False, "threshold": 0.3, "max_rounds": 8},
-    {"in_window": True, "exact": True, "max_rounds": 5},
-])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"in_window": True},
+        {"in_window": True, "threshold": 0.5, "max_rounds": 8},
+        {"in_window": False, "threshold": 0.3, "max_rounds": 8},
+        {"in_window": True, "exact": True, "max_rounds": 5},
+    ],
+)
 def test_images_of_a_batch_are_the_images_alone(numbers):
     z = images(3, 0.9, 0.0, 0.72, 0.1)
     together = guide(descent(World(), z), SIZE, **numbers)
     for b in range(len(z)):
-        alone = guide(descent(World(), z[b:b + 1]), SIZE, **numbers)
+        alone = guide(descent(World(), z[b : b + 1]), SIZE, **numbers)
         for name in ("z", "shifts", "rounds", "maxima", "maxima_after", "guided", "success"):
             one, all_ = getattr(alone, name), getattr(together, name)
             assert one is None and all_ is None or torch.equal(one[0], all_[b]), name
@@ -204,7 +226,13 @@ def test_objectives_are_told_who_still_goes_on():
     """What an objective remembers of an image (InitNO's cache) may only move on with that image."""
     world = World()
     guide(descent(world, images(0.9, 0.0, 0.75)), SIZE, in_window=True, threshold=0.5, max_rounds=8)
-    assert world.active == [[True] * 3, [True, False, True], [True, False, False], [True, False, False], [True, False, True]]
+    assert world.active == [
+        [True] * 3,
+        [True, False, True],
+        [True, False, False],
+        [True, False, False],
+        [True, False, True],
+    ]
 
 
 def test_own_test_of_the_objective_decides():
@@ -216,13 +244,21 @@ def test_own_test_of_the_objective_decides():
     world = Own()
     done = guide(descent(world, images(3, 2, 0.4)), SIZE, in_window=False, threshold=1.9, max_rounds=20)
     steps = [1 + math.ceil(math.log(1.9 / m) / math.log(STEP)) for m in (3, 2)]
-    assert done.rounds.tolist() == [*steps, 0] and done.guided.tolist() == [True, True, False] and done.success.tolist() == [True, True, False]
+    assert (
+        done.rounds.tolist() == [*steps, 0]
+        and done.guided.tolist() == [True, True, False]
+        and done.success.tolist() == [True, True, False]
+    )
 
 
 def test_maxima_before_and_after():
     done = guide(descent(World(), images(3, 0.1)), SIZE, in_window=True, threshold=0.5, max_rounds=3)
-    before, after = (torch.tensor([[m], [0.1]]) * WORDS * 100 for m in (3, 3 * STEP**3))  # at the last look, before the per-step update
-    assert torch.allclose(done.maxima, before.softmax(1)[:, 1:2]) and torch.allclose(done.maxima_after, after.softmax(1)[:, 1:2])
+    before, after = (
+        torch.tensor([[m], [0.1]]) * WORDS * 100 for m in (3, 3 * STEP**3)
+    )  # at the last look, before the per-step update
+    assert torch.allclose(done.maxima, before.softmax(1)[:, 1:2]) and torch.allclose(
+        done.maxima_after, after.softmax(1)[:, 1:2]
+    )
     assert done.maxima_after[0] < done.maxima[0] and done.maxima_after[1] == done.maxima[1]
 
 
@@ -241,12 +277,18 @@ def test_a_memory_belongs_to_its_image():
         memory, world = {}, Remembering()
         for _ in range(2):
             here = StepContext(10, 50, 4.69, 4.8, memory=memory)
-            z = guide(Descent(z, world.maps_of, world, SUBJECTS, here, lambda j: None), SIZE, in_window=True, threshold=0.5, max_rounds=6).z
+            z = guide(
+                Descent(z, world.maps_of, world, SUBJECTS, here, lambda j: None),
+                SIZE,
+                in_window=True,
+                threshold=0.5,
+                max_rounds=6,
+            ).z
         return z
 
     z = images(3, 0.1, 0.8, 0.72)
     together = two_steps(z)
-    assert all(torch.equal(two_steps(z[b:b + 1])[0], together[b]) for b in range(4))
+    assert all(torch.equal(two_steps(z[b : b + 1])[0], together[b]) for b in range(4))
 
 
 # What is not finite
@@ -259,13 +301,17 @@ def test_an_image_that_breaks_goes_back_and_rests():
     assert done.non_finite.tolist() == [False, True, False]
     assert means(done.z)[1] == pytest.approx(8 * STEP**2)  # where it looked last with a finite loss
     assert done.shifts.tolist() == [7, 2, 7] and done.success.tolist() == [False] * 3
-    assert all(seen[1] == pytest.approx(8 * STEP**2, abs=1e-5) for seen in world.seen[4:])  # no update at all any more
+    assert all(
+        seen[1] == pytest.approx(8 * STEP**2, abs=1e-5) for seen in world.seen[4:]
+    )  # no update at all any more
     whole = guide(descent(World(), images(9, 7)), SIZE, **numbers)
     assert torch.equal(done.z[[0, 2]], whole.z)  # the others do not notice
     assert done.losses[:3, 1].isfinite().all() and done.losses[3:, 1].isnan().all()
 
 
-@pytest.mark.parametrize("numbers", [{}, {"threshold": 0.05, "max_rounds": 6}, {"exact": True, "max_rounds": 6}])
+@pytest.mark.parametrize(
+    "numbers", [{}, {"threshold": 0.05, "max_rounds": 6}, {"exact": True, "max_rounds": 6}]
+)
 def test_broken_at_the_first_look_means_unchanged(numbers):
     world = World(broken={0: 0})
     done = guide(descent(world, images(9)), SIZE, in_window=True, **numbers)
@@ -283,7 +329,9 @@ def test_broken_after_the_refinement_is_no_success():
 
 def test_an_image_that_is_not_concerned_cannot_break():
     z, numbers = images(3, 0.1), {"in_window": True, "threshold": 0.5, "max_rounds": 6}
-    done = guide(descent(World(broken={6: 1}), z), SIZE, **numbers)  # the last look; the second image was content at the first
+    done = guide(
+        descent(World(broken={6: 1}), z), SIZE, **numbers
+    )  # the last look; the second image was content at the first
     assert not done.non_finite.any() and torch.equal(done.z, guide(descent(World(), z), SIZE, **numbers).z)
 
 
@@ -296,7 +344,11 @@ def test_a_gradient_that_is_not_finite_ends_the_refinement():
     world = Steep()
     done = guide(descent(world, images(9, 9)), SIZE, in_window=True, threshold=0.05, max_rounds=6)
     assert done.losses[0].isfinite().all() and done.non_finite.tolist() == [True, False]
-    assert torch.equal(done.z[:1], images(9)) and done.shifts.tolist() == [0, 7] and done.rounds.tolist() == [1, 6]
+    assert (
+        torch.equal(done.z[:1], images(9))
+        and done.shifts.tolist() == [0, 7]
+        and done.rounds.tolist() == [1, 6]
+    )
     world = Steep()
     guide(descent(world, images(9)), SIZE, in_window=True, threshold=0.05, max_rounds=6)
     assert len(world.seen) == 1  # alone, nothing is left to look at
@@ -321,12 +373,20 @@ def layout_loop(m, rounds, threshold, lacking=True):
 def test_descend_is_the_authors_loop(level, before):
     world = World()
     m, looks, lacking = layout_loop(level, 5, 0.6, before is not False)
-    done, after = descend(descent(world, images(level)), SIZE, max_rounds=5, threshold=0.4, before=None if before is None else torch.tensor([before]))
+    done, after = descend(
+        descent(world, images(level)),
+        SIZE,
+        max_rounds=5,
+        threshold=0.4,
+        before=None if before is None else torch.tensor([before]),
+    )
     assert len(world.seen) == looks and after.tolist() == [lacking]
     if not looks:
         assert done is None  # not one forward
         return
-    assert means(done.z) == pytest.approx([m], abs=1e-6) and done.shifts.tolist() == done.rounds.tolist() == [looks]
+    assert means(done.z) == pytest.approx([m], abs=1e-6) and done.shifts.tolist() == done.rounds.tolist() == [
+        looks
+    ]
 
 
 def test_the_first_update_is_always_made():
@@ -340,10 +400,20 @@ def test_images_descend_alone(before):
     state = before and torch.tensor(before)
     together, after = descend(descent(World(), z), SIZE, max_rounds=5, threshold=0.4, before=state)
     for b in range(4):
-        alone, one = descend(descent(World(), z[b:b + 1]), SIZE, max_rounds=5, threshold=0.4, before=None if state is None else state[b:b + 1])
+        alone, one = descend(
+            descent(World(), z[b : b + 1]),
+            SIZE,
+            max_rounds=5,
+            threshold=0.4,
+            before=None if state is None else state[b : b + 1],
+        )
         assert one.tolist() == [after[b]]
         if alone is None:
-            assert torch.equal(together.z[b], z[b]) and together.losses[:, b].isnan().all() and together.shifts[b] == 0
+            assert (
+                torch.equal(together.z[b], z[b])
+                and together.losses[:, b].isnan().all()
+                and together.shifts[b] == 0
+            )
         else:
             assert torch.equal(alone.z[0], together.z[b]) and alone.shifts.tolist() == [together.shifts[b]]
             assert torch.equal(alone.maxima_after[0], together.maxima_after[b])
@@ -352,5 +422,9 @@ def test_images_descend_alone(before):
 def test_an_image_that_breaks_while_descending_is_tried_again_next_time():
     world = World(broken={1: 0})
     done, after = descend(descent(world, images(3, 3)), SIZE, max_rounds=5, threshold=0.4)
-    assert done.non_finite.tolist() == [True, False] and done.shifts.tolist() == [0, 5] and after.tolist() == [True, True]
+    assert (
+        done.non_finite.tolist() == [True, False]
+        and done.shifts.tolist() == [0, 5]
+        and after.tolist() == [True, True]
+    )
     assert torch.equal(done.z[:1], images(3)) and means(done.z)[1] == pytest.approx(3 * STEP**5)

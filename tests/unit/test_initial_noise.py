@@ -1,4 +1,5 @@
 """InitNO's noise phase, line by line: rounds, looks, the pull back to N(0, 1), the last round from the best noise."""
+
 from __future__ import annotations
 
 import functools
@@ -9,8 +10,8 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from gsn_ops.objectives.initno import InitNO, InitNOTerms, noise_divergence
-from gsn_ops.optimise.chance import generator, noise_like
-from gsn_ops.optimise.initial_noise import Candidate, OptimiseNoise
+from gsn_ops.optimise.initial_noise import NoiseCandidate, OptimiseNoise
+from gsn_ops.optimise.seeded_noise import generator, noise_like
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.schedule import Schedule
 
@@ -30,7 +31,9 @@ class World:
         assert z.dtype == torch.float32 and z.requires_grad
         a = z.movedim(1, -1)  # [B, h, w, 4]
         if len(self.seen) in self.broken:
-            a = a + torch.zeros(len(z)).index_fill(0, torch.tensor(self.broken[len(self.seen)]), torch.nan).view(-1, 1, 1, 1)
+            a = a + torch.zeros(len(z)).index_fill(
+                0, torch.tensor(self.broken[len(self.seen)]), torch.nan
+            ).view(-1, 1, 1, 1)
         self.seen.append(z.detach().clone())
         return AttentionMaps({2: a}, (0, 1, 2, 3), (Span("l", 0, 4),))
 
@@ -85,7 +88,17 @@ def fresh(z, image=0, rounds=5, seed=SEED):
     return [z, *(noise_like(z, source) for _ in range(rounds - 1))]
 
 
-def published(z, objective, image=0, seed=SEED, rounds=5, iterations=10, more=50, cross_target=0.2, overlap_target=0.3):
+def published(
+    z,
+    objective,
+    image=0,
+    seed=SEED,
+    rounds=5,
+    iterations=10,
+    final_iterations=50,
+    cross_target=0.2,
+    overlap_target=0.3,
+):
     """Algorithm 1 of InitNO for one image, as its authors wrote it: (z, looks, updates, success)."""
     looks = updates = 0
 
@@ -122,11 +135,14 @@ def published(z, objective, image=0, seed=SEED, rounds=5, iterations=10, more=50
             return now, looks, updates, True
         tried.append((score, e))
     best = min(tried, key=lambda pair: pair[0])[1]
-    now, success, _ = optimise(best, more)
+    now, success, _ = optimise(best, final_iterations)
     return now, looks, updates, success
 
 
-SEEDS, TARGETS = (0, 3), [(2.0, 2.0), (0.8, 1.3), (0.6, 0.6), (0.7, 1.0), (0.794, 0.76), (1.0, 1.1), (0.915, 0.7), (0.2, 0.3)]
+SEEDS, TARGETS = (
+    (0, 3),
+    [(2.0, 2.0), (0.8, 1.3), (0.6, 0.6), (0.7, 1.0), (0.794, 0.76), (1.0, 1.1), (0.915, 0.7), (0.2, 0.3)],
+)
 
 
 @functools.cache
@@ -151,7 +167,17 @@ def test_all_ends_are_among_them():
     for seed in SEEDS:
         for targets in TARGETS:
             _, looks, _, success = expected(seed, targets)
-            ends["never" if not success else "at once" if looks == 1 else "first" if looks <= 10 else "later" if looks <= 50 else "last"] += 1
+            ends[
+                "never"
+                if not success
+                else "at once"
+                if looks == 1
+                else "first"
+                if looks <= 10
+                else "later"
+                if looks <= 50
+                else "last"
+            ] += 1
     assert all(ends.values()), ends
 
 
@@ -160,7 +186,9 @@ def test_all_ends_are_among_them():
 
 def test_at_most_five_times_ten_and_fifty_looks_each_with_an_update():
     world, calls = World(), []
-    done = run(noise(), world, Script(world, (0.9, 0.0)), on_shift=lambda j: calls.append((j, len(world.seen))))
+    done = run(
+        noise(), world, Script(world, (0.9, 0.0)), on_shift=lambda j: calls.append((j, len(world.seen)))
+    )
     assert len(world.seen) == 100 and done.shifts.tolist() == done.rounds.tolist() == [100]
     assert calls == [(j, j) for j in range(100)] and done.losses.shape == (100, 1)
     assert done.guided.tolist() == [True] and done.success.tolist() == [False]
@@ -200,7 +228,7 @@ def test_both_targets_have_to_be_passed(line):
 
 def test_the_latent_after_the_last_update_is_returned_unseen():
     world, z = World(), noise()
-    done = run(z, world, Script(world, (0.9, 0.0)), rounds=1, iterations=3, more=4)
+    done = run(z, world, Script(world, (0.9, 0.0)), rounds=1, iterations=3, final_iterations=4)
     assert torch.equal(world.seen[3], z)  # again from the original noise
     assert len(world.seen) == 7 and not torch.equal(done.z, world.seen[-1])
     assert float((done.z - world.seen[-1]).abs().max()) < 0.02  # one step further
@@ -213,12 +241,18 @@ def per_round(*scores):
     return [line for line in scores for _ in range(10)]
 
 
-@pytest.mark.parametrize("rounds, best", [
-    ([(0.6, 0.5), (0.4, 0.5), (0.5, 0.5), (0.45, 0.5), (0.7, 0.5)], 1),
-    ([(0.6, 0.5)] * 5, 0),  # the first of equals: the run's own
-    ([(0.55, 0.0), (0.45, 0.8), (0.6, 0.8), (0.6, 0.7), (0.9, 0.0)], 1),  # 0.55 + 0 is not to be trusted: 1.55 against 1.25
-    ([(0.9, 0.8), (0.51, 1e-6), (0.51, 2e-6), (0.9, 0.7), (0.9, 0.7)], 2),  # what counts as 0
-])
+@pytest.mark.parametrize(
+    "rounds, best",
+    [
+        ([(0.6, 0.5), (0.4, 0.5), (0.5, 0.5), (0.45, 0.5), (0.7, 0.5)], 1),
+        ([(0.6, 0.5)] * 5, 0),  # the first of equals: the run's own
+        (
+            [(0.55, 0.0), (0.45, 0.8), (0.6, 0.8), (0.6, 0.7), (0.9, 0.0)],
+            1,
+        ),  # 0.55 + 0 is not to be trusted: 1.55 against 1.25
+        ([(0.9, 0.8), (0.51, 1e-6), (0.51, 2e-6), (0.9, 0.7), (0.9, 0.7)], 2),  # what counts as 0
+    ],
+)
 def test_fifty_more_from_the_original_noise_of_the_best_round(rounds, best):
     world, z = World(), noise()
     run(z, world, Script(world, *per_round(*rounds), (0.9, 0.9)))
@@ -229,7 +263,11 @@ def test_fifty_more_from_the_original_noise_of_the_best_round(rounds, best):
 def test_the_score_is_that_of_a_rounds_last_look():
     worse = [(0.3, 0.4)] * 9 + [(0.9, 0.9)]  # good until its last look
     world, z = World(), noise()
-    run(z, world, Script(world, *worse, *per_round((0.8, 0.9), (0.9, 0.95), (0.9, 0.95), (0.9, 0.95)), (0.9, 0.9)))
+    run(
+        z,
+        world,
+        Script(world, *worse, *per_round((0.8, 0.9), (0.9, 0.95), (0.9, 0.95), (0.9, 0.95)), (0.9, 0.9)),
+    )
     assert torch.equal(world.seen[50], world.seen[10])
 
 
@@ -238,7 +276,7 @@ def test_the_score_is_that_of_a_rounds_last_look():
 
 def test_the_divergence_is_brought_back_by_the_same_adam():
     recipe, g = OptimiseNoise(), torch.Generator().manual_seed(0)
-    candidate = Candidate(torch.randn(4, 8, 8, generator=g), recipe)
+    candidate = NoiseCandidate(torch.randn(4, 8, 8, generator=g), recipe)
     steps = []
     real = candidate.adam.step
     candidate.adam.step = lambda: (steps.append(1), real())
@@ -263,13 +301,15 @@ def test_the_result_is_close_to_normal_noise():
     world, z = World(), noise(1, 5, 16)
     done = run(z, world)
     changed = done.z - world.seen[50]
-    assert changed.abs().max() > 0.01 and float(changed.std()) < 0.1  # KL 1e-3: about 0.045 in mu and in the deviation
+    assert (
+        changed.abs().max() > 0.01 and float(changed.std()) < 0.1
+    )  # KL 1e-3: about 0.045 in mu and in the deviation
     assert abs(float(done.z.std()) - float(world.seen[50].std())) < 0.1
 
 
 def test_numbers_that_never_settle_do_not_hang():
     world, z = World(), noise(1, 1, 2)  # Adam with the default eps and a large step circles around the mean
-    done = run(z, world, rounds=1, iterations=2, more=1, learning_rate=0.5, eps=1e-8)
+    done = run(z, world, rounds=1, iterations=2, final_iterations=1, learning_rate=0.5, eps=1e-8)
     assert done.z.isfinite().all() and len(world.seen) == 3
 
 
@@ -290,7 +330,10 @@ def test_images_of_a_batch_do_not_notice_each_other():
         mine, theirs = (done.losses[:, b][done.losses[:, b].isfinite()] for done in (mixed, together))
         assert torch.equal(mine, theirs)
         now, looks, updates, _ = published(z[b], Bowl(), image=b, **numbers)
-        assert torch.allclose(together.z[b], now, atol=1e-6) and (len(theirs), int(together.shifts[b])) == (looks, updates)
+        assert torch.allclose(together.z[b], now, atol=1e-6) and (len(theirs), int(together.shifts[b])) == (
+            looks,
+            updates,
+        )
     alone = run(z[:1], **numbers)
     assert torch.equal(alone.z[0], together.z[0])
 
@@ -330,18 +373,28 @@ def test_the_input_is_left_alone():
     z = noise(2).to(torch.bfloat16)
     before = z.clone()
     done = run(z)
-    assert torch.equal(z, before) and done.z.dtype == torch.float32 and not done.z.requires_grad and not done.maxima.requires_grad
+    assert (
+        torch.equal(z, before)
+        and done.z.dtype == torch.float32
+        and not done.z.requires_grad
+        and not done.maxima.requires_grad
+    )
 
 
 @pytest.mark.parametrize("look", [0, 4, 23, 70])
 def test_an_image_that_breaks_keeps_the_noise_of_its_seed(look):
     z, world = noise(3), World(broken={look: 1})
     done = run(z, world)
-    assert done.non_finite.tolist() == [False, True, False] and done.shifts[1] == 0 and not done.guided[1] and not done.success[1]
+    assert (
+        done.non_finite.tolist() == [False, True, False]
+        and done.shifts[1] == 0
+        and not done.guided[1]
+        and not done.success[1]
+    )
     assert torch.equal(done.z[1], z[1])
     whole = run(z)
     assert torch.equal(done.z[[0, 2]], whole.z[[0, 2]])  # the others do not notice
-    assert done.losses[look + 1:, 1].isnan().all()
+    assert done.losses[look + 1 :, 1].isnan().all()
 
 
 def test_a_broken_image_alone_ends_the_work():
@@ -363,7 +416,7 @@ def test_cancel_passes_through():
 
 def test_the_published_numbers():
     recipe = OptimiseNoise()
-    assert (recipe.rounds, recipe.iterations, recipe.more) == (5, 10, 50)
+    assert (recipe.rounds, recipe.iterations, recipe.final_iterations) == (5, 10, 50)
     assert (recipe.cross_target, recipe.overlap_target, recipe.divergence) == (0.2, 0.3, 1e-3)
     assert (recipe.learning_rate, recipe.eps) == (0.01, 1e-3) and recipe.objective == InitNO(phase="init")
 
@@ -371,5 +424,10 @@ def test_the_published_numbers():
 def test_video_latents_have_one_more_axis():
     world = World()
     z = noise()[:, :, None].repeat(1, 1, 2, 1, 1)  # [B, 4, T, h, w]
-    recipe = OptimiseNoise(objective=Bowl(), rounds=1, iterations=2, more=1)
-    assert recipe.start(ANY, 0)(z, lambda z: world.maps_of(z.flatten(2, 3)), SUBJECTS, HERE, lambda j: None).z.shape == z.shape
+    recipe = OptimiseNoise(objective=Bowl(), rounds=1, iterations=2, final_iterations=1)
+    assert (
+        recipe.start(ANY, 0)(
+            z, lambda z: world.maps_of(z.flatten(2, 3)), SUBJECTS, HERE, lambda j: None
+        ).z.shape
+        == z.shape
+    )

@@ -1,18 +1,22 @@
 """From raw attention to subject maps: spans, encoders, chunks, levels, smoothing, odd grids."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from gsn_ops.maps import AttentionMaps, MapOptions, aggregate, group_maps, kernel_1d, smooth, subject_maps
+from gsn_ops.maps import AttentionMaps, MapOptions
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import aggregate, group_maps, kernel_1d, smooth, subject_maps
 
 PLAIN = MapOptions(kernel_size=0)
 
 
 def raw(*shape, seed=0, dtype=torch.float64):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype) / 20
+    return (
+        torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype) / 20
+    )
 
 
 def subject(label, *modifiers, **noun):

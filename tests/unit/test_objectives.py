@@ -1,18 +1,25 @@
 """Presence, separation and their sum: values, gradients, batches, edges, registry."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
-from gsn_ops.objectives import REGISTRY, register
+from gsn_ops.objectives.attend_and_excite import Presence, presence
+from gsn_ops.objectives.base import REGISTRY, register
 from gsn_ops.objectives.cn_iou import PresenceAndSeparation
-from gsn_ops.objectives.iou import Separation, separation
-from gsn_ops.objectives.presence import Presence, presence
+from gsn_ops.objectives.separation import Separation, separation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 
 HERE = StepContext(8, 50, 5.63, 5.72)
-OBJECTIVES = [Presence(), Presence(top_k=3), Separation(), PresenceAndSeparation(), PresenceAndSeparation("mean")]
+OBJECTIVES = [
+    Presence(),
+    Presence(top_k=3),
+    Separation(),
+    PresenceAndSeparation(),
+    PresenceAndSeparation("mean"),
+]
 
 
 def subjects(*columns):
@@ -79,7 +86,8 @@ def test_reduction(reduction, factor):
 def test_gradcheck_in_double(objective):
     logits = torch.randn(2, 3, 4, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64) / 3
     torch.autograd.gradcheck(
-        lambda x: objective(maps_of(x.softmax(-1)), subjects(2, 4, 5), HERE), logits.requires_grad_(True))
+        lambda x: objective(maps_of(x.softmax(-1)), subjects(2, 4, 5), HERE), logits.requires_grad_(True)
+    )
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
@@ -89,17 +97,23 @@ def test_an_image_in_a_batch_is_the_image_alone(objective, grid):
     losses = objective(maps_of(a), subjects(3, 7), HERE)
     (together,) = torch.autograd.grad(losses.sum(), a)
     for b in range(3):
-        one = a[b:b + 1].detach().requires_grad_(True)
+        one = a[b : b + 1].detach().requires_grad_(True)
         loss = objective(maps_of(one), subjects(3, 7), HERE)
         (alone,) = torch.autograd.grad(loss.sum(), one)
-        assert torch.equal(loss, losses[b:b + 1])
-        assert torch.equal(alone, together[b:b + 1])
+        assert torch.equal(loss, losses[b : b + 1])
+        assert torch.equal(alone, together[b : b + 1])
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
-@pytest.mark.parametrize("a", [
-    torch.zeros(1, 8, 8, 20), torch.full((1, 8, 8, 20), 1 / 20), torch.full((1, 1, 1, 20), 1 / 20),
-], ids=["zero", "flat", "one cell"])
+@pytest.mark.parametrize(
+    "a",
+    [
+        torch.zeros(1, 8, 8, 20),
+        torch.full((1, 8, 8, 20), 1 / 20),
+        torch.full((1, 1, 1, 20), 1 / 20),
+    ],
+    ids=["zero", "flat", "one cell"],
+)
 def test_featureless_maps_give_finite_losses_and_gradients(objective, a):
     a = a.clone().requires_grad_(True)
     loss = objective(maps_of(a), subjects(2, 5), HERE)

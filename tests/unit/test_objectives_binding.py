@@ -1,4 +1,5 @@
 """SynGen, total variation and its binding: against the formulas written out word by word."""
+
 from __future__ import annotations
 
 import math
@@ -7,11 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.divide_and_bind import (
+    TotalVariation,
+    TotalVariationAndBinding,
+    attribute_divergence,
+    binding_weight,
+    total_variation,
+)
 from gsn_ops.objectives.syngen import SynGen, away, distance, pair_distance
-from gsn_ops.objectives.tv import TotalVariation, total_variation
-from gsn_ops.objectives.tv_bind import TotalVariationAndBinding, attribute_divergence, binding_weight
 from gsn_ops.prompt import EncoderTokens, Piece, Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import subject_maps
 
 HERE = StepContext(8, 50, 5.63, 5.72)
 
@@ -22,12 +29,18 @@ def attention(*shape, seed=0):
 
 
 def maps_of(a, prompt, encoder="l"):
-    return AttentionMaps({4: a}, tuple(range(a.shape[-1])), (Span(encoder, 1, a.shape[-1] - 1),),
-                         prompt=tuple(Span(encoder, *s) for s in prompt))
+    return AttentionMaps(
+        {4: a},
+        tuple(range(a.shape[-1])),
+        (Span(encoder, 1, a.shape[-1] - 1),),
+        prompt=tuple(Span(encoder, *s) for s in prompt),
+    )
 
 
 def word(label, noun, *modifiers, encoder="l"):
-    return SubjectColumns(SubjectPhrase(label, label), {encoder: noun}, tuple({encoder: m} for m in modifiers))
+    return SubjectColumns(
+        SubjectPhrase(label, label), {encoder: noun}, tuple({encoder: m} for m in modifiers)
+    )
 
 
 def plain_distance(a, b):
@@ -89,12 +102,16 @@ def test_words_of_several_pieces_are_as_far_as_their_worst_pair():
 
 @pytest.mark.parametrize("variant", ["original", "group_mean"])
 @pytest.mark.parametrize("include", [False, True])
-@pytest.mark.parametrize("entities", [
-    [((3,), [(2,)]), ((6,), [(5,)])],
-    [((3, 4), [(2,)]), ((7,), [(5,), (6,)])],
-    [((3, 4), [(1, 2)]), ((8, 9), []), ((5,), [])],
-    [((3,), [])],
-], ids=["plain", "pieces", "mixed", "no modifier"])
+@pytest.mark.parametrize(
+    "entities",
+    [
+        [((3,), [(2,)]), ((6,), [(5,)])],
+        [((3, 4), [(2,)]), ((7,), [(5,), (6,)])],
+        [((3, 4), [(1, 2)]), ((8, 9), []), ((5,), [])],
+        [((3,), [])],
+    ],
+    ids=["plain", "pieces", "mixed", "no modifier"],
+)
 def test_syngen_is_the_formula(variant, include, entities):
     a, prompt = attention(2, 4, 5, 14), range(1, 11)
     subjects = [word(f"s{j}", noun, *modifiers) for j, (noun, modifiers) in enumerate(entities)]
@@ -103,7 +120,10 @@ def test_syngen_is_the_formula(variant, include, entities):
 
 
 def test_for_one_piece_words_with_modifiers_the_forms_agree():
-    maps, subjects = maps_of(attention(2, 4, 5, 14), [(1, 11)]), [word("a", (3,), (2,)), word("b", (6,), (5,))]
+    maps, subjects = (
+        maps_of(attention(2, 4, 5, 14), [(1, 11)]),
+        [word("a", (3,), (2,)), word("b", (6,), (5,))],
+    )
     original, grouped = (SynGen(v)(maps, subjects, HERE) for v in ("original", "group_mean"))
     assert original.tolist() == pytest.approx(grouped.tolist())
 
@@ -137,7 +157,10 @@ def test_only_a_template_that_is_there_is_skipped():
         assert loss.item() == pytest.approx(plain_syngen(a[0], range(first, 11), entities, "original"))
 
 
-@pytest.mark.parametrize("text, pieces", [("a photo of a cat", 3), ("Painting of a dog", 2), ("a cat in a photo of a dog", 0), ("a photo", 0)])
+@pytest.mark.parametrize(
+    "text, pieces",
+    [("a photo of a cat", 3), ("Painting of a dog", 2), ("a cat in a photo of a dog", 0), ("a photo", 0)],
+)
 def test_the_template_of_a_text(text, pieces):
     words, at = [], 0
     for part in text.split():
@@ -156,7 +179,9 @@ def test_without_a_prompt_the_span_counts():
 def test_chunks_of_a_long_prompt_are_one_prompt():
     a = attention(1, 4, 5, 20)
     loss = SynGen()(maps_of(a, [(1, 6), (9, 13)]), [word("a", (3,), (10,))], HERE)
-    assert loss.item() == pytest.approx(plain_syngen(a[0], [*range(1, 6), *range(9, 13)], [((3,), [(10,)])], "original"))
+    assert loss.item() == pytest.approx(
+        plain_syngen(a[0], [*range(1, 6), *range(9, 13)], [((3,), [(10,)])], "original")
+    )
 
 
 def test_encoders_are_evaluated_one_by_one_and_averaged():
@@ -167,14 +192,18 @@ def test_encoders_are_evaluated_one_by_one_and_averaged():
     in_l = plain_syngen(a[0], range(1, 8), [((3,), [(2,)]), ((6,), [(5,)])], "original")
     in_t5 = plain_syngen(a[0], range(9, 15), [((11,), [(10,)])], "original")
     assert SynGen()(maps, [cat, dog], HERE).item() == pytest.approx((in_l + in_t5) / 2)
-    assert SynGen()(maps, [dog], HERE).item() == pytest.approx(plain_syngen(a[0], range(1, 8), [((6,), [(5,)])], "original"))
+    assert SynGen()(maps, [dog], HERE).item() == pytest.approx(
+        plain_syngen(a[0], range(1, 8), [((6,), [(5,)])], "original")
+    )
 
 
 def test_total_variation_by_hand_and_its_two_kinds():
     m = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.5, 0.0]])
     across = (1 + 0 + 0.5) / 3
     assert total_variation(m, "textbook").item() == pytest.approx(across + (1 + 0 + 0.5 + 0) / 4)
-    assert total_variation(m, "legacy").item() == pytest.approx(across + (0.5 + 0 + 0 + 0) / 4)  # row 0 does not count
+    assert total_variation(m, "legacy").item() == pytest.approx(
+        across + (0.5 + 0 + 0 + 0) / 4
+    )  # row 0 does not count
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1)])
@@ -186,7 +215,10 @@ def test_a_grid_without_neighbours_varies_only_where_it_can(shape):
 
 @pytest.mark.parametrize("objective", [TotalVariation(), TotalVariationAndBinding()], ids=repr)
 def test_refinement_by_variation_looks_at_the_flattest_map_alone(objective):
-    maps, subjects = maps_of(attention(2, 8, 8, 14), [(1, 11)]), [word("a", (3,), (2,)), word("b", (6,), (5,))]
+    maps, subjects = (
+        maps_of(attention(2, 8, 8, 14), [(1, 11)]),
+        [word("a", (3,), (2,)), word("b", (6,), (5,))],
+    )
     least = total_variation(subject_maps(maps, subjects, MapOptions())).amin(1)
     assert objective.shortfall(maps, subjects, HERE, 0.3).tolist() == pytest.approx((0.3 - least).tolist())
     assert TotalVariation()(maps, subjects, HERE).tolist() == pytest.approx((-least).tolist())

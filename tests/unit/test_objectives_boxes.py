@@ -1,19 +1,21 @@
 """Objectives about boxes beyond LMD: BoxDiff, layout guidance and Bounded Attention, against plain loops."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
-from gsn_ops.objectives import check, shortfall
-from gsn_ops.objectives.bounded import Bounded, leak, words_and_end
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives._regions import phrase_columns, placed
+from gsn_ops.objectives._self_attention import ENTRIES_AT_ONCE, mixture
+from gsn_ops.objectives.base import check, shortfall
+from gsn_ops.objectives.bounded_attention import Bounded, leak, words_and_end
 from gsn_ops.objectives.boxdiff import BoxDiff, corner, strongest
 from gsn_ops.objectives.layout_guidance import LayoutGuidance, outside
-from gsn_ops.objectives.placed import phrase_columns, placed
-from gsn_ops.objectives.rnb import RegionAndBoundary
-from gsn_ops.objectives.self_rows import ENTRIES_AT_ONCE, mixture
+from gsn_ops.objectives.region_and_boundary import RegionAndBoundary
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
+from gsn_ops.subject_maps import subject_maps
 
 N = 10
 BOXES = {"cat": (0.1, 0.2, 0.5, 0.8), "dog": (0.55, 0.3, 0.95, 0.9)}
@@ -21,7 +23,9 @@ LAYOUTS = [BoxDiff(), LayoutGuidance(), RegionAndBoundary(), Bounded()]
 
 
 def subject(label, noun, *modifiers, role="wanted"):
-    return SubjectColumns(SubjectPhrase(label, label, role=role), {"l": noun}, tuple({"l": m} for m in modifiers))
+    return SubjectColumns(
+        SubjectPhrase(label, label, role=role), {"l": noun}, tuple({"l": m} for m in modifiers)
+    )
 
 
 CAT, DOG = subject("cat", (3,), (2,)), subject("dog", (6, 7))
@@ -35,15 +39,18 @@ def attention(*shape, seed=0):
 
 def self_attention(cells, seed=9):
     """[cells, cells], rows sum to 1."""
-    return torch.randn(cells, cells, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(-1)
+    return torch.randn(
+        cells, cells, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).softmax(-1)
 
 
 def maps_of(*layers, own=None, level=4):
     """Layers [B, heads, h, w, n] of one level; own: self-attention [cells, cells] of every image."""
     cross = torch.stack([a.mean(1) for a in layers]).mean(0)
     rows = {} if own is None else {level: lambda cells: own[cells].unflatten(-1, cross.shape[1:3])}
-    return AttentionMaps({level: cross}, tuple(range(N)), (Span("l", 1, N - 1),), {level: layers}, rows,
-                         (Span("l", 1, 8),))
+    return AttentionMaps(
+        {level: cross}, tuple(range(N)), (Span("l", 1, N - 1),), {level: layers}, rows, (Span("l", 1, 8),)
+    )
 
 
 def context(boxes=None):
@@ -58,18 +65,26 @@ def cells_of(box, h, w, convention):
 
 # --- which subjects have a place -------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("objective", LAYOUTS, ids=lambda o: type(o).__name__)
-@pytest.mark.parametrize("regions", [{}, {"bird": Region(boxes=((0, 0, 1, 1),))}, {"cat": Region(point=(0.5, 0.5))}],
-                         ids=["none", "of another", "a point"])
+@pytest.mark.parametrize(
+    "regions",
+    [{}, {"bird": Region(boxes=((0, 0, 1, 1),))}, {"cat": Region(point=(0.5, 0.5))}],
+    ids=["none", "of another", "a point"],
+)
 def test_without_a_box_there_is_an_error_before_and_at_the_call(objective, regions):
     nowhere = StepContext(3, 50, 9.3, 9.4, None, regions, {})
-    with pytest.raises(ValueError, match="no subject of this prompt has a box or mask .*'cat', 'dog'.*Add a Subject"):
+    with pytest.raises(
+        ValueError, match="no subject of this prompt has a box or mask .*'cat', 'dog'.*Add a Subject"
+    ):
         check(objective, [CAT, DOG], regions)
     with pytest.raises(ValueError, match="Add a Subject Region"):
         objective(maps_of(attention(1, 2, 8, 8, N), own=self_attention(64)), [CAT, DOG], nowhere)
 
 
-@pytest.mark.parametrize("objective", [BoxDiff(), LayoutGuidance(), Bounded()], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "objective", [BoxDiff(), LayoutGuidance(), Bounded()], ids=lambda o: type(o).__name__
+)
 def test_subjects_without_a_box_are_left_alone(objective):
     maps, only_cat = maps_of(attention(2, 2, 8, 8, N), own=self_attention(64)), context({"cat": BOXES["cat"]})
     assert torch.equal(objective(maps, [DOG, CAT], only_cat), objective(maps, [CAT], only_cat))
@@ -98,13 +113,16 @@ def test_columns_of_a_phrase_are_those_of_the_encoders_at_hand():
 
 # --- BoxDiff ---------------------------------------------------------------------------------------------------------
 
+
 def boxdiff_by_loops(m, box, convention, p, reach):
     """METHODS 2.11 for one map [h, w]."""
     h, w = m.shape
     inside = cells_of(box, h, w, convention)
     values_in = sorted((m[y, x].item() for y, x in inside), reverse=True)
-    values_out = sorted((m[y, x].item() for y in range(h) for x in range(w) if (y, x) not in inside), reverse=True)
-    fg, bg = (sum(v[:max(1, int(p * len(v)))]) / max(1, int(p * len(v))) for v in (values_in, values_out))
+    values_out = sorted(
+        (m[y, x].item() for y in range(h) for x in range(w) if (y, x) not in inside), reverse=True
+    )
+    fg, bg = (sum(v[: max(1, int(p * len(v)))]) / max(1, int(p * len(v))) for v in (values_in, values_out))
     xs, ys = sorted({x for _, x in inside}), sorted({y for y, _ in inside})
     loss = 1 - fg + bg
     for n, used, highest in ((w, xs, m.amax(0)), (h, ys, m.amax(1))):
@@ -113,14 +131,22 @@ def boxdiff_by_loops(m, box, convention, p, reach):
     return loss, fg
 
 
-@pytest.mark.parametrize("options", [{}, {"mask": "inclusive", "floor_at_zero": False, "p": 0.35, "corner": 2}],
-                         ids=["published", "saga"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mask": "inclusive", "floor_at_zero": False, "p": 0.35, "corner": 2}],
+    ids=["published", "saga"],
+)
 @pytest.mark.parametrize("grid", [(16, 16), (24, 40)])
 def test_boxdiff_is_the_sum_of_its_terms(options, grid):
     objective, maps = BoxDiff(**options), maps_of(attention(2, 1, *grid, N))
     m = subject_maps(maps, [CAT, DOG], MapOptions())
-    parts = [[boxdiff_by_loops(m[b, j], BOXES[label], objective.mask, objective.p, objective.corner)
-              for j, label in enumerate(BOXES)] for b in range(2)]
+    parts = [
+        [
+            boxdiff_by_loops(m[b, j], BOXES[label], objective.mask, objective.p, objective.corner)
+            for j, label in enumerate(BOXES)
+        ]
+        for b in range(2)
+    ]
     expected = [sum(loss for loss, _ in image) for image in parts]
     assert objective(maps, [CAT, DOG], context()).tolist() == pytest.approx(expected)
     lacking = shortfall(objective, maps, [CAT, DOG], context(), 0.7, None)
@@ -149,6 +175,7 @@ def test_corners_compare_projections_near_the_edges_only():
 
 # --- layout guidance -------------------------------------------------------------------------------------------------
 
+
 def test_layout_guidance_is_a_mean_over_layers_subjects_words_and_heads():
     layers = [attention(2, 3, 8, 8, N, seed=s) for s in (1, 2)]
     expected = []
@@ -157,8 +184,13 @@ def test_layout_guidance_is_a_mean_over_layers_subjects_words_and_heads():
         for a in layers:
             for columns, label in (((2, 3), "cat"), ((6, 7), "dog")):
                 inside = cells_of(BOXES[label], 8, 8, "floor")
-                shares = [[sum(a[b, head, y, x, c].item() for y, x in inside) / a[b, head, :, :, c].sum().item()
-                           for head in range(3)] for c in columns]
+                shares = [
+                    [
+                        sum(a[b, head, y, x, c].item() for y, x in inside) / a[b, head, :, :, c].sum().item()
+                        for head in range(3)
+                    ]
+                    for c in columns
+                ]
                 terms.append(sum(sum((1 - s) ** 2 for s in heads) / 3 for heads in shares) / 2)
         expected.append(30 * sum(terms) / (2 * 2))
     maps = maps_of(*layers)
@@ -171,9 +203,13 @@ def test_layout_guidance_is_a_mean_over_layers_subjects_words_and_heads():
 
 def test_layout_guidance_reads_every_level_on_its_own_grid():
     fine, coarse = attention(1, 2, 16, 16, N, seed=1), attention(1, 4, 8, 8, N, seed=2)
-    both = AttentionMaps({4: fine.mean(1), 8: coarse.mean(1)}, tuple(range(N)), (Span("l", 1, 9),),
-                         {4: (fine,), 8: (coarse,)})
-    alone = [LayoutGuidance()(maps_of(a, level=level), [CAT, DOG], context()) for a, level in ((fine, 4), (coarse, 8))]
+    both = AttentionMaps(
+        {4: fine.mean(1), 8: coarse.mean(1)}, tuple(range(N)), (Span("l", 1, 9),), {4: (fine,), 8: (coarse,)}
+    )
+    alone = [
+        LayoutGuidance()(maps_of(a, level=level), [CAT, DOG], context())
+        for a, level in ((fine, 4), (coarse, 8))
+    ]
     assert torch.allclose(LayoutGuidance()(both, [CAT, DOG], context()), sum(alone) / 2)
 
 
@@ -186,10 +222,13 @@ def test_outside_by_hand():
 
 # --- Bounded Attention -----------------------------------------------------------------------------------------------
 
+
 def test_bounded_against_loops():
     layers, own = [attention(2, 3, 8, 8, N, seed=s) for s in (1, 2)], self_attention(64)
     boxes = {label: cells_of(box, 8, 8, "lmd") for label, box in BOXES.items()}
-    free = [(y, x) for y in range(8) for x in range(8) if all((y, x) not in cells for cells in boxes.values())]
+    free = [
+        (y, x) for y in range(8) for x in range(8) if all((y, x) not in cells for cells in boxes.values())
+    ]
     assert free
     words = {"cat": (2, 3, 8), "dog": (6, 7, 8)}  # 8 is the end marker
     expected = []
@@ -197,11 +236,15 @@ def test_bounded_against_loops():
         cross = own_part = 0.0
         for label, cells in boxes.items():
             for head in range(3):
-                fg, bg = (sum(a[b, head, y, x, c].item() for a in layers for y, x in some for c in words[label]) / 2
-                          for some in (cells, free))
+                fg, bg = (
+                    sum(a[b, head, y, x, c].item() for a in layers for y, x in some for c in words[label]) / 2
+                    for some in (cells, free)
+                )
                 cross += (1 - fg / (fg + 2 * bg)) ** 2 / 3
-            fg, bg = (sum(own[8 * y + x, 8 * v + u].item() for y, x in some for v, u in cells)
-                      for some in (cells, free))
+            fg, bg = (
+                sum(own[8 * y + x, 8 * v + u].item() for y, x in some for v, u in cells)
+                for some in (cells, free)
+            )
             own_part += (1 - fg / (fg + 2 * bg)) ** 2
         expected.append(1.5 * cross + 0.5 * own_part)
     maps = maps_of(*layers, own=own)
@@ -227,11 +270,14 @@ def test_the_end_marker_is_that_of_the_words_own_chunk_and_only_if_it_was_captur
 
 def test_leak_by_hand():
     one, none = torch.tensor([1.0]), torch.tensor([0.0])
-    assert leak(one, none, 3).item() == 0 and leak(none, one, 3).item() == 1 and leak(none, none, 3).item() == 1
+    assert (
+        leak(one, none, 3).item() == 0 and leak(none, one, 3).item() == 1 and leak(none, none, 3).item() == 1
+    )
     assert leak(one, one, 3).item() == pytest.approx((3 / 4) ** 2)
 
 
 # --- rows of self-attention ------------------------------------------------------------------------------------------
+
 
 def test_mixtures_are_made_of_few_rows_at_a_time():
     h, w = 24, 40

@@ -1,4 +1,5 @@
 """FOCUS and its variants for flow models, against plain loops."""
+
 from __future__ import annotations
 
 import math
@@ -6,19 +7,22 @@ import math
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, aggregate, smooth
-from gsn_ops.objectives import shortfall
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.base import shortfall
 from gsn_ops.objectives.focus import Focus, bound_apart, divergence, rows_of
 from gsn_ops.objectives.focus_ae import FocusPresence
 from gsn_ops.objectives.focus_tv import FocusVariation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import aggregate, smooth
 
 N = 12
 HERE = StepContext(3, 50, 0.9, 1.0)
 
 
 def subject(label, noun, *modifiers, role="wanted"):
-    return SubjectColumns(SubjectPhrase(label, label, role=role), {"l": noun}, tuple({"l": m} for m in modifiers))
+    return SubjectColumns(
+        SubjectPhrase(label, label, role=role), {"l": noun}, tuple({"l": m} for m in modifiers)
+    )
 
 
 CAT, DOG, OWL = subject("cat", (3,), (2,)), subject("dog", (6, 7), (4,), (5,)), subject("owl", (8,))
@@ -38,7 +42,10 @@ def jsd_by_loops(rows):
     q = [[v**3 for v in row] for row in rows.tolist()]
     q = [[v / max(sum(row), 1e-10) for v in row] for row in q]
     mean = [sum(column) / len(q) for column in zip(*q, strict=True)]
-    kl = [sum(v * (math.log(v + 1e-10) - math.log(m + 1e-10)) for v, m in zip(row, mean, strict=True)) for row in q]
+    kl = [
+        sum(v * (math.log(v + 1e-10) - math.log(m + 1e-10)) for v, m in zip(row, mean, strict=True))
+        for row in q
+    ]
     return sum(kl) / len(q) / math.log(len(q))
 
 
@@ -51,10 +58,16 @@ def focus_by_loops(rows, groups):
     return loss / 2
 
 
-@pytest.mark.parametrize("subjects, groups", [
-    ([CAT, DOG, OWL], [(2, 3), (4, 5, 6, 7), (8,)]), ([DOG], [(4, 5, 6, 7)]),
-    ([OWL, subject("bee", (1,))], [(8,), (1,)]), ([OWL], [(8,)]),
-], ids=["three", "one subject", "single words", "one word"])
+@pytest.mark.parametrize(
+    "subjects, groups",
+    [
+        ([CAT, DOG, OWL], [(2, 3), (4, 5, 6, 7), (8,)]),
+        ([DOG], [(4, 5, 6, 7)]),
+        ([OWL, subject("bee", (1,))], [(8,), (1,)]),
+        ([OWL], [(8,)]),
+    ],
+    ids=["three", "one subject", "single words", "one word"],
+)
 def test_focus_against_loops(subjects, groups):
     a = attention(2, 8, 8, N)
     rows = smooth(a.movedim(-1, 1), 3, 1.0, legacy=False).flatten(2)

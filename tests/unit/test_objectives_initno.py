@@ -1,4 +1,5 @@
 """InitNO and the blobs that it finds in maps."""
+
 from __future__ import annotations
 
 import math
@@ -7,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, smooth, subject_maps
-from gsn_ops.objectives.blobs import blob, component, peak
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives._foreground import blob, component, peak
+from gsn_ops.objectives.attend_and_excite import presence
 from gsn_ops.objectives.initno import InitNO, InitNOTerms, noise_divergence, self_overlap, stray_attention
-from gsn_ops.objectives.presence import presence
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import smooth, subject_maps
 
 
 def context():
@@ -27,8 +29,12 @@ def subjects(*columns):
 
 
 def maps_of(a, rows=None):
-    return AttentionMaps({4: a}, tuple(range(a.shape[-1])), (Span("l", 1, a.shape[-1] - 1),),
-                         self_rows={} if rows is None else {4: rows})
+    return AttentionMaps(
+        {4: a},
+        tuple(range(a.shape[-1])),
+        (Span("l", 1, a.shape[-1] - 1),),
+        self_rows={} if rows is None else {4: rows},
+    )
 
 
 def attention(*shape, seed=0):
@@ -116,7 +122,8 @@ def test_noise_divergence_is_that_of_two_gaussians_per_image():
     assert noise_divergence(mu, logvar).tolist() == [0, 0]
     mu[1], logvar[1] = 0.3, 0.2
     expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(0.3, math.exp(0.1)), torch.distributions.Normal(0.0, 1.0)).item()
+        torch.distributions.Normal(0.3, math.exp(0.1)), torch.distributions.Normal(0.0, 1.0)
+    ).item()
     assert noise_divergence(mu, logvar).tolist() == pytest.approx([0, expected])
 
 
@@ -164,15 +171,18 @@ def test_phases_weigh_their_terms(phase, clean, alignment):
 
 def test_guidance_is_presence_and_needs_no_self_attention():
     maps, two = maps_of(attention(2, 6, 8, 12)), subjects(3, 5)
-    assert torch.equal(InitNO("guidance", top_k=2)(maps, two, context()),
-                       presence(subject_maps(maps, two, MapOptions()), 2))
+    assert torch.equal(
+        InitNO("guidance", top_k=2)(maps, two, context()), presence(subject_maps(maps, two, MapOptions()), 2)
+    )
 
 
 def test_alignment_compares_with_a_fading_memory():
     first, second, third = (attention(2, 6, 8, 12, seed=s) for s in (1, 2, 3))
     two, objective, here = subjects(3, 5), InitNO("refine"), context()
     m1, m2, m3 = (subject_maps(maps_of(a), two, MapOptions()) for a in (first, second, third))
-    seen = [objective.terms(maps_of(a, uniform_rows((6, 8))), two, here).alignment for a in (first, second, third)]
+    seen = [
+        objective.terms(maps_of(a, uniform_rows((6, 8))), two, here).alignment for a in (first, second, third)
+    ]
     cache2 = 0.9 * m1 + 0.1 * m2
     cache3 = 0.9 * cache2 + 0.1 * m3
     assert seen[0].tolist() == [0, 0]
@@ -205,10 +215,18 @@ def test_refinement_wants_presence_and_separate_rows():
     a[0, 2, 2, 3] = a[0, 4, 4, 5] = 1
     two, plain = subjects(3, 5), MapOptions(kernel_size=0)
     together = maps_of(a, uniform_rows((6, 8)))
-    assert InitNO("refine", maps=plain).shortfall(together, two, context(), 0.8).item() == pytest.approx(0.2, abs=1e-5)
-    assert InitNO("guidance", maps=plain).shortfall(together, two, context(), 0.8).item() == pytest.approx(-0.2, abs=1e-3)
-    apart = replace(together, self_rows={4: lambda cells: torch.eye(48, dtype=torch.float64)[cells].unflatten(-1, (6, 8))})
-    assert InitNO("refine", maps=plain).shortfall(apart, two, context(), 0.8).item() == pytest.approx(-0.2, abs=1e-3)
+    assert InitNO("refine", maps=plain).shortfall(together, two, context(), 0.8).item() == pytest.approx(
+        0.2, abs=1e-5
+    )
+    assert InitNO("guidance", maps=plain).shortfall(together, two, context(), 0.8).item() == pytest.approx(
+        -0.2, abs=1e-3
+    )
+    apart = replace(
+        together, self_rows={4: lambda cells: torch.eye(48, dtype=torch.float64)[cells].unflatten(-1, (6, 8))}
+    )
+    assert InitNO("refine", maps=plain).shortfall(apart, two, context(), 0.8).item() == pytest.approx(
+        -0.2, abs=1e-3
+    )
 
 
 def test_one_subject_overlaps_with_nobody_and_asks_for_no_rows():

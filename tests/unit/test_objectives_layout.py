@@ -1,4 +1,5 @@
 """Objectives about places: retention, A-STAR, point layout, LMD and, where something shall not be at all, neglect."""
+
 from __future__ import annotations
 
 import math
@@ -7,19 +8,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
-from gsn_ops.objectives import check, shortfall
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives._foreground import blob
 from gsn_ops.objectives.astar import AStar
-from gsn_ops.objectives.blobs import blob
-from gsn_ops.objectives.iou import Separation
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.base import check, shortfall
 from gsn_ops.objectives.lmd import LMD, energy
 from gsn_ops.objectives.lmd_transfer import LMDTransfer, reference_key, transfer, word_maps
 from gsn_ops.objectives.neglect import Neglect, excess
 from gsn_ops.objectives.point_kl import PointLayout, divergence, spot
-from gsn_ops.objectives.presence import Presence
 from gsn_ops.objectives.retention import Retention, outside
+from gsn_ops.objectives.separation import Separation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
+from gsn_ops.subject_maps import subject_maps
 
 N = 10
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
@@ -36,8 +38,12 @@ def attention(*shape, seed=0):
 
 def maps_of(*layers, level=4):
     """Layers [B, heads, h, w, n] of one level."""
-    return AttentionMaps({level: torch.stack([a.mean(1) for a in layers]).mean(0)}, tuple(range(N)), (Span("l", 1, N - 1),),
-                         {level: layers})
+    return AttentionMaps(
+        {level: torch.stack([a.mean(1) for a in layers]).mean(0)},
+        tuple(range(N)),
+        (Span("l", 1, N - 1),),
+        {level: layers},
+    )
 
 
 def context(regions=None, previous=None):
@@ -56,7 +62,10 @@ def test_outside_by_hand():
 
 
 def test_retention_by_region():
-    maps, regions = maps_of(attention(2, 1, 8, 8, N)), {"cat": Region(boxes=(LEFT,)), "dog": Region(boxes=(RIGHT,))}
+    maps, regions = (
+        maps_of(attention(2, 1, 8, 8, N)),
+        {"cat": Region(boxes=(LEFT,)), "dog": Region(boxes=(RIGHT,))},
+    )
     m = subject_maps(maps, [CAT, DOG], MapOptions())
     cells = [box_mask(b, 8, 8, "inclusive") for b in (LEFT, RIGHT)]
     kept = (outside(m[:, 0], cells[0]) + outside(m[:, 1], cells[1])) / 2
@@ -69,12 +78,18 @@ def test_a_region_wins_over_the_earlier_place_which_serves_the_others():
     maps, before = maps_of(attention(2, 1, 8, 8, N)), maps_of(attention(2, 1, 8, 8, N, seed=1))
     m, b = subject_maps(maps, [CAT, DOG], MapOptions()), blob(subject_maps(before, [CAT, DOG], MapOptions()))
     kept = (outside(m[:, 0], box_mask(LEFT, 8, 8, "inclusive")) + outside(m[:, 1], b[:, 1])) / 2
-    loss = Retention("sum", source="previous")(maps, [CAT, DOG], context({"cat": Region(boxes=(LEFT,))}, before))
+    loss = Retention("sum", source="previous")(
+        maps, [CAT, DOG], context({"cat": Region(boxes=(LEFT,))}, before)
+    )
     assert loss.tolist() == pytest.approx((kept + Presence()(maps, [CAT, DOG], context())).tolist())
 
 
 def test_a_frozen_place_is_that_of_the_first_evaluation():
-    first, second, here = maps_of(attention(2, 1, 8, 8, N)), maps_of(attention(2, 1, 8, 8, N, seed=1)), context()
+    first, second, here = (
+        maps_of(attention(2, 1, 8, 8, N)),
+        maps_of(attention(2, 1, 8, 8, N, seed=1)),
+        context(),
+    )
     objective = Retention("sum")
     objective(first, [CAT, DOG], here)
     m, b = subject_maps(second, [CAT, DOG], MapOptions()), blob(subject_maps(first, [CAT, DOG], MapOptions()))
@@ -86,9 +101,13 @@ def test_a_frozen_place_is_that_of_the_first_evaluation():
 
 def test_without_any_place_retention_is_presence():
     maps = maps_of(attention(2, 1, 8, 8, N))
-    assert torch.equal(Retention("sum", source="previous")(maps, [CAT], context()), Presence()(maps, [CAT], context()))
+    assert torch.equal(
+        Retention("sum", source="previous")(maps, [CAT], context()), Presence()(maps, [CAT], context())
+    )
     point = {"cat": Region(point=(0.5, 0.5))}  # a point is no area
-    assert torch.equal(Retention("sum", source="previous")(maps, [CAT], context(point)), Presence()(maps, [CAT], context()))
+    assert torch.equal(
+        Retention("sum", source="previous")(maps, [CAT], context(point)), Presence()(maps, [CAT], context())
+    )
 
 
 def test_places_do_not_pass_gradients():
@@ -120,7 +139,9 @@ def test_neglect_looks_at_the_strongest_unwanted_thing():
     loss = Neglect(tau=0.2)(maps, [CAT, bird, car], context())
     assert loss.tolist() == pytest.approx(expected.tolist())
     for threshold in (0.05, 0.8):  # its test knows no threshold
-        assert torch.equal(shortfall(Neglect(tau=0.2), maps, [CAT, bird, car], context(), threshold, loss), loss)
+        assert torch.equal(
+            shortfall(Neglect(tau=0.2), maps, [CAT, bird, car], context(), threshold, loss), loss
+        )
 
 
 def test_nothing_to_neglect_is_said_before_the_first_pass():
@@ -133,7 +154,11 @@ def test_nothing_to_neglect_is_said_before_the_first_pass():
 @pytest.mark.parametrize("grid", [(16, 16), (8, 8), (24, 40), (1, 1), (1, 7)])
 def test_a_spot_is_a_distribution_around_its_point(grid):
     like = torch.zeros(grid, dtype=torch.float64)
-    for point, cell in (((0.0, 0.0), (0, 0)), ((1.0, 1.0), (grid[0] - 1, grid[1] - 1)), ((1.0, 0.0), (0, grid[1] - 1))):
+    for point, cell in (
+        ((0.0, 0.0), (0, 0)),
+        ((1.0, 1.0), (grid[0] - 1, grid[1] - 1)),
+        ((1.0, 0.0), (0, grid[1] - 1)),
+    ):
         d = spot(point, 2.0, like)
         assert d.shape == grid and d.sum().item() == pytest.approx(1)
         assert divmod(d.argmax().item(), grid[1]) == cell
@@ -164,7 +189,9 @@ def test_point_layout_is_the_mean_over_subjects_with_a_point():
     assert PointLayout()(maps, [CAT, DOG], context(regions)).tolist() == pytest.approx(one.tolist())
     regions["dog"] = Region(point=(1.0, 1.0))
     two = divergence(spot((1.0, 1.0), 0.15 * 12, m), m[:, 1])
-    assert PointLayout()(maps, [CAT, DOG], context(regions)).tolist() == pytest.approx(((one + two) / 2).tolist())
+    assert PointLayout()(maps, [CAT, DOG], context(regions)).tolist() == pytest.approx(
+        ((one + two) / 2).tolist()
+    )
 
 
 def test_point_layout_without_a_point_or_width_is_refused():
@@ -189,7 +216,10 @@ def test_energy_by_hand():
 def test_lmd_sums_heads_and_averages_words_subjects_and_layers():
     layers = [attention(2, 3, 8, 8, N, seed=s) for s in (0, 1)]
     cat = SubjectColumns(SubjectPhrase("cat", "cat"), {"l": (3, 4)}, ({"l": (2,)},))
-    regions = {"cat": Region(boxes=(LEFT,)), "dog": Region(boxes=((0.5, 0.0, 1.0, 0.5), (0.5, 0.75, 1.0, 1.0)))}
+    regions = {
+        "cat": Region(boxes=(LEFT,)),
+        "dog": Region(boxes=((0.5, 0.0, 1.0, 0.5), (0.5, 0.75, 1.0, 1.0))),
+    }
     masks = {label: region.on_grid(8, 8, "lmd") for label, region in regions.items()}
     expected = torch.zeros(2, dtype=torch.float64)
     for a in layers:
@@ -198,14 +228,22 @@ def test_lmd_sums_heads_and_averages_words_subjects_and_layers():
                 expected += energy(a[..., v], masks[label], 0.2, 4.0).sum(1) / (2 * 2 * len(columns))
     maps, two = maps_of(*layers), [cat, DOG, word("bird", 7)]  # the bird has no region
     assert LMD()(maps, two, context(regions)).tolist() == pytest.approx(expected.tolist())
-    assert LMD(heads="mean")(maps, two, context(regions)).tolist() == pytest.approx((8 / 3 * expected).tolist())
-    assert LMD().shortfall(maps, two, context(regions), 5.0).tolist() == pytest.approx((expected - 5).tolist())
+    assert LMD(heads="mean")(maps, two, context(regions)).tolist() == pytest.approx(
+        (8 / 3 * expected).tolist()
+    )
+    assert LMD().shortfall(maps, two, context(regions), 5.0).tolist() == pytest.approx(
+        (expected - 5).tolist()
+    )
 
 
 def test_lmd_uses_each_levels_own_grid():
     fine, coarse = attention(1, 2, 8, 8, N), attention(1, 2, 4, 4, N, seed=1)
-    both = AttentionMaps({2: fine.mean(1), 4: coarse.mean(1)}, tuple(range(N)), (Span("l", 1, N - 1),),
-                         {2: (fine, fine), 4: (coarse,)})
+    both = AttentionMaps(
+        {2: fine.mean(1), 4: coarse.mean(1)},
+        tuple(range(N)),
+        (Span("l", 1, N - 1),),
+        {2: (fine, fine), 4: (coarse,)},
+    )
     here = context({"cat": Region(boxes=(LEFT,))})
     one, other = (LMD()(maps_of(a), [CAT], here).item() for a in (fine, coarse))
     assert LMD()(both, [CAT], here).item() == pytest.approx((2 * one + other) / 3)

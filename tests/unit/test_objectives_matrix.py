@@ -1,4 +1,5 @@
 """What every objective owes: gradients, each image for itself, finite at every edge, dtype and device kept."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -7,9 +8,10 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
-from gsn_ops.objectives import REGISTRY, blobs, check, options
+from gsn_ops.objectives import _foreground
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.base import REGISTRY, check, options
 from gsn_ops.objectives.lmd_transfer import reference_key, word_maps
-from gsn_ops.objectives.presence import Presence
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
 
@@ -25,21 +27,43 @@ def of(name, **chosen):
 
 
 MADE = {
-    "presence": of("presence"), "iou": of("iou"), "cn_iou": of("cn_iou"),
-    "syngen": of("syngen"), "syngen entities": of("syngen", include_entities=True),
+    "presence": of("presence"),
+    "iou": of("iou"),
+    "cn_iou": of("cn_iou"),
+    "syngen": of("syngen"),
+    "syngen entities": of("syngen", include_entities=True),
     "syngen group_mean": of("syngen", variant="group_mean", skip=1),
-    "tv": of("tv"), "tv textbook": of("tv", tv="textbook"), "tv_bind": of("tv_bind"),
-    "initno init": of("initno"), "initno refine": of("initno", phase="refine"),
+    "tv": of("tv"),
+    "tv textbook": of("tv", tv="textbook"),
+    "tv_bind": of("tv_bind"),
+    "initno init": of("initno"),
+    "initno refine": of("initno", phase="refine"),
     "initno guidance": of("initno", phase="guidance", top_k=3),
-    "astar": of("astar"), "retention": of("retention"), "retention previous": of("retention", source="previous"),
-    "neglect": of("neglect"), "point_kl": of("point_kl"), "point_kl reverse": of("point_kl", direction="reverse"),
-    "lmd": of("lmd"), "lmd mean": of("lmd", heads="mean"), "lmd_transfer": of("lmd_transfer"),
-    "boxdiff": of("boxdiff"), "boxdiff saga": of("boxdiff", mask="inclusive", floor_at_zero=False),
-    "layout_guidance": of("layout_guidance"), "rnb": of("rnb"), "bounded": of("bounded"), "conform": of("conform"),
-    "ebama": of("ebama"), "ebama kl": of("ebama", distance="kl"), "selfcross": of("selfcross"),
+    "astar": of("astar"),
+    "retention": of("retention"),
+    "retention previous": of("retention", source="previous"),
+    "neglect": of("neglect"),
+    "point_kl": of("point_kl"),
+    "point_kl reverse": of("point_kl", direction="reverse"),
+    "lmd": of("lmd"),
+    "lmd mean": of("lmd", heads="mean"),
+    "lmd_transfer": of("lmd_transfer"),
+    "boxdiff": of("boxdiff"),
+    "boxdiff saga": of("boxdiff", mask="inclusive", floor_at_zero=False),
+    "layout_guidance": of("layout_guidance"),
+    "rnb": of("rnb"),
+    "bounded": of("bounded"),
+    "conform": of("conform"),
+    "ebama": of("ebama"),
+    "ebama kl": of("ebama", distance="kl"),
+    "selfcross": of("selfcross"),
     "selfcross step": of("selfcross", phase="guidance", normalise="always"),
-    "focus": of("focus"), "focus_ae": of("focus_ae"), "focus_tv": of("focus_tv"),
-    "sum": lambda: REGISTRY["weighted_sum"](((0.5, Presence()), (2.0, REGISTRY["neglect"]()), (1.0, REGISTRY["initno"]()))),
+    "focus": of("focus"),
+    "focus_ae": of("focus_ae"),
+    "focus_tv": of("focus_tv"),
+    "sum": lambda: REGISTRY["weighted_sum"](
+        ((0.5, Presence()), (2.0, REGISTRY["neglect"]()), (1.0, REGISTRY["initno"]()))
+    ),
 }
 
 
@@ -56,14 +80,21 @@ def attention(*shape, seed=0, dtype=torch.float64, device="cpu"):
 
 def maps_of(a):
     """Maps of one layer with its heads; self-attention rows made of the same numbers."""
+
     def rows(cells):
         features = a[:, 0].flatten(1, 2)  # [B, (h w), n]
         own = features.gather(1, cells[..., None].expand(-1, -1, features.shape[-1]))
         logits = (own[:, :, None] * features[:, None]).sum(-1)  # [B, r, (h w)]
         return (3 * logits).softmax(-1).unflatten(-1, a.shape[2:4])
 
-    return AttentionMaps({LEVEL: a.mean(1)}, tuple(range(N)), (Span("l", 1, N - 1),), {LEVEL: (a,)}, {LEVEL: rows},
-                         (Span("l", 1, N - 3),))
+    return AttentionMaps(
+        {LEVEL: a.mean(1)},
+        tuple(range(N)),
+        (Span("l", 1, N - 1),),
+        {LEVEL: (a,)},
+        {LEVEL: rows},
+        (Span("l", 1, N - 3),),
+    )
 
 
 def subject(label, noun, *modifiers, role="wanted"):
@@ -71,7 +102,11 @@ def subject(label, noun, *modifiers, role="wanted"):
     return SubjectColumns(SubjectPhrase(label, label, role=role), {"l": noun}, words)
 
 
-CAT, DOG, BIRD = subject("cat", (3,), (2,)), subject("dog", (6, 7), (4,), (5,)), subject("bird", (8,), role="unwanted")
+CAT, DOG, BIRD = (
+    subject("cat", (3,), (2,)),
+    subject("dog", (6, 7), (4,), (5,)),
+    subject("bird", (8,), role="unwanted"),
+)
 REGIONS = {
     "cat": Region(boxes=((0.0, 0.1, 0.4, 0.6), (0.6, 0.6, 0.9, 0.9)), point=(0.2, 0.3)),
     "dog": Region(boxes=((0.5, 0.2, 1.0, 0.8),), point=(1.0, 0.0)),
@@ -92,7 +127,7 @@ def context_of(a, subjects, regions=REGIONS):
 
 
 def image_of(context, b):
-    memory = {key: t[b:b + 1] for key, t in context.memory.items()}
+    memory = {key: t[b : b + 1] for key, t in context.memory.items()}
     return replace(context, previous=context.previous.image(b), memory=memory)
 
 
@@ -139,9 +174,9 @@ def test_an_image_in_a_batch_is_the_image_alone(objective, grid):
     losses, together = value_and_gradient(objective, a, subjects, context)
     assert len(set(losses.tolist())) == 3 and all(g.abs().max() > 0 for g in together)
     for b in range(3):
-        loss, alone = value_and_gradient(objective, a[b:b + 1], subjects, image_of(context, b))
-        assert torch.equal(loss, losses[b:b + 1])
-        assert torch.equal(alone, together[b:b + 1])
+        loss, alone = value_and_gradient(objective, a[b : b + 1], subjects, image_of(context, b))
+        assert torch.equal(loss, losses[b : b + 1])
+        assert torch.equal(alone, together[b : b + 1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -162,18 +197,34 @@ def test_single_and_double_precision_agree(objective):
     assert single.tolist() == pytest.approx(exact.tolist(), rel=2e-5, abs=2e-6)
 
 
-@pytest.mark.parametrize("a", [
-    torch.zeros(2, 2, 8, 8, N), torch.full((2, 2, 8, 8, N), 1 / N), torch.full((2, 2, 1, 1, N), 1 / N),
-    torch.ones(2, 2, 8, 8, N), torch.zeros(2, 2, 1, 5, N), torch.full((2, 2, 5, 1, N), 0.5), torch.full((2, 2, 2, 2, N), 1e-30),
-], ids=["zero", "flat", "one cell", "all ones", "one row", "one column", "tiny"])
+@pytest.mark.parametrize(
+    "a",
+    [
+        torch.zeros(2, 2, 8, 8, N),
+        torch.full((2, 2, 8, 8, N), 1 / N),
+        torch.full((2, 2, 1, 1, N), 1 / N),
+        torch.ones(2, 2, 8, 8, N),
+        torch.zeros(2, 2, 1, 5, N),
+        torch.full((2, 2, 5, 1, N), 0.5),
+        torch.full((2, 2, 2, 2, N), 1e-30),
+    ],
+    ids=["zero", "flat", "one cell", "all ones", "one row", "one column", "tiny"],
+)
 def test_featureless_maps_give_finite_losses_and_gradients(objective, a):
     finite(objective, a, [CAT, DOG, BIRD], context_of(a, [CAT, DOG, BIRD]))
 
 
-@pytest.mark.parametrize("subjects", [
-    [CAT, BIRD], [subject("cat", (3,)), BIRD], [subject("cat", (3,)), subject("dog", (6,)), BIRD],
-    [CAT, subject("dog", (6,)), BIRD], [CAT, subject("dog", (3,)), BIRD],
-], ids=["one subject", "one, no modifier", "no modifiers", "one with a modifier", "the same column"])
+@pytest.mark.parametrize(
+    "subjects",
+    [
+        [CAT, BIRD],
+        [subject("cat", (3,)), BIRD],
+        [subject("cat", (3,)), subject("dog", (6,)), BIRD],
+        [CAT, subject("dog", (6,)), BIRD],
+        [CAT, subject("dog", (3,)), BIRD],
+    ],
+    ids=["one subject", "one, no modifier", "no modifiers", "one with a modifier", "the same column"],
+)
 @pytest.mark.parametrize("grid", [(8, 8), (24, 40)])
 def test_few_subjects_and_modifiers(objective, subjects, grid):
     a = attention(2, 2, *grid, N, dtype=torch.float32)
@@ -183,10 +234,18 @@ def test_few_subjects_and_modifiers(objective, subjects, grid):
 ALL, NOTHING = torch.ones(32, 32), torch.zeros(32, 32)
 
 
-@pytest.mark.parametrize("region", [
-    Region(boxes=((0.4, 0.4, 0.41, 0.41),)), Region(boxes=((0.0, 0.0, 1.0, 1.0),)), Region(boxes=((0.9, 0.9, 2.0, 2.0),)),
-    Region(mask=ALL), Region(mask=NOTHING), Region(boxes=((0.3, 0.3, 0.3, 0.3),), mask=NOTHING),
-], ids=["one cell", "everything", "over the edge", "full mask", "empty mask", "empty box and mask"])
+@pytest.mark.parametrize(
+    "region",
+    [
+        Region(boxes=((0.4, 0.4, 0.41, 0.41),)),
+        Region(boxes=((0.0, 0.0, 1.0, 1.0),)),
+        Region(boxes=((0.9, 0.9, 2.0, 2.0),)),
+        Region(mask=ALL),
+        Region(mask=NOTHING),
+        Region(boxes=((0.3, 0.3, 0.3, 0.3),), mask=NOTHING),
+    ],
+    ids=["one cell", "everything", "over the edge", "full mask", "empty mask", "empty box and mask"],
+)
 def test_extreme_regions(objective, region):
     regions = {label: replace(region, point=(0.0, 1.0)) for label in REGIONS}
     for grid in ((8, 8), (24, 40), (1, 1)):
@@ -235,25 +294,49 @@ def test_options_are_plain_and_complete():
             assert isinstance(getattr(cls(), "maps", MapOptions()), MapOptions)
 
 
-@pytest.mark.parametrize("name, wrong", [
-    ("cn_iou", {"reduction": "half"}), ("syngen", {"variant": "mean"}), ("tv", {"tv": "new"}), ("tv_bind", {"tv": "new"}),
-    ("tv_bind", {"attribute_levels": "1"}), ("initno", {"phase": "late"}), ("astar", {"mask": "oval"}),
-    ("astar", {"source": "box"}), ("retention", {"reduction": "max"}), ("retention", {"mask": "oval"}),
-    ("retention", {"source": "box"}), ("point_kl", {"direction": "up"}), ("lmd", {"heads": "max"}),
-    ("lmd", {"mask": "oval"}), ("lmd_transfer", {"mask": "oval"}), ("boxdiff", {"mask": "oval"}), ("rnb", {"mask": "oval"}),
-    ("layout_guidance", {"mask": "oval"}), ("bounded", {"mask": "oval"}), ("ebama", {"distance": "far"}),
-    ("selfcross", {"phase": "late"}), ("selfcross", {"normalise": "no"}), ("selfcross", {"encoders": "min"}),
-    ("focus_tv", {"tv": "new"}),
-])
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("cn_iou", {"reduction": "half"}),
+        ("syngen", {"variant": "mean"}),
+        ("tv", {"tv": "new"}),
+        ("tv_bind", {"tv": "new"}),
+        ("tv_bind", {"attribute_levels": "1"}),
+        ("initno", {"phase": "late"}),
+        ("astar", {"mask": "oval"}),
+        ("astar", {"source": "box"}),
+        ("retention", {"reduction": "max"}),
+        ("retention", {"mask": "oval"}),
+        ("retention", {"source": "box"}),
+        ("point_kl", {"direction": "up"}),
+        ("lmd", {"heads": "max"}),
+        ("lmd", {"mask": "oval"}),
+        ("lmd_transfer", {"mask": "oval"}),
+        ("boxdiff", {"mask": "oval"}),
+        ("rnb", {"mask": "oval"}),
+        ("layout_guidance", {"mask": "oval"}),
+        ("bounded", {"mask": "oval"}),
+        ("ebama", {"distance": "far"}),
+        ("selfcross", {"phase": "late"}),
+        ("selfcross", {"normalise": "no"}),
+        ("selfcross", {"encoders": "min"}),
+        ("focus_tv", {"tv": "new"}),
+    ],
+)
 def test_a_wrong_choice_names_the_option_and_its_values(name, wrong):
     ((option, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"'{option}' cannot be '{value}': choose one of "):
         REGISTRY[name](**wrong)
 
 
-@pytest.mark.parametrize("name, wrong", [
-    ("conform", {"temperature": 0.0}), ("layout_guidance", {"loss_scale": 0.0}), ("rnb", {"size": 1}),
-])
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("conform", {"temperature": 0.0}),
+        ("layout_guidance", {"loss_scale": 0.0}),
+        ("rnb", {"size": 1}),
+    ],
+)
 def test_a_number_that_cannot_work_is_refused_with_the_published_one(name, wrong):
     ((option, _),) = wrong.items()
     with pytest.raises(ValueError, match=f"'{option}' is .*published: "):
@@ -266,7 +349,7 @@ def test_no_objective_makes_the_processor_wait(name, monkeypatch):
 
     A blob is grown until it is whole, which has to be asked (of a GPU once per width of the grid): not counted here.
     """
-    monkeypatch.setattr(blobs, "component", lambda inside, seed: inside)
+    monkeypatch.setattr(_foreground, "component", lambda inside, seed: inside)
     a, subjects = attention(2, 3, 8, 8, N), (CAT, DOG, BIRD)
     context = context_of(a, subjects)
     with Waiting() as waiting:

@@ -1,4 +1,5 @@
 """R&B: region and boundary of a map against its box, in plain loops; its gradient is not the slope of its value."""
+
 from __future__ import annotations
 
 import math
@@ -7,10 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gsn_ops.maps import AttentionMaps, StepContext, subject_maps
-from gsn_ops.objectives.rnb import RegionAndBoundary, boundary_loss, bounding_box, covering, region_loss, resized, sobel
+from gsn_ops.maps import AttentionMaps, StepContext
+from gsn_ops.objectives.region_and_boundary import (
+    RegionAndBoundary,
+    boundary_loss,
+    bounding_box,
+    covering,
+    region_loss,
+    resized,
+    sobel,
+)
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
+from gsn_ops.subject_maps import subject_maps
 
 N = 10
 BOXES = {"cat": (0.1, 0.2, 0.5, 0.8), "dog": (0.55, 0.3, 0.95, 0.9)}
@@ -80,7 +90,9 @@ def rnb_region_by_loops(a, box):
 
 
 def blob_map(y, x, width, h=64, w=64):
-    ys, xs = torch.meshgrid(torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing="ij")
+    ys, xs = torch.meshgrid(
+        torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64), indexing="ij"
+    )
     return torch.exp(-((ys - y) ** 2 + (xs - x) ** 2) / (2 * width**2))
 
 
@@ -133,11 +145,11 @@ def test_rnb_adds_the_boundary_where_a_rival_holds_the_maximum():
     for j, (columns, label) in enumerate((((2, 3), "cat"), ((6, 7), "dog"))):
         m, mask = sum(raw[:, c] for c in columns), box_mask(BOXES[label], 64, 64, "floor")
         for b in range(2):
-            loss, iou, _ = region_loss(m[b:b + 1], mask)
+            loss, iou, _ = region_loss(m[b : b + 1], mask)
             rival = m[b][~mask].max() > m[b][mask].max()
             if label == "cat":
                 assert rival == (b == 0)
-            edge = boundary_loss(soft[b:b + 1, j], mask, iou) if rival else 0
+            edge = boundary_loss(soft[b : b + 1, j], mask, iou) if rival else 0
             expected[b] += ((loss + edge) * (iou < 0.85)).item() / 2
     assert torch.allclose(both, expected)
     edges = sobel(soft[:1, 0] / soft[0, 0].max())[0]

@@ -1,4 +1,5 @@
 """Objectives put together: weighted sums, encoders one by one, tests of a refinement."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -8,16 +9,16 @@ import torch
 from torch import Tensor
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, MapOptions, StepContext
-from gsn_ops.objectives import REGISTRY, check, shortfall
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.base import REGISTRY, check, shortfall
 from gsn_ops.objectives.conform import Conform
-from gsn_ops.objectives.encoders import ByEncoder, one_encoder
+from gsn_ops.objectives.divide_and_bind import TotalVariation
 from gsn_ops.objectives.initno import InitNO
-from gsn_ops.objectives.iou import Separation
 from gsn_ops.objectives.lmd import LMD
 from gsn_ops.objectives.neglect import Neglect
-from gsn_ops.objectives.presence import Presence
+from gsn_ops.objectives.per_encoder import ByEncoder, one_encoder
+from gsn_ops.objectives.separation import Separation
 from gsn_ops.objectives.syngen import SynGen
-from gsn_ops.objectives.tv import TotalVariation
 from gsn_ops.objectives.weighted_sum import WeightedSum
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
@@ -69,9 +70,15 @@ def test_a_sum_of_sums_is_one_sum():
 
 
 def test_needs_are_joined():
-    parts = (Presence(needs=MapNeeds((4,))), LMD(needs=MapNeeds((8, 4), heads=True)), InitNO(),
-             Presence(needs=MapNeeds((1,), span="legacy_sd1")))
-    assert WeightedSum(tuple((1.0, part) for part in parts)).needs == MapNeeds((1, 4, 8), True, True, "legacy_sd1")
+    parts = (
+        Presence(needs=MapNeeds((4,))),
+        LMD(needs=MapNeeds((8, 4), heads=True)),
+        InitNO(),
+        Presence(needs=MapNeeds((1,), span="legacy_sd1")),
+    )
+    assert WeightedSum(tuple((1.0, part) for part in parts)).needs == MapNeeds(
+        (1, 4, 8), True, True, "legacy_sd1"
+    )
     assert WeightedSum(((1.0, Presence()), (1.0, SynGen()))).needs == MapNeeds()
 
 
@@ -85,8 +92,13 @@ def test_different_blocks_or_encoders_cannot_share_a_pass():
 
 
 def test_different_spans_cannot_share_a_pass():
-    parts = ((1.0, Presence(needs=MapNeeds(span="legacy_sd1"))), (1.0, Separation(needs=MapNeeds(span="prompt_only"))))
-    with pytest.raises(ValueError, match="Presence wants 'legacy_sd1', Separation wants 'prompt_only'.*two nodes"):
+    parts = (
+        (1.0, Presence(needs=MapNeeds(span="legacy_sd1"))),
+        (1.0, Separation(needs=MapNeeds(span="prompt_only"))),
+    )
+    with pytest.raises(
+        ValueError, match="Presence wants 'legacy_sd1', Separation wants 'prompt_only'.*two nodes"
+    ):
         WeightedSum(parts)
 
 
@@ -98,8 +110,11 @@ def test_an_empty_sum_is_refused():
 def test_each_part_sees_its_own_levels_now_and_before():
     log: list = []
     parts = ((1.0, Seen(log, MapNeeds((4,)))), (1.0, Seen(log, MapNeeds((2, 8)))), (1.0, Seen(log)))
-    maps = AttentionMaps({2: attention(1, 8, 8, N), 4: attention(1, 4, 4, N), 8: attention(1, 2, 2, N)},
-                         tuple(range(N)), (Span("l", 1, N),))
+    maps = AttentionMaps(
+        {2: attention(1, 8, 8, N), 4: attention(1, 4, 4, N), 8: attention(1, 2, 2, N)},
+        tuple(range(N)),
+        (Span("l", 1, N),),
+    )
     WeightedSum(parts)(maps, [CAT], StepContext(8, 50, 5.6, 5.7, previous=maps))
     assert log == [([4], [4]), ([2, 8], [2, 8]), ([2, 4, 8], [2, 4, 8])]
     with pytest.raises(ValueError, match="level 16.*levels 2, 4, 8"):
@@ -124,7 +139,9 @@ def test_the_test_of_a_sum_is_the_hardest_of_its_parts_own_tests():
     loss = plain(maps, three, HERE)
     assert shortfall(plain, maps, three, HERE, 0.8, loss).tolist() == pytest.approx((loss - 0.2).tolist())
     own = WeightedSum(((1.0, Presence()), (1.0, TotalVariation()), (1.0, Neglect())))
-    hardest = torch.maximum(TotalVariation().shortfall(maps, three, HERE, 0.2), Neglect().shortfall(maps, three, HERE, 0.2))
+    hardest = torch.maximum(
+        TotalVariation().shortfall(maps, three, HERE, 0.2), Neglect().shortfall(maps, three, HERE, 0.2)
+    )
     assert torch.equal(shortfall(own, maps, three, HERE, 0.2, own(maps, three, HERE)), hardest)
 
 

@@ -1,4 +1,5 @@
 """Objectives about words and who looks where: CONFORM, EBAMA and Self-Cross, against plain loops."""
+
 from __future__ import annotations
 
 import math
@@ -6,22 +7,25 @@ import math
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, smooth, subject_maps
-from gsn_ops.objectives import shortfall
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.attend_and_excite import presence
+from gsn_ops.objectives.base import shortfall
 from gsn_ops.objectives.conform import Conform, nt_xent
 from gsn_ops.objectives.ebama import Ebama
 from gsn_ops.objectives.initno import stray_attention
-from gsn_ops.objectives.presence import presence
-from gsn_ops.objectives.selfcross import SelfCross, mixing
+from gsn_ops.objectives.self_cross import SelfCross, mixing
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import otsu_mask
+from gsn_ops.subject_maps import smooth, subject_maps
 
 N = 12
 HERE = StepContext(3, 50, 9.3, 9.4)
 
 
 def subject(label, noun, *modifiers, role="wanted"):
-    return SubjectColumns(SubjectPhrase(label, label, role=role), {"l": noun}, tuple({"l": m} for m in modifiers))
+    return SubjectColumns(
+        SubjectPhrase(label, label, role=role), {"l": noun}, tuple({"l": m} for m in modifiers)
+    )
 
 
 CAT, DOG, OWL = subject("cat", (3,), (2,)), subject("dog", (6, 7), (4,), (5,)), subject("owl", (8,))
@@ -36,8 +40,9 @@ def attention(*shape, seed=0, sharp=2.0):
 
 def maps_of(a, own=None, stop=10):
     rows = {} if own is None else {4: lambda cells: own[cells].unflatten(-1, a.shape[1:3])}
-    return AttentionMaps({4: a}, tuple(range(N)), (Span("l", 1, N - 1),), self_rows=rows,
-                         prompt=(Span("l", 1, stop),))
+    return AttentionMaps(
+        {4: a}, tuple(range(N)), (Span("l", 1, N - 1),), self_rows=rows, prompt=(Span("l", 1, stop),)
+    )
 
 
 def at(a, previous=None):
@@ -45,6 +50,7 @@ def at(a, previous=None):
 
 
 # --- CONFORM ---------------------------------------------------------------------------------------------------------
+
 
 def cosine(a, b):
     return (a @ b / (a.norm() * b.norm())).item()
@@ -54,7 +60,9 @@ def conform_by_loops(rows, labels, temperature):
     """METHODS 2.9 for the rows of one image."""
     losses = []
     for i, e in enumerate(rows):
-        others = sum(math.exp(cosine(e, rows[n]) / temperature) for n in range(len(rows)) if labels[n] != labels[i])
+        others = sum(
+            math.exp(cosine(e, rows[n]) / temperature) for n in range(len(rows)) if labels[n] != labels[i]
+        )
         for j, f in enumerate(rows):
             if i != j and labels[i] == labels[j]:
                 own = math.exp(cosine(e, f) / temperature)
@@ -71,7 +79,9 @@ def test_conform_contrasts_single_pieces_with_those_of_the_step_before(earlier):
     expected = [conform_by_loops(image, labels * 2 if earlier else labels, 0.7) for image in together]
     context = at(now, before if earlier else None)
     assert Conform(temperature=0.7)(now, [CAT, DOG], context).tolist() == pytest.approx(expected)
-    assert torch.equal(Conform(use_previous=False)(now, [CAT, DOG], context), Conform()(now, [CAT, DOG], HERE))
+    assert torch.equal(
+        Conform(use_previous=False)(now, [CAT, DOG], context), Conform()(now, [CAT, DOG], HERE)
+    )
 
 
 def test_conform_has_nothing_to_do_without_pairs_or_without_a_rival():
@@ -96,15 +106,22 @@ def test_contrast_survives_tiny_temperatures():
 
 def test_a_column_that_two_encoders_share_is_one_piece():
     a, spans = attention(1, 8, 8, N), (Span("l", 1, N - 1), Span("g", 1, 10))
-    both = [SubjectColumns(s.phrase, s.noun | {"g": s.noun["l"]}, tuple(m | {"g": m["l"]} for m in s.modifiers))
-            for s in (CAT, DOG)]
+    both = [
+        SubjectColumns(s.phrase, s.noun | {"g": s.noun["l"]}, tuple(m | {"g": m["l"]} for m in s.modifiers))
+        for s in (CAT, DOG)
+    ]
     maps = AttentionMaps({4: a}, tuple(range(N)), spans)
     pieces = [(2,), (3,), (4,), (5,), (6,), (7,)]
-    rows = subject_maps(maps, [SubjectColumns(CAT.phrase, {"l": c, "g": c}) for c in pieces], MapOptions()).flatten(2)
-    assert Conform()(maps, both, HERE).item() == pytest.approx(conform_by_loops(rows[0], [0, 0, 1, 1, 1, 1], 0.5))
+    rows = subject_maps(
+        maps, [SubjectColumns(CAT.phrase, {"l": c, "g": c}) for c in pieces], MapOptions()
+    ).flatten(2)
+    assert Conform()(maps, both, HERE).item() == pytest.approx(
+        conform_by_loops(rows[0], [0, 0, 1, 1, 1, 1], 0.5)
+    )
 
 
 # --- EBAMA -----------------------------------------------------------------------------------------------------------
+
 
 def symmetric_kl(a, b):
     p, q = a / a.sum(), b / b.sum()
@@ -113,6 +130,7 @@ def symmetric_kl(a, b):
 
 def ebama_by_loops(rows, strengths, subjects, kind, lam):
     """METHODS 2.5 for one image; rows: column -> flattened raw map, strengths: highest value of each noun's map."""
+
     def d(m, n):
         one = symmetric_kl if kind == "kl" else lambda a, b: 1 - cosine(a, b)
         pairs = [[one(rows[p], rows[q]) for q in n] for p in m]
@@ -133,7 +151,9 @@ def test_ebama_against_loops(kind):
     a, subjects = attention(2, 8, 8, N), [CAT, DOG, subject("rose", (8,), (1, 9)), subject("owl", (10,))]
     maps = maps_of(a)
     first = subject_maps(maps, [subject("", (c,)) for c in (3, 6, 8, 10)], MapOptions()).flatten(2).amax(-1)
-    expected = [ebama_by_loops(a[b].flatten(0, 1).T, first[b].tolist(), subjects, kind, 0.3) for b in range(2)]
+    expected = [
+        ebama_by_loops(a[b].flatten(0, 1).T, first[b].tolist(), subjects, kind, 0.3) for b in range(2)
+    ]
     assert Ebama(kind, 0.3)(maps, subjects, HERE).tolist() == pytest.approx(expected)
 
 
@@ -149,8 +169,10 @@ def test_ebama_evaluates_encoders_one_by_one():
     cat = SubjectColumns(CAT.phrase, {"l": (3,), "t5": (9,)}, ({"l": (2,), "t5": (8,)},))
     clip = SubjectColumns(CAT.phrase, {"l": (3,)}, ({"l": (2,)},))
     t5 = SubjectColumns(CAT.phrase, {"t5": (9,)}, ({"t5": (8,)},))
-    parts = [Ebama()(AttentionMaps({4: a}, tuple(range(N)), (span,)), [known], HERE)
-             for span, known in zip(spans, (clip, t5), strict=True)]
+    parts = [
+        Ebama()(AttentionMaps({4: a}, tuple(range(N)), (span,)), [known], HERE)
+        for span, known in zip(spans, (clip, t5), strict=True)
+    ]
     assert torch.allclose(Ebama()(maps, [cat], HERE), sum(parts) / 2)
 
 
@@ -163,6 +185,7 @@ def test_ebama_without_others_or_without_subjects():
 
 
 # --- Self-Cross ------------------------------------------------------------------------------------------------------
+
 
 def selfcross_by_loops(m, own, normalise):
     """L_sc of METHODS 2.8 for the subject maps [k, h, w] of one image and its self-attention [cells, cells]."""
@@ -189,12 +212,20 @@ def lively(h, w):
     return a
 
 
-@pytest.mark.parametrize("normalise, grid, divided", [
-    ("auto", (16, 12), False), ("always", (16, 12), True), ("auto", (12, 20), True), ("never", (12, 20), False),
-])
+@pytest.mark.parametrize(
+    "normalise, grid, divided",
+    [
+        ("auto", (16, 12), False),
+        ("always", (16, 12), True),
+        ("auto", (12, 20), True),
+        ("never", (12, 20), False),
+    ],
+)
 def test_selfcross_against_loops_and_its_gate(normalise, grid, divided):
     cells = grid[0] * grid[1]
-    own = torch.randn(cells, cells, generator=torch.Generator().manual_seed(4), dtype=torch.float64).softmax(-1)
+    own = torch.randn(cells, cells, generator=torch.Generator().manual_seed(4), dtype=torch.float64).softmax(
+        -1
+    )
     subjects, objective = [CAT, FOX, OWL], SelfCross(normalise=normalise, maps=MapOptions(temperature=10))
     maps = maps_of(lively(*grid), own)
     m = subject_maps(maps, subjects, objective.maps)
@@ -237,11 +268,15 @@ def test_selfcross_of_one_subject_needs_no_self_attention():
 def test_selfcross_can_take_the_larger_of_two_encoders():
     a, spans = attention(2, 8, 8, N), (Span("l", 1, 6), Span("t5", 6, 11))
     own = torch.full((64, 64), 1 / 64, dtype=torch.float64)
-    maps = AttentionMaps({4: a}, tuple(range(N)), spans, self_rows={4: lambda cells: own[cells].unflatten(-1, (8, 8))})
+    maps = AttentionMaps(
+        {4: a}, tuple(range(N)), spans, self_rows={4: lambda cells: own[cells].unflatten(-1, (8, 8))}
+    )
     cat = SubjectColumns(CAT.phrase, {"l": (3,), "t5": (8,)})
     dog = SubjectColumns(DOG.phrase, {"t5": (9, 10)})
     m = SelfCross(encoders="max")._subject_maps(maps, [cat, dog])
-    single = [subject_maps(AttentionMaps({4: a}, tuple(range(N)), (span,)), [s], MapOptions())[:, 0]
-              for span, s in ((spans[0], cat), (spans[1], cat), (spans[1], dog))]
+    single = [
+        subject_maps(AttentionMaps({4: a}, tuple(range(N)), (span,)), [s], MapOptions())[:, 0]
+        for span, s in ((spans[0], cat), (spans[1], cat), (spans[1], dog))
+    ]
     assert torch.equal(m[:, 0], torch.maximum(single[0], single[1])) and torch.equal(m[:, 1], single[2])
     assert SelfCross(encoders="max")(maps, [cat, dog], HERE).isfinite().all()

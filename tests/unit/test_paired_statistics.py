@@ -1,16 +1,20 @@
 """Intervals and tests against published and hand-made values."""
+
 import pytest
 
 from tools.paired_statistics import Comparison, compare, mcnemar, percent, wilson
 
 
-@pytest.mark.parametrize(("hits", "n", "low", "high"), [
-    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
-    (81, 263, 0.2553, 0.3662),
-    (15, 148, 0.0624, 0.1605),
-    (0, 20, 0.0000, 0.1611),
-    (1, 29, 0.0061, 0.1718),
-])
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
 def test_wilson_equals_the_published_table(hits, n, low, high):
     assert wilson(hits, n) == pytest.approx((low, high), abs=5e-5)
 
@@ -26,14 +30,17 @@ def test_wilson_refuses_what_is_no_share(hits, n):
         wilson(hits, n)
 
 
-@pytest.mark.parametrize(("mended", "broken", "p"), [
-    (0, 0, 1.0),
-    (5, 5, 1.0),
-    (6, 0, 2 / 64),                                      # both tails of six coins that fall alike
-    (9, 1, 2 * 11 / 1024),
-    (1, 9, 2 * 11 / 1024),
-    (25, 5, 2 * (1 + 30 + 435 + 4060 + 27405 + 142506) / 2 ** 30),
-])
+@pytest.mark.parametrize(
+    ("mended", "broken", "p"),
+    [
+        (0, 0, 1.0),
+        (5, 5, 1.0),
+        (6, 0, 2 / 64),  # both tails of six coins that fall alike
+        (9, 1, 2 * 11 / 1024),
+        (1, 9, 2 * 11 / 1024),
+        (25, 5, 2 * (1 + 30 + 435 + 4060 + 27405 + 142506) / 2**30),
+    ],
+)
 def test_mcnemar_is_the_exact_binomial_test(mended, broken, p):
     assert mcnemar(mended, broken) == pytest.approx(p, rel=1e-12)
 

@@ -1,4 +1,5 @@
 """What is drawn is where it should be: curves, bars, heat, sheets, text that fonts cannot spell."""
+
 from __future__ import annotations
 
 import math
@@ -8,15 +9,39 @@ import pytest
 import torch
 from PIL import ImageColor
 
-from gsn_ops.pictures import contact_sheet, heat_colours, heat_map, loss_curve, maxima_bars, report_card
-from gsn_ops.pictures.canvas import AFTER, BEFORE, INK, Canvas, shorten, spell, to_array, to_image, width_of, wrap
-from gsn_ops.pictures.charts import ticks
-from gsn_ops.report import ActionReport, RunReport, SubjectReport
+from gsn_ops.report.drawing.canvas import (
+    AFTER,
+    BEFORE,
+    INK,
+    Canvas,
+    shorten,
+    spell,
+    to_array,
+    to_image,
+    width_of,
+    wrap,
+)
+from gsn_ops.report.drawing.cards import contact_sheet, report_card
+from gsn_ops.report.drawing.charts import loss_curve, maxima_bars, ticks
+from gsn_ops.report.drawing.heat_map import heat_colours, heat_map
+from gsn_ops.report.run_report import ActionReport, RunReport, SubjectReport
 
 
 def action(losses=(0.8, 0.4, 0.2), after=0.1, shifts=3, before=(0.9, 0.3), then=(0.95, 0.8)):
-    return ActionReport("Latent Refine", "done", 3, 5.4, 5.5, tuple((y,) for y in losses), (after,), (shifts,), 5, 3,
-                        (before,), (then,))
+    return ActionReport(
+        "Latent Refine",
+        "done",
+        3,
+        5.4,
+        5.5,
+        tuple((y,) for y in losses),
+        (after,),
+        (shifts,),
+        5,
+        3,
+        (before,),
+        (then,),
+    )
 
 
 def run(*actions, labels=("dog", "cat"), warnings=()):
@@ -50,8 +75,10 @@ def test_curve_passes_through_its_points():
 
 
 def test_curve_starts_at_zero_and_knows_negative_losses():
-    lowest = {y: where(loss_curve(action((1.0, y), after=y, shifts=2)), AFTER).nonzero()[0].max()
-              for y in (0.9, 0.5, 0.0, -1.0)}
+    lowest = {
+        y: where(loss_curve(action((1.0, y), after=y, shifts=2)), AFTER).nonzero()[0].max()
+        for y in (0.9, 0.5, 0.0, -1.0)
+    }
     assert lowest[0.9] < lowest[0.5] < lowest[0.0]
     assert lowest[0.0] == lowest[-1.0] == pytest.approx(252, abs=4)  # the bottom of the axis
 
@@ -64,10 +91,22 @@ def test_an_image_that_stopped_has_a_shorter_curve():
     assert where(short, BEFORE, 0.1).sum() > 100  # the other image, faint
 
 
-@pytest.mark.parametrize("empty", [
-    ActionReport("m", "skipped"), ActionReport("m", "s", 3, losses=((math.nan,),), shifts=(0,)),
-    ActionReport("m", "s", 3, losses=((math.inf,),), loss_after=(math.nan,), shifts=(1,), maxima_before=((math.nan,),)),
-])
+@pytest.mark.parametrize(
+    "empty",
+    [
+        ActionReport("m", "skipped"),
+        ActionReport("m", "s", 3, losses=((math.nan,),), shifts=(0,)),
+        ActionReport(
+            "m",
+            "s",
+            3,
+            losses=((math.inf,),),
+            loss_after=(math.nan,),
+            shifts=(1,),
+            maxima_before=((math.nan,),),
+        ),
+    ],
+)
 def test_nothing_to_draw_is_said_in_words(empty):
     for picture in (loss_curve(empty), maxima_bars(empty, ["dog"])):
         assert is_picture(picture, 320, 560) and not where(picture, AFTER).any()
@@ -125,7 +164,9 @@ def test_peak_makes_maps_comparable_and_opacity_does_what_it_says():
     picture = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
     weak, strong = np.full((4, 4), 0.1), np.full((4, 4), 0.8)
     assert np.allclose(heat_map(picture, weak, 1.0), heat_map(picture, strong, 1.0))
-    assert heat_map(picture, weak, 1.0, peak=0.8).mean() < heat_map(picture, strong, 1.0, peak=0.8).mean() - 0.2
+    assert (
+        heat_map(picture, weak, 1.0, peak=0.8).mean() < heat_map(picture, strong, 1.0, peak=0.8).mean() - 0.2
+    )
     assert np.allclose(heat_map(picture, strong, 0.0), picture)
     assert np.allclose(heat_map(picture, strong, 1.0, peak=1.6), heat_colours(np.array(0.5)), atol=1e-5)
 
@@ -177,14 +218,26 @@ def test_card_shows_both_pictures_side_by_side():
     card = report_card(run(action()), action(), 0, before, after)
     assert is_picture(card, width=1160)
     red, green = where(card, "#ff0000").nonzero(), where(card, "#00ff00").nonzero()
-    assert len(red[0]) == len(green[0]) == 546 ** 2
+    assert len(red[0]) == len(green[0]) == 546**2
     assert red[0].min() == green[0].min() and red[1].max() < green[1].min()
     assert where(card, AFTER).any()  # the charts below
 
 
 def test_cards_of_one_run_stack():
-    two = ActionReport("m", "s", 3, 5.4, 5.5, ((0.8, 0.7), (0.6, math.nan)), (0.5, 0.6), (2, 1), 4, 2,
-                       ((0.9, 0.3), (0.2, 0.1)), ((0.95, 0.8), (0.3, 0.2)))
+    two = ActionReport(
+        "m",
+        "s",
+        3,
+        5.4,
+        5.5,
+        ((0.8, 0.7), (0.6, math.nan)),
+        (0.5, 0.6),
+        (2, 1),
+        4,
+        2,
+        ((0.9, 0.3), (0.2, 0.1)),
+        ((0.95, 0.8), (0.3, 0.2)),
+    )
     pictures = np.random.default_rng(0).random((2, 24, 40, 3))
     cards = [report_card(run(two), two, b, pictures[b], pictures[b]) for b in range(2)]
     assert np.stack(cards).shape[0] == 2 and not np.array_equal(*cards)

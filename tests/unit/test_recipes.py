@@ -1,4 +1,5 @@
 """Recipes as sequences: at which steps of a run, in which order, how many forwards and updates; every published method among them."""
+
 from __future__ import annotations
 
 import math
@@ -9,8 +10,10 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
 from gsn_ops.objectives.initno import InitNOTerms
-from gsn_ops.optimise.presets import METHODS, preset
-from gsn_ops.optimise.recipes import Checkpoint, Guide, Loops, OptimiseNoise, Refine, StepSize
+from gsn_ops.optimise.guidance import Checkpoint, Guide, InnerLoop, StepSize
+from gsn_ops.optimise.initial_noise import OptimiseNoise
+from gsn_ops.optimise.methods import METHODS, preset
+from gsn_ops.optimise.refine import Refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.schedule import Moment, Schedule
 
@@ -30,7 +33,9 @@ def sd1_percent(percent):
 
 def karras(n):
     high, low = float(SIGMAS[-1]), float(SIGMAS[0])
-    return [(high ** (1 / 7) + i / (n - 1) * (low ** (1 / 7) - high ** (1 / 7))) ** 7 for i in range(n)] + [0.0]
+    return [(high ** (1 / 7) + i / (n - 1) * (low ** (1 / 7) - high ** (1 / 7))) ** 7 for i in range(n)] + [
+        0.0
+    ]
 
 
 def flow(t, shift=3.0):
@@ -39,9 +44,16 @@ def flow(t, shift=3.0):
 
 PAPER = Schedule((*SIGMAS[1::20].flip(0).tolist(), 0.0), sd1_percent)  # 50 steps of ddim_uniform
 KARRAS = Schedule(tuple(karras(20)), sd1_percent)
-SD3 = Schedule(tuple(flow(1 - i / 28 * 0.999) for i in range(28)) + (0.0,), lambda p: 1.0 if p <= 0 else flow(1 - p), flow=True)
+SD3 = Schedule(
+    tuple(flow(1 - i / 28 * 0.999) for i in range(28)) + (0.0,),
+    lambda p: 1.0 if p <= 0 else flow(1 - p),
+    flow=True,
+)
 IMG2IMG = Schedule(PAPER.sigmas[30:], sd1_percent)  # 20 steps at denoise 0.4
-HIGH, LOW = Schedule(PAPER.sigmas[:16], sd1_percent), Schedule(PAPER.sigmas[15:], sd1_percent)  # split after step 15
+HIGH, LOW = (
+    Schedule(PAPER.sigmas[:16], sd1_percent),
+    Schedule(PAPER.sigmas[15:], sd1_percent),
+)  # split after step 15
 
 
 class Recorder:
@@ -76,7 +88,7 @@ def sample(recipes, schedule, z=None):
     log, acts = [], []
     z = torch.ones(1, 4, 2, 2) if z is None else z
     ours = [replace(r, objective=Recorder(type(r.objective).__name__, log)) for r in recipes]
-    work = [(r, r.when(schedule), r.start(schedule)) for r in sorted(ours, key=lambda r: r.order)]
+    work = [(r, r.when(schedule), r.start(schedule)) for r in sorted(ours, key=lambda r: r.priority)]
     for i in range(schedule.n_steps):
         for recipe, when, worker in work:
             if i in when.steps:
@@ -86,7 +98,9 @@ def sample(recipes, schedule, z=None):
                 if worked is not None:
                     z = worked.z
                     acts.append((i, recipe.objective.name, worked.shifts.item(), len(calls)))
-                    assert worked.shifts.item() <= when.updates[i] and sorted(set(calls)) == list(range(max(calls) + 1))
+                    assert worked.shifts.item() <= when.updates[i] and sorted(set(calls)) == list(
+                        range(max(calls) + 1)
+                    )
     return log, acts, z
 
 
@@ -110,12 +124,18 @@ EXPECTED = {  # method -> most updates, [{step: (updates, forwards)} of each rec
     "A-STAR (Agarwal et al. 2023)": (25, [runs(FIRST, 1)]),
     "CONFORM (Meral et al. 2024)": (85, [REFINED]),
     "EBAMA (Zhang et al. 2024)": (26, [runs(range(26), 1)]),
-    "Self-Cross Guidance (Qiu et al. 2025)": (165, [{0: (100, 100)}, {i: (21, 21) if i in (10, 20) else (1, 1) for i in FIRST}]),
+    "Self-Cross Guidance (Qiu et al. 2025)": (
+        165,
+        [{0: (100, 100)}, {i: (21, 21) if i in (10, 20) else (1, 1) for i in FIRST}],
+    ),
     "BoxDiff (Xie et al. 2023)": (85, [REFINED]),
     "Layout Guidance (Chen et al. 2024)": (50, [runs(range(10), 5)]),
     "R&B, Region and Boundary (Xiao et al. 2024)": (50, [runs(range(10), 5)]),
     "Bounded Attention, loss (Dahary et al. 2024)": (75, [runs(range(15), 5)]),
-    "LMD energy (Lian et al. 2024)": (65, [runs(range(5), 4) | runs(range(5, 10), 3) | runs(range(10, 20), 2) | runs(range(20, 30), 1)]),
+    "LMD energy (Lian et al. 2024)": (
+        65,
+        [runs(range(5), 4) | runs(range(5, 10), 3) | runs(range(10, 20), 2) | runs(range(20, 30), 1)],
+    ),
     "Point Layout (USTC study 2024)": (50, [runs(FIRST, 1), runs(FIRST, 1)]),
     "Neglect (USTC study 2024)": (85, [REFINED]),
     "SAGA (2026)": (50, [{10: (50, 500)}]),
@@ -124,19 +144,28 @@ EXPECTED = {  # method -> most updates, [{step: (updates, forwards)} of each rec
     "SAGA-Sigma+ (2026)": (69, [{6: (50, 500)}, runs(range(6, 25), 1)]),
     "Latent Refine (fast)": (15, [{8: (15, 15)}]),
 }
-LATENT_METHODS = [m for m in METHODS if m != "FOCUS (2025)"]  # that one turns predictions: test_focus_looks_once_per_step
+LATENT_METHODS = [
+    m for m in METHODS if m != "FOCUS (2025)"
+]  # that one turns predictions: test_focus_looks_once_per_step
 
 
 @pytest.mark.parametrize("method", LATENT_METHODS)
 def test_a_published_method_as_a_sequence(method):
     assert method in EXPECTED, "a new method needs its sequence here"
     most, sequences = EXPECTED[method]
-    recipes = sorted(preset(method), key=lambda r: r.order)
+    recipes = sorted(preset(method), key=lambda r: r.priority)
     log, acts, _ = sample(recipes, PAPER)
-    expected = [(i, type(r.objective).__name__, *steps[i]) for i in range(50) for r, steps in zip(recipes, sequences, strict=True) if i in steps]
+    expected = [
+        (i, type(r.objective).__name__, *steps[i])
+        for i in range(50)
+        for r, steps in zip(recipes, sequences, strict=True)
+        if i in steps
+    ]
     assert acts == expected
     assert sum(updates for _, _, updates, _ in acts) == most
-    assert [(i, name) for i, name, _, _ in log] == [(i, name) for i, name, _, looks in acts for _ in range(looks)]
+    assert [(i, name) for i, name, _, _ in log] == [
+        (i, name) for i, name, _, looks in acts for _ in range(looks)
+    ]
     assert most == sum(sum(r.when(PAPER).updates.values()) for r in recipes)  # what the progress bar counts
 
 
@@ -162,35 +191,50 @@ def test_focus_looks_once_per_step():
 
 def test_two_methods_meet_in_the_documented_order():
     """Noise, refinement, guidance; in either order of the nodes; the later one works on what the earlier one left."""
-    noise, refine = OptimiseNoise(rounds=1, iterations=2, more=1), Refine(moment=Moment(step=0), shifts=3)
+    noise, refine = (
+        OptimiseNoise(rounds=1, iterations=2, final_iterations=1),
+        Refine(moment=Moment(step=0), shifts=3),
+    )
     guide, other = Guide(step_size=StepSize(20)), Guide(objective=preset(METHODS[2])[0].objective)
     for order in ((noise, refine, guide), (guide, refine, noise), (refine, guide, noise)):
         _, acts, _ = sample(order, PAPER)
         assert [name for i, name, _, _ in acts if i == 0] == ["InitNO", "PresenceAndSeparation", "Presence"]
     for order in ((guide, other), (other, guide)):
         log, acts, _ = sample(order, PAPER)
-        assert [name for i, name, _, _ in acts if i == 3] == [type(r.objective).__name__ for r in order]  # guidance: that of the nodes
+        assert [name for i, name, _, _ in acts if i == 3] == [
+            type(r.objective).__name__ for r in order
+        ]  # guidance: that of the nodes
         at = [mean for _, _, mean, _ in log]
-        assert all(later < earlier for earlier, later in zip(at, at[1:], strict=False))  # each looks at the shifted latent
+        assert all(
+            later < earlier for earlier, later in zip(at, at[1:], strict=False)
+        )  # each looks at the shifted latent
 
 
 # When
 
 
-GUIDED = Guide(checkpoints=tuple(Checkpoint(Moment(sigma=s), t) for s, t in ((13.12, 0.05), (4.692, 0.5), (2.135, 0.8))))
+GUIDED = Guide(
+    checkpoints=tuple(Checkpoint(Moment(sigma=s), t) for s, t in ((13.12, 0.05), (4.692, 0.5), (2.135, 0.8)))
+)
 OURS, OURS_PLUS = preset(METHODS[0])[0], preset(METHODS[1])
 
 
-@pytest.mark.parametrize("schedule, refine, plus, window, checkpoints", [
-    (PAPER, 8, (2, range(2, 25)), range(25), (0, 10, 20)),
-    (KARRAS, 4, (2, range(2, 9)), range(9), (0, 5, 8)),
-    (HIGH, 8, (2, range(2, 15)), range(15), (0, 10)),
-    (LOW, None, (None, range(10)), range(10), (5,)),  # 15 of the paper is 0 here
-    (IMG2IMG, None, (None, ()), (), ()),
-])
+@pytest.mark.parametrize(
+    "schedule, refine, plus, window, checkpoints",
+    [
+        (PAPER, 8, (2, range(2, 25)), range(25), (0, 10, 20)),
+        (KARRAS, 4, (2, range(2, 9)), range(9), (0, 5, 8)),
+        (HIGH, 8, (2, range(2, 15)), range(15), (0, 10)),
+        (LOW, None, (None, range(10)), range(10), (5,)),  # 15 of the paper is 0 here
+        (IMG2IMG, None, (None, ()), (), ()),
+    ],
+)
 def test_steps_of_a_run(schedule, refine, plus, window, checkpoints):
     assert OURS.when(schedule).steps == (() if refine is None else (refine,))
-    assert [r.when(schedule).steps for r in OURS_PLUS] == [() if plus[0] is None else (plus[0],), tuple(plus[1])]
+    assert [r.when(schedule).steps for r in OURS_PLUS] == [
+        () if plus[0] is None else (plus[0],),
+        tuple(plus[1]),
+    ]
     when = GUIDED.when(schedule)
     assert GUIDED.window(schedule) == tuple(window) and tuple(GUIDED.checkpoints_at(schedule)) == checkpoints
     assert when.steps == tuple(sorted({*window, *checkpoints}))
@@ -203,17 +247,27 @@ def test_steps_of_a_flow_model():
     assert Guide(end_percent=1.0).when(SD3).steps == tuple(range(28))
 
 
-@pytest.mark.parametrize("schedule", [KARRAS, PAPER, HIGH, *(Schedule(tuple(karras(n)), sd1_percent) for n in (12, 30, 50))])
+@pytest.mark.parametrize(
+    "schedule", [KARRAS, PAPER, HIGH, *(Schedule(tuple(karras(n)), sd1_percent) for n in (12, 30, 50))]
+)
 def test_guidance_begins_at_the_step_that_was_refined(schedule):
     refine, guide = OURS_PLUS
     assert guide.when(schedule).steps[0] == refine.when(schedule).steps[0]
 
 
-@pytest.mark.parametrize("recipe, words", [
-    (Guide(), "between 0% and 50%"), (OURS, "too little noise"), (OptimiseNoise(), "does not start from noise"),
-    (Guide(start_percent=0.2, end_percent=0.4, loops=(Loops(0.4, 5, 0.2),)), "between 20% and 40%"),
-    (Guide(start_percent=0, end_percent=0, checkpoints=GUIDED.checkpoints), "too little noise"),
-])
+@pytest.mark.parametrize(
+    "recipe, words",
+    [
+        (Guide(), "between 0% and 50%"),
+        (OURS, "too little noise"),
+        (OptimiseNoise(), "does not start from noise"),
+        (
+            Guide(start_percent=0.2, end_percent=0.4, inner_loops=(InnerLoop(0.4, 5, 0.2),)),
+            "between 20% and 40%",
+        ),
+        (Guide(start_percent=0, end_percent=0, checkpoints=GUIDED.checkpoints), "too little noise"),
+    ],
+)
 def test_what_is_not_in_a_run_says_why(recipe, words):
     when = recipe.when(IMG2IMG)
     assert when.steps == () and when.updates == {} and words in when.reason
@@ -234,19 +288,26 @@ def test_a_checkpoint_outside_the_window_refines_only():
 
 
 def test_loops_end_where_the_window_ends():
-    guide = Guide(start_percent=0.058, end_percent=0.1, loops=(Loops(0.08, 3, 0.0), Loops(0.5, 2, 0.0)))
+    guide = Guide(
+        start_percent=0.058, end_percent=0.1, inner_loops=(InnerLoop(0.08, 3, 0.0), InnerLoop(0.5, 2, 0.0))
+    )
     assert guide.when(PAPER).updates == {2: 3, 3: 3, 4: 2}
     assert guide.when(KARRAS).updates == {2: 3}
 
 
-@pytest.mark.parametrize("recipe", [Refine(), Guide(), OptimiseNoise(), Guide(loops=(Loops(0.5, 5, 0.2),)), GUIDED])
+@pytest.mark.parametrize(
+    "recipe", [Refine(), Guide(), OptimiseNoise(), Guide(inner_loops=(InnerLoop(0.5, 5, 0.2),)), GUIDED]
+)
 def test_strength_zero_is_off(recipe):
-    assert not recipe.off and recipe.scaled(0.0).off and not recipe.scaled(0.5).off
+    assert not recipe.disabled and recipe.scaled(0.0).disabled and not recipe.scaled(0.5).disabled
 
 
 def test_an_empty_window_without_checkpoints_is_off():
-    assert Guide(start_percent=0.3, end_percent=0.3).off and Guide(start_percent=0.5, end_percent=0.3).off
-    assert not replace(GUIDED, end_percent=0.0).off
+    assert (
+        Guide(start_percent=0.3, end_percent=0.3).disabled
+        and Guide(start_percent=0.5, end_percent=0.3).disabled
+    )
+    assert not replace(GUIDED, end_percent=0.0).disabled
 
 
 # How far
@@ -255,7 +316,10 @@ def test_an_empty_window_without_checkpoints_is_off():
 def test_step_sizes_of_attend_and_excite():
     sizes = [StepSize().at(context(PAPER, i)) for i in (0, 1, 10, 20, 24, 49)]
     assert sizes == pytest.approx([20, 19.898, 18.95, 17.84, 17.38, 14.14], abs=6e-3)
-    assert StepSize(20, 1.0, 1.0).at(context(PAPER, 7)) == 20 and StepSize(70, function="constant").at(context(KARRAS, 7)) == 70
+    assert (
+        StepSize(20, 1.0, 1.0).at(context(PAPER, 7)) == 20
+        and StepSize(70, function="constant").at(context(KARRAS, 7)) == 70
+    )
 
 
 def gradient_of(loss, z):
@@ -300,7 +364,10 @@ def test_objectives_get_the_previous_step_and_a_memory_of_the_run():
     assert all(c.previous is None for c in by_step[0])
     for i in range(1, 25):
         for c in by_step[i]:  # the same during all looks of a step: the last look of the step before
-            assert float(c.previous.cross[2].mean()) == pytest.approx(last[i - 1]) and not c.previous.cross[2].requires_grad
+            assert (
+                float(c.previous.cross[2].mean()) == pytest.approx(last[i - 1])
+                and not c.previous.cross[2].requires_grad
+            )
     memories = {id(c.memory) for _, _, _, c in log}
     assert len(memories) == 1
     worker, again = GUIDED.start(PAPER), GUIDED.start(PAPER)
@@ -321,25 +388,47 @@ class Falling(Recorder):
 def test_lmd_carries_its_test_from_step_to_step():
     """E starts at infinity; 4, 3, 2, 1 looks per step while the last E seen, of whichever step, is above 5."""
     log, (lmd,) = [], preset("LMD energy (Lian et al. 2024)")
-    recipe = replace(lmd, objective=Falling("E", log), step_size=StepSize(1.6, function="constant"))  # 0.1 per update
-    z, worker, updates = torch.stack([torch.full((4, 2, 2), e) for e in (5.95, 9.0, 1.0)]), recipe.start(PAPER), {}
+    recipe = replace(
+        lmd, objective=Falling("E", log), step_size=StepSize(1.6, function="constant")
+    )  # 0.1 per update
+    z, worker, updates = (
+        torch.stack([torch.full((4, 2, 2), e) for e in (5.95, 9.0, 1.0)]),
+        recipe.start(PAPER),
+        {},
+    )
     for i in recipe.when(PAPER).steps:
         worked = worker(z, maps_of, SUBJECTS, context(PAPER, i), lambda j: None)
         if worked is not None:
             z, updates[i] = worked.z, worked.shifts.tolist()
     # 5.95: its eleventh look, in step 2, is the first below 5, moves once more and is the last of the run.
     # 9.0: 41 + 1 updates until it is below 5. 1.0: the very first look only.
-    ends = {0: [4, 4, 1], 1: [4, 4, 0], 2: [3, 4, 0]} | {i: [0, 4, 0] for i in (3, 4)} | {i: [0, 3, 0] for i in range(5, 10)}
+    ends = (
+        {0: [4, 4, 1], 1: [4, 4, 0], 2: [3, 4, 0]}
+        | {i: [0, 4, 0] for i in (3, 4)}
+        | {i: [0, 3, 0] for i in range(5, 10)}
+    )
     assert updates == ends | {i: [0, 2, 0] for i in (10, 11)} | {12: [0, 2, 0]}
     assert len(log) == 5 * 4 + 5 * 3 + 2 * 3  # and no forward after that
 
 
 def test_layout_guidance_starts_anew_in_each_step():
     log = []
-    recipe = replace(preset("Layout Guidance (Chen et al. 2024)")[0], objective=Falling("L", log), step_size=StepSize(1.6, function="constant"))
-    z, worker, updates = torch.stack([torch.full((4, 2, 2), e) for e in (0.95, 0.05)]), recipe.start(PAPER), []
+    recipe = replace(
+        preset("Layout Guidance (Chen et al. 2024)")[0],
+        objective=Falling("L", log),
+        step_size=StepSize(1.6, function="constant"),
+    )
+    z, worker, updates = (
+        torch.stack([torch.full((4, 2, 2), e) for e in (0.95, 0.05)]),
+        recipe.start(PAPER),
+        [],
+    )
     for i in recipe.when(PAPER).steps:
         worked = worker(z, maps_of, SUBJECTS, context(PAPER, i), lambda j: None)
         z = worked.z
         updates.append(worked.shifts.tolist())
-    assert updates == [[5, 1], [4, 1], *[[1, 1]] * 8]  # 0.95 ... 0.25, 0.15 still moves; then the first one of each step
+    assert updates == [
+        [5, 1],
+        [4, 1],
+        *[[1, 1]] * 8,
+    ]  # 0.95 ... 0.25, 0.15 still moves; then the first one of each step

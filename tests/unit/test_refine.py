@@ -1,4 +1,5 @@
 """The refinement loop: Adam in z, cost, stops per image, what happens when something goes wrong."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -6,12 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from gsn_ops.maps import AttentionMaps, MapOptions, StepContext, subject_maps
+from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.objectives.cn_iou import PresenceAndSeparation
-from gsn_ops.objectives.presence import Presence
-from gsn_ops.optimise.presets import FAST, LATENT_REFINE, METHODS, preset
+from gsn_ops.optimise.methods import FAST, LATENT_REFINE, METHODS, preset
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.subject_maps import subject_maps
 
 HERE = StepContext(8, 50, 5.63, 5.72)
 SUBJECTS = [SubjectColumns(SubjectPhrase(w, w), {"l": (c,)}) for w, c in (("dog", 2), ("cat", 5))]
@@ -55,10 +57,13 @@ class Linear:
         return self.g * maps.cross[2].sum((1, 2, 3))
 
 
-@pytest.mark.parametrize("eps, shifts", [
-    (1e-3, {1e-6: 0.0005, 1e-5: 0.005, 1e-4: 0.0455, 1e-3: 0.25, 1e-2: 0.4545}),
-    (1e-8, {1e-6: 0.495, 1e-5: 0.4995, 1e-4: 0.5, 1e-3: 0.5, 1e-2: 0.5}),
-])
+@pytest.mark.parametrize(
+    "eps, shifts",
+    [
+        (1e-3, {1e-6: 0.0005, 1e-5: 0.005, 1e-4: 0.0455, 1e-3: 0.25, 1e-2: 0.4545}),
+        (1e-8, {1e-6: 0.495, 1e-5: 0.4995, 1e-4: 0.5, 1e-3: 0.5, 1e-2: 0.5}),
+    ],
+)
 def test_shift_of_fifty_adam_steps(eps, shifts):
     def identity(z):
         return AttentionMaps({2: z.movedim(1, -1)}, (0, 1, 2, 3), (Span("l", 0, 4),))
@@ -110,8 +115,8 @@ def test_images_of_a_batch_are_the_images_alone():
     z = noise()
     together = run(z)
     for b in range(3):
-        alone = run(z[b:b + 1])
-        assert torch.equal(alone.z, together.z[b:b + 1])
+        alone = run(z[b : b + 1])
+        assert torch.equal(alone.z, together.z[b : b + 1])
         assert torch.equal(alone.losses[:, 0], together.losses[:, b])
         assert torch.equal(alone.maxima[0], together.maxima[b])
 
@@ -132,10 +137,10 @@ def test_stop_at_loss_is_per_image():
         looks = (free.losses[:, b] <= level).nonzero().flatten()
         n = looks[0].item() if len(looks) else 12
         assert stopped.shifts[b] == n
-        expected = run(z[b:b + 1], learning_rate=0.05, shifts=n) if n else None
-        assert torch.equal(stopped.z[b:b + 1], expected.z if n else z[b:b + 1])
-        assert torch.equal(stopped.losses[:n + 1, b], free.losses[:n + 1, b])
-        assert stopped.losses[n + 1:, b].isnan().all()
+        expected = run(z[b : b + 1], learning_rate=0.05, shifts=n) if n else None
+        assert torch.equal(stopped.z[b : b + 1], expected.z if n else z[b : b + 1])
+        assert torch.equal(stopped.losses[: n + 1, b], free.losses[: n + 1, b])
+        assert stopped.losses[n + 1 :, b].isnan().all()
 
 
 def test_a_batch_that_has_stopped_costs_nothing_more():
@@ -171,6 +176,7 @@ def test_stop_at_presence_is_per_image_and_at_any_look():
     def weakest(z):
         m = subject_maps(Model()(z.clone().requires_grad_(True)), SUBJECTS, MapOptions())
         return m.detach().flatten(2).amax(-1).amin(1)
+
     seen = Model()
     run(z, seen, **numbers)
     course = torch.stack([weakest(at) for at in seen.seen])  # [looks, B] of a run in which nobody stops
@@ -187,7 +193,11 @@ def test_stop_at_presence_is_per_image_and_at_any_look():
 
 def test_the_look_that_ends_the_loop_has_no_backward_pass():
     """Nor is it needed: it would be one more pass for nothing on every picture that is left alone."""
-    for numbers in ({"only_if_needed": True, "present_at": 0.0}, {"stop_at_loss": 10.0}, {"stop_at_presence": 1e-6}):
+    for numbers in (
+        {"only_if_needed": True, "present_at": 0.0},
+        {"stop_at_loss": 10.0},
+        {"stop_at_presence": 1e-6},
+    ):
         done = run(noise(), **numbers)
         assert (len(done.losses), done.passes, done.shifts.tolist()) == (1, 0, [0, 0, 0])
     z, free = noise()[:1], run(noise()[:1], learning_rate=0.05)
@@ -210,7 +220,7 @@ def test_adam_per_image_over_several_steps():
     z = noise()
     done = run(z, adaptive="image", shifts=6, learning_rate=0.05)
     for b in range(3):
-        at, m, v = z[b:b + 1].double(), 0.0, 0.0
+        at, m, v = z[b : b + 1].double(), 0.0, 0.0
         for t in range(1, 7):
             leaf = at.float().requires_grad_(True)
             (g,) = torch.autograd.grad(PresenceAndSeparation()(Model()(leaf), SUBJECTS, HERE).sum(), leaf)
@@ -218,14 +228,19 @@ def test_adam_per_image_over_several_steps():
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * float(g.square().mean())
             at = at - 0.05 * m / (1 - 0.9**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-3)
         assert torch.allclose(done.z[b].double(), at[0], atol=1e-5)
-        assert torch.equal(done.z[b:b + 1], run(z[b:b + 1], adaptive="image", shifts=6, learning_rate=0.05).z)
+        assert torch.equal(
+            done.z[b : b + 1], run(z[b : b + 1], adaptive="image", shifts=6, learning_rate=0.05).z
+        )
 
 
 def test_no_element_moves_further_than_its_reach():
     z = noise()
-    done, free = (run(z, adaptive="image", shifts=6, learning_rate=0.05, reach=reach).z - z for reach in (0.1, 0.0))
+    done, free = (
+        run(z, adaptive="image", shifts=6, learning_rate=0.05, max_displacement=reach).z - z
+        for reach in (0.1, 0.0)
+    )
     assert free.abs().max() > 0.2 and done.abs().max() <= 0.1 + 1e-6 and done.abs().max() > 0.0999
-    assert torch.equal(run(z, reach=5.0).z, run(z).z)  # nothing is that far
+    assert torch.equal(run(z, max_displacement=5.0).z, run(z).z)  # nothing is that far
 
 
 def test_an_unknown_second_moment_is_refused():
@@ -274,7 +289,9 @@ def test_cancel_passes_through_and_changes_nothing():
     assert torch.equal(z, before) and model.forwards == 3
 
 
-@pytest.mark.parametrize("numbers", [{"learning_rate": 0.0}, {"learning_rate": -1.0}, {"eps": 0.0}, {"shifts": 0}])
+@pytest.mark.parametrize(
+    "numbers", [{"learning_rate": 0.0}, {"learning_rate": -1.0}, {"eps": 0.0}, {"shifts": 0}]
+)
 def test_numbers_that_cannot_work_are_refused_before_the_first_forward(numbers):
     model = Model()
     with pytest.raises(ValueError, match="learning_rate > 0"):
@@ -297,7 +314,12 @@ def test_latent_refine_has_the_papers_numbers():
     assert recipe.objective == PresenceAndSeparation("sum", MapOptions(pieces="phrase"))
     assert recipe.moment.percent == 0.18 and recipe.stop_at_loss == 0
     assert dataclasses.replace(recipe, shifts=5).shifts == 5
-    assert (recipe.adaptive, recipe.reach, recipe.stop_at_presence, recipe.only_if_needed) == ("element", 0, 0, False)
+    assert (recipe.adaptive, recipe.max_displacement, recipe.stop_at_presence, recipe.only_if_needed) == (
+        "element",
+        0,
+        0,
+        False,
+    )
     with pytest.raises(ValueError, match="Latent Refine"):
         preset("Latent Refien")
 
@@ -307,5 +329,11 @@ def test_the_fast_method_is_ours_and_last_in_the_list():
     assert METHODS[-1] == ours.method == FAST
     assert ours.shifts <= 15 and ours.moment == paper.moment and ours.objective.maps.pieces == "noun"
     z = noise()
-    done = run(z, **{name: getattr(ours, name) for name in ("shifts", "learning_rate", "eps", "adaptive", "reach", "stop_at_presence")})
+    done = run(
+        z,
+        **{
+            name: getattr(ours, name)
+            for name in ("shifts", "learning_rate", "eps", "adaptive", "max_displacement", "stop_at_presence")
+        },
+    )
     assert (done.z - z).abs().max() <= 1 + 1e-6 and (done.losses[0] > done.losses.nan_to_num(9).amin(0)).all()

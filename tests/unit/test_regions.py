@@ -1,4 +1,5 @@
 """Boxes and Otsu masks on a grid."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,26 +10,36 @@ from gsn_ops.regions import CONVENTIONS, box_mask, otsu_mask
 
 def edges(mask):
     ys, xs = mask.nonzero().T
-    assert mask[ys.min():ys.max() + 1, xs.min():xs.max() + 1].all()
+    assert mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1].all()
     return xs.min().item(), ys.min().item(), xs.max().item() + 1, ys.max().item() + 1
 
 
-@pytest.mark.parametrize("convention, expected", [
-    ("round", (2, 3, 8, 13)), ("floor", (1, 3, 8, 12)), ("lmd", (2, 3, 9, 12)), ("inclusive", (1, 3, 8, 12)),
-])
+@pytest.mark.parametrize(
+    "convention, expected",
+    [
+        ("round", (2, 3, 8, 13)),
+        ("floor", (1, 3, 8, 12)),
+        ("lmd", (2, 3, 9, 12)),
+        ("inclusive", (1, 3, 8, 12)),
+    ],
+)
 def test_conventions_differ_at_the_edges(convention, expected):
     box = (1.6 / 16, 3.4 / 16, 8.4 / 16, 12.6 / 16)  # 6.8 x 9.2 cells
     assert edges(box_mask(box, 16, 16, convention)) == expected
 
 
 def test_lmd_boxes_keep_their_size_when_they_move():
-    sizes = {tuple(box_mask((x, 0.1, x + 0.3, 0.5), 16, 24, "lmd").any(d).sum().item() for d in (0, 1))
-             for x in (0.0, 0.11, 0.23, 0.37, 0.61)}
+    sizes = {
+        tuple(box_mask((x, 0.1, x + 0.3, 0.5), 16, 24, "lmd").any(d).sum().item() for d in (0, 1))
+        for x in (0.0, 0.11, 0.23, 0.37, 0.61)
+    }
     assert len(sizes) == 1
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
-@pytest.mark.parametrize("box", [(0.5, 0.5, 0.5, 0.5), (0.99, 0.0, 1.0, 0.01), (0.3, 0.9, 0.301, 1.0), (-0.2, 0, 1.3, 1)])
+@pytest.mark.parametrize(
+    "box", [(0.5, 0.5, 0.5, 0.5), (0.99, 0.0, 1.0, 0.01), (0.3, 0.9, 0.301, 1.0), (-0.2, 0, 1.3, 1)]
+)
 def test_every_mask_has_a_cell_and_stays_inside(convention, box):
     mask = box_mask(box, 8, 12, convention)
     assert mask.shape == (8, 12) and mask.any()

@@ -28,7 +28,12 @@ def comfy(*arguments: str, folder: Path, home: Path) -> subprocess.CompletedProc
     """comfy-cli with a home folder of its own and no way out to the network."""
     python = paths.venv_python(paths.HOST_DIR / "tools")
     assert python.is_file(), "comfy-cli is not there: run `python3 tools/dev.py host`"
-    environment = {**paths.environment(), "HOME": str(home), "HTTP_PROXY": NO_NETWORK, "HTTPS_PROXY": NO_NETWORK}
+    environment = {
+        **paths.environment(),
+        "HOME": str(home),
+        "HTTP_PROXY": NO_NETWORK,
+        "HTTPS_PROXY": NO_NETWORK,
+    }
     command = [str(python), "-m", "comfy_cli", "--skip-prompt", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -57,7 +62,15 @@ def test_the_package_holds_the_pack_and_nothing_of_its_development(copy, tmp_pat
     assert comfy("node", "pack", folder=copy, home=tmp_path).returncode == 0
     names = set(zipfile.ZipFile(copy / "node.zip").namelist())
     assert {"__init__.py", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= names
-    folders = ("nodes", "gsn_ops", "models", "web", "locales", "example_workflows", "docs")  # what runs, and what people read
+    folders = (
+        "nodes",
+        "gsn_ops",
+        "models",
+        "web",
+        "locales",
+        "example_workflows",
+        "docs",
+    )  # what runs, and what people read
     assert {name for name in listed(copy) if name.split("/")[0] in folders} <= names
     for name in names:
         assert name.split("/")[0] not in ("tests", "tools", ".ci", ".host"), name
@@ -79,7 +92,10 @@ def test_the_metadata_is_what_the_registry_and_the_readme_say():
     data = tomllib.loads((CLONE / "pyproject.toml").read_text("utf-8"))
     project, registry = data["project"], data["tool"]["comfy"]
     assert project["name"] == "semantic-nursing" and project["dependencies"] == []
-    assert project["license"] == "GPL-3.0-or-later" and "GNU GENERAL PUBLIC LICENSE" in (CLONE / "LICENSE").read_text()
+    assert (
+        project["license"] == "GPL-3.0-or-later"
+        and "GNU GENERAL PUBLIC LICENSE" in (CLONE / "LICENSE").read_text()
+    )
     assert registry["DisplayName"] == "Semantic Nursing (GSN)" and registry["requires-comfyui"] == ">=0.30.0"
     assert f"## {project['version']}" in (CLONE / "CHANGELOG.md").read_text("utf-8")
 

@@ -1,4 +1,5 @@
 """The report as JSON and as one line."""
+
 from __future__ import annotations
 
 import json
@@ -6,26 +7,45 @@ import math
 
 import torch
 
-from gsn_ops.report import SCHEMA, ActionReport, RunReport, SubjectReport
+from gsn_ops.report.run_report import SCHEMA, ActionReport, RunReport, SubjectReport
 
 SUBJECT = SubjectReport("caf\u00e9", "typed", {"l": ("caf", "\u00e9</w>")}, {"l": (5, 6)})
 DONE = ActionReport(
-    "Latent Refine", "3 shifts at step 8", step=8, sigma=5.633, c=5.72, losses=((0.5, 0.7), (0.25, math.nan)),
-    loss_after=(0.2, math.inf), shifts=(2, 1), forwards=4, backwards=2, maxima_before=((0.5,), (0.3,)),
-    maps_before=torch.rand(2, 1, 8, 8), maps_after=torch.rand(2, 1, 8, 8), picture_before=torch.rand(2, 4, 8, 8),
+    "Latent Refine",
+    "3 shifts at step 8",
+    step=8,
+    sigma=5.633,
+    c=5.72,
+    losses=((0.5, 0.7), (0.25, math.nan)),
+    loss_after=(0.2, math.inf),
+    shifts=(2, 1),
+    forwards=4,
+    backwards=2,
+    maxima_before=((0.5,), (0.3,)),
+    maps_before=torch.rand(2, 1, 8, 8),
+    maps_after=torch.rand(2, 1, 8, 8),
+    picture_before=torch.rand(2, 4, 8, 8),
     settings={"shifts": 2, "objective": "cn_iou", "strict": False},
 )
 SKIPPED = ActionReport("Latent Refine", "skipped: not in this run")
-RUN = RunReport("0.1.0", "SD1", "euler", 20, (SUBJECT,), (DONE, SKIPPED), ("a \u732b is left out",), ((0.1, 0.2, 0.3),))
+RUN = RunReport(
+    "0.1.0", "SD1", "euler", 20, (SUBJECT,), (DONE, SKIPPED), ("a \u732b is left out",), ((0.1, 0.2, 0.3),)
+)
 
 
 def test_json_round_trip():
     text = RUN.to_json()
-    data = json.loads(text, parse_constant=lambda name: (_ for _ in ()).throw(AssertionError(f"{name} is no JSON")))
+    data = json.loads(
+        text, parse_constant=lambda name: (_ for _ in ()).throw(AssertionError(f"{name} is no JSON"))
+    )
     assert data == RUN.to_dict()
     assert data["schema"] == SCHEMA == 1
     assert data["subjects"][0] == {
-        "label": "caf\u00e9", "source": "typed", "pieces": {"l": ["caf", "\u00e9</w>"]}, "columns": {"l": [5, 6]}}
+        "label": "caf\u00e9",
+        "source": "typed",
+        "pieces": {"l": ["caf", "\u00e9</w>"]},
+        "columns": {"l": [5, 6]},
+    }
     first, second = data["actions"]
     assert (first["step"], first["sigma"], first["shifts"]) == (8, 5.633, [2, 1])
     assert first["settings"] == {"shifts": 2, "objective": "cn_iou", "strict": False}

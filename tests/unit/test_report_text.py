@@ -1,28 +1,49 @@
 """The report in words and as JSON."""
+
 import json
 import math
 from dataclasses import replace
 
 import torch
 
-from gsn_ops.report import ActionReport, RunReport, SubjectReport
-from gsn_ops.report_text import counted, report_text
+from gsn_ops.report.run_report import ActionReport, RunReport, SubjectReport
+from gsn_ops.report.text import counted, report_text
 
 NAN = math.nan
 
 
 def example() -> RunReport:
     action = ActionReport(
-        method="Latent Refine", status="Latent Refine: 2 shifts at step 4", step=4, sigma=5.585, losses=((1.0, 0.5), (0.6, NAN)),
-        loss_after=(), shifts=(2, 1), forwards=4, backwards=2, maxima_before=((0.1, 0.9), (0.8, 0.7)),
-        maxima_after=((0.6, 0.95), (0.81, 0.72)), maps_before=torch.zeros(2, 2, 4, 4, dtype=torch.float16),
-        picture_before=torch.zeros(2, 4, 8, 8, dtype=torch.float16), settings={"shifts": 2}, reads="level 4 (chosen)",
+        method="Latent Refine",
+        status="Latent Refine: 2 shifts at step 4",
+        step=4,
+        sigma=5.585,
+        losses=((1.0, 0.5), (0.6, NAN)),
+        loss_after=(),
+        shifts=(2, 1),
+        forwards=4,
+        backwards=2,
+        maxima_before=((0.1, 0.9), (0.8, 0.7)),
+        maxima_after=((0.6, 0.95), (0.81, 0.72)),
+        maps_before=torch.zeros(2, 2, 4, 4, dtype=torch.float16),
+        picture_before=torch.zeros(2, 4, 8, 8, dtype=torch.float16),
+        settings={"shifts": 2},
+        reads="level 4 (chosen)",
     )
     subjects = (
         SubjectReport("red car", "typed", {"l": ("red", "car")}, {"l": (2, 3)}),
         SubjectReport("Hund", "found", {"l": ("h\u00fcnd",), "g": ()}, {"l": (5,), "g": ()}),
     )
-    return RunReport("0.1.0", "SD15", "euler", 20, subjects, (action,), ("one remark",), moment="18 % is sigma 5.59 here (ours)")
+    return RunReport(
+        "0.1.0",
+        "SD15",
+        "euler",
+        20,
+        subjects,
+        (action,),
+        ("one remark",),
+        moment="18 % is sigma 5.59 here (ours)",
+    )
 
 
 def test_text_names_subjects_with_their_columns_and_what_each_image_got():
@@ -48,7 +69,14 @@ def test_one_of_a_thing_is_singular():
 
 
 def test_text_of_a_run_that_did_nothing():
-    report = RunReport("0.1.0", "SD15", "euler", 20, (), (ActionReport("Latent Refine", "Latent Refine: skipped, no subjects"),))
+    report = RunReport(
+        "0.1.0",
+        "SD15",
+        "euler",
+        20,
+        (),
+        (ActionReport("Latent Refine", "Latent Refine: skipped, no subjects"),),
+    )
     assert report_text(report).splitlines()[1:] == ["no subjects", "Latent Refine: skipped, no subjects"]
 
 

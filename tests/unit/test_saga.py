@@ -1,4 +1,5 @@
 """SAGA: where the mean starts, how it is capped, learned and sampled from; against a plain loop with torch's own SGD."""
+
 from __future__ import annotations
 
 import math
@@ -7,8 +8,8 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
-from gsn_ops.optimise.chance import generator, noise_like
 from gsn_ops.optimise.saga import Saga, capped, first_guess, saga, signal_and_noise, spread
+from gsn_ops.optimise.seeded_noise import generator, noise_like
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.schedule import Schedule
 
@@ -28,7 +29,9 @@ class World:
         assert z.dtype == torch.float32 and z.requires_grad
         a = z.movedim(1, -1)
         if len(self.seen) in self.broken:
-            a = a + torch.zeros(len(z)).index_fill(0, torch.tensor(self.broken[len(self.seen)]), torch.nan).view(-1, 1, 1, 1)
+            a = a + torch.zeros(len(z)).index_fill(
+                0, torch.tensor(self.broken[len(self.seen)]), torch.nan
+            ).view(-1, 1, 1, 1)
         self.seen.append(z.detach().clone())
         return AttentionMaps({2: a}, (0, 1, 2, 3), (Span("l", 0, 4),))
 
@@ -55,7 +58,15 @@ def latents(batch=2, seed=0, h=6, w=5):
 
 
 def run(x0, e, world=None, objective=None, **numbers):
-    return saga(x0, e, world or World(), objective or Ramp(), SUBJECTS, VP, **{"a": A, "b": B, "shifts": 4, "noises": 3, **numbers})
+    return saga(
+        x0,
+        e,
+        world or World(),
+        objective or Ramp(),
+        SUBJECTS,
+        VP,
+        **{"a": A, "b": B, "shifts": 4, "noises": 3, **numbers},
+    )
 
 
 # The Gaussian
@@ -63,13 +74,18 @@ def run(x0, e, world=None, objective=None, **numbers):
 
 def test_signal_and_noise_of_both_kinds_of_models():
     a, b = signal_and_noise(VP, flow=False)
-    assert (a, b) == pytest.approx((0.2085, math.sqrt(1 - 0.2085**2)), abs=1e-4) and a**2 + b**2 == pytest.approx(1)
+    assert (a, b) == pytest.approx(
+        (0.2085, math.sqrt(1 - 0.2085**2)), abs=1e-4
+    ) and a**2 + b**2 == pytest.approx(1)
     assert signal_and_noise(FLOW, flow=True) == pytest.approx((0.07, 0.93))
 
 
 def test_a_guess_at_the_first_step():
     z = latents()[0]
-    assert torch.allclose(first_guess(z, A, B, flow=False), z * 0.02 / 0.2) and not first_guess(z, 0.0, 1.0, flow=True).any()
+    assert (
+        torch.allclose(first_guess(z, A, B, flow=False), z * 0.02 / 0.2)
+        and not first_guess(z, 0.0, 1.0, flow=True).any()
+    )
 
 
 def test_cap():
@@ -96,25 +112,37 @@ def test_spread_is_piecewise_constant():
     v = torch.arange(6.0).view(1, 1, 2, 3)
     out = spread(v, 4, torch.zeros(1, 4, 7, 10))
     assert out.shape == (1, 1, 7, 10)
-    assert torch.equal(out[0, 0, :4, :4], torch.full((4, 4), 1.0)) and torch.allclose(out[0, 0, 4:, 8:], torch.exp(torch.tensor(2.5)).expand(3, 2))
+    assert torch.equal(out[0, 0, :4, :4], torch.full((4, 4), 1.0)) and torch.allclose(
+        out[0, 0, 4:, 8:], torch.exp(torch.tensor(2.5)).expand(3, 2)
+    )
     assert spread(torch.tensor(2 * math.log(0.5)), 0, v).item() == pytest.approx(0.5)
 
 
 # The loop
 
 
-def published(x0, e, index, objective, *, seed=0, shifts=4, noises=3, lr=20.0, momentum=0.4, block=0, per_channel=False):
+def published(
+    x0, e, index, objective, *, seed=0, shifts=4, noises=3, lr=20.0, momentum=0.4, block=0, per_channel=False
+):
     """One image as METHODS describe it: (z, mean losses)."""
     source = generator(seed, index, "saga")
     m_ref = A * x0
     mu = (A * x0.mean((1, 2), keepdim=True).expand_as(x0)).clone().requires_grad_(True)
     c, h, w = x0.shape
-    v = torch.full((c if per_channel else 1, -(-h // block), -(-w // block)) if block else (), 2 * math.log(B), requires_grad=bool(block))
+    v = torch.full(
+        (c if per_channel else 1, -(-h // block), -(-w // block)) if block else (),
+        2 * math.log(B),
+        requires_grad=bool(block),
+    )
     sgd = torch.optim.SGD([mu, v] if block else [mu], lr=lr, momentum=momentum)
 
     def sample(noise):
         cap = torch.minimum(torch.ones(()), m_ref.std() / mu.std())
-        cells = v if not block else torch.nn.functional.interpolate(v[None], scale_factor=block, mode="nearest")[0, :, :h, :w]
+        cells = (
+            v
+            if not block
+            else torch.nn.functional.interpolate(v[None], scale_factor=block, mode="nearest")[0, :, :h, :w]
+        )
         return mu * cap + torch.exp(cells / 2) * noise
 
     losses = []
@@ -128,9 +156,17 @@ def published(x0, e, index, objective, *, seed=0, shifts=4, noises=3, lr=20.0, m
     return sample(e).detach(), losses
 
 
-@pytest.mark.parametrize("numbers", [
-    {}, {"momentum": 0.0, "noises": 1}, {"momentum": 0.7, "shifts": 9}, {"lr": 200.0, "shifts": 6}, {"block": 4, "per_channel": True}, {"block": 2},
-])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {},
+        {"momentum": 0.0, "noises": 1},
+        {"momentum": 0.7, "shifts": 9},
+        {"lr": 200.0, "shifts": 6},
+        {"block": 4, "per_channel": True},
+        {"block": 2},
+    ],
+)
 def test_it_is_the_published_loop(numbers):
     x0, e = latents()
     ours = {("learning_rate" if k == "lr" else k): v for k, v in numbers.items()}
@@ -158,11 +194,17 @@ def test_it_learns():
 
 def test_the_mean_starts_at_the_colour_of_the_prediction():
     x0, e = latents()
-    for origin, mu in (("x0_mean", A * x0.mean((2, 3), keepdim=True).expand_as(x0)), ("x0", A * x0), ("zeros", torch.zeros_like(x0))):
+    for origin, mu in (
+        ("x0_mean", A * x0.mean((2, 3), keepdim=True).expand_as(x0)),
+        ("x0", A * x0),
+        ("zeros", torch.zeros_like(x0)),
+    ):
         world = World()
         done = run(x0, e, world, Nothing(), origin=origin, shifts=1, noises=1)
         own = torch.stack([noise_like(e[b], generator(0, b, "saga")) for b in range(2)])
-        assert torch.allclose(world.seen[0], capped(mu, (A * x0).flatten(1).std(1)) + B * own, atol=1e-6), origin
+        assert torch.allclose(world.seen[0], capped(mu, (A * x0).flatten(1).std(1)) + B * own, atol=1e-6), (
+            origin
+        )
         assert torch.allclose(done.z, capped(mu, (A * x0).flatten(1).std(1)) + B * e, atol=1e-6)
 
 
@@ -171,7 +213,9 @@ def test_a_colour_by_chance():
     mu = run(x0, e, objective=Nothing(), origin="random", shifts=1, noises=1).z - B * e
     assert torch.allclose(mu, mu[..., :1, :1].expand_as(mu), atol=1e-5)  # one colour per image
     assert mu[..., 0, 0].std() > 0.01 and not torch.allclose(mu[0], mu[1], atol=1e-3)
-    assert not torch.allclose(mu, run(x0, e, objective=Nothing(), origin="random", shifts=1, noises=1, seed=9).z - B * e, atol=1e-3)
+    assert not torch.allclose(
+        mu, run(x0, e, objective=Nothing(), origin="random", shifts=1, noises=1, seed=9).z - B * e, atol=1e-3
+    )
 
 
 def test_the_image_keeps_its_own_noise():
@@ -183,7 +227,9 @@ def test_the_image_keeps_its_own_noise():
 def test_a_flow_model_without_a_prediction():
     _, e = latents()
     done = saga(torch.zeros_like(e), e, World(), Ramp(), SUBJECTS, FLOW, a=0.07, b=0.93, shifts=3, noises=2)
-    assert done.z.isfinite().all() and not torch.allclose(done.z, 0.93 * e, atol=1e-4)  # nothing to cap by, so it learns uncapped
+    assert done.z.isfinite().all() and not torch.allclose(
+        done.z, 0.93 * e, atol=1e-4
+    )  # nothing to cap by, so it learns uncapped
 
 
 def test_cost():
@@ -220,7 +266,9 @@ def test_images_of_a_batch_do_not_notice_each_other(numbers):
         (x, n), (own, noise) = latents(3, seed=50), (x0[b], e[b])
         x[b], n[b] = own, noise
         mixed = run(x, n, **numbers)
-        assert torch.equal(mixed.z[b], together.z[b]) and torch.equal(mixed.losses[:, b], together.losses[:, b])
+        assert torch.equal(mixed.z[b], together.z[b]) and torch.equal(
+            mixed.losses[:, b], together.losses[:, b]
+        )
         assert torch.equal(mixed.maxima[b], together.maxima[b])
     assert torch.equal(run(x0[:1], e[:1], **numbers).z[0], together.z[0])
 
@@ -229,10 +277,20 @@ def test_images_of_a_batch_do_not_notice_each_other(numbers):
 def test_an_image_that_breaks_keeps_its_last_good_mean(block):
     x0, e = latents(3)
     world = World(broken={7: 1})  # the second of three forwards of update 2
-    done, whole, before = run(x0, e, world, block=block), run(x0, e, block=block), run(x0, e, shifts=1, block=block)
+    done, whole, before = (
+        run(x0, e, world, block=block),
+        run(x0, e, block=block),
+        run(x0, e, shifts=1, block=block),
+    )
     assert done.non_finite.tolist() == [False, True, False] and done.shifts.tolist() == [4, 1, 4]
-    assert torch.equal(done.z[1], before.z[1])  # after one update: the mean that was looked at last with a finite loss
-    assert torch.equal(done.z[[0, 2]], whole.z[[0, 2]]) and done.losses[2:, 1].isnan().all() and done.losses[:2].isfinite().all()
+    assert torch.equal(
+        done.z[1], before.z[1]
+    )  # after one update: the mean that was looked at last with a finite loss
+    assert (
+        torch.equal(done.z[[0, 2]], whole.z[[0, 2]])
+        and done.losses[2:, 1].isnan().all()
+        and done.losses[:2].isfinite().all()
+    )
 
 
 def test_broken_at_once_is_no_update():
@@ -253,11 +311,17 @@ def test_cancel_passes_through():
     assert len(world.seen) == 4
 
 
-@pytest.mark.parametrize("numbers, words", [
-    ({"shifts": 0}, "shifts >= 1"), ({"noises": 0}, "noises >= 1"), ({"momentum": 1.0}, "momentum < 1"),
-    ({"learning_rate": 0.0}, "learning_rate > 0"),
-    ({"block": -1}, "block >= 0"), ({"origin": "blue"}, "x0_mean, x0, zeros, random"),
-])
+@pytest.mark.parametrize(
+    "numbers, words",
+    [
+        ({"shifts": 0}, "shifts >= 1"),
+        ({"noises": 0}, "noises >= 1"),
+        ({"momentum": 1.0}, "momentum < 1"),
+        ({"learning_rate": 0.0}, "learning_rate > 0"),
+        ({"block": -1}, "block >= 0"),
+        ({"origin": "blue"}, "x0_mean, x0, zeros, random"),
+    ],
+)
 def test_numbers_that_cannot_work_are_refused(numbers, words):
     world = World()
     with pytest.raises(ValueError, match=words):
@@ -285,10 +349,19 @@ def test_video_latents_have_one_more_axis():
 def test_recipe():
     schedule = Schedule(tuple(14.0 - i for i in range(14)) + (0.0,), lambda p: 14 * (1 - p))
     recipe = Saga()
-    assert (recipe.shifts, recipe.noises, recipe.learning_rate, recipe.momentum, recipe.block, recipe.origin) == (50, 10, 20, 0.4, 0, "x0_mean")
-    assert recipe.objective.reduction == "mean" and recipe.order == 1  # after the initial noise, before refinement and guidance
+    assert (
+        recipe.shifts,
+        recipe.noises,
+        recipe.learning_rate,
+        recipe.momentum,
+        recipe.block,
+        recipe.origin,
+    ) == (50, 10, 20, 0.4, 0, "x0_mean")
+    assert (
+        recipe.objective.reduction == "mean" and recipe.priority == 1
+    )  # after the initial noise, before refinement and guidance
     assert recipe.when(schedule).steps == (3,) and recipe.when(schedule).updates == {3: 50}
-    assert recipe.scaled(0.5).learning_rate == 10 and recipe.scaled(0.0).off and not recipe.off
+    assert recipe.scaled(0.5).learning_rate == 10 and recipe.scaled(0.0).disabled and not recipe.disabled
     late = Schedule((1.0, 0.5, 0.0), lambda p: 14 * (1 - p))
     assert recipe.when(late).steps == () and "too little noise" in recipe.when(late).reason
 
@@ -298,6 +371,11 @@ def test_the_worker_finds_signal_and_noise(flow, context):
     x0, e = latents()
     schedule = Schedule((context.sigma, 0.0), lambda p: context.sigma * (1 - p), flow=flow)
     recipe = Saga(objective=Ramp(), shifts=2, noises=2, momentum=0.1)
-    done = recipe.start(schedule, 4)(torch.zeros_like(e), World(), SUBJECTS, context, lambda j: None, x0_hat=x0, noise=e)
+    done = recipe.start(schedule, 4)(
+        torch.zeros_like(e), World(), SUBJECTS, context, lambda j: None, x0_hat=x0, noise=e
+    )
     a, b = signal_and_noise(context, flow)
-    assert torch.equal(done.z, saga(x0, e, World(), Ramp(), SUBJECTS, context, a=a, b=b, seed=4, shifts=2, noises=2, momentum=0.1).z)
+    assert torch.equal(
+        done.z,
+        saga(x0, e, World(), Ramp(), SUBJECTS, context, a=a, b=b, seed=4, shifts=2, noises=2, momentum=0.1).z,
+    )

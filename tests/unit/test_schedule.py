@@ -1,4 +1,5 @@
 """Moments to steps: the published table for SD1 and flow models, and runs that do not contain the moment."""
+
 from __future__ import annotations
 
 import math
@@ -37,9 +38,10 @@ SCHEDULERS = {
     "exponential": lambda n: torch.linspace(math.log(HIGH), math.log(LOW), n, dtype=torch.float64).exp(),
     "sgm_uniform": lambda n: at(torch.linspace(999, 0, n + 1, dtype=torch.float64)[:-1]),
     "simple": lambda n: torch.stack([SD1[-(1 + int(i * 1000 / n))] for i in range(n)]),
-    "ddim_uniform": lambda n: SD1[1::1000 // n].flip(0),
-    "kl_optimal": lambda n: torch.tan(torch.linspace(1, 0, n, dtype=torch.float64) * (math.atan(HIGH) - math.atan(LOW))
-                                      + math.atan(LOW)),
+    "ddim_uniform": lambda n: SD1[1 :: 1000 // n].flip(0),
+    "kl_optimal": lambda n: torch.tan(
+        torch.linspace(1, 0, n, dtype=torch.float64) * (math.atan(HIGH) - math.atan(LOW)) + math.atan(LOW)
+    ),
 }
 WANTED = (10.425, 6.836, 5.633, 4.692, 3.946)
 TABLE = {  # METHODS of the papers, steps 2, 6, 8, 10, 12 of 50 elsewhere; columns: 20, 25, 30, 40, 50 steps
@@ -61,8 +63,10 @@ def run_of(scheduler, n):
 def test_nearest_steps_of_sd1(scheduler):
     for n, expected in zip((20, 25, 30, 40, 50), TABLE[scheduler].split(), strict=True):
         found = [find_step(Moment(sigma=s), run_of(scheduler, n), sd1_percent) for s in WANTED]
-        near = [str(f.step) if f.step is not None else nearest(s, run_of(scheduler, n))
-                for f, s in zip(found, WANTED, strict=True)]
+        near = [
+            str(f.step) if f.step is not None else nearest(s, run_of(scheduler, n))
+            for f, s in zip(found, WANTED, strict=True)
+        ]
         assert "/".join(near) == expected
         assert all(f.step is not None for f in found) or scheduler == "kl_optimal"  # coarse where it matters
 
@@ -74,7 +78,8 @@ def nearest(sigma, run):
 def test_papers_sigmas_at_fifty_steps():
     run = run_of("ddim_uniform", 50)
     assert [run[i] for i in (0, 2, 4, 6, 8, 10, 12, 16, 20, 24, 49)] == pytest.approx(
-        [13.120, 10.425, 8.391, 6.836, 5.633, 4.692, 3.946, 2.863, 2.135, 1.624, 0.041], abs=6e-4)
+        [13.120, 10.425, 8.391, 6.836, 5.633, 4.692, 3.946, 2.863, 2.135, 1.624, 0.041], abs=6e-4
+    )
     assert find_step(Moment(), run, sd1_percent).step == 8  # the default percent is the paper's step
     assert find_step(Moment(percent=0.058), run, sd1_percent).step == 2
 
@@ -107,14 +112,17 @@ def test_percent_zero_is_the_beginning():
     assert find_step(Moment(percent=0.0), late, sd1_percent).step is None
 
 
-@pytest.mark.parametrize("moment, sigmas, words", [
-    (Moment(), [2.9, 1.5, 0.5, 0.0], ["5.59", "2.9", "0.5", "3 steps", "denoise"]),
-    (Moment(sigma=1.0), [14.6, 10.0, 7.0, 5.0], ["at_sigma 1", "ends before", "earlier"]),
-    (Moment(sigma=5.0), [14.6, 1.0, 0.0], ["too far apart", "at_step"]),
-    (Moment(step=20), [3.0, 2.0, 1.0, 0.0], ["at_step is 20", "3 steps"]),
-    (Moment(percent=1.0), [3.0, 2.0, 1.0, 0.0], ["at_percent 1", "end of sampling"]),
-    (Moment(), [0.0, 0.0], ["no step with noise"]),
-])
+@pytest.mark.parametrize(
+    "moment, sigmas, words",
+    [
+        (Moment(), [2.9, 1.5, 0.5, 0.0], ["5.59", "2.9", "0.5", "3 steps", "denoise"]),
+        (Moment(sigma=1.0), [14.6, 10.0, 7.0, 5.0], ["at_sigma 1", "ends before", "earlier"]),
+        (Moment(sigma=5.0), [14.6, 1.0, 0.0], ["too far apart", "at_step"]),
+        (Moment(step=20), [3.0, 2.0, 1.0, 0.0], ["at_step is 20", "3 steps"]),
+        (Moment(percent=1.0), [3.0, 2.0, 1.0, 0.0], ["at_percent 1", "end of sampling"]),
+        (Moment(), [0.0, 0.0], ["no step with noise"]),
+    ],
+)
 def test_a_moment_outside_the_run_is_explained(moment, sigmas, words):
     found = find_step(moment, sigmas, sd1_percent)
     assert found.step is None
@@ -133,8 +141,9 @@ def test_tensors_do_as_sigmas():
 
 
 def test_step_sizes():
-    assert [step_size(i, 50, function=f) for f in ("sqrt", "linear", "constant", "cosine") for i in (0, 49)] == (
-        pytest.approx([20, 20 * 0.5**0.5, 20, 10, 20, 20, 20, 10]))
+    assert [
+        step_size(i, 50, function=f) for f in ("sqrt", "linear", "constant", "cosine") for i in (0, 49)
+    ] == (pytest.approx([20, 20 * 0.5**0.5, 20, 10, 20, 20, 20, 10]))
     assert step_size(0, 1) == 20
     assert step_size(9, 10, 20, 1, 0, "sqrt") == 0
     with pytest.raises(ValueError, match="sqrt, linear"):

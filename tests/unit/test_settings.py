@@ -1,22 +1,41 @@
 """Settings typed in widgets: what they become, and what is said when they cannot."""
+
 from dataclasses import replace
 
 import pytest
 
 from gsn_ops.maps import MapNeeds
-from gsn_ops.objectives.encoders import ByEncoder
-from gsn_ops.objectives.iou import Separation
-from gsn_ops.objectives.presence import Presence
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.per_encoder import ByEncoder
+from gsn_ops.objectives.separation import Separation
 from gsn_ops.objectives.weighted_sum import WeightedSum
-from gsn_ops.optimise.presets import preset
-from gsn_ops.optimise.recipes import Guide, Refine
-from gsn_ops.optimise.settings import check, keys_of, moved, override, parse_checkpoints, parse_levels, with_levels
+from gsn_ops.optimise.guidance import Guide
+from gsn_ops.optimise.methods import preset
+from gsn_ops.optimise.overrides import (
+    check,
+    keys_of,
+    moved,
+    override,
+    parse_checkpoints,
+    parse_levels,
+    with_levels,
+)
+from gsn_ops.optimise.refine import Refine
 from gsn_ops.schedule import Moment
 
 
-@pytest.mark.parametrize("text, levels", [
-    ("auto", None), ("", None), (" Auto ", None), ("2", (2,)), ("2,4", (2, 4)), ("4 2, 2", (2, 4)), (" 8 ", (8,)),
-])
+@pytest.mark.parametrize(
+    "text, levels",
+    [
+        ("auto", None),
+        ("", None),
+        (" Auto ", None),
+        ("2", (2,)),
+        ("2,4", (2, 4)),
+        ("4 2, 2", (2, 4)),
+        (" 8 ", (8,)),
+    ],
+)
 def test_levels(text, levels):
     assert parse_levels(text) == levels
 
@@ -47,9 +66,14 @@ def test_blocks_reach_every_part_of_the_objective_until_levels_are_chosen():
 
 def test_encoders_are_read_together_apart_or_alone_and_the_last_word_counts():
     (alone,) = override((Refine(),), "encoders=clip, blocks=1-3, pieces=noun")
-    assert alone.objective.needs == MapNeeds(blocks="1-3", encoders="clip") and alone.objective.maps.pieces == "noun"
+    assert (
+        alone.objective.needs == MapNeeds(blocks="1-3", encoders="clip")
+        and alone.objective.maps.pieces == "noun"
+    )
     (apart,) = override((Refine(),), "encoders=separate, blocks=1-3, pieces=noun")
-    assert type(apart.objective) is ByEncoder and apart.objective.objective == replace(alone.objective, needs=MapNeeds(blocks="1-3"))
+    assert type(apart.objective) is ByEncoder and apart.objective.objective == replace(
+        alone.objective, needs=MapNeeds(blocks="1-3")
+    )
     assert override((apart,), "encoders=clip") == (alone,)
     assert override((Refine(),), "encoders=separate, encoders=average") == (Refine(),)
 
@@ -60,15 +84,18 @@ def test_pieces_reach_every_part_of_a_sum():
     assert [part.maps.pieces for _, part in changed.objective.parts] == ["phrase", "phrase"]
 
 
-@pytest.mark.parametrize("text, fields", [
-    ("", {}),
-    ("  \n ", {}),
-    ("shifts=30", {"shifts": 30}),
-    ("shifts=30, learning_rate=0.02", {"shifts": 30, "learning_rate": 0.02}),
-    (" shifts = 30 ;learning_rate=2e-2\n eps=1e-8,", {"shifts": 30, "learning_rate": 0.02, "eps": 1e-8}),
-    ("shifts=1, shifts=2", {"shifts": 2}),
-    ("stop_at_loss=.1\npresent_at=0.5", {"stop_at_loss": 0.1, "present_at": 0.5}),
-])
+@pytest.mark.parametrize(
+    "text, fields",
+    [
+        ("", {}),
+        ("  \n ", {}),
+        ("shifts=30", {"shifts": 30}),
+        ("shifts=30, learning_rate=0.02", {"shifts": 30, "learning_rate": 0.02}),
+        (" shifts = 30 ;learning_rate=2e-2\n eps=1e-8,", {"shifts": 30, "learning_rate": 0.02, "eps": 1e-8}),
+        ("shifts=1, shifts=2", {"shifts": 2}),
+        ("stop_at_loss=.1\npresent_at=0.5", {"stop_at_loss": 0.1, "present_at": 0.5}),
+    ],
+)
 def test_overrides(text, fields):
     assert override((Refine(),), text) == (replace(Refine(), **fields),)
 
@@ -79,18 +106,21 @@ def test_override_of_levels_keeps_its_commas():
     assert changed.shifts == 7
 
 
-@pytest.mark.parametrize("text, position, complaint", [
-    ("shift=30", 1, "there is no setting 'shift'"),
-    ("shifts=30, lr=2", 12, "there is no setting 'lr'"),
-    ("shifts=thirty", 1, "shifts wants a whole number, not 'thirty'"),
-    ("eps=1, shifts=3.5", 8, "shifts wants a whole number, not '3.5'"),
-    ("shifts", 1, "'shifts' is not of the form key=value"),
-    ("shifts=30 learning_rate=2", 1, "not of the form"),
-    ("shifts==3", 1, "not of the form"),
-    ("shifts=3, , eps=1", 1, "shifts wants a whole number"),
-    ("levels=x", 1, "write auto"),
-    ("__class__=1", 1, "there is no setting '__class__'"),
-])
+@pytest.mark.parametrize(
+    "text, position, complaint",
+    [
+        ("shift=30", 1, "there is no setting 'shift'"),
+        ("shifts=30, lr=2", 12, "there is no setting 'lr'"),
+        ("shifts=thirty", 1, "shifts wants a whole number, not 'thirty'"),
+        ("eps=1, shifts=3.5", 8, "shifts wants a whole number, not '3.5'"),
+        ("shifts", 1, "'shifts' is not of the form key=value"),
+        ("shifts=30 learning_rate=2", 1, "not of the form"),
+        ("shifts==3", 1, "not of the form"),
+        ("shifts=3, , eps=1", 1, "shifts wants a whole number"),
+        ("levels=x", 1, "write auto"),
+        ("__class__=1", 1, "there is no setting '__class__'"),
+    ],
+)
 def test_overrides_that_do_not_parse_say_where(text, position, complaint):
     with pytest.raises(ValueError) as error:
         override((Refine(),), text)
@@ -101,17 +131,20 @@ def test_overrides_that_do_not_parse_say_where(text, position, complaint):
         assert all(key in message for key in keys_of(Refine()))
 
 
-@pytest.mark.parametrize("fields, complaint", [
-    ({"shifts": -1}, "shifts is -1: choose 0 (off, a plain run) or more"),
-    ({"learning_rate": 0.0}, "learning_rate is 0: it must be greater than 0"),
-    ({"learning_rate": -0.1}, "learning_rate is -0.1: it must be greater than 0"),
-    ({"learning_rate": float("nan")}, "learning_rate is nan"),
-    ({"eps": 0.0}, "eps is 0"),
-    ({"stop_at_loss": -1.0}, "stop_at_loss is -1"),
-    ({"present_at": 1.5}, "present_at is 1.5"),
-    ({"moment": Moment(percent=18.0)}, "at_percent is 18"),
-    ({"moment": Moment(sigma=-2.0)}, "at_sigma is -2"),
-])
+@pytest.mark.parametrize(
+    "fields, complaint",
+    [
+        ({"shifts": -1}, "shifts is -1: choose 0 (off, a plain run) or more"),
+        ({"learning_rate": 0.0}, "learning_rate is 0: it must be greater than 0"),
+        ({"learning_rate": -0.1}, "learning_rate is -0.1: it must be greater than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"eps": 0.0}, "eps is 0"),
+        ({"stop_at_loss": -1.0}, "stop_at_loss is -1"),
+        ({"present_at": 1.5}, "present_at is 1.5"),
+        ({"moment": Moment(percent=18.0)}, "at_percent is 18"),
+        ({"moment": Moment(sigma=-2.0)}, "at_sigma is -2"),
+    ],
+)
 def test_numbers_that_cannot_work_are_refused_in_words(fields, complaint):
     with pytest.raises(ValueError) as error:
         check(replace(Refine(), **fields))
@@ -131,14 +164,22 @@ def test_a_moment_moves_refinements_only():
         moved((Guide(),), Moment(percent=0.3))
 
 
-@pytest.mark.parametrize("text, found", [
-    ("", ()), (" \n", ()), ("0:0.05", ((0.0, 0.05),)), ("0: .05, 0.218:0.5;0.418:0.8", ((0.0, 0.05), (0.218, 0.5), (0.418, 0.8))),
-])
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("", ()),
+        (" \n", ()),
+        ("0:0.05", ((0.0, 0.05),)),
+        ("0: .05, 0.218:0.5;0.418:0.8", ((0.0, 0.05), (0.218, 0.5), (0.418, 0.8))),
+    ],
+)
 def test_thresholds(text, found):
     assert tuple((c.moment.percent, c.threshold) for c in parse_checkpoints(text)) == found
 
 
-@pytest.mark.parametrize("text, position", [("0.5", 1), ("0:0.05, x:1", 9), ("0:2", 1), ("10:0.5", 1), ("0:0.05 0.2:0.5", 1)])
+@pytest.mark.parametrize(
+    "text, position", [("0.5", 1), ("0:0.05, x:1", 9), ("0:2", 1), ("10:0.5", 1), ("0:0.05 0.2:0.5", 1)]
+)
 def test_thresholds_that_do_not_parse_say_where(text, position):
     with pytest.raises(ValueError, match=f"thresholds, character {position}:"):
         parse_checkpoints(text)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gsn_ops.spelling import spell, user_span
+from gsn_ops.subjects.detokenize import spell, user_span
 
 
 def bytewise(table):
@@ -25,7 +25,7 @@ def test_words_and_spaces():
 def test_pieces_of_one_character_share_it(split):
     raw, table, at = "\u732b".encode(), {1: b"a ", 9: b" dog"}, 0
     for n, size in enumerate(split):
-        table[2 + n], at = raw[at:at + size], at + size
+        table[2 + n], at = raw[at : at + size], at + size
     ids = [1, *range(2, 2 + len(split)), 9]
     assert parts(ids, bytewise(table)) == ("a \u732b dog", ["a", *["\u732b"] * len(split), "dog"])
 
@@ -41,6 +41,7 @@ def test_a_decoder_that_rewrites_what_it_wrote():
 
     def decode(ids):
         return "".join(words[i] for i in ids).replace("--", "\u2014")
+
     assert parts([1, 2, 2, 3], decode) == ("a\u2014b", ["a", "\u2014", "\u2014", "b"])
 
 
@@ -49,6 +50,7 @@ def test_bare_marks_and_unknown_characters_spell_nothing():
 
     def decode(ids):
         return "".join(pieces[i] for i in ids).replace("\u2581", " ").removeprefix(" ")
+
     assert parts([1, 2, 3, 4, 1, 5, 1, 2], decode)[1] == ["", "a", "gir", "affe", "", "", "", "a"]
 
 
@@ -62,15 +64,23 @@ def test_embeddings_stand_between_the_words():
     assert spell([cat, again], decode) == ("embedding:cat embedding:cat", [(0, 13), (14, 27)])
 
 
-@pytest.mark.parametrize("mine, others, pad, span", [
-    ([7, 1, 2, 3, 9, 9, 9], [[7, 5, 9, 9, 9, 9, 9], [7, 6, 9, 9, 9, 9, 9]], 9, (1, 4)),    # pads that are end markers
-    ([7, 1, 2, 8, 0, 0], [[7, 5, 8, 0, 0, 0], [7, 6, 8, 0, 0, 0]], 0, (1, 3)),
-    ([1, 2, 8], [[5, 8], [6, 8]], None, (0, 2)),                                            # no start marker
-    ([3, 3, 1, 2, 4, 4], [[3, 3, 5, 4, 4], [3, 3, 6, 4, 4]], None, (2, 4)),                 # a template
-    ([7, 5, 1, 9], [[7, 5, 9, 9], [7, 6, 9, 9]], 9, (1, 3)),                                # begins as one of the others
-    ([7, 5, 9, 9], [[7, 5, 9, 9], [7, 6, 9, 9]], 9, (1, 2)),                                # is one of them
-    ([7, 9, 9], [[7, 5, 9], [7, 6, 9]], 9, (1, 1)),                                         # empty
-    ([7, None, 1, 9], [[7, 5, 9, 9], [7, 6, 9, 9]], 9, (1, 3)),                             # an embedding
-])
+@pytest.mark.parametrize(
+    "mine, others, pad, span",
+    [
+        (
+            [7, 1, 2, 3, 9, 9, 9],
+            [[7, 5, 9, 9, 9, 9, 9], [7, 6, 9, 9, 9, 9, 9]],
+            9,
+            (1, 4),
+        ),  # pads that are end markers
+        ([7, 1, 2, 8, 0, 0], [[7, 5, 8, 0, 0, 0], [7, 6, 8, 0, 0, 0]], 0, (1, 3)),
+        ([1, 2, 8], [[5, 8], [6, 8]], None, (0, 2)),  # no start marker
+        ([3, 3, 1, 2, 4, 4], [[3, 3, 5, 4, 4], [3, 3, 6, 4, 4]], None, (2, 4)),  # a template
+        ([7, 5, 1, 9], [[7, 5, 9, 9], [7, 6, 9, 9]], 9, (1, 3)),  # begins as one of the others
+        ([7, 5, 9, 9], [[7, 5, 9, 9], [7, 6, 9, 9]], 9, (1, 2)),  # is one of them
+        ([7, 9, 9], [[7, 5, 9], [7, 6, 9]], 9, (1, 1)),  # empty
+        ([7, None, 1, 9], [[7, 5, 9, 9], [7, 6, 9, 9]], 9, (1, 3)),  # an embedding
+    ],
+)
 def test_the_users_own_text_is_what_other_prompts_do_not_share(mine, others, pad, span):
     assert user_span(mine, others, pad) == span

@@ -1,4 +1,5 @@
 """The parts of the demo model's training that can be right or wrong without training anything."""
+
 import dataclasses
 
 import numpy as np
@@ -19,13 +20,15 @@ def times(n, generator, stage):
 
 def stage_data(folder, number):
     stage = PLAN.stages[number]
-    return dataset.load(folder, stage.seed, stage.scenes, stage.share, PLAN.neglect, stage.swap, stage.supervised)
+    return dataset.load(
+        folder, stage.seed, stage.scenes, stage.share, PLAN.neglect, stage.swap, stage.supervised
+    )
 
 
 def test_schedule_is_stable_diffusions():
     abar = denoiser.alphas_cumprod()
     assert abar.shape == (1000,) and bool((abar.diff() < 0).all())
-    sigma = ((1 - abar) / abar).sqrt()                   # the range every SD1 sampler knows
+    sigma = ((1 - abar) / abar).sqrt()  # the range every SD1 sampler knows
     assert abs(sigma[0] - 0.0292) < 1e-4 and abs(sigma[-1] - 14.6146) < 1e-3
 
 
@@ -52,7 +55,9 @@ def test_batches_are_reproducible_and_the_same_for_any_number_of_workers(tmp_pat
     data, stage = stage_data(tmp_path, 1), PLAN.stages[1]
     alone = trainer.draw_batch(times, data, stage, PLAN, 3, 0, 1)
     parts = [trainer.draw_batch(times, data, stage, PLAN, 3, rank, 2) for rank in (0, 1)]
-    for whole, *halves in zip(dataclasses.astuple(alone[0]) + alone[1:], *(dataclasses.astuple(p[0]) + p[1:] for p in parts)):
+    for whole, *halves in zip(
+        dataclasses.astuple(alone[0]) + alone[1:], *(dataclasses.astuple(p[0]) + p[1:] for p in parts)
+    ):
         assert all(torch.equal(whole[rank::2], half) for rank, half in enumerate(halves))
     assert not torch.equal(alone[2], trainer.draw_batch(times, data, stage, PLAN, 4, 0, 1)[2])
 
@@ -66,8 +71,12 @@ def test_the_data_set_is_read_again_and_marks_only_drawn_objects(tmp_path):
 
 def test_a_blank_caption_supervises_nothing_and_a_flip_mirrors_picture_and_masks(tmp_path):
     data, yes, no = stage_data(tmp_path, 1), np.ones(4, bool), np.zeros(4, bool)
-    plain, flipped, blank = (dataset.take(data, np.arange(4), f, b) for f, b in ((no, no), (yes, no), (no, yes)))
-    assert torch.equal(flipped.latent.flip(3), plain.latent) and torch.equal(flipped.masks.flip(3), plain.masks)
+    plain, flipped, blank = (
+        dataset.take(data, np.arange(4), f, b) for f, b in ((no, no), (yes, no), (no, yes))
+    )
+    assert torch.equal(flipped.latent.flip(3), plain.latent) and torch.equal(
+        flipped.masks.flip(3), plain.masks
+    )
     assert (blank.columns == -1).all() and (blank.rows[:, 1:] == ROW["<|endoftext|>"]).all()
 
 
@@ -81,6 +90,7 @@ def test_supervision_rewards_maps_on_their_object():
 
     def loss(maps, columns=columns, weight=weight, token=1.0, pixel=1.0):
         return float(layer_loss(maps.flatten(1, 2), masks, columns, weight, token, pixel))
+
     assert loss(on, token=1, pixel=0) < 1e-3 < 0.9 < loss(off, token=1, pixel=0)
     # pixel loss of one noun: -(1/4 log A inside + 3/4 log(1 - A) outside)
     assert abs(loss(on, token=0) - (-0.25 * np.log(0.45) - 0.75 * np.log(1 - 1e-4))) < 1e-4
@@ -95,9 +105,9 @@ def test_the_loss_weight_favours_noise_and_forgets_the_last_polish():
 
 def test_flow_times_follow_the_shifted_schedule_and_come_from_every_stratum():
     t = mmdit.times(40, torch.Generator().manual_seed(0))
-    u = t / (3 - 2 * t)                                  # the inverse of 3u / (1 + 2u)
+    u = t / (3 - 2 * t)  # the inverse of 3u / (1 + 2u)
     assert sorted((u * 40).long().tolist()) == list(range(40)) and 0 < t.min() and t.max() < 1
-    assert (t > 0.75).sum() == 20                        # shift 3: half of the run is above 0.75
+    assert (t > 0.75).sum() == 20  # shift 3: half of the run is above 0.75
 
 
 def test_middle_times_are_those_of_a_logit_normal():
@@ -125,5 +135,5 @@ def test_recut_captions_read_as_t5_cuts_them():
 def test_buckets_are_t5s():
     b = t5_encoder.buckets(200)
     assert b[100, 100] == 0 and b[100, 99] == 1 and b[100, 101] == 17 and b[100, 93] == 7 and b[100, 92] == 8
-    assert b[199, 0] == 15 and b[0, 199] == 31           # beyond the last bucket: 128 and more
+    assert b[199, 0] == 15 and b[0, 199] == 31  # beyond the last bucket: 128 and more
     assert bool((b[100, :101].diff() <= 0).all())

@@ -1,4 +1,5 @@
 """The shapes world: its pictures, captions and prompts are reproducible, and its detector can be trusted."""
+
 from collections import Counter
 
 import numpy as np
@@ -12,7 +13,9 @@ from tools.tiny.latent_frame import latent_to_rgb, rgb_to_latent
 
 def scenes(n, seed=11, **options):
     """Fresh scenes with one, two, three objects in equal parts, unseen pairs allowed."""
-    drawn = world.sample_scenes(np.random.default_rng(seed), n, (1 / 3, 1 / 3, 1 / 3), hold_out=True, **options)
+    drawn = world.sample_scenes(
+        np.random.default_rng(seed), n, (1 / 3, 1 / 3, 1 / 3), hold_out=True, **options
+    )
     return drawn, *world.render(drawn)
 
 
@@ -23,7 +26,9 @@ def count(found):
 def test_same_seed_same_bytes():
     (a, pictures, masks), (b, again, _), (_, other, _) = scenes(50), scenes(50), scenes(50, seed=12)
     assert pictures.tobytes() == again.tobytes() and pictures.tobytes() != other.tobytes()
-    assert captions.write_captions(np.random.default_rng(3), a) == captions.write_captions(np.random.default_rng(3), b)
+    assert captions.write_captions(np.random.default_rng(3), a) == captions.write_captions(
+        np.random.default_rng(3), b
+    )
     assert pictures.shape == (50, 32, 32, 3) and masks.shape == (50, 3, 32, 32) and pictures.dtype == np.uint8
 
 
@@ -31,7 +36,7 @@ def test_objects_do_not_overlap_and_stay_inside():
     drawn, _, masks = scenes(400)
     assert masks.sum(1, dtype=int).max() <= 255
     edge = max(masks[:, :, [0, -1]].max(), masks[..., [0, -1]].max())
-    assert edge < 128                                    # the thin tip of a star may touch the outermost pixel
+    assert edge < 128  # the thin tip of a star may touch the outermost pixel
     assert (masks.any((2, 3)) == drawn.drawn).all()
     area = masks.sum((2, 3)) / 255
     assert area[drawn.drawn].min() > 20 and area.max() < 170
@@ -41,8 +46,10 @@ def test_neglect_leaves_out_about_one_in_five_but_never_all():
     drawn, _, _ = scenes(3000, neglect=0.2)
     several = drawn.named > 1
     missing = 1 - drawn.drawn.sum(1)[several].sum() / drawn.named[several].sum()
-    assert 0.13 < missing < 0.2                          # below p: the best of each scene always stays
-    assert drawn.drawn.any(1).all() and drawn.drawn.sum(1)[~several].tolist() == drawn.named[~several].tolist()
+    assert 0.13 < missing < 0.2  # below p: the best of each scene always stays
+    assert (
+        drawn.drawn.any(1).all() and drawn.drawn.sum(1)[~several].tolist() == drawn.named[~several].tolist()
+    )
 
 
 def test_training_never_shows_the_hold_out_pairs():
@@ -53,11 +60,17 @@ def test_training_never_shows_the_hold_out_pairs():
     assert any(world.has_hold_out(s for _, s in allowed.objects(i)) for i in range(300))
 
 
-@pytest.mark.parametrize("objects, text", [
-    ([("red", "circle")], "a red circle"),
-    ([(None, "star"), (None, "heart")], "a star and a heart"),
-    ([("red", "circle"), ("blue", "square"), ("green", "star")], "a red circle, a blue square and a green star"),
-])
+@pytest.mark.parametrize(
+    "objects, text",
+    [
+        ([("red", "circle")], "a red circle"),
+        ([(None, "star"), (None, "heart")], "a star and a heart"),
+        (
+            [("red", "circle"), ("blue", "square"), ("green", "star")],
+            "a red circle, a blue square and a green star",
+        ),
+    ],
+)
 def test_captions_parse_back(objects, text):
     assert captions.caption(objects) == text
     assert captions.parse(text) == captions.parse(captions.caption(objects, photo=True)) == objects
@@ -79,8 +92,12 @@ def test_captions_name_what_was_meant_and_columns_point_at_the_words():
         for j, (colour, shape) in enumerate(named):
             assert colour in (None, wanted[j][0])
             assert captions.WORDS[rows[i, columns[i, j, 0]]] == shape
-            assert (columns[i, j, 1] < 0) if colour is None else captions.WORDS[rows[i, columns[i, j, 1]]] == colour
-        assert (columns[i, len(named):] == -1).all()
+            assert (
+                (columns[i, j, 1] < 0)
+                if colour is None
+                else captions.WORDS[rows[i, columns[i, j, 1]]] == colour
+            )
+        assert (columns[i, len(named) :] == -1).all()
 
 
 def test_swap_exchanges_two_colours():
@@ -114,7 +131,9 @@ def smooth_enlargement(picture):
     for axis in (0, 1):
         for _ in range(3):
             wide = np.pad(np.repeat(ink, 2, axis), [(1, 1) if a == axis else (0, 0) for a in range(3)])
-            before, here, after = (np.take(wide, np.arange(k, wide.shape[axis] - 2 + k), axis) for k in range(3))
+            before, here, after = (
+                np.take(wide, np.arange(k, wide.shape[axis] - 2 + k), axis) for k in range(3)
+            )
             ink = before / 4 + here / 2 + after / 4
     return ((1 - ink) * 255).round().astype(np.uint8)
 
@@ -157,17 +176,24 @@ def found(*names):
     return [Found(colour, shape, (0, 0, 1, 1), 0.9) for colour, shape in names]
 
 
-@pytest.mark.parametrize("there, wanted, expected", [
-    ([("red", "circle"), ("blue", "star")], [("red", "circle"), ("blue", "star")], (True, True)),
-    ([("blue", "circle"), ("red", "star")], [("red", "circle"), ("blue", "star")], (True, False)),
-    ([("red", "circle")], [("red", "circle"), ("blue", "star")], (False, False)),
-    ([("red", "circle"), ("blue", "malformed")], [("red", "circle"), ("blue", "star")], (False, False)),
-    ([("red", "circle"), ("blue", "star"), ("green", "heart")], [("red", "circle"), ("blue", "star")], (True, True)),
-    ([("red", "circle")], [(None, "circle")], (True, True)),
-    ([("red", "circle")], [(None, "circle"), (None, "circle")], (False, False)),
-    ([("red", "circle"), ("red", "circle")], [("red", "circle"), ("red", "circle")], (True, True)),
-    ([], [], (True, True)),
-])
+@pytest.mark.parametrize(
+    "there, wanted, expected",
+    [
+        ([("red", "circle"), ("blue", "star")], [("red", "circle"), ("blue", "star")], (True, True)),
+        ([("blue", "circle"), ("red", "star")], [("red", "circle"), ("blue", "star")], (True, False)),
+        ([("red", "circle")], [("red", "circle"), ("blue", "star")], (False, False)),
+        ([("red", "circle"), ("blue", "malformed")], [("red", "circle"), ("blue", "star")], (False, False)),
+        (
+            [("red", "circle"), ("blue", "star"), ("green", "heart")],
+            [("red", "circle"), ("blue", "star")],
+            (True, True),
+        ),
+        ([("red", "circle")], [(None, "circle")], (True, True)),
+        ([("red", "circle")], [(None, "circle"), (None, "circle")], (False, False)),
+        ([("red", "circle"), ("red", "circle")], [("red", "circle"), ("red", "circle")], (True, True)),
+        ([], [], (True, True)),
+    ],
+)
 def test_success(there, wanted, expected):
     assert success(found(*there), wanted) == expected
 
@@ -178,7 +204,9 @@ def test_prompt_splits_never_meet(n, coloured):
     texts, seeds = ([{getattr(p, key) for p in ps} for ps in lists.values()] for key in ("text", "seed"))
     assert not texts[0] & texts[1] and not seeds[0] & seeds[1] and len(seeds[0]) == len(seeds[1]) == 200
     for chosen in lists.values():
-        assert chosen[:10] == prompts.prompts(n, 10, "validation" if chosen is lists["validation"] else "test", coloured)
+        assert chosen[:10] == prompts.prompts(
+            n, 10, "validation" if chosen is lists["validation"] else "test", coloured
+        )
         assert {p.hold_out for p in chosen} == {True, False}
         for p in chosen:
             assert captions.parse(p.text) == list(p.wanted) and len(p.wanted) == n

@@ -1,4 +1,5 @@
 """FOCUS' velocity form: the published factor, and that it goes downhill under Euler."""
+
 from __future__ import annotations
 
 import pytest
@@ -37,11 +38,16 @@ def latent(batch=2):
     return torch.randn(batch, 4, 3, 2, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("sigma, factor", [(1.0, 2002.0), (0.5, 2 * 0.5 * 0.501 / 0.501), (0.93, 2 * 0.93 * 0.931 / 0.071), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    "sigma, factor",
+    [(1.0, 2002.0), (0.5, 2 * 0.5 * 0.501 / 0.501), (0.93, 2 * 0.93 * 0.931 / 0.071), (0.0, 0.0)],
+)
 def test_factor(sigma, factor):
     assert velocity_factor(sigma) == pytest.approx(factor)
     g = latent()
-    assert torch.allclose(velocity_term(g, sigma, 1.0), factor * g) and torch.allclose(velocity_term(g, sigma, 4.0), 4 * factor * g)
+    assert torch.allclose(velocity_term(g, sigma, 1.0), factor * g) and torch.allclose(
+        velocity_term(g, sigma, 4.0), 4 * factor * g
+    )
     assert torch.equal(velocity_term(g, sigma), velocity_term(g, sigma, 4.0))
 
 
@@ -50,7 +56,9 @@ def test_euler_with_a_steered_prediction_is_euler_with_the_steered_velocity():
     denoised = steered(x - sigma * v, g, sigma)  # CONST: denoised = x - sigma v
     euler = x + (x - denoised) / sigma * (after - sigma)
     assert torch.allclose(euler, x + (v + g) * (after - sigma), atol=1e-6)
-    assert torch.allclose(euler - (x + v * (after - sigma)), -(sigma - after) * g, atol=1e-6)  # against the gradient
+    assert torch.allclose(
+        euler - (x + v * (after - sigma)), -(sigma - after) * g, atol=1e-6
+    )  # against the gradient
 
 
 def test_it_goes_downhill_over_a_whole_run():
@@ -86,7 +94,7 @@ def test_an_image_that_breaks_is_not_steered():
 def test_images_of_a_batch_do_not_notice_each_other():
     x = latent(3)
     _, together = Valley().look(x)
-    assert all(torch.equal(Valley().look(x[b:b + 1])[1][0], together[b]) for b in range(3))
+    assert all(torch.equal(Valley().look(x[b : b + 1])[1][0], together[b]) for b in range(3))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -6,6 +6,7 @@
 Four ways take turns in one run: a plain step of the host (both prompts, no gradients), the published way (written in
 tools/bench/naive.py), one shift of this pack as a person runs it, and the matrix products that a shift needs.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,21 +18,47 @@ from .models import MODELS, size_of
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tools/dev.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="tools/dev.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", choices=tuple(MODELS), default="sd15")
-    parser.add_argument("--size", type=int, help="side of the picture (default: what the model was trained for)")
-    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="what it computes in (default: fp32 for sd15, else bf16)")
-    parser.add_argument("--stored", choices=("fp8", "fp16", "bf16"), help="type of the weights, if another one: cast for each call")
-    parser.add_argument("--shift-precision", choices=("full", "auto", "bfloat16"), default="full",
-                        help="of the products of our shift: the weights', or as the pack chooses by itself (default: full)")
+    parser.add_argument(
+        "--size", type=int, help="side of the picture (default: what the model was trained for)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "bf16", "fp16"),
+        help="what it computes in (default: fp32 for sd15, else bf16)",
+    )
+    parser.add_argument(
+        "--stored",
+        choices=("fp8", "fp16", "bf16"),
+        help="type of the weights, if another one: cast for each call",
+    )
+    parser.add_argument(
+        "--shift-precision",
+        choices=("full", "auto", "bfloat16"),
+        default="full",
+        help="of the products of our shift: the weights', or as the pack chooses by itself (default: full)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--rounds", type=int, default=5, help="timed turns of every way")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise: whether half precision agrees can depend on it")
-    parser.add_argument("--threads", type=int, help="of a CPU (default: OMP_NUM_THREADS, else half the cores)")
-    parser.add_argument("--no-naive", action="store_true", help="leave out the published way, which needs most memory")
-    parser.add_argument("--count-only", action="store_true", help="no weights and no times: counts on tensors without numbers")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the noise: whether half precision agrees can depend on it"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="of a CPU (default: OMP_NUM_THREADS, else half the cores)"
+    )
+    parser.add_argument(
+        "--no-naive", action="store_true", help="leave out the published way, which needs most memory"
+    )
+    parser.add_argument(
+        "--count-only", action="store_true", help="no weights and no times: counts on tensors without numbers"
+    )
     parser.add_argument("--smoke", action="store_true", help="a narrow model of the same kind, in seconds")
-    parser.add_argument("--json", help="also write the numbers to this file; - = to the screen, and nothing else")
+    parser.add_argument(
+        "--json", help="also write the numbers to this file; - = to the screen, and nothing else"
+    )
     return parser.parse_args()
 
 
@@ -50,8 +77,15 @@ def main() -> None:
     from .bench import bench
     from .show import as_json, as_text
 
-    found = bench(size, device, rounds=args.rounds, naive=not args.no_naive, count_only=args.count_only,
-                  precision=args.shift_precision, seed=args.seed)
+    found = bench(
+        size,
+        device,
+        rounds=args.rounds,
+        naive=not args.no_naive,
+        count_only=args.count_only,
+        precision=args.shift_precision,
+        seed=args.seed,
+    )
     if args.json != "-":
         print(as_text(found))
     if args.json == "-":

@@ -1,4 +1,5 @@
 """One shift, the published way and ours, on tensors without numbers: exact counts, and memory at sizes that fit no machine at hand."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -41,22 +42,38 @@ def account(size: Size, rungs: tuple[int, ...] = RUNGS) -> Accounts:
         network = moment.guider.inner_model.diffusion_model
         weights = sum(p.numel() * p.element_size() for p in (*network.parameters(), *network.buffers()))
         layers: list[int] = []
-        naive = _counted(moment, lambda: layers.append(naive_shift(moment, size.rows, size.joint, size.blocks, _followed(moment))))
+        naive = _counted(
+            moment,
+            lambda: layers.append(naive_shift(moment, size.rows, size.joint, size.blocks, _followed(moment))),
+        )
         naive = replace(naive, layers=layers[0])
         return Accounts(weights, needed_work(moment), naive, _ours(moment, rungs))
 
 
 def _followed(moment: Moment) -> Callable:
     """What surrounds the forward pass of a network that autograd cannot follow as the host has it."""
-    gradients, layouts = pack_module("gsn_ops.host.gradients"), pack_module("gsn_ops.host.layouts")
+    gradients, layouts = (
+        pack_module("gsn_ops.host.autograd.differentiable"),
+        pack_module("gsn_ops.host.architectures.family"),
+    )
     family = layouts.family_of(moment.guider.model_patcher)
     return lambda: gradients.DifferentiableForward(family.rope_kernels, family.in_place)
 
 
 def _ours(moment: Moment, rungs: tuple[int, ...]) -> dict[int, Count]:
     """By rung, one shift of Latent Refine by the pack's own probe, objective and optimiser."""
-    gradients, layouts, maps, presets, probes, refine, subjects = (pack_module(f"gsn_ops.{name}") for name in (
-        "host.gradients", "host.layouts", "maps", "optimise.presets", "host.probe", "optimise.refine", "subjects"))
+    gradients, layouts, maps, presets, probes, refine, subjects = (
+        pack_module(f"gsn_ops.{name}")
+        for name in (
+            "host.gradients",
+            "host.layouts",
+            "maps",
+            "optimise.presets",
+            "host.probe",
+            "optimise.refine",
+            "subjects",
+        )
+    )
     entry = moment.entry()
     (recipe,) = presets.preset(presets.LATENT_REFINE)
     # Its weights are numbers, which tensors here have not; what it costs is nothing beside a pass.
@@ -64,12 +81,17 @@ def _ours(moment: Moment, rungs: tuple[int, ...]) -> dict[int, Count]:
     chosen, _ = subjects.choose((), entry.tokens)
     family = layouts.family_of(moment.guider.model_patcher)
     with gradients.differentiable(moment.guider.inner_model):
-        probe = probes.Probe(moment.guider, moment.guider, moment.extra, moment.sigma, entry, family, objective.needs, 1.0)
+        probe = probes.Probe(
+            moment.guider, moment.guider, moment.extra, moment.sigma, entry, family, objective.needs, 1.0
+        )
         probe.look(moment.x.clone())  # learns the number of layers
         context, found = maps.StepContext(0, 1, 0.8, 1.0), {}
         for rung in rungs:
-            probe.ladder.rung, probe.ladder.chosen = rung, True
-            count = _counted(moment, lambda: refine.refine(moment.x.clone(), probe.maps_of, objective, chosen, context, shifts=1))
+            probe.checkpoint_policy.rung, probe.checkpoint_policy.chosen = rung, True
+            count = _counted(
+                moment,
+                lambda: refine.refine(moment.x.clone(), probe.maps_of, objective, chosen, context, shifts=1),
+            )
             found[rung] = replace(count, layers=probe.layers)
     return found
 

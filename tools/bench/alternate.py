@@ -3,6 +3,7 @@
 Ours is the very run that a person starts: our patch on the model, a recipe with a number of shifts. Before each shift it calls
 the sampler's callback, where the other ways are measured; what passes until the next call is one shift.
 """
+
 from __future__ import annotations
 
 import gc
@@ -62,9 +63,14 @@ class Rounds:
         if 0 <= self.round <= self.last:
             self._end("ours")
         self.round += 1
-        if self.round > self.last:  # a last shift and the step itself, so that the run ends and reports as always
+        if (
+            self.round > self.last
+        ):  # a last shift and the step itself, so that the run ends and reports as always
             return
-        extra = {"model_options": comfy.model_patcher.create_model_options_clone(self.guider.model_options), "seed": 0}
+        extra = {
+            "model_options": comfy.model_patcher.create_model_options_clone(self.guider.model_options),
+            "seed": 0,
+        }
         moment = Moment(self.guider, x, self.sigma, extra)
         for name, way in self.ways.items():
             self._begin()
@@ -89,27 +95,51 @@ class Rounds:
             self.profile = None
         elif self.round >= WARM:
             self.measured.seconds[name].append(seconds)
-        said = f"round {self.round} of {self.last}" + (", warming up" if self.round < WARM else ", profiled" if self.round == self.last else "")
+        said = f"round {self.round} of {self.last}" + (
+            ", warming up" if self.round < WARM else ", profiled" if self.round == self.last else ""
+        )
         print(f"{said}: {name} {seconds:.3f} s", file=sys.stderr, flush=True)
 
 
-def alternate(model, conditioning: tuple[list, list], latent: Tensor, cfg: float, ways: dict[str, Way], rounds: int,
-              precision: str, seed: int) -> Measured:
+def alternate(
+    model,
+    conditioning: tuple[list, list],
+    latent: Tensor,
+    cfg: float,
+    ways: dict[str, Way],
+    rounds: int,
+    precision: str,
+    seed: int,
+) -> Measured:
     """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights. precision: as in the recipe. seed: of the noise."""
     import comfy.patcher_extension
     import comfy.sample
     import comfy.samplers
 
     sampling, presets, schedule = (
-        pack_module(f"gsn_ops.{name}") for name in ("host.sampling", "optimise.presets", "schedule"))
+        pack_module(f"gsn_ops.{name}") for name in ("host.sampling", "optimise.presets", "schedule")
+    )
     (recipe,) = presets.preset(presets.LATENT_REFINE)
-    recipe = replace(recipe, shifts=rounds + WARM + 2, precision=precision, moment=schedule.Moment(step=0), report="curve")
+    recipe = replace(
+        recipe, shifts=rounds + WARM + 2, precision=precision, moment=schedule.Moment(step=0), report="curve"
+    )
     patched, book = sampling.attach(model, recipe)
     turns = Rounds(model, ways, rounds, model.load_device)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "gsn bench", turns.watch)
     sampler, sigmas = comfy.samplers.sampler_object("euler"), sigmas_of(model)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        comfy.sample.sample_custom(patched, noise, cfg, sampler, sigmas, *conditioning, latent, callback=turns, disable_pbar=True, seed=0)
+        comfy.sample.sample_custom(
+            patched,
+            noise,
+            cfg,
+            sampler,
+            sigmas,
+            *conditioning,
+            latent,
+            callback=turns,
+            disable_pbar=True,
+            seed=0,
+        )
     turns.measured.status = book.last().actions[0].status
     return turns.measured

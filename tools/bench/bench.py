@@ -1,4 +1,5 @@
 """Everything measured about one model, and the four ratios that count."""
+
 from __future__ import annotations
 
 import platform
@@ -53,8 +54,16 @@ class Found:
         return self.accounts.ours[0].peak / self.accounts.naive.peak
 
 
-def bench(size: Size, device: torch.device, *, rounds: int = 5, naive: bool = True, count_only: bool = False,
-          precision: str = "full", seed: int = 0) -> Found:
+def bench(
+    size: Size,
+    device: torch.device,
+    *,
+    rounds: int = 5,
+    naive: bool = True,
+    count_only: bool = False,
+    precision: str = "full",
+    seed: int = 0,
+) -> Found:
     """Measure one model. Raises MemoryError, before anything is built, if the machine is too small."""
     imported = of_the_pack()
     accounts = account(size)
@@ -62,19 +71,30 @@ def bench(size: Size, device: torch.device, *, rounds: int = 5, naive: bool = Tr
     if not count_only:
         _check_room(size, accounts, device, naive)
         measured = _measured(size, accounts, device, rounds, naive, precision, seed)
-    return Found(size, accounts, measured, imported, {**_facts(size, device, rounds), "shift_precision": precision, "seed": seed})
+    return Found(
+        size,
+        accounts,
+        measured,
+        imported,
+        {**_facts(size, device, rounds), "shift_precision": precision, "seed": seed},
+    )
 
 
-def _measured(size: Size, accounts: Accounts, device: torch.device, rounds: int, naive: bool, precision: str, seed: int) -> Measured:
+def _measured(
+    size: Size, accounts: Accounts, device: torch.device, rounds: int, naive: bool, precision: str, seed: int
+) -> Measured:
     with torch.inference_mode():  # as a loader node does
         model = patcher(build(size), device)
     rate = Rate(accounts.needed, device, DTYPES[size.dtype])
-    ways = {"step": lambda moment: moment.plain_step(), "naive": lambda moment: naive_shift(moment, size.rows, size.joint, size.blocks),
-            "floor": lambda moment: rate.seconds()}
+    ways = {
+        "step": lambda moment: moment.plain_step(),
+        "naive": lambda moment: naive_shift(moment, size.rows, size.joint, size.blocks),
+        "floor": lambda moment: rate.seconds(),
+    }
     if not naive:
         del ways["naive"]
     measured = alternate(model, size.conditioning(), size.latent(), size.cfg, ways, rounds, precision, seed)
-    return replace(measured, seconds={**measured.seconds, "floor": rate.taken[WARM:WARM + rounds]})
+    return replace(measured, seconds={**measured.seconds, "floor": rate.taken[WARM : WARM + rounds]})
 
 
 def _check_room(size: Size, accounts: Accounts, device: torch.device, naive: bool) -> None:
@@ -86,8 +106,10 @@ def _check_room(size: Size, accounts: Accounts, device: torch.device, naive: boo
         free = psutil.virtual_memory().available
     need = 1.2 * (accounts.weights + (accounts.naive.peak if naive else 2 * accounts.ours[2].peak))
     if need > free:
-        raise MemoryError(f"{size.name} at {size.size} px in {size.dtype} takes {need / 2**30:.1f} GiB here and {free / 2**30:.1f} GiB are free. "
-                          f"{'Leave out the published way with --no-naive, take' if naive else 'Take'} a smaller --size, or count with --count-only.")
+        raise MemoryError(
+            f"{size.name} at {size.size} px in {size.dtype} takes {need / 2**30:.1f} GiB here and {free / 2**30:.1f} GiB are free. "
+            f"{'Leave out the published way with --no-naive, take' if naive else 'Take'} a smaller --size, or count with --count-only."
+        )
 
 
 def _facts(size: Size, device: torch.device, rounds: int) -> dict[str, str | int]:
@@ -96,15 +118,32 @@ def _facts(size: Size, device: torch.device, rounds: int) -> dict[str, str | int
 
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
-        "model": size.name, "size": size.size, "precision": size.dtype, "stored": size.stored or size.dtype,
-        "device": device.type, "machine": machine,
-        "threads": torch.get_num_threads(), "rounds": rounds, "pack": pack_module("gsn_ops").__version__,
-        "comfyui": comfyui_version.__version__, "torch": torch.__version__, "python": platform.python_version(),
-        "attention": comfy.ldm.modules.attention.optimized_attention.__name__, "date": date.today().isoformat(),
+        "model": size.name,
+        "size": size.size,
+        "precision": size.dtype,
+        "stored": size.stored or size.dtype,
+        "device": device.type,
+        "machine": machine,
+        "threads": torch.get_num_threads(),
+        "rounds": rounds,
+        "pack": pack_module("gsn_ops").__version__,
+        "comfyui": comfyui_version.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "attention": comfy.ldm.modules.attention.optimized_attention.__name__,
+        "date": date.today().isoformat(),
     }
 
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    names = (
+        [
+            line.split(":", 1)[1].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if info.is_file()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()

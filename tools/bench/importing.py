@@ -1,4 +1,5 @@
 """What loading the pack adds to a running host: modules and time."""
+
 from __future__ import annotations
 
 import sys
@@ -25,4 +26,6 @@ def of_the_pack() -> Import:
     pack = load_pack()
     seconds = time.perf_counter() - begun
     new = {name.split(".")[0] for name in set(sys.modules) - before if not name.startswith(pack.__name__)}
-    return Import(seconds, tuple(sorted(new - sys.stdlib_module_names - {name.split(".")[0] for name in before})))
+    return Import(
+        seconds, tuple(sorted(new - sys.stdlib_module_names - {name.split(".")[0] for name in before}))
+    )

@@ -4,6 +4,7 @@ On a CPU: every allocation and release that torch's allocator reports to its pro
 (that of oneDNN's own allocator is not seen). On CUDA: the caching allocator's own peak. Without numbers (FakeTensorMode): the
 storages that operators make and that somebody still holds, without scratch space.
 """
+
 from __future__ import annotations
 
 import weakref
@@ -22,7 +23,9 @@ class LiveStorages(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        if not any(returned.alias_info for returned in func._schema.returns):  # views and writes in place make no storage
+        if not any(
+            returned.alias_info for returned in func._schema.returns
+        ):  # views and writes in place make no storage
             for t in out if isinstance(out, (tuple, list)) else (out,):
                 if isinstance(t, torch.Tensor) and t.untyped_storage() not in self.seen:
                     self._add(t.untyped_storage())

@@ -2,6 +2,7 @@
 
 The sizes are what the host reads from the published checkpoints. `SMOKE` has a narrow one of each kind for the tests.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -50,7 +51,7 @@ class Size:
         """Positive, with the memory that our text node leaves, and negative, as text nodes hand them on."""
         from tools.host_env.inprocess import pack_module
 
-        key = pack_module("gsn_ops.host.prompt_tokens").KEY
+        key = pack_module("gsn_ops.host.prompts.conditioning").KEY
         more = {"pooled_output": normal(1, self.pooled, seed=1)} if self.pooled else {}
         rows = [normal(1, self.rows, self.width, seed=seed) for seed in (2, 3)]
         return [[rows[0], {**more, key: self._memory(pack_module("gsn_ops.prompt"))}]], [[rows[1], more]]
@@ -64,7 +65,9 @@ class Size:
                 pieces.append(prompt.Piece(word, at, at + len(word), row))
                 at += len(word) + 1
             end = starts[starts.index(first) + 1]
-            encoders.append(prompt.EncoderTokens(name, TEXT, tuple(pieces), ((first + 1, first + 1 + len(pieces), end),)))
+            encoders.append(
+                prompt.EncoderTokens(name, TEXT, tuple(pieces), ((first + 1, first + 1 + len(pieces), end),))
+            )
         return prompt.PromptTokens(tuple(encoders), self.rows)
 
 
@@ -106,53 +109,203 @@ def patcher(model, device: torch.device):
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
 
-UNET = {"use_checkpoint": False, "image_size": 32, "use_spatial_transformer": True, "legacy": False, "in_channels": 4, "out_channels": 4,
-        "use_temporal_attention": False, "use_temporal_resblock": False}
-SD15 = {**UNET, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2], "channel_mult": [1, 2, 4, 4], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-        "transformer_depth_middle": 1, "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "context_dim": 768, "num_heads": 8,
-        "use_linear_in_transformer": False, "adm_in_channels": None}
-SDXL = {**UNET, "model_channels": 320, "num_res_blocks": [2, 2, 2], "channel_mult": [1, 2, 4], "transformer_depth": [0, 0, 2, 2, 10, 10],
-        "transformer_depth_middle": 10, "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "context_dim": 2048,
-        "use_linear_in_transformer": True, "adm_in_channels": 2816, "num_classes": "sequential"}
-SD35M = {"in_channels": 16, "out_channels": 16, "patch_size": 2, "depth": 24, "input_size": None, "adm_in_channels": 2048, "qk_norm": "rms",
-         "num_patches": 384 * 384, "pos_embed_max_size": 384, "pos_embed_scaling_factor": None, "x_block_self_attn_layers": list(range(13)),
-         "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 1536}}}
-FLUX = {"in_channels": 16, "out_channels": 16, "vec_in_dim": 768, "context_in_dim": 4096, "hidden_size": 3072, "mlp_ratio": 4.0, "num_heads": 24,
-        "depth": 19, "depth_single_blocks": 38, "axes_dim": [16, 56, 56], "theta": 10000, "patch_size": 2, "qkv_bias": True,
-        "guidance_embed": True, "txt_ids_dims": [], "yak_mlp": False, "txt_norm": False}
+UNET = {
+    "use_checkpoint": False,
+    "image_size": 32,
+    "use_spatial_transformer": True,
+    "legacy": False,
+    "in_channels": 4,
+    "out_channels": 4,
+    "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+}
+SD15 = {
+    **UNET,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2, 2],
+    "channel_mult": [1, 2, 4, 4],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "context_dim": 768,
+    "num_heads": 8,
+    "use_linear_in_transformer": False,
+    "adm_in_channels": None,
+}
+SDXL = {
+    **UNET,
+    "model_channels": 320,
+    "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 4],
+    "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_middle": 10,
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+}
+SD35M = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": 2,
+    "depth": 24,
+    "input_size": None,
+    "adm_in_channels": 2048,
+    "qk_norm": "rms",
+    "num_patches": 384 * 384,
+    "pos_embed_max_size": 384,
+    "pos_embed_scaling_factor": None,
+    "x_block_self_attn_layers": list(range(13)),
+    "context_embedder_config": {
+        "target": "torch.nn.Linear",
+        "params": {"in_features": 4096, "out_features": 1536},
+    },
+}
+FLUX = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 768,
+    "context_in_dim": 4096,
+    "hidden_size": 3072,
+    "mlp_ratio": 4.0,
+    "num_heads": 24,
+    "depth": 19,
+    "depth_single_blocks": 38,
+    "axes_dim": [16, 56, 56],
+    "theta": 10000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "txt_ids_dims": [],
+    "yak_mlp": False,
+    "txt_norm": False,
+}
 
 MODELS = {
     "sd15": Size("sd15", "SD15", SD15, {"l": 0}, 77, 768, 512, dtype="fp32"),
-    "sdxl": Size("sdxl", "SDXL", SDXL, {"g": 0, "l": 0}, 77, 2048, 1024, pooled=1280, settings={"num_head_channels": 64, "num_heads": -1}),
-    "sd35m": Size("sd35m", "SD3", SD35M, {"g": 0, "l": 0, "t5xxl": 77}, 154, 4096, 1024, pooled=2048, channels=16, cfg=4.5, joint=True),
-    "flux": Size("flux", "Flux", FLUX, {"t5xxl": 0}, 512, 4096, 1024, pooled=768, channels=16, cfg=1.0, joint=True,
-                 blocks=19),
+    "sdxl": Size(
+        "sdxl",
+        "SDXL",
+        SDXL,
+        {"g": 0, "l": 0},
+        77,
+        2048,
+        1024,
+        pooled=1280,
+        settings={"num_head_channels": 64, "num_heads": -1},
+    ),
+    "sd35m": Size(
+        "sd35m",
+        "SD3",
+        SD35M,
+        {"g": 0, "l": 0, "t5xxl": 77},
+        154,
+        4096,
+        1024,
+        pooled=2048,
+        channels=16,
+        cfg=4.5,
+        joint=True,
+    ),
+    "flux": Size(
+        "flux",
+        "Flux",
+        FLUX,
+        {"t5xxl": 0},
+        512,
+        4096,
+        1024,
+        pooled=768,
+        channels=16,
+        cfg=1.0,
+        joint=True,
+        blocks=19,
+    ),
 }
 
 NARROW = {"model_channels": 32, "context_dim": 24}
-SHALLOW = {"num_res_blocks": [1, 1, 1, 1], "transformer_depth": [1, 1, 1, 0], "transformer_depth_output": [1, 1, 1, 1, 1, 1, 0, 0]}
+SHALLOW = {
+    "num_res_blocks": [1, 1, 1, 1],
+    "transformer_depth": [1, 1, 1, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 0, 0],
+}
 SMOKE: dict[str, Size] = {
-    "sd15": replace(MODELS["sd15"], unet={**SD15, **NARROW, **SHALLOW, "num_heads": 2}, width=24, size=256,
-                    settings={"num_heads": 2, "num_head_channels": -1}),
+    "sd15": replace(
+        MODELS["sd15"],
+        unet={**SD15, **NARROW, **SHALLOW, "num_heads": 2},
+        width=24,
+        size=256,
+        settings={"num_heads": 2, "num_head_channels": -1},
+    ),
     "sdxl": replace(
-        MODELS["sdxl"], unet={**SDXL, **NARROW, "adm_in_channels": 1536 + 20, "num_res_blocks": [1, 1, 1],
-                              "transformer_depth": [0, 1, 2], "transformer_depth_middle": 2, "transformer_depth_output": [0, 0, 1, 1, 2, 2]},
-        width=24, size=256, pooled=20, settings={"num_head_channels": 16, "num_heads": -1}),
+        MODELS["sdxl"],
+        unet={
+            **SDXL,
+            **NARROW,
+            "adm_in_channels": 1536 + 20,
+            "num_res_blocks": [1, 1, 1],
+            "transformer_depth": [0, 1, 2],
+            "transformer_depth_middle": 2,
+            "transformer_depth_output": [0, 0, 1, 1, 2, 2],
+        },
+        width=24,
+        size=256,
+        pooled=20,
+        settings={"num_head_channels": 16, "num_heads": -1},
+    ),
     "sd35m": replace(
-        MODELS["sd35m"], unet={**SD35M, "depth": 3, "num_patches": 32 * 32, "pos_embed_max_size": 32, "adm_in_channels": 20,
-                               "x_block_self_attn_layers": [0, 1],
-                               "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 24, "out_features": 192}}},
-        width=24, size=256, pooled=20),
+        MODELS["sd35m"],
+        unet={
+            **SD35M,
+            "depth": 3,
+            "num_patches": 32 * 32,
+            "pos_embed_max_size": 32,
+            "adm_in_channels": 20,
+            "x_block_self_attn_layers": [0, 1],
+            "context_embedder_config": {
+                "target": "torch.nn.Linear",
+                "params": {"in_features": 24, "out_features": 192},
+            },
+        },
+        width=24,
+        size=256,
+        pooled=20,
+    ),
     "flux": replace(
-        MODELS["flux"], unet={**FLUX, "vec_in_dim": 12, "context_in_dim": 24, "hidden_size": 96, "num_heads": 3, "depth": 2,
-                              "depth_single_blocks": 2, "axes_dim": [8, 12, 12]}, rows=128, width=24, size=256, pooled=12, blocks=2),
+        MODELS["flux"],
+        unet={
+            **FLUX,
+            "vec_in_dim": 12,
+            "context_in_dim": 24,
+            "hidden_size": 96,
+            "num_heads": 3,
+            "depth": 2,
+            "depth_single_blocks": 2,
+            "axes_dim": [8, 12, 12],
+        },
+        rows=128,
+        width=24,
+        size=256,
+        pooled=12,
+        blocks=2,
+    ),
 }
 
 
-def size_of(name: str, *, smoke: bool = False, size: int | None = None, dtype: str | None = None, stored: str | None = None) -> Size:
+def size_of(
+    name: str,
+    *,
+    smoke: bool = False,
+    size: int | None = None,
+    dtype: str | None = None,
+    stored: str | None = None,
+) -> Size:
     """A model by name, other sides or precision if asked for. Raises ValueError for a side that its latent cannot have."""
     found = (SMOKE if smoke else MODELS)[name]
-    found = replace(found, size=size or found.size, dtype=dtype or ("fp32" if smoke else found.dtype), stored=stored)
+    found = replace(
+        found, size=size or found.size, dtype=dtype or ("fp32" if smoke else found.dtype), stored=stored
+    )
     if found.size % (8 * found.scale):
         raise ValueError(f"--size {found.size} is not a multiple of {8 * found.scale}.")
     return found

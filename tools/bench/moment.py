@@ -1,4 +1,5 @@
 """Where a pass is made: the guider, the sampler's state and its noise level, inside a run or (for counting) without one."""
+
 from __future__ import annotations
 
 import contextlib
@@ -28,12 +29,16 @@ class Moment:
         options = dict(self.extra["model_options"])
         options["transformer_options"] = {**options.get("transformer_options", {}), **transformer}
         guider = self.guider
-        return comfy.samplers.calc_cond_batch(guider.inner_model, [[_fresh(guider.conds["positive"][0])]], x, self.sigma, options)[0]
+        return comfy.samplers.calc_cond_batch(
+            guider.inner_model, [[_fresh(guider.conds["positive"][0])]], x, self.sigma, options
+        )[0]
 
     def entry(self):
         """The positive prompt, as the pack's probe wants to have it."""
-        key = pack_module("gsn_ops.host.prompt_tokens").KEY
-        return pack_module("gsn_ops.host.probe").Entry("positive", 0, self.guider.conds["positive"][0][key])
+        key = pack_module("gsn_ops.host.prompts.conditioning").KEY
+        return pack_module("gsn_ops.host.attention.probe").Entry(
+            "positive", 0, self.guider.conds["positive"][0][key]
+        )
 
     def plain_step(self) -> None:
         """One step's work of the host: both prompts, no gradients."""
@@ -43,7 +48,10 @@ class Moment:
 
 def _fresh(cond: dict) -> dict:
     """The entry with copies of its tensors, which autograd may save."""
-    made = {name: c._copy_with(c.cond.clone()) if isinstance(c.cond, Tensor) else c for name, c in cond["model_conds"].items()}
+    made = {
+        name: c._copy_with(c.cond.clone()) if isinstance(c.cond, Tensor) else c
+        for name, c in cond["model_conds"].items()
+    }
     return {**cond, "model_conds": made}
 
 
@@ -70,4 +78,6 @@ def counted_only(size: Size):
         model.model.current_patcher = model  # which loading would do
         guider.conds = {name: [dict(cond) for cond in conds] for name, conds in guider.original_conds.items()}
         guider.conds = comfy.samplers.process_conds(model.model, latent, guider.conds, latent.device, latent)
-        yield Moment(guider, latent.clone(), torch.full((1,), 0.8), {"model_options": model.model_options, "seed": 0})
+        yield Moment(
+            guider, latent.clone(), torch.full((1,), 0.8), {"model_options": model.model_options, "seed": 0}
+        )

@@ -5,6 +5,7 @@ Latent Refine descends; the probabilities of text-to-image layers are stored; th
 do when a pipeline is loaded; the whole network runs; Adam on the latent follows `loss.backward()`, which computes
 gradients of the weights as well.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -25,10 +26,25 @@ class Explicit:
         self.n_text, self.joint = n_text, joint
         self.stored: list[Tensor] = []
 
-    def __call__(self, func, q, k, v, heads, mask=None, *args, skip_reshape=False, skip_output_reshape=False, scale=None, **_):
+    def __call__(
+        self,
+        func,
+        q,
+        k,
+        v,
+        heads,
+        mask=None,
+        *args,
+        skip_reshape=False,
+        skip_output_reshape=False,
+        scale=None,
+        **_,
+    ):
         d = q.shape[-1] if skip_reshape else q.shape[-1] // heads
         if not skip_reshape:
-            q, k, v = (t.reshape(t.shape[0], t.shape[1], -1, d).transpose(1, 2) for t in (q, k, v))  # [B, H, N, d]
+            q, k, v = (
+                t.reshape(t.shape[0], t.shape[1], -1, d).transpose(1, 2) for t in (q, k, v)
+            )  # [B, H, N, d]
         logits = q @ k.transpose(-1, -2) * (scale or d**-0.5)
         p = (logits if mask is None else logits + mask).softmax(-1)
         if k.shape[2] == self.n_text or (self.joint and q.shape[2] == k.shape[2] > self.n_text):
@@ -51,7 +67,9 @@ def asking_for_gradients(network: torch.nn.Module):
             p.grad = None
 
 
-def naive_shift(moment: Moment, n_text: int, joint: bool, blocks: int | None = None, followed=contextlib.nullcontext) -> int:
+def naive_shift(
+    moment: Moment, n_text: int, joint: bool, blocks: int | None = None, followed=contextlib.nullcontext
+) -> int:
     """One shift: full forward, backward to latent and weights, one Adam update. Gives the number of layers that were stored.
 
     The weights must not be inference tensors. blocks: so many text layers are read, None = all.
@@ -60,7 +78,9 @@ def naive_shift(moment: Moment, n_text: int, joint: bool, blocks: int | None = N
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, lambda t: t))  # not those in force
+        stack.enter_context(
+            torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, lambda t: t)
+        )  # not those in force
         stack.enter_context(asking_for_gradients(moment.guider.inner_model.diffusion_model))
         latent = moment.x.clone().requires_grad_(True)
         adam = torch.optim.Adam([latent], lr=0.01, foreach=False)

@@ -3,6 +3,7 @@
 Operations are counted on tensors without numbers, with torch's own formulas (a fused attention's backward evaluates its
 scores a second time, as any that keeps memory linear must).
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -53,7 +54,12 @@ class Counting(TorchDispatchMode):
             self._attention(sdpa_flop_count(q.shape, k.shape, v.shape), "attention", q, k)
         elif packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:
             gradient, q, k, v = args[:4]
-            self._attention(sdpa_backward_flop_count(gradient.shape, q.shape, k.shape, v.shape), "attention backward", q, k)
+            self._attention(
+                sdpa_backward_flop_count(gradient.shape, q.shape, k.shape, v.shape),
+                "attention backward",
+                q,
+                k,
+            )
         elif packet in flop_registry:
             name = str(packet).removeprefix("aten.")
             flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out)
@@ -82,26 +88,37 @@ def _product(packet, args, out, flops: int) -> Product:
     result = out[0] if packet is aten.convolution_backward else out
     n = result.shape[1]
     places = result.numel() // n
-    return 1, places, max(1, flops // (2 * places * n)), weight.shape[0] if result.shape[1] == weight.shape[0] else n
+    return (
+        1,
+        places,
+        max(1, flops // (2 * places * n)),
+        weight.shape[0] if result.shape[1] == weight.shape[0] else n,
+    )
 
 
 def needed_work(moment: Moment) -> Work:
     """What one shift cannot do without, at a moment whose tensors have no numbers."""
     from comfy.ldm.modules.attention import attention_pytorch
 
-    capture, gradients, layouts = (pack_module(f"gsn_ops.host.{name}") for name in ("capture", "gradients", "layouts"))
+    capture, gradients, layouts = (
+        pack_module(f"gsn_ops.host.{name}") for name in ("capture", "gradients", "layouts")
+    )
     guider = moment.guider
     family, network = layouts.family_of(guider.model_patcher), guider.inner_model.diffusion_model
     entry = moment.entry()
-    probe = pack_module("gsn_ops.host.probe").Probe(
-        guider, guider, moment.extra, moment.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0)
+    probe = pack_module("gsn_ops.host.attention.probe").Probe(
+        guider, guider, moment.extra, moment.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0
+    )
     layout = probe._layout(guider.conds[entry.name][entry.index], moment.x, moment.sigma)
 
     class Logits(capture.Capture):
         """Reads no more than the wanted products of queries and keys."""
 
         def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
-            self.show(*((q, k) if kwargs.get("skip_reshape", False) else capture._split(q, k, heads)), kwargs.get("transformer_options") or {})
+            self.show(
+                *((q, k) if kwargs.get("skip_reshape", False) else capture._split(q, k, heads)),
+                kwargs.get("transformer_options") or {},
+            )
             return self._attend(func, q, k, v, heads, mask, *args, **kwargs)
 
         def _keep(self, q, k, mask, scale):
@@ -113,8 +130,14 @@ def needed_work(moment: Moment) -> Work:
                 raise capture.AllCaptured
 
     def forward(x: Tensor, stop_after: int | None) -> list[Tensor]:
-        read = Logits(layout, probe.columns, probe.levels, blocks=family.wanted_blocks(network), stop_after=stop_after,
-                      backend=attention_pytorch)
+        read = Logits(
+            layout,
+            probe.columns,
+            probe.levels,
+            blocks=family.wanted_blocks(network),
+            stop_after=stop_after,
+            backend=attention_pytorch,
+        )
         followed = gradients.DifferentiableForward(family.rope_kernels, family.in_place)
         with followed, contextlib.suppress(capture.AllCaptured):
             moment.conditional(x, {"optimized_attention_override": read})
@@ -134,8 +157,13 @@ class Rate:
     def __init__(self, work: Work, device: torch.device, dtype: torch.dtype):
         self.products, self.device, self.taken = work.products, device, []
         self.flops = sum(2 * b * m * k * n * times for (b, m, k, n), times in work.products.items())
-        self.a, self.b = (torch.randn(max(b * x * y for b, x, y in sizes), device=device).to(dtype) for sizes in (
-            [(b, m, k) for b, m, k, _ in work.products], [(b, k, n) for b, _, k, n in work.products]))
+        self.a, self.b = (
+            torch.randn(max(b * x * y for b, x, y in sizes), device=device).to(dtype)
+            for sizes in (
+                [(b, m, k) for b, m, k, _ in work.products],
+                [(b, k, n) for b, _, k, n in work.products],
+            )
+        )
 
     def seconds(self) -> float:
         """The time of all products one after the other; each different one is timed once, after one to warm up.
@@ -145,10 +173,13 @@ class Rate:
         total = 0.0
         with torch.inference_mode():
             for (b, m, k, n), times in self.products.items():
-                left, right = self.a[:b * m * k].view(b, m, k), self.b[:b * k * n].view(b, n, k)
+                left, right = self.a[: b * m * k].view(b, m, k), self.b[: b * k * n].view(b, n, k)
                 ways = [lambda left=left, right=right: left @ right.transpose(1, 2)]
                 if b == 1:
-                    pixels, window = left.view(1, m, 1, k).permute(0, 3, 1, 2), right.view(n, k, 1, 1)  # [1, k, m, 1], [n, k, 1, 1]
+                    pixels, window = (
+                        left.view(1, m, 1, k).permute(0, 3, 1, 2),
+                        right.view(n, k, 1, 1),
+                    )  # [1, k, m, 1], [n, k, 1, 1]
                     ways.append(lambda pixels=pixels, window=window: F.conv2d(pixels, window))
                 total += times * min([self._time(way) for _ in range(2)][1] for way in ways)
         self.taken.append(total)

@@ -67,7 +67,7 @@ def load_pack() -> ModuleType:
 
 
 def pack_module(name: str) -> ModuleType:
-    """A module of the loaded pack, e.g. `pack_module("gsn_ops.host.sampling")`."""
+    """A module of the loaded pack, e.g. `pack_module("gsn_ops.host.sampling.patch")`."""
     import importlib
 
     return importlib.import_module(f"{load_pack().__name__}.{name}")

@@ -3,17 +3,34 @@
 Every word of this vocabulary is one token of CLIP's byte pair encoding, so the demo model needs no tokenizer of its
 own: training looks the ids up here, the host's tokenizer finds the same ids later (a test compares the two).
 """
+
 import numpy as np
 
 from .world import COLOURS, SHAPES, Scenes
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 TOKEN_IDS = {
-    START: 49406, END: 49407, "a": 320, "photo": 1125, "of": 539, "and": 537, ",": 267,
-    "red": 736, "green": 1901, "blue": 1746, "yellow": 4481, "purple": 5496, "black": 1449,
-    "circle": 7117, "square": 3999, "triangle": 14615, "star": 1565, "cross": 3417, "heart": 1936,
+    START: 49406,
+    END: 49407,
+    "a": 320,
+    "photo": 1125,
+    "of": 539,
+    "and": 537,
+    ",": 267,
+    "red": 736,
+    "green": 1901,
+    "blue": 1746,
+    "yellow": 4481,
+    "purple": 5496,
+    "black": 1449,
+    "circle": 7117,
+    "square": 3999,
+    "triangle": 14615,
+    "star": 1565,
+    "cross": 3417,
+    "heart": 1936,
 }
-WORDS = tuple(TOKEN_IDS)                                 # row r of the trained embedding belongs to WORDS[r]
+WORDS = tuple(TOKEN_IDS)  # row r of the trained embedding belongs to WORDS[r]
 ROW = {word: row for row, word in enumerate(WORDS)}
 LENGTH = 77
 PREFIX = "a photo of "
@@ -31,7 +48,9 @@ def parse(text: str) -> list[tuple[str | None, str]]:
     objects, colour = [], None
     for word in text.replace(",", " , ").split():
         if word not in ROW:
-            raise ValueError(f"{word!r} is not a word of the shapes world; its words are: {', '.join(WORDS[2:])}.")
+            raise ValueError(
+                f"{word!r} is not a word of the shapes world; its words are: {', '.join(WORDS[2:])}."
+            )
         if word in COLOURS:
             colour = word
         elif word in SHAPES:
@@ -47,8 +66,9 @@ def encode(text: str) -> np.ndarray:
     return np.array(rows + [ROW[END]] * (LENGTH - len(rows)), np.uint8)
 
 
-def write_captions(rng: np.random.Generator, scenes: Scenes, swap: float = 0.0, coloured: float = 0.7,
-                   photo: float = 0.25) -> list[str]:
+def write_captions(
+    rng: np.random.Generator, scenes: Scenes, swap: float = 0.0, coloured: float = 0.7, photo: float = 0.25
+) -> list[str]:
     """One caption per scene, of the objects it names, drawn or not. swap: chance that two colours change places."""
     n = len(scenes.named)
     swaps, colour, photos = (rng.uniform(size=n) < p for p in (swap, coloured, photo))
@@ -68,7 +88,7 @@ def object_columns(rows: np.ndarray, scenes: Scenes) -> np.ndarray:
     colour_rows = [ROW[c] for c in COLOURS]
     columns = np.full((len(rows), scenes.shapes.shape[1], 2), -1, np.int64)
     for j in range(columns.shape[1]):
-        hit = rows == noun_rows[scenes.shapes[:, j]][:, None]                # [n, 77]; shapes of a scene all differ
+        hit = rows == noun_rows[scenes.shapes[:, j]][:, None]  # [n, 77]; shapes of a scene all differ
         there = hit.any(1) & (scenes.named > j)
         noun = hit.argmax(1)
         columns[there, j, 0] = noun[there]

@@ -1,4 +1,5 @@
 """Training pictures: rendered once per stage, kept as uint8 arrays in an ignored folder, read by every worker."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ EMPTY = encode("")
 class Dataset:
     """pictures [n, 32, 32, 3] uint8, rows [n, 77] uint8, and with masks: masks [n, 3, 32, 32] uint8, columns [n, 3, 2]
     int64 with -1 for every word whose object is not in the picture."""
+
     pictures: np.ndarray
     rows: np.ndarray
     masks: np.ndarray
@@ -39,7 +41,9 @@ def _arrays(seed: int, n: int, share, neglect: float, swap: float, masks: bool) 
 
 def load(folder: Path, seed: int, n: int, share, neglect: float, swap: float, masks: bool) -> Dataset:
     """The data set of these numbers, rendered now or read (memory-mapped) from an earlier run."""
-    place = folder / f"data_{seed}_{n}_{'-'.join(map(str, share))}_{neglect}_{swap}{'_masks' if masks else ''}"
+    place = (
+        folder / f"data_{seed}_{n}_{'-'.join(map(str, share))}_{neglect}_{swap}{'_masks' if masks else ''}"
+    )
     names = ("pictures", "rows", "masks", "columns") if masks else ("pictures", "rows")
     if not all((place / f"{name}.npy").exists() for name in names):
         place.mkdir(parents=True, exist_ok=True)
@@ -52,6 +56,7 @@ def load(folder: Path, seed: int, n: int, share, neglect: float, swap: float, ma
 @dataclass(frozen=True)
 class Batch:
     """latent [b, 4, 32, 32], rows [b, 77] int64, masks [b, 3, 32, 32] in [0, 1], columns [b, 3, 2]."""
+
     latent: torch.Tensor
     rows: torch.Tensor
     masks: torch.Tensor
@@ -60,13 +65,19 @@ class Batch:
 
 def take(data: Dataset, index: np.ndarray, flip: np.ndarray, blank: np.ndarray) -> Batch:
     """One batch: pictures at index [b], mirrored where flip [b], caption emptied where blank [b]."""
+
     def mirrored(array, axis):
         return np.where(flip.reshape(-1, *[1] * (array.ndim - 1)), np.flip(array, axis), array)
+
     pictures = mirrored(data.pictures[index], 2)
     rows = np.where(blank[:, None], EMPTY, data.rows[index])
     masks, columns = data.masks[index], data.columns[index]
     if masks.size:
         masks = mirrored(masks, 3)
         columns = np.where(blank[:, None, None], -1, columns)
-    return Batch(rgb_to_latent(torch.from_numpy(pictures).float() / 255), torch.from_numpy(rows).long(),
-                 torch.from_numpy(masks.astype(np.float32)) / 255, torch.from_numpy(columns).long())
+    return Batch(
+        rgb_to_latent(torch.from_numpy(pictures).float() / 255),
+        torch.from_numpy(rows).long(),
+        torch.from_numpy(masks.astype(np.float32)) / 255,
+        torch.from_numpy(columns).long(),
+    )

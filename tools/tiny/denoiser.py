@@ -1,4 +1,5 @@
 """The host's UNet in the demo model's size, with weights we initialise ourselves, and SD's noise schedule."""
+
 import os
 import sys
 from pathlib import Path
@@ -9,9 +10,20 @@ from torch import nn
 STEPS = 1000
 HOST = Path(__file__).resolve().parents[2] / ".host" / "ComfyUI"
 CONFIG = dict(
-    image_size=32, in_channels=4, out_channels=4, model_channels=32, num_res_blocks=[1, 1, 1], channel_mult=[1, 2, 3],
-    num_heads=2, use_spatial_transformer=True, transformer_depth=[0, 1, 1], transformer_depth_output=[0, 0, 1, 1, 1, 1],
-    transformer_depth_middle=1, context_dim=64, legacy=False, use_linear_in_transformer=False,
+    image_size=32,
+    in_channels=4,
+    out_channels=4,
+    model_channels=32,
+    num_res_blocks=[1, 1, 1],
+    channel_mult=[1, 2, 3],
+    num_heads=2,
+    use_spatial_transformer=True,
+    transformer_depth=[0, 1, 1],
+    transformer_depth_output=[0, 0, 1, 1, 1, 1],
+    transformer_depth_middle=1,
+    context_dim=64,
+    legacy=False,
+    use_linear_in_transformer=False,
 )
 
 
@@ -19,12 +31,18 @@ def use_host() -> None:
     """Make `comfy` importable on the CPU: from COMFYUI_PATH, else from the prepared host of this clone."""
     path = Path(os.environ.get("COMFYUI_PATH") or HOST)
     if not (path / "comfy").is_dir():
-        raise SystemExit(f"No ComfyUI at {path}. Prepare the host first (tools/dev.py host) or set COMFYUI_PATH.")
+        raise SystemExit(
+            f"No ComfyUI at {path}. Prepare the host first (tools/dev.py host) or set COMFYUI_PATH."
+        )
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
-    arguments, sys.argv = sys.argv, [sys.argv[0], "--cpu"]   # comfy reads the command line once, at this import
+    arguments, sys.argv = (
+        sys.argv,
+        [sys.argv[0], "--cpu"],
+    )  # comfy reads the command line once, at this import
     try:
         import comfy.options
+
         comfy.options.enable_args_parsing()
         import comfy.model_management  # noqa: F401  (decides on the device while --cpu is in place)
     finally:
@@ -39,6 +57,7 @@ def build() -> nn.Module:
     use_host()
     from comfy.ldm.modules.attention import SpatialTransformer
     from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+
     unet = UNetModel(**CONFIG, dtype=torch.float32)
     for module in unet.modules():
         for kind in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):
@@ -54,7 +73,7 @@ def build() -> nn.Module:
 
 def alphas_cumprod() -> torch.Tensor:
     """SD's scaled linear schedule, beta from 0.00085 to 0.012 -> [1000] float32."""
-    betas = torch.linspace(0.00085 ** 0.5, 0.012 ** 0.5, STEPS, dtype=torch.float64) ** 2
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
     return (1 - betas).cumprod(0).float()
 
 
@@ -78,9 +97,11 @@ def ddim(unet, context, empty, noise, steps: int = 25, cfg: float = 7.5, **optio
     """
     abar, x, n = alphas_cumprod(), noise, len(noise)
     grid = torch.linspace(STEPS - 1, 0, steps + 1).round().long()
-    both = torch.cat([context, empty.expand(n, -1, -1)])                         # (2n, 77, 64)
+    both = torch.cat([context, empty.expand(n, -1, -1)])  # (2n, 77, 64)
     for now, after in zip(grid[:-1], grid[1:]):
-        positive, negative = unet(torch.cat([x, x]), now.repeat(2 * n).float(), both, **options).float().chunk(2)
+        positive, negative = (
+            unet(torch.cat([x, x]), now.repeat(2 * n).float(), both, **options).float().chunk(2)
+        )
         eps = negative + cfg * (positive - negative)
         x0 = (x - (1 - abar[now]).sqrt() * eps) / abar[now].sqrt()
         x = abar[after].sqrt() * x0 + (1 - abar[after]).sqrt() * eps

@@ -4,6 +4,7 @@ The background is the median of the border. Every pixel is un-mixed as backgroun
 connected solid pixels of one colour are an object; its soft mask is compared with every shape's template of the same
 area and centroid. Below ACCEPT the object is "malformed": two shapes grown together, a fragment, a smear.
 """
+
 from collections import Counter
 from dataclasses import dataclass
 
@@ -11,11 +12,11 @@ import numpy as np
 
 from .world import COLOURS, PALETTE, SHAPES, SIDE, coverage
 
-ACCEPT = 0.72                                            # soft intersection over union with the best template
-SOLID = 0.5                                              # a pixel that is at least this much of a colour
-SMALLEST = 10.0                                          # pixels of area; less is noise, not an object
-_INK = np.array(list(PALETTE.values()))                  # [6, 3]
-_SHARE = {s: float(coverage(s, 11, 16, 16).sum()) / 121 for s in SHAPES}         # area = share * size ** 2
+ACCEPT = 0.72  # soft intersection over union with the best template
+SOLID = 0.5  # a pixel that is at least this much of a colour
+SMALLEST = 10.0  # pixels of area; less is noise, not an object
+_INK = np.array(list(PALETTE.values()))  # [6, 3]
+_SHARE = {s: float(coverage(s, 11, 16, 16).sum()) / 121 for s in SHAPES}  # area = share * size ** 2
 _Y, _X = np.mgrid[:SIDE, :SIDE] + 0.5
 
 
@@ -24,13 +25,14 @@ def _offset(shape: str) -> tuple[float, float]:
     return float((mask * _X).sum() / mask.sum() - 16) / 11, float((mask * _Y).sum() / mask.sum() - 16) / 11
 
 
-_OFFSET = {s: _offset(s) for s in SHAPES}                # centroid minus centre of the box, in sizes
+_OFFSET = {s: _offset(s) for s in SHAPES}  # centroid minus centre of the box, in sizes
 
 
 @dataclass(frozen=True)
 class Found:
     """One object: its colour, its shape or "malformed", box (left, top, right, bottom) in pixels of the picture that
     was given, and score, the IoU with the best template."""
+
     colour: str
     shape: str
     box: tuple[float, float, float, float]
@@ -49,7 +51,7 @@ def _decoder_blur() -> np.ndarray:
     return axis.reshape(SIDE, 8, SIDE).mean(1)
 
 
-_SHARPEN = np.linalg.inv(_decoder_blur())                # condition number 2.9: harmless to 8 bit pictures
+_SHARPEN = np.linalg.inv(_decoder_blur())  # condition number 2.9: harmless to 8 bit pictures
 
 
 def shrink(picture: np.ndarray) -> np.ndarray:
@@ -60,10 +62,12 @@ def shrink(picture: np.ndarray) -> np.ndarray:
     """
     h, w = picture.shape[:2]
     if picture.ndim != 3 or picture.shape[2] != 3 or h != w or h % SIDE:
-        raise ValueError(f"The detector needs a square RGB picture of 32, 64, ... pixels; got {picture.shape}.")
-    blocks = picture.astype(np.float64).reshape(SIDE, h // SIDE, SIDE, w // SIDE, 3)     # (32, b, 32, b, 3)
+        raise ValueError(
+            f"The detector needs a square RGB picture of 32, 64, ... pixels; got {picture.shape}."
+        )
+    blocks = picture.astype(np.float64).reshape(SIDE, h // SIDE, SIDE, w // SIDE, 3)  # (32, b, 32, b, 3)
     small = blocks.mean((1, 3)) / 255
-    if h == 8 * SIDE:                                    # the decoder works on 1 - rgb: beyond the edge is white
+    if h == 8 * SIDE:  # the decoder works on 1 - rgb: beyond the edge is white
         small = 1 - np.einsum("ih,hwc,jw->ijc", _SHARPEN, 1 - small, _SHARPEN)
     return small.clip(0, 1)
 
@@ -72,11 +76,11 @@ def _unmix(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of each colour [6, 32, 32] in [0, 1], and how far each pixel is from that mixture [6, 32, 32]."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     ground = np.median(border, axis=0)
-    way, there = _INK - ground, picture - ground         # [6, 3], [32, 32, 3]
-    share = np.einsum("hwc,kc->khw", there, way) / (way ** 2).sum(1)[:, None, None]
+    way, there = _INK - ground, picture - ground  # [6, 3], [32, 32, 3]
+    share = np.einsum("hwc,kc->khw", there, way) / (way**2).sum(1)[:, None, None]
     share = share.clip(0, 1)
     rest = there[None] - share[..., None] * way[:, None, None]
-    return share, np.sqrt((rest ** 2).sum(-1))
+    return share, np.sqrt((rest**2).sum(-1))
 
 
 def _components(solid: np.ndarray) -> list[np.ndarray]:
@@ -97,7 +101,7 @@ def _components(solid: np.ndarray) -> list[np.ndarray]:
 def _grow(mask: np.ndarray) -> np.ndarray:
     """The mask and its eight neighbours."""
     wide = np.pad(mask, 1)
-    return np.any([wide[y:y + SIDE, x:x + SIDE] for y in range(3) for x in range(3)], axis=0)
+    return np.any([wide[y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)], axis=0)
 
 
 def _match(mask: np.ndarray) -> tuple[str, float]:
@@ -118,8 +122,10 @@ def detect(picture: np.ndarray) -> list[Found]:
     """All objects of one picture [h, w, 3] uint8 (32x32, or a multiple such as the decoded 256x256)."""
     zoom = picture.shape[0] / SIDE
     share, rest = _unmix(shrink(picture))
-    nearest = rest.argmin(0)                             # [32, 32] the colour that explains a pixel best
-    parts = [(k, part) for k in range(len(COLOURS)) for part in _components((nearest == k) & (share[k] >= SOLID))]
+    nearest = rest.argmin(0)  # [32, 32] the colour that explains a pixel best
+    parts = [
+        (k, part) for k in range(len(COLOURS)) for part in _components((nearest == k) & (share[k] >= SOLID))
+    ]
     parts = [(k, part) for k, part in parts if part.sum() >= SMALLEST / 2]
     found = []
     for k, part in parts:
@@ -130,7 +136,9 @@ def detect(picture: np.ndarray) -> list[Found]:
         shape, score = _match(mask)
         rows, columns = np.nonzero(part.any(1))[0], np.nonzero(part.any(0))[0]
         box = (columns[0] * zoom, rows[0] * zoom, (columns[-1] + 1) * zoom, (rows[-1] + 1) * zoom)
-        found.append(Found(COLOURS[k], shape if score >= ACCEPT else "malformed", tuple(map(float, box)), score))
+        found.append(
+            Found(COLOURS[k], shape if score >= ACCEPT else "malformed", tuple(map(float, box)), score)
+        )
     return found
 
 

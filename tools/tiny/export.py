@@ -1,4 +1,5 @@
 """The trained weights as a checkpoint in SD1's or SD3's key layout, half precision, with the story of its making."""
+
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,24 +14,33 @@ from .recipe import Recipe
 from .t5_encoder import PIECE_IDS
 
 FORMATS = {"sd": "gsn-tiny-sd-shapes-1", "sd3": "gsn-tiny-sd3-shapes-1"}
-TOKEN_IDS_OF = {"sd": {"tiny.token_ids": TOKEN_IDS},
-                "sd3": {"tiny.token_ids": TOKEN_IDS, "tiny.piece_ids": PIECE_IDS}}
+TOKEN_IDS_OF = {
+    "sd": {"tiny.token_ids": TOKEN_IDS},
+    "sd3": {"tiny.token_ids": TOKEN_IDS, "tiny.piece_ids": PIECE_IDS},
+}
 
 
-def metadata(kind: str, recipe: Recipe, seed: int, curve: list, hashes: dict[str, str], host_version: str) -> dict[str, str]:
+def metadata(
+    kind: str, recipe: Recipe, seed: int, curve: list, hashes: dict[str, str], host_version: str
+) -> dict[str, str]:
     """Strings only, as safetensors wants them."""
-    last = {recipe.stages[stage].name: {"mse": round(mse, 5), "attention": round(attention, 5)}
-            for stage, _, mse, attention in curve}
+    last = {
+        recipe.stages[stage].name: {"mse": round(mse, 5), "attention": round(attention, 5)}
+        for stage, _, mse, attention in curve
+    }
     return {
         "format": "pt",
         "gsn_format": FORMATS[kind],
-        "note": "text-to-image model of a world of coloured shapes, trained from nothing by tools/train_tiny.py --model " + kind,
+        "note": "text-to-image model of a world of coloured shapes, trained from nothing by tools/train_tiny.py --model "
+        + kind,
         "license": "GPL-3.0-or-later",
         "seed": str(seed),
         "recipe": json.dumps(asdict(recipe)),
         "final_losses": json.dumps(last),
         "sha256": json.dumps(hashes),
-        "versions": json.dumps({"torch": torch.__version__, "numpy": np.__version__, "comfyui": host_version}),
+        "versions": json.dumps(
+            {"torch": torch.__version__, "numpy": np.__version__, "comfyui": host_version}
+        ),
     }
 
 
@@ -40,5 +50,7 @@ def export(path: Path, kind: str, named: list[tuple[str, torch.Tensor]], info: d
     bad = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if bad:
         raise ValueError(f"Weights that are not finite in half precision: {', '.join(bad[:5])}")
-    tensors |= {name: torch.tensor(list(ids.values()), dtype=torch.int32) for name, ids in TOKEN_IDS_OF[kind].items()}
+    tensors |= {
+        name: torch.tensor(list(ids.values()), dtype=torch.int32) for name, ids in TOKEN_IDS_OF[kind].items()
+    }
     write_atomically(path, lambda f: f.write(safetensors.torch.save(tensors, info)))

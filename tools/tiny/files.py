@@ -1,4 +1,5 @@
 """Files that are either complete or not there: a killed run leaves nothing half written."""
+
 import hashlib
 import os
 from pathlib import Path

@@ -3,9 +3,10 @@
 z = 2 * (M (2 rgb - 1) - mu), four channels of standard deviation about 0.9. M has orthogonal columns (M^T M = 4/3),
 so rgb = 0.5 + 0.375 M^T (z / 2 + mu). `gsn_ops/host/demo_model.py` writes the same numbers into a stock TAESD.
 """
+
 import torch
 
-FRAME = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3 ** 0.5
+FRAME = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
 MU = torch.tensor([0.92, -0.3, -0.3, -0.3])
 
 

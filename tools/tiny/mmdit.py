@@ -1,17 +1,28 @@
 """The host's MM-DiT in the demo model's size, with weights we initialise ourselves, and SD3's rectified flow."""
+
 import torch
 from torch import nn
 
 from . import denoiser
 
-STEPS = 1000                                             # the network is told 1000 t
-SHIFT = 3.0                                              # SD3's
-CONTEXT, SIDE = 64, 16                                   # width of the text; image tokens per side at 32x32 latents
-BLOCKS, HEADS = 5, 2                                     # SD3's heads have 64 channels each, so the network is 128 wide
+STEPS = 1000  # the network is told 1000 t
+SHIFT = 3.0  # SD3's
+CONTEXT, SIDE = 64, 16  # width of the text; image tokens per side at 32x32 latents
+BLOCKS, HEADS = 5, 2  # SD3's heads have 64 channels each, so the network is 128 wide
 CONFIG = dict(
-    input_size=None, patch_size=2, in_channels=4, out_channels=4, depth=HEADS, num_blocks=BLOCKS, qk_norm="rms",
-    num_patches=SIDE * SIDE, pos_embed_max_size=SIDE,
-    context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": CONTEXT, "out_features": 64 * HEADS}},
+    input_size=None,
+    patch_size=2,
+    in_channels=4,
+    out_channels=4,
+    depth=HEADS,
+    num_blocks=BLOCKS,
+    qk_norm="rms",
+    num_patches=SIDE * SIDE,
+    pos_embed_max_size=SIDE,
+    context_embedder_config={
+        "target": "torch.nn.Linear",
+        "params": {"in_features": CONTEXT, "out_features": 64 * HEADS},
+    },
 )
 
 
@@ -22,10 +33,20 @@ def build(second_attention: bool = False) -> nn.Module:
     """
     denoiser.use_host()
     import comfy.ops
-    from comfy.ldm.modules.diffusionmodules.mmdit import DismantledBlock, OpenAISignatureMMDITWrapper, RMSNorm, get_2d_sincos_pos_embed_torch
+    from comfy.ldm.modules.diffusionmodules.mmdit import (
+        DismantledBlock,
+        OpenAISignatureMMDITWrapper,
+        RMSNorm,
+        get_2d_sincos_pos_embed_torch,
+    )
+
     second = list(range(BLOCKS)) if second_attention else []
     network = OpenAISignatureMMDITWrapper(
-        **CONFIG, x_block_self_attn_layers=second, dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+        **CONFIG,
+        x_block_self_attn_layers=second,
+        dtype=torch.float32,
+        operations=comfy.ops.disable_weight_init,
+    )
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -40,8 +61,8 @@ def build(second_attention: bool = False) -> nn.Module:
     for layer in (*quiet, network.final_layer.adaLN_modulation[-1], network.final_layer.linear):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    waves = get_2d_sincos_pos_embed_torch(64 * HEADS, SIDE, SIDE)                # (256, 128)
-    del network.pos_embed                                # a buffer in the host, which only reads it
+    waves = get_2d_sincos_pos_embed_torch(64 * HEADS, SIDE, SIDE)  # (256, 128)
+    del network.pos_embed  # a buffer in the host, which only reads it
     network.pos_embed = nn.Parameter(waves[None].clone())
     return network
 
@@ -55,7 +76,7 @@ def times(n: int, generator: torch.Generator) -> torch.Tensor:
 def middle_times(n: int, generator: torch.Generator, mean: float = 0.5) -> torch.Tensor:
     """The same of a logit-normal distribution (Esser et al., 2024, section 3.1) around t = 0.62 -> [n] float32."""
     u = (torch.arange(n) + torch.rand(n, generator=generator)) / n
-    normal = 2 ** 0.5 * torch.erfinv(2 * u.clamp(1e-4, 1 - 1e-4) - 1)
+    normal = 2**0.5 * torch.erfinv(2 * u.clamp(1e-4, 1 - 1e-4) - 1)
     return torch.sigmoid(mean + normal)[torch.randperm(n, generator=generator)]
 
 
@@ -73,8 +94,10 @@ def euler(network, context, empty, noise, steps: int = 20, cfg: float = 4.0, **o
     x, n = noise, len(noise)
     u = torch.linspace(1, 0, steps + 1)
     grid = SHIFT * u / (1 + (SHIFT - 1) * u)
-    both = torch.cat([context, empty.expand(n, -1, -1)])                         # (2n, 154, 64)
+    both = torch.cat([context, empty.expand(n, -1, -1)])  # (2n, 154, 64)
     for now, after in zip(grid[:-1], grid[1:]):
-        positive, negative = network(torch.cat([x, x]), (now * STEPS).repeat(2 * n), both, **options).float().chunk(2)
+        positive, negative = (
+            network(torch.cat([x, x]), (now * STEPS).repeat(2 * n), both, **options).float().chunk(2)
+        )
         x = x + (after - now) * (negative + cfg * (positive - negative))
     return x

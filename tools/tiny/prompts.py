@@ -5,6 +5,7 @@ They share neither a prompt (a hash of the prompt's words decides which split it
 Shapes and colours within a prompt all differ, as in training. Pairs that training never showed
 together are part of both splits, and flagged.
 """
+
 import hashlib
 from dataclasses import dataclass
 
@@ -14,12 +15,13 @@ from .captions import caption
 from .world import COLOURS, SHAPES, SLOTS, has_hold_out
 
 FIRST_SEED = {"validation": 100_000, "test": 200_000}
-MOST = 50_000                                            # prompts per list, far below the distance of the seeds
+MOST = 50_000  # prompts per list, far below the distance of the seeds
 
 
 @dataclass(frozen=True)
 class Prompt:
     """text; wanted: (colour or None, shape) in the order of the text; seed of its noise; hold_out: see world."""
+
     text: str
     wanted: tuple[tuple[str | None, str], ...]
     seed: int

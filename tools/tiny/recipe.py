@@ -1,22 +1,24 @@
 """The numbers of the training run. They are written into the model file's metadata."""
+
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage: what it is shown, for how long, and whether the attention maps are supervised."""
+
     name: str
     seed: int
     steps: int
     scenes: int
-    share: tuple[float, float, float]                    # captions with one, two, three objects
-    swap: float                                          # chance that a caption swaps two colours
+    share: tuple[float, float, float]  # captions with one, two, three objects
+    swap: float  # chance that a caption swaps two colours
     lr: float
-    token_weight: float                                  # of the two losses on attention maps: see attention_supervision
+    token_weight: float  # of the two losses on attention maps: see attention_supervision
     pixel_weight: float
-    middle: bool = False                                 # of a flow: more of the times in which shapes are decided
-    until: int = 0                                       # leave the stage at this step of its schedule (0 = at the end)
-    local: bool = False                                  # of an MM-DiT: see model_sd3.SD3.grow; and see trainer.optimisers
+    middle: bool = False  # of a flow: more of the times in which shapes are decided
+    until: int = 0  # leave the stage at this step of its schedule (0 = at the end)
+    local: bool = False  # of an MM-DiT: see model_sd3.SD3.grow; and see trainer.optimisers
 
     @property
     def supervised(self) -> bool:
@@ -26,31 +28,36 @@ class Stage:
 @dataclass(frozen=True)
 class Recipe:
     """Everything the stages have in common, and the stages."""
+
     stages: tuple[Stage, ...]
-    neglect: float = 0.2                                 # chance that a named object is missing from the picture
+    neglect: float = 0.2  # chance that a named object is missing from the picture
     batch: int = 64
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warm_up: int = 150
-    flat_until: float = 0.25                             # share of the stage before the cosine
+    flat_until: float = 0.25  # share of the stage before the cosine
     lr_floor: float = 0.05
     clip: float = 1.0
     ema: float = 0.998
-    blank: float = 0.1                                   # empty captions, for classifier-free guidance
-    pad_dropout: float = 0.5                             # see trainer.drop_padding
+    blank: float = 0.1  # empty captions, for classifier-free guidance
+    pad_dropout: float = 0.5  # see trainer.drop_padding
 
 
-def recipe_sd(seed: int, steps: tuple[int, int, int], scenes: tuple[int, int, int] = (80_000, 60_000, 60_000)) -> Recipe:
+def recipe_sd(
+    seed: int, steps: tuple[int, int, int], scenes: tuple[int, int, int] = (80_000, 60_000, 60_000)
+) -> Recipe:
     """Stage 1 learns the world; stages 2 and 3 go on from its average with supervised attention and fewer swaps.
 
     Stage 3 exists because after stage 2 most pixels still read the colour words, which do not know their noun: half
     of the colours were wrong. Five times the pixel loss makes the nouns' maps solid, and a noun knows its colour.
     """
-    return Recipe((
-        Stage("world", seed, steps[0], scenes[0], (0.45, 0.45, 0.10), 0.1, 1.2e-3, 0.0, 0.0),
-        Stage("attention", seed + 1, steps[1], scenes[1], (0.35, 0.45, 0.20), 0.05, 6e-4, 0.05, 0.02),
-        Stage("binding", seed + 2, steps[2], scenes[2], (0.35, 0.45, 0.20), 0.0, 6e-4, 0.05, 0.1),
-    ))
+    return Recipe(
+        (
+            Stage("world", seed, steps[0], scenes[0], (0.45, 0.45, 0.10), 0.1, 1.2e-3, 0.0, 0.0),
+            Stage("attention", seed + 1, steps[1], scenes[1], (0.35, 0.45, 0.20), 0.05, 6e-4, 0.05, 0.02),
+            Stage("binding", seed + 2, steps[2], scenes[2], (0.35, 0.45, 0.20), 0.0, 6e-4, 0.05, 0.1),
+        )
+    )
 
 
 def recipe_sd3(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (60_000,) * 5) -> Recipe:
@@ -60,13 +67,69 @@ def recipe_sd3(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (60_
     decided: after stage 1 places and colours were right, shapes were blobs. It was left early: they stayed blobs. For
     stage 3 the image gets a second attention of its own that starts local; stage 5 is the same with whole texts again.
     """
-    return Recipe((
-        Stage("world", seed + 1, steps[0], scenes[0], (0.35, 0.45, 0.20), 0.05, 2e-3, 0.1, 0.05),
-        Stage("binding", seed + 2, steps[1], scenes[1], (0.35, 0.45, 0.20), 0.0, 1.5e-3, 0.1, 0.1, middle=True, until=500),
-        Stage("shapes", seed + 3, steps[2], scenes[2], (0.35, 0.45, 0.20), 0.0, 1e-3, 0.0, 0.0, middle=True, local=True),
-        Stage("more", seed + 4, steps[3], scenes[3], (0.35, 0.45, 0.20), 0.0, 1e-3, 0.0, 0.0, middle=True, local=True),
-        Stage("whole", seed + 5, steps[4], scenes[4], (0.35, 0.45, 0.20), 0.0, 3e-4, 0.1, 0.1, middle=True, local=True),
-    ), batch=48, warm_up=100, ema=0.99)
+    return Recipe(
+        (
+            Stage("world", seed + 1, steps[0], scenes[0], (0.35, 0.45, 0.20), 0.05, 2e-3, 0.1, 0.05),
+            Stage(
+                "binding",
+                seed + 2,
+                steps[1],
+                scenes[1],
+                (0.35, 0.45, 0.20),
+                0.0,
+                1.5e-3,
+                0.1,
+                0.1,
+                middle=True,
+                until=500,
+            ),
+            Stage(
+                "shapes",
+                seed + 3,
+                steps[2],
+                scenes[2],
+                (0.35, 0.45, 0.20),
+                0.0,
+                1e-3,
+                0.0,
+                0.0,
+                middle=True,
+                local=True,
+            ),
+            Stage(
+                "more",
+                seed + 4,
+                steps[3],
+                scenes[3],
+                (0.35, 0.45, 0.20),
+                0.0,
+                1e-3,
+                0.0,
+                0.0,
+                middle=True,
+                local=True,
+            ),
+            Stage(
+                "whole",
+                seed + 5,
+                steps[4],
+                scenes[4],
+                (0.35, 0.45, 0.20),
+                0.0,
+                3e-4,
+                0.1,
+                0.1,
+                middle=True,
+                local=True,
+            ),
+        ),
+        batch=48,
+        warm_up=100,
+        ema=0.99,
+    )
 
 
-RECIPES = {"sd": (recipe_sd, (3184, 760, 1000)), "sd3": (recipe_sd3, (800, 800, 500, 2400, 200))}     # and their usual steps
+RECIPES = {
+    "sd": (recipe_sd, (3184, 760, 1000)),
+    "sd3": (recipe_sd3, (800, 800, 500, 2400, 200)),
+}  # and their usual steps

@@ -2,6 +2,7 @@
 
 Captions as the stock T5 tokenizer cuts them: every word of the shapes world is one piece, only "a" is two.
 """
+
 import math
 
 import numpy as np
@@ -12,13 +13,30 @@ from .captions import END, LENGTH, START, WORDS
 
 WIDTH, LAYERS, HEADS, HEAD, MLP, BUCKETS, FAR = 64, 2, 2, 32, 128, 32, 128
 PIECE_IDS = {
-    "</s>": 1, "<pad>": 0, "\u2581": 3, "a": 9, "photo": 1202, "of": 13, "and": 11, ",": 6,
-    "red": 1131, "green": 1442, "blue": 1692, "yellow": 4459, "purple": 11094, "black": 1001,
-    "circle": 8196, "square": 2812, "triangle": 19938, "star": 2213, "cross": 2269, "heart": 842,
+    "</s>": 1,
+    "<pad>": 0,
+    "\u2581": 3,
+    "a": 9,
+    "photo": 1202,
+    "of": 13,
+    "and": 11,
+    ",": 6,
+    "red": 1131,
+    "green": 1442,
+    "blue": 1692,
+    "yellow": 4459,
+    "purple": 11094,
+    "black": 1001,
+    "circle": 8196,
+    "square": 2812,
+    "triangle": 19938,
+    "star": 2213,
+    "cross": 2269,
+    "heart": 842,
 }
-PIECES = tuple(PIECE_IDS)                                # row r of the trained embedding belongs to PIECES[r]
+PIECES = tuple(PIECE_IDS)  # row r of the trained embedding belongs to PIECES[r]
 _ROW = {piece: row for row, piece in enumerate(PIECES)}
-MARKS = 2                                                # the first two rows: end and padding
+MARKS = 2  # the first two rows: end and padding
 
 
 def recut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +54,7 @@ def recut(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 cut += [_ROW["\u2581"]] * (name == "a") + [_ROW[name]]
                 where[i, column] = len(cut) - 1
         cut.append(_ROW["</s>"])
-        pieces[i, :len(cut)] = cut
+        pieces[i, : len(cut)] = cut
     return pieces, where
 
 
@@ -71,17 +89,19 @@ class _Attention(nn.Module):
     def __init__(self, first: bool):
         super().__init__()
         inner = HEADS * HEAD
-        self.q = _linear(WIDTH, inner, (WIDTH * HEAD) ** -0.5)                   # T5 does not divide by sqrt(d)
-        self.k, self.v = (_linear(WIDTH, inner, WIDTH ** -0.5) for _ in range(2))
-        self.o = _linear(inner, WIDTH, inner ** -0.5)
-        if first:                                        # one table of distances for all layers
+        self.q = _linear(WIDTH, inner, (WIDTH * HEAD) ** -0.5)  # T5 does not divide by sqrt(d)
+        self.k, self.v = (_linear(WIDTH, inner, WIDTH**-0.5) for _ in range(2))
+        self.o = _linear(inner, WIDTH, inner**-0.5)
+        if first:  # one table of distances for all layers
             self.relative_attention_bias = nn.Embedding(BUCKETS, HEADS)
-            nn.init.normal_(self.relative_attention_bias.weight, std=WIDTH ** -0.5)
+            nn.init.normal_(self.relative_attention_bias.weight, std=WIDTH**-0.5)
 
     def forward(self, x, bias):
-        q, k, v = (f(x).unflatten(-1, (HEADS, HEAD)).transpose(1, 2) for f in (self.q, self.k, self.v))  # (B, heads, 77, 32)
+        q, k, v = (
+            f(x).unflatten(-1, (HEADS, HEAD)).transpose(1, 2) for f in (self.q, self.k, self.v)
+        )  # (B, heads, 77, 32)
         weights = (q @ k.transpose(-1, -2) + bias).softmax(-1)
-        return self.o((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))      # (B, 77, 64)
+        return self.o((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))  # (B, 77, 64)
 
 
 class _SelfAttention(nn.Module):
@@ -93,8 +113,8 @@ class _SelfAttention(nn.Module):
 class _Gated(nn.Module):
     def __init__(self):
         super().__init__()
-        self.wi_0, self.wi_1 = (_linear(WIDTH, MLP, WIDTH ** -0.5) for _ in range(2))
-        self.wo = _linear(MLP, WIDTH, MLP ** -0.5)
+        self.wi_0, self.wi_1 = (_linear(WIDTH, MLP, WIDTH**-0.5) for _ in range(2))
+        self.wo = _linear(MLP, WIDTH, MLP**-0.5)
 
     def forward(self, x):
         return self.wo(nn.functional.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
@@ -129,7 +149,10 @@ class T5Encoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.shared, self.encoder = nn.Embedding(len(PIECES) + 1, WIDTH), _Stack()       # last row: every other piece
+        self.shared, self.encoder = (
+            nn.Embedding(len(PIECES) + 1, WIDTH),
+            _Stack(),
+        )  # last row: every other piece
         nn.init.normal_(self.shared.weight, std=0.5)
         with torch.no_grad():
             self.shared.weight[-1].zero_()
@@ -138,7 +161,7 @@ class T5Encoder(nn.Module):
     def forward(self, rows):
         x = self.shared(rows)
         table = self.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
-        bias = table(self.buckets).permute(2, 0, 1)      # (heads, 77, 77)
+        bias = table(self.buckets).permute(2, 0, 1)  # (heads, 77, 77)
         for block in self.encoder.block:
             x = block(x, bias)
         return self.encoder.final_layer_norm(x)

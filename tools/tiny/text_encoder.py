@@ -1,4 +1,5 @@
 """A small text encoder in CLIP's layout: the module names are the host's `text_model` keys, so its weights load there."""
+
 import torch
 from torch import nn
 
@@ -13,10 +14,12 @@ class _Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
 
     def forward(self, x, mask):
-        q, k, v = (f(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)               # (B, heads, 77, 32)
-                   for f in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            f(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)  # (B, heads, 77, 32)
+            for f in (self.q_proj, self.k_proj, self.v_proj)
+        )
         weights = (q @ k.transpose(-1, -2) * (WIDTH // HEADS) ** -0.5 + mask).softmax(-1)
-        return self.out_proj((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))   # (B, 77, 64)
+        return self.out_proj((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))  # (B, 77, 64)
 
 
 class _MLP(nn.Module):
@@ -26,7 +29,7 @@ class _MLP(nn.Module):
 
     def forward(self, x):
         x = self.fc1(x)
-        return self.fc2(x * torch.sigmoid(1.702 * x))    # quick_gelu, as CLIP-L
+        return self.fc2(x * torch.sigmoid(1.702 * x))  # quick_gelu, as CLIP-L
 
 
 class _Layer(nn.Module):
@@ -43,12 +46,12 @@ class _Layer(nn.Module):
 class _Embeddings(nn.Module):
     def __init__(self):
         super().__init__()
-        self.token_embedding = nn.Embedding(len(WORDS) + 1, WIDTH)               # last row: every word unknown here
+        self.token_embedding = nn.Embedding(len(WORDS) + 1, WIDTH)  # last row: every word unknown here
         self.position_embedding = nn.Embedding(LENGTH, WIDTH)
         nn.init.normal_(self.token_embedding.weight, std=0.5)
         nn.init.normal_(self.position_embedding.weight, std=0.1)
         with torch.no_grad():
-            self.token_embedding.weight[-1].zero_()      # never trained: an unknown word says nothing
+            self.token_embedding.weight[-1].zero_()  # never trained: an unknown word says nothing
 
     def forward(self, rows):
         return self.token_embedding(rows) + self.position_embedding.weight

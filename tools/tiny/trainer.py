@@ -3,6 +3,7 @@
 Two processes of one thread beat one process of two threads on a busy machine. Every draw of a step comes from the
 seed and the step's number, so a resumed run sees what the killed one would have seen.
 """
+
 import logging
 import math
 import time
@@ -33,8 +34,11 @@ class Model:
 
     def flatten(self) -> None:
         """Gather the weights of all networks; the average starts anew."""
-        self.named = [(prefix + n, p) for part, prefix in self.nets.prefixes.items()
-                      for n, p in getattr(self.nets, part).named_parameters()]
+        self.named = [
+            (prefix + n, p)
+            for part, prefix in self.nets.prefixes.items()
+            for n, p in getattr(self.nets, part).named_parameters()
+        ]
         self.flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for _, p in self.named]))
         self.flat.grad = torch.zeros_like(self.flat)
         for (_, p), weight, grad in zip(self.named, self.views(self.flat.data), self.views(self.flat.grad)):
@@ -43,17 +47,26 @@ class Model:
 
     def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """A flat vector as tensors of the parameters' shapes."""
-        return [part.view_as(p) for part, (_, p) in zip(flat.split([p.numel() for _, p in self.named]), self.named)]
+        return [
+            part.view_as(p)
+            for part, (_, p) in zip(flat.split([p.numel() for _, p in self.named]), self.named)
+        ]
 
 
 def optimisers(model: Model, stage: Stage, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """AdamW; in a local stage Muon (Jordan et al., 2024) for the matrices of the blocks, at three times the rate."""
     if not stage.local:
-        return [torch.optim.AdamW([model.flat], lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)]
+        return [
+            torch.optim.AdamW(
+                [model.flat], lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
+            )
+        ]
     matrices = [p for name, p in model.named if "joint_blocks" in name and p.ndim == 2]
     others = [p for name, p in model.named if not ("joint_blocks" in name and p.ndim == 2)]
-    return [torch.optim.AdamW(others, lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True),
-            torch.optim.Muon(matrices, lr=3.0, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw")]
+    return [
+        torch.optim.AdamW(others, lr=1.0, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True),
+        torch.optim.Muon(matrices, lr=3.0, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+    ]
 
 
 def learning_rate(step: int, stage: Stage, recipe: Recipe) -> float:
@@ -75,14 +88,21 @@ def draw_batch(times, data: Dataset, stage: Stage, recipe: Recipe, step: int, ra
     t = times(size, torch_rng, stage)
     noise = torch.randn(size, 4, 32, 32, generator=torch_rng)
     mine = slice(rank, None, workers)
-    return take(data, index[mine], flip[mine], blank[mine]), t[mine], noise[mine], torch.from_numpy(drop[mine])
+    return (
+        take(data, index[mine], flip[mine], blank[mine]),
+        t[mine],
+        noise[mine],
+        torch.from_numpy(drop[mine]),
+    )
 
 
 def look(model: Model, path: Path) -> None:
     """Sixteen pictures of the averaged weights, for a person to look at."""
     rng = np.random.default_rng(5)
-    prompts = [caption([(COLOURS[c], SHAPES[s]) for c, s in zip(rng.permutation(6)[:n], rng.permutation(6)[:n])])
-               for n in (1, 2, 2, 3) * 4]
+    prompts = [
+        caption([(COLOURS[c], SHAPES[s]) for c, s in zip(rng.permutation(6)[:n], rng.permutation(6)[:n])])
+        for n in (1, 2, 2, 3) * 4
+    ]
     now = model.flat.detach().clone()
     model.flat.data.copy_(model.ema)
     try:
@@ -101,8 +121,15 @@ class Checkpoint:
         self.path, self.fingerprint = path, fingerprint
 
     def save(self, model, chosen: list, stage: int, step: int, curve: list) -> None:
-        state = {"fingerprint": self.fingerprint, "flat": model.flat.detach(), "ema": model.ema,
-                 "optimisers": [o.state_dict() for o in chosen], "stage": stage, "step": step, "curve": curve}
+        state = {
+            "fingerprint": self.fingerprint,
+            "flat": model.flat.detach(),
+            "ema": model.ema,
+            "optimisers": [o.state_dict() for o in chosen],
+            "stage": stage,
+            "step": step,
+            "curve": curve,
+        }
         write_atomically(self.path, lambda f: torch.save(state, f))
 
     def load(self) -> dict | None:
@@ -110,24 +137,33 @@ class Checkpoint:
             return None
         state = torch.load(self.path, weights_only=True)
         if state["fingerprint"] != self.fingerprint:
-            raise SystemExit(f"{self.path} belongs to a run with another recipe or seed: delete it to start anew.")
+            raise SystemExit(
+                f"{self.path} belongs to a run with another recipe or seed: delete it to start anew."
+            )
         return state
 
 
-def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: Model, checkpoint: Checkpoint,
-          folder: Path) -> list:
+def train(
+    rank: int,
+    workers: int,
+    recipe: Recipe,
+    data: list[Dataset],
+    model: Model,
+    checkpoint: Checkpoint,
+    folder: Path,
+) -> list:
     """Run (or go on with) all stages on this worker; the loss curve [(stage, step, mse, attention), ...]."""
     nets, curve = model.nets, []
     state, first, begin = checkpoint.load(), 0, 0
     if state:
         first, begin, curve = state["stage"], state["step"], [tuple(entry) for entry in state["curve"]]
-        if any(stage.local for stage in recipe.stages[:first + (begin > 0)]):
+        if any(stage.local for stage in recipe.stages[: first + (begin > 0)]):
             nets.grow()
             model.flatten()
         model.flat.data.copy_(state["flat"])
         model.ema.copy_(state["ema"])
     for number, stage in list(enumerate(recipe.stages))[first:]:
-        if number and not begin:                         # a new stage goes on from the average, with a new optimiser
+        if number and not begin:  # a new stage goes on from the average, with a new optimiser
             model.flat.data.copy_(model.ema)
             if stage.local and not recipe.stages[number - 1].local:
                 nets.grow()
@@ -139,7 +175,9 @@ def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: M
         last = stage.until or stage.steps
         recent, clock = [], time.monotonic()
         for step in range(begin, last):
-            mse, attention = nets.losses(*draw_batch(nets.times, data[number], stage, recipe, step, rank, workers), stage)
+            mse, attention = nets.losses(
+                *draw_batch(nets.times, data[number], stage, recipe, step, rank, workers), stage
+            )
             model.flat.grad.zero_()
             (mse + attention).backward()
             if workers > 1:
@@ -157,8 +195,15 @@ def train(rank: int, workers: int, recipe: Recipe, data: list[Dataset], model: M
                 mean = np.mean(recent, 0)
                 curve.append((number, done, float(mean[0]), float(mean[1])))
                 rate = len(recent) / (time.monotonic() - clock)
-                log.info("%s %d/%d mse %.4f attention %.4f gradient %.2f, %.2f steps/s", stage.name, done, stage.steps,
-                         *mean, norm, rate)
+                log.info(
+                    "%s %d/%d mse %.4f attention %.4f gradient %.2f, %.2f steps/s",
+                    stage.name,
+                    done,
+                    stage.steps,
+                    *mean,
+                    norm,
+                    rate,
+                )
                 recent, clock = [], time.monotonic()
             if rank == 0 and (done % LOOK_EVERY == 0 or done == last):
                 look(model, folder / f"look_{number}_{done}.png")

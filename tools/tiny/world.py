@@ -3,24 +3,29 @@
 Everything is drawn from a numpy Generator and nothing else, so the same seed gives the same bytes. Whole batches
 are drawn at once: the training set of 80,000 pictures takes seconds. Lengths are in pixels, x to the right, y down.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 SIDE = 32
-SLOTS = 3                                                # at most three objects in a picture
+SLOTS = 3  # at most three objects in a picture
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
 PALETTE = {
-    "red": (0.86, 0.12, 0.12), "green": (0.10, 0.62, 0.22), "blue": (0.12, 0.28, 0.88),
-    "yellow": (0.96, 0.80, 0.10), "purple": (0.58, 0.16, 0.70), "black": (0.07, 0.07, 0.07),
+    "red": (0.86, 0.12, 0.12),
+    "green": (0.10, 0.62, 0.22),
+    "blue": (0.12, 0.28, 0.88),
+    "yellow": (0.96, 0.80, 0.10),
+    "purple": (0.58, 0.16, 0.70),
+    "black": (0.07, 0.07, 0.07),
 }
 COLOURS = tuple(PALETTE)
 # These pairs never share a caption in training: what the model does with them is composition, not memory.
 HOLD_OUT = (frozenset(("circle", "star")), frozenset(("square", "heart")), frozenset(("triangle", "cross")))
 SIZES = (9.0, 13.0)
-GAP = 1.0                                                # clear pixels between two boxes, and between a box and the edge
-TINT = 0.05                                              # colour jitter per channel
+GAP = 1.0  # clear pixels between two boxes, and between a box and the edge
+TINT = 0.05  # colour jitter per channel
 
 
 def has_hold_out(shapes) -> bool:
@@ -56,7 +61,7 @@ def _cross(x, y, s):
 
 
 def _heart(x, y, s):
-    a = s / 1.707                                        # a square standing on its corner and two half discs on it
+    a = s / 1.707  # a square standing on its corner and two half discs on it
     y = y - 0.073 * a
     square = (abs(x) + abs(y)) / np.sqrt(2) - a / 2
     discs = np.hypot(abs(x) - a / np.sqrt(8), y + a / np.sqrt(8)) - a / 2
@@ -69,7 +74,7 @@ _AXIS = np.arange(SIDE, dtype=np.float32) + 0.5
 
 def coverage(shape: str, size, cx, cy) -> np.ndarray:
     """How much of each pixel a shape covers: sizes and centres [n] in pixels -> [n, 32, 32] in [0, 1]."""
-    size, cx, cy = (np.asarray(v, dtype=np.float32).reshape(-1, 1, 1) for v in (size, cx, cy))      # [n, 1, 1]
+    size, cx, cy = (np.asarray(v, dtype=np.float32).reshape(-1, 1, 1) for v in (size, cx, cy))  # [n, 1, 1]
     distance = _DISTANCE[shape](_AXIS[None, None, :] - cx, _AXIS[None, :, None] - cy, size)
     return np.clip(0.5 - distance, 0, 1)
 
@@ -81,6 +86,7 @@ class Scenes:
     shapes, colours [n, 3]: indices into SHAPES and COLOURS; size, cx, cy [n, 3] pixels; background [n, 3] and
     paint [n, 3, 3] (the jittered colour of every slot): RGB in [0, 1].
     """
+
     named: np.ndarray
     drawn: np.ndarray
     shapes: np.ndarray
@@ -93,8 +99,11 @@ class Scenes:
 
     def objects(self, i: int, drawn_only: bool = False) -> list[tuple[str, str]]:
         """(colour, shape) of scene i, in the order of the caption."""
-        return [(COLOURS[self.colours[i, j]], SHAPES[self.shapes[i, j]]) for j in range(self.named[i])
-                if self.drawn[i, j] or not drawn_only]
+        return [
+            (COLOURS[self.colours[i, j]], SHAPES[self.shapes[i, j]])
+            for j in range(self.named[i])
+            if self.drawn[i, j] or not drawn_only
+        ]
 
 
 def _redraw(n: int, draw, good) -> np.ndarray:
@@ -118,11 +127,13 @@ def _pick_shapes(rng, named, hold_out):
         for j, k in ((0, 1), (0, 2), (1, 2)):
             bad |= apart[rows[:, j], rows[:, k]] & (named[at] > k)
         return ~bad
+
     return _redraw(len(named), lambda m: rng.permuted(np.tile(np.arange(6), (m, 1)), axis=1)[:, :SLOTS], good)
 
 
 def _place(rng, named):
     """Boxes that keep GAP pixels apart -> [n, 3 slots, (size, cx, cy)]."""
+
     def draw(m):
         size = rng.uniform(*SIZES, (m, SLOTS))
         margin = size / 2 + GAP
@@ -135,11 +146,13 @@ def _place(rng, named):
             need = (rows[:, j, 0] + rows[:, k, 0]) / 2 + GAP
             bad |= (abs(rows[:, j, 1:] - rows[:, k, 1:]).max(-1) < need) & (named[at] > k)
         return ~bad
+
     return _redraw(len(named), draw, good)
 
 
-def sample_scenes(rng: np.random.Generator, n: int, share=(0.45, 0.45, 0.10), neglect: float = 0.0,
-                  hold_out: bool = False) -> Scenes:
+def sample_scenes(
+    rng: np.random.Generator, n: int, share=(0.45, 0.45, 0.10), neglect: float = 0.0, hold_out: bool = False
+) -> Scenes:
     """n scenes; `share` = fractions with one, two, three named objects.
 
     neglect: in scenes of several objects each one is left out of the picture with this probability (at least one
@@ -150,14 +163,15 @@ def sample_scenes(rng: np.random.Generator, n: int, share=(0.45, 0.45, 0.10), ne
     shapes = _pick_shapes(rng, named, hold_out)
     colours = rng.permuted(np.tile(np.arange(len(COLOURS)), (n, 1)), axis=1)[:, :SLOTS]
     box = _place(rng, named)
-    named_slots = np.arange(SLOTS) < named[:, None]      # [n, 3]
-    score = rng.uniform(size=(n, SLOTS))                 # the named slot with the best score always stays
+    named_slots = np.arange(SLOTS) < named[:, None]  # [n, 3]
+    score = rng.uniform(size=(n, SLOTS))  # the named slot with the best score always stays
     best = np.where(named_slots, score, -1).argmax(1)[:, None] == np.arange(SLOTS)
     drawn = named_slots & ((score >= neglect) | best)
     background = rng.uniform(0.86, 0.97, (n, 1)) + rng.uniform(-0.03, 0.03, (n, 3))
     paint = np.array(list(PALETTE.values()))[colours] + rng.uniform(-TINT, TINT, (n, SLOTS, 3))
-    return Scenes(named, drawn, shapes, colours, box[..., 0], box[..., 1], box[..., 2], background,
-                  np.clip(paint, 0, 1))
+    return Scenes(
+        named, drawn, shapes, colours, box[..., 0], box[..., 1], box[..., 2], background, np.clip(paint, 0, 1)
+    )
 
 
 def render(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +184,7 @@ def render(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
             masks[i, j] = coverage(shape, scenes.size[i, j], scenes.cx[i, j], scenes.cy[i, j])
     picture = np.broadcast_to(scenes.background[:, None, None].astype(np.float32), (n, SIDE, SIDE, 3)).copy()
     for j in range(SLOTS):
-        alpha = masks[:, j, :, :, None]                  # [n, 32, 32, 1]
+        alpha = masks[:, j, :, :, None]  # [n, 32, 32, 1]
         picture += alpha * (scenes.paint[:, j, None, None].astype(np.float32) - picture)
     return (picture * 255).round().astype(np.uint8), (masks * 255).round().astype(np.uint8)
 
@@ -182,5 +196,7 @@ def contact_sheet(pictures: np.ndarray, columns: int = 8, zoom: int = 4) -> Imag
     sheet = np.full((rows * (h + 1), columns * (w + 1), 3), 128, np.uint8)
     for i, picture in enumerate(pictures):
         y, x = i // columns * (h + 1), i % columns * (w + 1)
-        sheet[y:y + h, x:x + w] = picture
-    return Image.fromarray(sheet).resize((sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.NEAREST)
+        sheet[y : y + h, x : x + w] = picture
+    return Image.fromarray(sheet).resize(
+        (sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.NEAREST
+    )

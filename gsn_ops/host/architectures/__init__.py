@@ -1,0 +1,25 @@
+"""Facts about architectures, one small file per family; importing this package registers them all."""
+
+from . import (  # noqa: F401
+    auraflow,
+    cascade,
+    cosmos,
+    ernie,
+    flux,
+    hidream,
+    hidream_o1,
+    hunyuan,
+    ideogram,
+    joyimage,
+    kandinsky,
+    krea,
+    lens,
+    lumina,
+    omnigen,
+    pixart,
+    pixeldit,
+    qwen,
+    sd3,
+    unet,
+    unsupported,
+)

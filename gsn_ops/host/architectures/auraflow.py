@@ -1,0 +1,17 @@
+"""AuraFlow: learned registers, text and image in one sequence."""
+
+from __future__ import annotations
+
+from ...attention_layout import AttentionLayout
+from .family import Inputs, ModelFamily, register_family
+from .transformer import joint, text_rows
+
+
+def after_registers(inputs: Inputs) -> AttentionLayout:
+    registers = inputs.network.register_tokens.shape[1]
+    return joint(inputs, "TI", registers + text_rows(inputs), first_row=registers)
+
+
+AURAFLOW = ModelFamily("AuraFlow", after_registers)
+
+register_family(AURAFLOW, "AuraFlow")

@@ -1,0 +1,22 @@
+"""Stable Cascade, stage C: a UNet whose attention has keys [image, text, pooled text, image prompt]."""
+
+from __future__ import annotations
+
+from ...attention_layout import AttentionLayout
+from .family import Inputs, ModelFamily, refuse, register_family
+
+POOLED = 4 + 4  # tokens made of the pooled text and of an image prompt, after the text
+
+
+def image_then_text(inputs: Inputs) -> AttentionLayout:
+    n_text = inputs.conds["clip_text"].shape[1] + POOLED
+    return AttentionLayout("joint", inputs.latent[-2:], n_text, n_keys=n_text)
+
+
+# Published stage C keeps one grid (24x24 at 1024 px) in all its blocks.
+CASCADE = ModelFamily("Stable Cascade", image_then_text, levels=(1,), source="ours: its only grid")
+
+register_family(CASCADE, "Stable_Cascade_C")
+refuse(
+    "it is stage B of Stable Cascade, which sees no words. Connect this node to stage C.", "Stable_Cascade_B"
+)

@@ -1,0 +1,17 @@
+"""PixelDiT: [text, image] in its patch blocks; the blocks that see pixels are told apart by length."""
+
+from __future__ import annotations
+
+from ...attention_layout import AttentionLayout
+from .family import Inputs, ModelFamily, refuse, register_family
+from .transformer import joint, text_rows
+
+
+def at_most(inputs: Inputs) -> AttentionLayout:
+    return joint(inputs, "TI", min(text_rows(inputs), inputs.network.txt_max_length))
+
+
+PIXELDIT = ModelFamily("PixelDiT", at_most, rope_kernels=True, encoders=("gemma2_2b",))
+
+register_family(PIXELDIT, "PixelDiTT2I")
+refuse("it is a decoder: it makes pixels of a finished latent.", "PiD")

@@ -1,0 +1,60 @@
+"""UNets with cross-attention. Levels: Latent Refine, Attend-and-Excite and SynGen all read the 16x16 grid of SD1 at 512 px."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...attention_layout import AttentionLayout
+from .family import Inputs, ModelFamily, refuse, register_family
+from .transformer import text_rows
+
+
+def cross_attention(inputs: Inputs) -> AttentionLayout:
+    """Keys are the conditioning's rows, queries the image tokens of any level. Raises ValueError for latents that are not pictures."""
+    if len(inputs.latent) != 4:
+        raise ValueError(
+            f"The latent has {len(inputs.latent)} dimensions; a picture latent has 4 (batch, channels, height, width)."
+        )
+    return AttentionLayout("cross", inputs.latent[-2:], text_rows(inputs), text_rows(inputs))
+
+
+AS_SD1 = "ours: as on Stable Diffusion 1.x"
+
+SD1 = ModelFamily(
+    "Stable Diffusion 1.x",
+    cross_attention,
+    levels=(4,),
+    span="legacy_sd1",
+    source="published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px)",
+    moment="published: step 8 of 50 of Latent Refine",
+)
+# The embedded model's latent is 32x32; its 8x8 maps serve better than its 16x16 ones (docs/choices.md).
+DEMO = replace(SD1, name="GSN demo model", source="ours: by validation", moment=AS_SD1)
+# SD2 and CLIP-G pad with zeros, so the padding says nothing: the authors' switch for SD2, taken over for all that follow.
+SD2 = replace(
+    SD1,
+    name="Stable Diffusion 2.x",
+    span="prompt_only",
+    source="published: the code of Attend-and-Excite",
+    moment=AS_SD1,
+)
+SDXL = replace(SD2, name="Stable Diffusion XL", source=AS_SD1)
+KOALA = replace(SDXL, name="KOALA")
+SSD1B = replace(SDXL, name="SSD-1B")
+SEGMIND = replace(SDXL, name="Segmind Vega")
+
+register_family(SD1, "SD15", "SD15_instructpix2pix")
+register_family(DEMO, "DemoSD")
+register_family(SD2, "SD20", "SD21UnclipL", "SD21UnclipH")
+register_family(SDXL, "SDXL", "SDXL_instructpix2pix")
+register_family(KOALA, "KOALA_700M", "KOALA_1B")
+register_family(SSD1B, "SSD1B")
+register_family(SEGMIND, "Segmind_Vega")
+
+refuse(
+    "it is the SDXL refiner, which only finishes a picture: subjects are decided long before, in the base model. Connect this node "
+    "to the base model.",
+    "SDXLRefiner",
+)
+refuse("it is an upscaler, whose picture is given by the small one.", "SD_X4Upscaler")
+refuse("it measures depth or surfaces of a given picture.", "LotusD")

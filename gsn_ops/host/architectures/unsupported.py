@@ -1,0 +1,20 @@
+"""Models of the host that are not text-to-image, by what they are."""
+
+from __future__ import annotations
+
+from .family import refuse
+
+refuse(
+    "it makes videos.",
+    "SVD_img2vid",
+    "GenmoMochi",
+    "LTXV",
+    "MiniMaxH3",
+    "HunyuanVideo",
+    "WAN21_T2V",
+    "CogVideoX_T2V",
+)
+refuse("it makes sound.", "StableAudio", "ACEStep", "ACEStep15")
+refuse("it makes 3D shapes or views.", "Stable_Zero123", "SV3D_u", "Hunyuan3Dv2", "TripoSplat")
+refuse("it restores or enlarges a given picture.", "SeedVR2")
+refuse("it looks at pictures, it does not make any.", "RT_DETR_v4", "DepthAnything3", "SAM3")

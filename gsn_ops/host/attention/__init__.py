@@ -1,0 +1,1 @@
+"""Reading the attention of a running model, with gradients."""

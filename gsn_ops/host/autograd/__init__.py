@@ -1,0 +1,1 @@
+"""Making ComfyUI's models differentiable."""

@@ -1,9 +1,0 @@
-"""Lens: [image, text]; its latent is already patched."""
-from __future__ import annotations
-
-from . import Family, register_family
-from .transformer import joint
-
-LENS = Family("Lens", lambda inputs: joint(inputs, "IT", patch=1), rope_kernels=True, encoders=("gpt_oss",))
-
-register_family(LENS, "Lens")

@@ -1,9 +1,0 @@
-"""PixArt alpha and sigma: cross-attention to T5."""
-from __future__ import annotations
-
-from . import Family, register_family
-from .transformer import cross
-
-PIXART = Family("PixArt", cross, drops_options=("comfy.ldm.pixart.blocks",))
-
-register_family(PIXART, "PixArtAlpha", "PixArtSigma")

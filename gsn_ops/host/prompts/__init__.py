@@ -1,0 +1,1 @@
+"""What the text encoders saw, kept with the conditioning."""

@@ -1,0 +1,41 @@
+"""Presence: every subject needs one place with strong attention (Chefer et al., SIGGRAPH 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..prompt import SubjectColumns
+from ..subject_maps import subject_maps
+from .base import register, with_role
+
+
+def presence(m: Tensor, top_k: int = 1) -> Tensor:
+    """L_CN = max_j max(0, 1 - max_yx M_j), maps [B, k, h, w] -> [B] in [0, 1].
+
+    Eq. 2 of Attend-and-Excite (Chefer et al., SIGGRAPH 2023), eq. 5 of Grimal et al., IJCAI 2025.
+    top_k: mean of the top_k largest values instead of the largest (Self-Cross Guidance).
+    """
+    cells = m.flatten(2)  # [B, k, (h w)]
+    values = (
+        cells.amax(-1) if top_k <= 1 else cells.topk(min(top_k, cells.shape[-1]), -1).values.mean(-1)
+    )  # [B, k]
+    return (1 - values).clamp(min=0).amax(1)
+
+
+@register("presence")
+@dataclass(frozen=True)
+class Presence:
+    """Lifts the weakest subject. top_k: cells averaged instead of the maximum."""
+
+    top_k: int = 1
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
+        return presence(subject_maps(maps, with_role(subjects), self.maps), self.top_k)

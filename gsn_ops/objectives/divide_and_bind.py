@@ -1,0 +1,145 @@
+"""Total variation plus binding: a subject's attribute looks where the subject looks (Divide & Bind, BMVC 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..prompt import SubjectColumns
+from ..subject_maps import subject_maps
+from .base import choice, register, with_role
+
+
+def attribute_divergence(m: Tensor, c: Tensor, variation: Tensor) -> Tensor:
+    """JS between the foregrounds of a subject's map and of its attribute's, [B, h, w] each -> [B].
+
+    L_bind of Divide & Bind (eq. 6) as in the authors' code: the attribute's map is scaled to the subject's maximum,
+    both become distributions over pixels, what is below f max(p) is cut, nothing is normalised again.
+    variation: TV of the subject's map [B]; f = 0.3 below 0.1, else 0.2.
+    """
+    m, c = m.flatten(1), c.flatten(1)  # [B, (h w)]
+    c = c / c.amax(1, keepdim=True).clamp(min=1e-12) * m.amax(1, keepdim=True)
+    p, q = m.softmax(1), c.softmax(1)
+    f = 0.2 + 0.1 * (variation < 0.1).to(m)[:, None]  # [B, 1]
+    threshold = f * p.amax(1, keepdim=True)
+    p, q = ((x - threshold).relu() + 1e-5 for x in (p, q))
+    middle = (p + q) / 2
+    return ((p * (p / middle).log()).sum(1) + (q * (q / middle).log()).sum(1)) / 2
+
+
+def binding_weight(index: int, n_steps: int) -> int:
+    """1, 5 and 10 in the first fifth, the second and the rest of the run (published: steps 0, 10 and 20 of 50)."""
+    return 1 if 5 * index < n_steps else 5 if 5 * index < 2 * n_steps else 10
+
+
+@register("tv_bind")
+@dataclass(frozen=True)
+class TotalVariationAndBinding:
+    """L = max_j -(TV(M_j) - coef JS_j), coef growing in three stages of the run; subjects without modifier: TV alone.
+
+    Several modifiers: the mean of their JS. tv: "legacy" or "textbook" rows. attribute_levels: "same" = attribute maps
+    from the subjects' attention; "finer" (the authors) = from the captured levels finer than the coarsest, nearest
+    cell, while the subjects' come from the coarsest alone; with one level that is the same.
+    """
+
+    tv: str = "legacy"
+    attribute_levels: str = "same"
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+
+    def __post_init__(self):
+        choice("tv", self.tv, KINDS)
+        choice("attribute_levels", self.attribute_levels, ("same", "finer"))
+
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
+        subjects, coarse, fine = with_role(subjects), self._coarse(maps), self._fine(maps)
+        m = subject_maps(coarse, subjects, self.maps)
+        variation = total_variation(m, self.tv)  # [B, k]
+        weight = binding_weight(context.index, context.n_steps)
+        values = []
+        for j, subject in enumerate(subjects):
+            attributes = [
+                replace(subject, noun=words, modifiers=())
+                for words in subject.modifiers
+                if any(words.values())
+            ]
+            value = variation[:, j]
+            if attributes:
+                c = subject_maps(fine, attributes, self.maps)  # [B, attributes, h, w]
+                apart = [attribute_divergence(m[:, j], each, variation[:, j]) for each in c.unbind(1)]
+                value = value - weight * sum(apart) / len(apart)
+            values.append(value)
+        return -torch.stack(values, 1).amin(1)
+
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
+        """[B], > 0 while min_j TV(M_j) < threshold; the binding term does not count (authors' code)."""
+        m = subject_maps(self._coarse(maps), with_role(subjects), self.maps)
+        return threshold - total_variation(m, self.tv).amin(1)
+
+    def _coarse(self, maps: AttentionMaps) -> AttentionMaps:
+        level = max(maps.cross)
+        return replace(maps, cross={level: maps.cross[level]}) if self.attribute_levels == "finer" else maps
+
+    def _fine(self, maps: AttentionMaps) -> AttentionMaps:
+        if self.attribute_levels == "same" or len(maps.cross) == 1:
+            return maps
+        level = max(maps.cross)
+        size = maps.cross[level].shape[1:3]
+        finer = [
+            F.interpolate(a.movedim(-1, 1), size, mode="nearest").movedim(1, -1)  # [B, h, w, n]
+            for at, a in maps.cross.items()
+            if at != level
+        ]
+        return replace(maps, cross={level: sum(finer) / len(finer)})
+
+
+KINDS = ("legacy", "textbook")
+
+
+def total_variation(m: Tensor, kind: str = "legacy") -> Tensor:
+    """TV(M) = mean |M[:, 1:] - M[:, :-1]| + V(M), maps [..., h, w] -> [...].
+
+    Eq. 4 of Divide & Bind. kind: "textbook" V = mean |M[1:] - M[:-1]|; "legacy" V = mean |M[h-1] - M[1:]|, the last row
+    against every later one, as in the authors' code, to which the published thresholds belong (about twice as large).
+    """
+    rows = m[..., -1:, :] - m[..., 1:, :] if kind == "legacy" else m[..., 1:, :] - m[..., :-1, :]
+    return _mean_size(m[..., 1:] - m[..., :-1]) + _mean_size(rows)
+
+
+def _mean_size(d: Tensor) -> Tensor:
+    return d.abs().sum((-2, -1)) / max(1, d.shape[-2] * d.shape[-1])  # 0 where there is no neighbour
+
+
+@register("tv")
+@dataclass(frozen=True)
+class TotalVariation:
+    """L = -min_j TV(M_j): lifts the flattest map (L_attend of Divide & Bind). tv: "legacy" or "textbook" rows."""
+
+    tv: str = "legacy"
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+
+    def __post_init__(self):
+        choice("tv", self.tv, KINDS)
+
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
+        return -total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(1)
+
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
+        """[B], > 0 while min_j TV(M_j) < threshold: the published test looks at the variation, not at the loss."""
+        return threshold - total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(
+            1
+        )

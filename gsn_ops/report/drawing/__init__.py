@@ -1,0 +1,1 @@
+"""Charts, heat maps and cards, with Pillow."""

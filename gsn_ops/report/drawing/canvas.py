@@ -1,0 +1,156 @@
+"""A small drawing surface: light paper, one typeface, smooth lines. Pillow only."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER, PANEL, EDGE, GRID = "#f5f5f2", "#ffffff", "#e2e2dd", "#ececec"
+INK, SOFT, FAINT = "#22262b", "#6a7078", "#a9aeb5"
+BEFORE, AFTER = "#b4bcc6", "#2563a8"
+OVERSAMPLING = 2  # everything is drawn this much larger and then averaged
+
+# Only looked for when a text has letters that Pillow's own font lacks.
+SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "arial.ttf",
+    "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "msyh.ttc",
+    "meiryo.ttc",
+    "malgun.ttf",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+    "AppleSDGothicNeo.ttc",
+)
+
+
+@lru_cache(maxsize=64)
+def _font(name: str | None, size: int) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.load_default(size) if name is None else ImageFont.truetype(name, size)
+    except OSError:
+        return None
+
+
+def _spells(font: ImageFont.FreeTypeFont, text: str) -> bool:
+    """Does the font have a glyph for every letter? Missing ones are drawn as the box that no character owns."""
+    box = bytes(font.getmask("\U0010fffe"))
+    return all(c.isspace() or bytes(font.getmask(c)) != box for c in set(text))
+
+
+def spell(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
+    """A font that has the letters of `text`, and the text; without such a font accents go and the rest is escaped."""
+    own = _font(None, size)
+    if text.isascii() or _spells(own, text):
+        return own, text
+    for name in SYSTEM_FONTS:
+        font = _font(name, size)
+        if font is not None and _spells(font, text):
+            return font, text
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return own, bare.encode("ascii", "backslashreplace").decode()
+
+
+def width_of(text: str, size: int) -> float:
+    """Width of a line of text in pixels."""
+    font, text = spell(text, size * OVERSAMPLING)
+    return font.getlength(text) / OVERSAMPLING
+
+
+def shorten(text: str, size: int, width: float) -> str:
+    """The text, or as much of it as fits in `width` pixels with three dots behind."""
+    if width_of(text, size) <= width:
+        return text
+    while text and width_of(text + "...", size) > width:
+        text = text[:-1]
+    return text.rstrip() + "..."
+
+
+def wrap(text: str, size: int, width: float) -> list[str]:
+    """Lines of at most `width` pixels, broken between words."""
+    lines, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and width_of(longer, size) > width:
+            lines.append(line)
+            longer = word
+        line = longer
+    return [shorten(one, size, width) for one in [*lines, line] if one]
+
+
+def to_image(picture: np.ndarray) -> Image.Image:
+    """[H, W, 3] in 0..1 (anything that numpy reads; not finite = black) as a Pillow image."""
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=1.0)
+    return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def to_array(image: Image.Image) -> np.ndarray:
+    """A Pillow image as float32 [H, W, 3] in 0..1."""
+    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+class Canvas:
+    """Draws in pixels of the finished picture; `array()` hands it over."""
+
+    def __init__(self, width: float, height: float, paper: str = PAPER):
+        self.width, self.height = round(width), round(height)
+        self.image = Image.new("RGB", (self.width * OVERSAMPLING, self.height * OVERSAMPLING), paper)
+        self.draw = ImageDraw.Draw(self.image)
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: int = 16,
+        colour: str = INK,
+        anchor: str = "ls",
+        halo: str | None = None,
+    ) -> None:
+        """One line; anchor as in Pillow ("ls" = left end of the base line). halo: colour of a rim that hides lines."""
+        font, text = spell(text, size * OVERSAMPLING)
+        place = (x * OVERSAMPLING, y * OVERSAMPLING)
+        if halo:
+            self.draw.text(place, text, halo, font, anchor, stroke_width=3 * OVERSAMPLING, stroke_fill=halo)
+        self.draw.text(place, text, colour, font, anchor)
+
+    def line(self, points: Sequence[tuple[float, float]], colour: str = INK, width: float = 1) -> None:
+        scaled = [(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points]
+        self.draw.line(scaled, colour, max(1, round(width * OVERSAMPLING)), joint="curve")
+
+    def dot(self, x: float, y: float, radius: float, colour: str, edge: str = PANEL) -> None:
+        s = OVERSAMPLING
+        box = ((x - radius) * s, (y - radius) * s, (x + radius) * s, (y + radius) * s)
+        self.draw.ellipse(box, colour, edge, round(1.5 * s))
+
+    def box(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        fill: str = PANEL,
+        edge: str | None = None,
+        radius: float = 0,
+    ) -> None:
+        s = OVERSAMPLING
+        corners = (x * s, y * s, (x + width) * s - 1, (y + height) * s - 1)
+        self.draw.rounded_rectangle(corners, radius * s, fill, edge, s if edge else 0)
+
+    def picture(self, picture: np.ndarray, x: float, y: float, width: float, height: float) -> None:
+        """A picture [H, W, 3] resized to fill the place."""
+        size = (round(width), round(height))
+        image = to_image(picture)
+        image = image.resize(size, Image.Resampling.LANCZOS) if image.size != size else image
+        large = image.resize((size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), Image.Resampling.NEAREST)
+        self.image.paste(large, (round(x) * OVERSAMPLING, round(y) * OVERSAMPLING))
+
+    def array(self) -> np.ndarray:
+        """What has been drawn: float32 [H, W, 3] in 0..1."""
+        return to_array(self.image.reduce(OVERSAMPLING))

@@ -1,0 +1,1 @@
+"""Language: what people type and write, and which columns of the text it is."""

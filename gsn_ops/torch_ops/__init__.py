@@ -1,0 +1,1 @@
+"""Plain torch: attention with text, matrix products and convolutions, usable without ComfyUI."""
