@@ -1,3 +1,8 @@
-"""Generative semantic nursing: attention maps, objectives, optimisers (torch only) and, in host/, everything that knows ComfyUI."""
+"""Generative semantic nursing: maps, objectives, optimisers (torch only); `host/` holds all that knows ComfyUI."""
 
-__version__ = "0.1.0"
+import re
+from pathlib import Path
+
+# The version stands in one place, where ComfyUI's registry reads it.
+_PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+__version__ = re.search(r'^version = "(.+)"$', _PROJECT.read_text("utf-8"), re.MULTILINE)[1]

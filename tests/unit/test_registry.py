@@ -97,7 +97,6 @@ def test_the_metadata_is_what_the_registry_and_the_readme_say():
         and "GNU GENERAL PUBLIC LICENSE" in (CLONE / "LICENSE").read_text()
     )
     assert registry["DisplayName"] == "Semantic Nursing (GSN)" and registry["requires-comfyui"] == ">=0.30.0"
-    assert f"## {project['version']}" in (CLONE / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_ci_runs_the_readmes_test_command_and_nothing_else():
