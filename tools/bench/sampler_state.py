@@ -1,4 +1,4 @@
-"""Where a pass is made: the guider, the sampler's state and its noise level, inside a run or (for counting) without one."""
+"""Where a pass is made: guider, sampler state and noise level, inside a run or (for counting) without one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .models import SIGMA_STEP, Size, build, patcher
 
 
 @dataclass(frozen=True)
-class Moment:
-    """guider: the host's, in a run. x [1, ...]: its sampler's state. sigma [1]: its noise level. extra: the sampler's arguments."""
+class SamplerState:
+    """guider: ComfyUI's, in a run. x [1, ...]: sampler state. sigma [1]: noise level. extra: arguments."""
 
     guider: object
     x: Tensor
@@ -23,7 +23,7 @@ class Moment:
     extra: dict
 
     def conditional(self, x: Tensor, transformer: dict) -> Tensor:
-        """The host's prediction from the positive prompt alone; `transformer` are more transformer options."""
+        """ComfyUI's prediction from the positive prompt alone; `transformer`: more transformer options."""
         import comfy.samplers
 
         options = dict(self.extra["model_options"])
@@ -41,7 +41,7 @@ class Moment:
         )
 
     def plain_step(self) -> None:
-        """One step's work of the host: both prompts, no gradients."""
+        """One plain step of ComfyUI: both prompts, no gradients."""
         with torch.no_grad():
             self.guider(self.x, self.sigma, **self.extra)
 
@@ -65,7 +65,7 @@ def sigmas_of(model) -> Tensor:
 
 @contextlib.contextmanager
 def counted_only(size: Size):
-    """A Moment whose tensors have shapes and no numbers: nothing is computed and nothing takes memory, so any size fits."""
+    """A SamplerState whose tensors have shapes and no numbers: nothing is computed, so any size fits."""
     import comfy.samplers
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -78,6 +78,6 @@ def counted_only(size: Size):
         model.model.current_patcher = model  # which loading would do
         guider.conds = {name: [dict(cond) for cond in conds] for name, conds in guider.original_conds.items()}
         guider.conds = comfy.samplers.process_conds(model.model, latent, guider.conds, latent.device, latent)
-        yield Moment(
+        yield SamplerState(
             guider, latent.clone(), torch.full((1,), 0.8), {"model_options": model.model_options, "seed": 0}
         )
