@@ -1,4 +1,4 @@
-"""The pack's nodes: a file ends with `NODES = [...]`, and one that is not listed here is not there."""
+"""The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
 from . import demo, guidance, inspect, nursing, objective, refine, region, text
 

@@ -1,4 +1,4 @@
-"""The embedded models for first steps: small enough to come with the pack."""
+"""The demo models that come with the pack, for first steps without a download."""
 
 from comfy_api.latest import io
 
@@ -9,15 +9,17 @@ DEFAULT = "SD layout (UNet)"
 
 
 class GSNDemoModel(io.ComfyNode):
+    """A loader of the embedded models: MODEL, CLIP and VAE from the files in models/."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="GSNDemoModel",
             display_name="GSN Demo Model",
             category="GSN/demo",
-            description="A tiny text-to-image model that comes with this pack. It paints red, green, blue, yellow, "
-            "purple and black circles, squares, triangles, stars, crosses and hearts, and forgets some of them, as large "
-            "models do. For 256 x 256 pictures.",
+            description="A tiny text-to-image model that comes with this pack. It draws red, green, blue, "
+            "yellow, purple and black circles, squares, triangles, stars, crosses and hearts, and often "
+            "drops one, as large models do. For images of 256 x 256.",
             search_aliases=["gsn", "tiny", "shapes"],
             inputs=[
                 io.Combo.Input(
@@ -25,7 +27,7 @@ class GSNDemoModel(io.ComfyNode):
                     options=list(MODELS),
                     optional=True,
                     default=DEFAULT,
-                    tooltip="How the model is built: like SD 1.5 (cross-attention, noise prediction), or like SD 3 "
+                    tooltip="The architecture: like SD 1.5 (cross-attention, noise prediction), or like SD 3 "
                     "(joint attention, CLIP and T5, rectified flow).",
                 ),
             ],
@@ -34,12 +36,12 @@ class GSNDemoModel(io.ComfyNode):
                 io.Clip.Output(
                     display_name="CLIP", tooltip="Its text encoder: knows colours, shapes, a photo of, and."
                 ),
-                io.Vae.Output(display_name="VAE", tooltip="Its pictures: 32 x 32 latents, 256 x 256 pixels."),
+                io.Vae.Output(display_name="VAE", tooltip="Its decoder: 32 x 32 latents, 256 x 256 pixels."),
             ],
         )
 
     @classmethod
-    def execute(cls, model=DEFAULT):
+    def execute(cls, model=DEFAULT) -> io.NodeOutput:
         return io.NodeOutput(*MODELS[model]())
 
 

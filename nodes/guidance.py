@@ -1,4 +1,4 @@
-"""Per-step guidance with one's own numbers: SynGen, Attend-and-Excite and all methods of their kind."""
+"""Guidance at every step of a window, with open settings: SynGen, Attend-and-Excite and similar methods."""
 
 from dataclasses import replace
 
@@ -7,118 +7,115 @@ from comfy_api.latest import io
 from ..gsn_ops.host.sampling.patch import attach
 from ..gsn_ops.optimise.guidance import Guide, StepSize
 from ..gsn_ops.optimise.overrides import check, parse_checkpoints, with_levels
-from .inputs import DEFAULT_LEVEL, Objective, report_kind, report_level_input, report_output, status_reporter
+from .inputs import (
+    DEFAULT_LEVEL,
+    Objective,
+    levels_input,
+    model_input,
+    model_output,
+    optional_float,
+    report_kind,
+    report_level_input,
+    report_output,
+    status_reporter,
+)
 
 SCALES = {"square root": "sqrt", "linear": "linear", "constant": "constant", "cosine": "cosine"}
 
 
+def window_inputs() -> list[io.Input]:
+    """How large the gradient steps are, and at which sampling steps they are made."""
+    return [
+        optional_float(
+            "scale_factor",
+            20.0,
+            (0.0, 1000.0),
+            "Size of a gradient step. 20 is the published value for SD1; the demo model needs 2 to 5. "
+            "0 = off: a plain run, bit for bit.",
+            step=0.1,
+            precision=0.001,
+        ),
+        optional_float(
+            "start_percent", 0.0, (0.0, 1.0), "Start of the window, as a share of the noise schedule."
+        ),
+        optional_float(
+            "end_percent",
+            0.5,
+            (0.0, 1.0),
+            "End of the window, as a share of the noise schedule. Beyond 0.5 images lose detail.",
+        ),
+    ]
+
+
+def refinement_inputs() -> list[io.Input]:
+    """Repeated updates at single steps until every subject reaches a threshold."""
+    return [
+        io.String.Input(
+            "thresholds",
+            optional=True,
+            default="",
+            tooltip="Repeated updates at single steps until the weakest subject reaches an attention, as "
+            "step:attention, for example 0:0.05, 0.218:0.5, 0.418:0.8 (Attend-and-Excite). Steps are shares "
+            "of the noise schedule. Empty = none.",
+        ),
+        io.Int.Input(
+            "max_refine",
+            optional=True,
+            default=20,
+            min=0,
+            max=1000,
+            tooltip="Maximum number of updates at each of the thresholds.",
+        ),
+    ]
+
+
+def scale_inputs() -> list[io.Input]:
+    """How the step size changes over the run."""
+    bounds = (0.0, 10.0)
+    first = "Argument of the scale function at the first step."
+    last = "Argument of the scale function at the last step."
+    return [
+        optional_float("scale_start", 1.0, bounds, first, step=0.01, precision=0.001, advanced=True),
+        optional_float("scale_end", 0.5, bounds, last, step=0.01, precision=0.001, advanced=True),
+        io.Combo.Input(
+            "scale_function",
+            options=list(SCALES),
+            optional=True,
+            default="square root",
+            advanced=True,
+            tooltip="How the step size changes over the run.",
+        ),
+    ]
+
+
 class GSNGuidanceModel(io.ComfyNode):
+    """A MODEL patch with one `Guide` recipe whose settings are widgets."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="GSNGuidanceModel",
             display_name="Attention Guidance (per step)",
             category="GSN/advanced",
-            description="Patches a model so that any sampler shifts the latent a little at every step of a window, down the "
-            "gradient of an objective on the attention maps (Attend-and-Excite, SynGen, Divide & Bind ... with your own "
-            "numbers). For the published numbers use Semantic Nursing.",
+            description="Patches a model so that any sampler updates the latent at every step of a window, "
+            "down the gradient of a loss on the attention maps: Attend-and-Excite, SynGen, Divide & Bind "
+            "and similar methods with your own settings. For the published settings use Semantic Nursing.",
             search_aliases=["gsn", "attend and excite", "syngen", "attention guidance", "divide and bind"],
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="The model to be patched (a copy; the original stays as it is)."
-                ),
+                model_input(),
                 Objective.Input(
                     "objective",
                     optional=True,
-                    tooltip="What the shifts aim at. Not connected: every subject present (Attend-and-Excite).",
+                    tooltip="The loss to minimise. Not connected: all subjects present (Attend-and-Excite).",
                 ),
-                io.Float.Input(
-                    "scale_factor",
-                    optional=True,
-                    default=20.0,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.1,
-                    round=0.001,
-                    tooltip="Size of a gradient step. 20 is the published value for SD1; the embedded demo model wants 2 to 5. "
-                    "0 = off: a plain run, bit for bit.",
-                ),
-                io.Float.Input(
-                    "start_percent",
-                    optional=True,
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=0.0001,
-                    tooltip="Where the window starts, as a share of the noise schedule.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    optional=True,
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=0.0001,
-                    tooltip="Where the window ends. Later than 0.5 makes pictures flat.",
-                ),
-                io.String.Input(
-                    "thresholds",
-                    optional=True,
-                    default="",
-                    tooltip="Refinement at single moments until the weakest subject reaches an attention, for example "
-                    "0:0.05, 0.218:0.5, 0.418:0.8 (Attend-and-Excite). Moments are shares of the noise schedule. Empty = none.",
-                ),
-                io.Int.Input(
-                    "max_refine",
-                    optional=True,
-                    default=20,
-                    min=0,
-                    max=1000,
-                    tooltip="At most so many updates at each of the thresholds.",
-                ),
-                io.Float.Input(
-                    "scale_start",
-                    optional=True,
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    round=0.001,
-                    advanced=True,
-                    tooltip="The scale function's argument at the first step.",
-                ),
-                io.Float.Input(
-                    "scale_end",
-                    optional=True,
-                    default=0.5,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    round=0.001,
-                    advanced=True,
-                    tooltip="The scale function's argument at the last step.",
-                ),
-                io.Combo.Input(
-                    "scale_function",
-                    options=list(SCALES),
-                    optional=True,
-                    default="square root",
-                    advanced=True,
-                    tooltip="How the step size changes over the run.",
-                ),
-                io.String.Input(
-                    "levels",
-                    optional=True,
-                    default="auto",
-                    advanced=True,
-                    tooltip="Which attention maps are looked at: 2 = half the latent's height, 2,4 = both. auto = what suits the model.",
-                ),
+                *window_inputs(),
+                *refinement_inputs(),
+                *scale_inputs(),
+                levels_input(advanced=True),
                 report_level_input(),
             ],
-            outputs=[io.Model.Output(display_name="MODEL", tooltip="For the sampler."), report_output()],
+            outputs=[model_output(), report_output()],
         )
 
     @classmethod
@@ -136,7 +133,7 @@ class GSNGuidanceModel(io.ComfyNode):
         scale_function="square root",
         levels="auto",
         report_level=DEFAULT_LEVEL,
-    ):
+    ) -> io.NodeOutput:
         if scale_function not in SCALES:
             raise ValueError(f"scale_function is '{scale_function}': choose one of {', '.join(SCALES)}.")
         recipe = Guide(

@@ -1,4 +1,6 @@
-"""Inputs that several nodes share, with their words, and the few lines that turn them into a recipe."""
+"""Inputs that several nodes share, and the functions that turn their values into settings of a recipe."""
+
+from collections.abc import Callable
 
 from comfy_api.latest import io
 
@@ -10,12 +12,48 @@ Objective = io.Custom("GSN_OBJECTIVE")
 
 REPORT_LEVELS = {"maps and pictures": "full", "numbers only": "curve"}
 DEFAULT_LEVEL = "maps and pictures"
+OWN_STEP = -1.0  # value of Semantic Nursing's at_percent that leaves the method at its own step
 
-SUBJECTS_HELP = (
-    "The things that must appear, separated by commas or lines: red car, blue bench. "
-    "dog#2 is the second dog of the prompt, car* marks the word that counts. Empty: found in the prompt by itself. "
-    "@spacy: found by spaCy instead, if you installed it."
+POSITIVE_HELP = "For the sampler's positive input."
+LEVELS_HELP = (
+    "Attention resolutions to use, as latent height / map height: 2 = half, 2,4 = both. "
+    "auto = the model's default."
 )
+
+
+def optional_float(
+    name: str,
+    default: float,
+    bounds: tuple[float, float],
+    tooltip: str,
+    *,
+    step: float = 0.001,
+    precision: float | None = 0.0001,
+    advanced: bool | None = None,
+) -> io.Float.Input:
+    """An optional number widget. bounds: least and greatest value; precision: values are rounded to it."""
+    low, high = bounds
+    return io.Float.Input(
+        name,
+        optional=True,
+        default=default,
+        min=low,
+        max=high,
+        step=step,
+        round=precision,
+        tooltip=tooltip,
+        advanced=advanced,
+    )
+
+
+def model_input() -> io.Input:
+    return io.Model.Input(
+        "model", tooltip="The model to patch: a copy is patched, the original is unchanged."
+    )
+
+
+def model_output() -> io.Output:
+    return io.Model.Output(display_name="MODEL", tooltip="The patched model, for the sampler.")
 
 
 def subjects_input() -> io.Input:
@@ -25,34 +63,35 @@ def subjects_input() -> io.Input:
         multiline=True,
         default="",
         placeholder="subjects (empty: automatic)",
-        tooltip=SUBJECTS_HELP,
+        tooltip="The objects that must appear, separated by commas or line breaks: red car, blue bench. "
+        "dog#2 is the second dog of the prompt, car* marks the noun. Empty: found in the prompt "
+        "automatically. @spacy: found with spaCy, if it is installed.",
     )
 
 
-def moment_inputs() -> list[io.Input]:
-    """When to act: step wins over sigma wins over percent."""
+def moment_inputs(method_decides: bool = False) -> list[io.Input]:
+    """When to act: at_step wins over at_sigma, at_sigma wins over at_percent.
+
+    method_decides: at_percent has the default -1, which leaves the method at its own step.
+    """
+    percent_help = (
+        "When to act, as a share of the noise schedule (the same scale as ControlNet's start_percent). "
+        "0.18 is the paper's step on SD1, sigma 5.6."
+    )
+    if method_decides:
+        percent_help = (
+            "When to act, as a share of the noise schedule from 0 to 1 (the same scale as ControlNet's "
+            "start_percent). -1 = the method's own step or steps."
+        )
+    default = OWN_STEP if method_decides else 0.18
     return [
-        io.Float.Input(
-            "at_percent",
-            optional=True,
-            default=0.18,
-            min=0.0,
-            max=1.0,
-            step=0.001,
-            round=0.0001,
-            tooltip="When to act, as a share of the noise schedule (the same meaning as in ControlNet's "
-            "start_percent). 0.18 is the paper's moment on SD1, sigma 5.6 (and leaves a method its own moment).",
-        ),
-        io.Float.Input(
+        optional_float("at_percent", default, (min(default, 0.0), 1.0), percent_help),
+        optional_float(
             "at_sigma",
-            optional=True,
-            default=0.0,
-            min=0.0,
-            max=10000.0,
-            step=0.001,
-            round=0.0001,
+            0.0,
+            (0.0, 10000.0),
+            "When to act, as a noise level (sigma). 0 = off: at_percent decides.",
             advanced=True,
-            tooltip="When to act, as a noise level. 0 = off: at_percent decides.",
         ),
         io.Int.Input(
             "at_step",
@@ -61,7 +100,7 @@ def moment_inputs() -> list[io.Input]:
             min=-1,
             max=10000,
             advanced=True,
-            tooltip="When to act, as a step counted from 0 within this sampler call. "
+            tooltip="When to act, as a sampling step counted from 0 within this sampler call. "
             "-1 = off: at_sigma or at_percent decides.",
         ),
     ]
@@ -74,50 +113,41 @@ def shifts_input() -> io.Input:
         default=50,
         min=0,
         max=10000,
-        tooltip="How many times the latent is shifted at that step. More follow the prompt closer and take "
+        tooltip="Number of update steps of the latent. More steps follow the prompt more closely and take "
         "longer. 0 = off: a plain run, bit for bit.",
     )
 
 
 def tuning_inputs() -> list[io.Input]:
-    """What papers tune, from the learning rate to the early stop."""
+    """The settings that papers tune, from the learning rate to the early stop."""
     return [
-        io.Float.Input(
+        optional_float(
             "learning_rate",
-            optional=True,
-            default=0.01,
-            min=0.0,
-            max=10.0,
+            0.01,
+            (0.0, 10.0),
+            "Size of an update step (Adam's learning rate). 0.01 is the published value.",
             step=0.0001,
-            round=0.00001,
-            tooltip="Size of a shift (Adam's learning rate). 0.01 is the published value.",
+            precision=0.00001,
         ),
         Objective.Input(
             "objective",
             optional=True,
-            tooltip="What the shifts aim at. Not connected: every subject present, no two on the same place "
+            tooltip="The loss to minimise. Not connected: all subjects present and apart from each other "
             "(presence + separation, as published).",
         ),
-        io.String.Input(
-            "levels",
-            optional=True,
-            default="auto",
-            advanced=True,
-            tooltip="Which attention maps are looked at, by their size: 2 = half the latent's height, 2,4 = "
-            "both. auto = what suits the model.",
-        ),
-        io.Float.Input(
+        levels_input(advanced=True),
+        optional_float(
             "stop_at_loss",
-            optional=True,
-            default=0.0,
-            min=0.0,
-            max=100.0,
-            step=0.001,
-            round=0.0001,
+            0.0,
+            (0.0, 100.0),
+            "Stop updating an image once its loss is this low. 0 = never stop early.",
             advanced=True,
-            tooltip="Stop shifting an image once its loss is this low. 0 = never: all shifts are made.",
         ),
     ]
+
+
+def levels_input(advanced: bool | None = None) -> io.Input:
+    return io.String.Input("levels", optional=True, default="auto", advanced=advanced, tooltip=LEVELS_HELP)
 
 
 def watching_inputs() -> list[io.Input]:
@@ -126,7 +156,7 @@ def watching_inputs() -> list[io.Input]:
             "only_if_needed",
             optional=True,
             default=False,
-            tooltip="Leave a picture alone when all its subjects already have the model's attention.",
+            tooltip="Skip images whose subjects already have strong attention.",
         ),
         report_level_input(),
     ]
@@ -139,26 +169,48 @@ def report_level_input() -> io.Input:
         optional=True,
         default=DEFAULT_LEVEL,
         advanced=True,
-        tooltip="What the report keeps. Maps and pictures before and after cost two more passes of the "
-        "model; numbers only cost nothing.",
+        tooltip="What the report keeps. Maps and images before and after cost two more passes of the model; "
+        "`numbers only` adds no cost.",
     )
 
 
 def report_output() -> io.Output:
-    return Report.Output("report", tooltip="What the runs did: for Nursing Report and Attention Maps.")
+    return Report.Output("report", tooltip="What the runs did, for Nursing Report and Attention Maps.")
 
 
-def moment(at_percent: float, at_sigma: float, at_step: int) -> Moment:
+def conditioning_output() -> io.Output:
+    return io.Conditioning.Output(display_name="CONDITIONING", tooltip=POSITIVE_HELP)
+
+
+def chosen_moment(at_percent: float, at_sigma: float, at_step: int) -> Moment:
+    """The step that the three widgets choose."""
     return Moment(percent=at_percent, sigma=at_sigma, step=at_step)
 
 
+def chosen_moment_or_own(at_percent: float, at_sigma: float, at_step: int) -> Moment | None:
+    """The step that the three widgets choose, or None for the method's own (at_percent -1, the others off).
+
+    Raises ValueError for another negative at_percent.
+    """
+    if at_percent < 0 and at_percent != OWN_STEP:
+        raise ValueError(
+            f"at_percent is {at_percent:g}: it is a share of the run. "
+            "Choose 0 (start) to 1 (end), or -1 for the method's own step."
+        )
+    if at_percent != OWN_STEP:
+        return chosen_moment(at_percent, at_sigma, at_step)
+    if at_sigma == 0 and at_step < 0:
+        return None
+    return Moment(sigma=at_sigma, step=at_step)
+
+
 def report_kind(report_level: str) -> str:
-    """The recipe's word for the widget's choice. Raises ValueError that lists the choices."""
+    """The recipe's name of a report level. Raises ValueError that lists the choices."""
     if report_level not in REPORT_LEVELS:
         raise ValueError(f"report_level is '{report_level}': choose one of {', '.join(REPORT_LEVELS)}.")
     return REPORT_LEVELS[report_level]
 
 
-def status_reporter(node: type[io.ComfyNode]):
-    """The function that writes one line on this node."""
+def status_reporter(node: type[io.ComfyNode]) -> Callable[[str], None]:
+    """A function that shows one line of text on this node in the browser."""
     return status_line(node.hidden.unique_id if node.hidden else None)

@@ -1,4 +1,4 @@
-"""Seeing why: the report of a run, and the attention maps behind it."""
+"""What a run did: its report, and the attention maps behind it."""
 
 import json
 
@@ -7,37 +7,52 @@ from comfy_api.latest import io, ui
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import report_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
-from .inputs import Report, status_reporter
+from .inputs import Report, optional_float, status_reporter
 
 WHEN = ("after", "before")
-LATENT_HELP = "The sampler's output, directly from the sampler: the report is found by it."
-REPORT_HELP = "From the node that patched the model, or from KSampler (Latent Refine at Step). Not connected: nursing is off."
+REPORT_HELP = (
+    "From the node that patched the model, or from KSampler (Latent Refine at Step). "
+    "Not connected: the node says that nursing is off."
+)
 
 
-def preview(node, images, text):
-    """The pictures on the node, and the text for those who read the history."""
+def preview(node: type[io.ComfyNode], images, text: str) -> dict:
+    """UI output: images to show on the node, and the text for clients that read the history."""
     return {**ui.PreviewImage(images, cls=node).as_dict(), "text": (text,)}
 
 
+def run_inputs() -> list[io.Input]:
+    """The latent that identifies a run, and the report that holds it."""
+    return [
+        io.Latent.Input(
+            "latent",
+            tooltip="The sampler's output, connected directly to the sampler: it identifies the run.",
+        ),
+        Report.Input("report", optional=True, tooltip=REPORT_HELP),
+    ]
+
+
 class GSNReport(io.ComfyNode):
+    """The report of the run that made a latent, as image, text and JSON."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="GSNReport",
             display_name="Nursing Report",
             category="GSN/inspect",
-            description="Shows what the refinement did to the run that made this latent: the loss over the shifts, each "
-            "subject's attention before and after, and the predicted picture before and after.",
+            description="Shows what nursing did in the run that made this latent: the loss over the update "
+            "steps, each subject's attention before and after, and the predicted image before and after.",
             search_aliases=["gsn", "report", "loss", "curve"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Latent.Input("latent", tooltip=LATENT_HELP),
-                Report.Input("report", optional=True, tooltip=REPORT_HELP),
+                *run_inputs(),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Decodes the predicted pictures. Not connected: small preview colours.",
+                    tooltip="Decodes the predicted images. Not connected: small previews in approximate "
+                    "colours.",
                 ),
                 io.String.Input(
                     "label", optional=True, default="", tooltip="A title, to tell several reports apart."
@@ -45,98 +60,107 @@ class GSNReport(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="IMAGE", tooltip="One page per image of the batch."),
-                io.String.Output("text", tooltip="The report in words."),
+                io.String.Output("text", tooltip="The report as text."),
                 io.String.Output("json", tooltip="The report as data, for scripts."),
             ],
         )
 
     @classmethod
-    def execute(cls, latent, report=None, vae=None, label=""):
+    def execute(cls, latent, report=None, vae=None, label="") -> io.NodeOutput:
         run, remark = find_run(report, latent["samples"])
         if run is None:
-            images, text, data = (
-                note(label or "Nursing Report", remark),
-                remark,
-                json.dumps({"schema": SCHEMA, "status": remark}),
-            )
+            images, text = note(label or "Nursing Report", remark), remark
+            data, status = json.dumps({"schema": SCHEMA, "status": remark}), remark
         else:
-            images, text, data = cards(run, vae, label), report_text(run), run.to_json()
+            images, text = cards(run, vae, label), report_text(run)
+            data, status = run.to_json(), remark or run.status()
         if label:
             text = f"{label}\n{text}"
-        status_reporter(cls)(remark or run.status())
+        status_reporter(cls)(status)
         return io.NodeOutput(images, text, data, ui=preview(cls, images, text))
 
 
+def drawing_inputs() -> list[io.Input]:
+    """What is drawn, and on which image."""
+    return [
+        io.Image.Input(
+            "image",
+            optional=True,
+            tooltip="The decoded image to draw on. Not connected: the predicted image at that step.",
+        ),
+        io.String.Input(
+            "subject",
+            optional=True,
+            default="",
+            tooltip="Which subject, by its name in the report; several with commas. Empty: all of them.",
+        ),
+        io.Combo.Input(
+            "when",
+            options=list(WHEN),
+            optional=True,
+            default=WHEN[0],
+            tooltip="The maps after or before the update steps.",
+        ),
+        optional_float(
+            "opacity",
+            0.75,
+            (0.0, 1.0),
+            "How strongly the map covers the image.",
+            step=0.01,
+            precision=None,
+        ),
+    ]
+
+
 class GSNAttentionMaps(io.ComfyNode):
+    """The subjects' attention maps of a run, as heat maps and as masks."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="GSNAttentionMaps",
             display_name="Attention Maps",
             category="GSN/inspect",
-            description="Shows where the model looked for each subject at the refined step: heat maps over the picture, and "
-            "the same as masks for inpainting and detailers.",
+            description="Shows the attention map of each subject at the refined step: heat maps over the "
+            "image, and the same maps as masks for inpainting and detailers.",
             search_aliases=["gsn", "heat map", "attention", "daam", "mask"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
-            inputs=[
-                io.Latent.Input("latent", tooltip=LATENT_HELP),
-                Report.Input("report", optional=True, tooltip=REPORT_HELP),
-                io.Image.Input(
-                    "image",
-                    optional=True,
-                    tooltip="The decoded picture to draw on. Not connected: the picture predicted at that step.",
-                ),
-                io.String.Input(
-                    "subject",
-                    optional=True,
-                    default="",
-                    tooltip="Which subject, by its name in the report; several with commas. Empty: all of them.",
-                ),
-                io.Combo.Input(
-                    "when",
-                    options=list(WHEN),
-                    optional=True,
-                    default=WHEN[0],
-                    tooltip="The maps after or before the shifts.",
-                ),
-                io.Float.Input(
-                    "opacity",
-                    optional=True,
-                    default=0.75,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How strongly the map covers the picture.",
-                ),
-            ],
+            inputs=[*run_inputs(), *drawing_inputs()],
             outputs=[
-                io.Image.Output(display_name="IMAGE", tooltip="One picture per subject, image after image."),
+                io.Image.Output(
+                    display_name="IMAGE", tooltip="One heat map per subject, for each image in turn."
+                ),
                 io.Mask.Output(
                     display_name="MASK",
-                    tooltip="One mask per subject in the same order, 0 to 1, as large as the picture.",
+                    tooltip="One mask per subject in the same order, 0 to 1, as large as the image.",
                 ),
             ],
         )
 
     @classmethod
-    def execute(cls, latent, report=None, image=None, subject="", when=WHEN[0], opacity=0.75):
+    def execute(
+        cls, latent, report=None, image=None, subject="", when=WHEN[0], opacity=0.75
+    ) -> io.NodeOutput:
         if when not in WHEN:
             raise ValueError(f"when is '{when}': choose one of {', '.join(WHEN)}.")
         run, remark = find_run(report, latent["samples"])
         maps = None if run is None else attention_maps(run, image, subject, when == "after")
         if maps is None:
-            remark = remark or NO_MAPS
-            images = note("Attention Maps", remark) if image is None else image
-            status_reporter(cls)(remark)
-            return io.NodeOutput(
-                images, no_mask(images), ui=preview(cls, note("Attention Maps", remark), remark)
-            )
+            return cls.without_maps(image, remark or NO_MAPS)
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
         status_reporter(cls)(text)
-        images = stack([picture for row in heat for picture in row])
+        images = stack([sheet for row in heat for sheet in row])
         return io.NodeOutput(images, maps.masks(), ui=preview(cls, maps.sheets(heat, when), text))
+
+    @classmethod
+    def without_maps(cls, image, reason: str) -> io.NodeOutput:
+        """The outputs when there are no maps: the image as it is, empty masks, and the reason on the node."""
+        explained = note("Attention Maps", reason)
+        images = explained if image is None else image
+        status_reporter(cls)(reason)
+        return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, reason))
 
 
 NODES = [GSNReport, GSNAttentionMaps]

@@ -1,4 +1,4 @@
-"""The node most people need: a method by its name, on the model and the text encoder at once."""
+"""The main node: a published method by its name, on the model and the text encoder at once."""
 
 from dataclasses import replace
 
@@ -13,8 +13,12 @@ from ..gsn_ops.optimise.overrides import check, moved, only_needed, override
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import (
     DEFAULT_LEVEL,
-    moment,
+    OWN_STEP,
+    chosen_moment_or_own,
+    model_input,
+    model_output,
     moment_inputs,
+    optional_float,
     report_kind,
     report_output,
     status_reporter,
@@ -22,73 +26,73 @@ from .inputs import (
     watching_inputs,
 )
 
+ALIASES = ["gsn", "latent refine", "attend and excite", "attention", "missing object", "prompt following"]
 NO_CLIP = (
     "Semantic Nursing's CLIP output is used, but nothing is connected to its clip input. "
     "Connect the checkpoint's CLIP to it, then this CLIP to your text nodes."
 )
 
 
+def method_inputs() -> list[io.Input]:
+    """Which method, for which subjects, how strong."""
+    return [
+        io.Combo.Input(
+            "method",
+            options=methods(),
+            optional=True,
+            default=METHODS[0],
+            tooltip="A published method with its published settings, or Latent Refine (fast), this pack's "
+            "own.",
+        ),
+        subjects_input(),
+        optional_float(
+            "strength",
+            1.0,
+            (0.0, 10.0),
+            "Scales the size of the update steps. 1 = as published, 0 = off: a plain run, bit for bit.",
+            step=0.01,
+            precision=0.001,
+        ),
+    ]
+
+
 class GSNNursing(io.ComfyNode):
+    """A MODEL patch with a method's recipes, and a CLIP whose encodings carry token metadata."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         collect()
         return io.Schema(
             node_id="GSNNursing",
             display_name="Semantic Nursing",
             category="GSN",
-            description="Brings back what the prompt asks for and the picture would lose. Place it where a LoRA loader "
-            "sits: model and clip in, model and clip out, then your own text nodes and any sampler.",
-            search_aliases=[
-                "gsn",
-                "latent refine",
-                "attend and excite",
-                "attention",
-                "missing object",
-                "prompt following",
-            ],
+            description="Restores objects of the prompt that the image would miss. Place it where a LoRA "
+            "loader goes: model and clip in, model and clip out, then your own text nodes and any sampler.",
+            search_aliases=ALIASES,
             hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="The model to be patched (a copy; the original stays as it is)."
-                ),
+                model_input(),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="The text encoder. The one that leaves this node encodes the same bits and remembers "
-                    "the words, so that the sampler can find your subjects.",
+                    tooltip="The text encoder. The one that leaves this node gives bit-identical encodings "
+                    "that also carry their tokens, so that the sampler can find your subjects.",
                 ),
-                io.Combo.Input(
-                    "method",
-                    options=methods(),
-                    optional=True,
-                    default=METHODS[0],
-                    tooltip="A published method with its published numbers, or Latent Refine (fast), this pack's own.",
-                ),
-                subjects_input(),
-                io.Float.Input(
-                    "strength",
-                    optional=True,
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    round=0.001,
-                    tooltip="1 = as published, 0 = off (a plain run, bit for bit). Scales the size of the shifts.",
-                ),
-                *moment_inputs(),
+                *method_inputs(),
+                *moment_inputs(method_decides=True),
                 *watching_inputs(),
                 io.String.Input(
                     "overrides",
                     optional=True,
                     default="",
                     advanced=True,
-                    tooltip="Other numbers than the method's, for example: shifts=30, learning_rate=0.02. "
-                    "A key that the method does not have is refused with the list of those it has.",
+                    tooltip="Settings other than the method's, for example: shifts=30, learning_rate=0.02. "
+                    "An unknown key is refused with the list of the method's keys.",
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="For the sampler."),
-                io.Clip.Output(display_name="CLIP", tooltip="For your text nodes."),
+                model_output(),
+                io.Clip.Output(display_name="CLIP", tooltip="The text encoder, for your text nodes."),
                 report_output(),
             ],
         )
@@ -101,25 +105,29 @@ class GSNNursing(io.ComfyNode):
         method=METHODS[0],
         subjects="",
         strength=1.0,
-        at_percent=0.18,
+        at_percent=OWN_STEP,
         at_sigma=0.0,
         at_step=-1,
         only_if_needed=False,
         report_level=DEFAULT_LEVEL,
         overrides="",
-    ):
+    ) -> io.NodeOutput:
         if not strength >= 0:
             raise ValueError(
                 f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
             )
-        recipes = moved(override(preset(method), overrides), moment(at_percent, at_sigma, at_step))
+        recipes = override(preset(method), overrides)
+        moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
+        if moment is not None:
+            recipes = moved(recipes, moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(subjects)}
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)
             for recipe in only_needed(recipes, only_if_needed)
         )
-        model, book = attach(model, *recipes, on_status=status_reporter(cls))
-        return io.NodeOutput(model, Absent(NO_CLIP) if clip is None else with_token_metadata(clip), book)
+        patched, book = attach(model, *recipes, on_status=status_reporter(cls))
+        encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
+        return io.NodeOutput(patched, encoder, book)
 
 
 NODES = [GSNNursing]

@@ -1,4 +1,4 @@
-"""One node for every objective; a chain of them is their weighted sum."""
+"""One node for every objective. A chain of them is their weighted sum."""
 
 from comfy_api.latest import io
 
@@ -6,55 +6,62 @@ from ..gsn_ops.host.extensions import collect
 from ..gsn_ops.objectives.base import REGISTRY
 from ..gsn_ops.objectives.from_text import at_levels, build, option_names, weighed
 from ..gsn_ops.optimise.overrides import pairs, parse_levels
-from .inputs import Objective
+from .inputs import Objective, levels_input, optional_float
+
+NOT_OFFERED = {
+    "weighted_sum",  # made by add_to
+    "lmd_transfer",  # needs reference maps that no node makes yet
+}
+ALIASES = ["gsn", "loss", "syngen", "attend and excite", "divide and bind", "objective"]
+
+
+def objective_ids() -> list[str]:
+    """The ids offered to users."""
+    return sorted(REGISTRY.keys() - NOT_OFFERED)
+
+
+def loss_inputs() -> list[io.Input]:
+    """Which loss, and its share of a sum."""
+    return [
+        io.Combo.Input(
+            "objective",
+            options=objective_ids(),
+            optional=True,
+            default="cn_iou",
+            tooltip="The loss. This node's help page says what each one does.",
+        ),
+        optional_float(
+            "weight", 1.0, (-100.0, 100.0), "Weight of this loss in the sum with add_to.", step=0.01
+        ),
+    ]
 
 
 class GSNObjective(io.ComfyNode):
+    """A registered objective with its options as text."""
+
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         collect()
         return io.Schema(
             node_id="GSNObjective",
             display_name="GSN Objective",
             category="GSN/advanced",
-            description="What the shifts of Latent Refine at Step or Attention Guidance aim at: a loss on the attention maps, "
-            "by its id in the literature. Chain several through add_to: their weighted sum.",
-            search_aliases=["gsn", "loss", "syngen", "attend and excite", "divide and bind", "objective"],
+            description="The loss that Latent Refine at Step or Attention Guidance minimises: a function of "
+            "the attention maps, chosen by its id. Chain several through add_to for their weighted sum.",
+            search_aliases=ALIASES,
             inputs=[
-                io.Combo.Input(
-                    "objective",
-                    options=sorted(REGISTRY.keys() - {"weighted_sum"}),
-                    optional=True,
-                    default="cn_iou",
-                    tooltip="The loss. The help page of this node says what each does.",
-                ),
-                io.Float.Input(
-                    "weight",
-                    optional=True,
-                    default=1.0,
-                    min=-100.0,
-                    max=100.0,
-                    step=0.01,
-                    round=0.0001,
-                    tooltip="Its share in the sum with add_to.",
-                ),
-                io.String.Input(
-                    "levels",
-                    optional=True,
-                    default="auto",
-                    tooltip="Which attention maps it looks at, by their size: 2 = half the latent's height, 2,4 = both. "
-                    "auto = what suits the model.",
-                ),
+                *loss_inputs(),
+                levels_input(),
                 io.String.Input(
                     "options",
                     optional=True,
                     default="",
                     multiline=True,
-                    tooltip="Other options than published, for example: variant=group_mean, kernel_size=5. "
-                    "A key that the objective does not have is refused with the list of those it has.",
+                    tooltip="Options other than the published ones, for example: variant=group_mean, "
+                    "kernel_size=5. An unknown key is refused with the list of the objective's keys.",
                 ),
                 Objective.Input(
-                    "add_to", optional=True, tooltip="Another objective that this one is added to."
+                    "add_to", optional=True, tooltip="Another objective, to which this one is added."
                 ),
             ],
             outputs=[
@@ -65,11 +72,13 @@ class GSNObjective(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, objective="cn_iou", weight=1.0, levels="auto", options="", add_to=None):
+    def execute(cls, objective="cn_iou", weight=1.0, levels="auto", options="", add_to=None) -> io.NodeOutput:
         known = list(option_names(objective))
         built = build(objective, pairs(options, "options", known, f"{known[0]}=..."))
         wanted = parse_levels(levels)
-        return io.NodeOutput(weighed(built if wanted is None else at_levels(built, wanted), weight, add_to))
+        if wanted is not None:
+            built = at_levels(built, wanted)
+        return io.NodeOutput(weighed(built, weight, add_to))
 
 
 NODES = [GSNObjective]

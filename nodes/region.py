@@ -1,30 +1,47 @@
-"""Where a subject shall be, for layout methods."""
+"""Where a subject goes in the image, for layout methods."""
 
 from comfy_api.latest import io
 
 from ..gsn_ops.host.prompts.conditioning import with_region
 from ..gsn_ops.subjects.placement import region_of
 from ..gsn_ops.subjects.syntax import parse_subjects
+from .inputs import conditioning_output, optional_float
+
+
+def share(name: str, default: float, tooltip: str) -> io.Input:
+    """A number from 0 to 1: a part of the image's width or height."""
+    return optional_float(name, default, (0.0, 1.0), tooltip, step=0.01)
+
+
+def canvas_size(name: str, side: str) -> io.Input:
+    """The image's width or height in pixels, which gives boxes in pixels their meaning."""
+    return io.Int.Input(
+        name,
+        optional=True,
+        default=512,
+        min=1,
+        max=16384,
+        advanced=True,
+        tooltip=f"Image {side} in pixels to which boxes refers.",
+    )
 
 
 class GSNRegion(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        def share(name: str, default: float, words: str) -> io.Input:
-            return io.Float.Input(
-                name, optional=True, default=default, min=0.0, max=1.0, step=0.01, round=0.0001, tooltip=words
-            )
+    """A conditioning with a region for one of its subjects."""
 
+    @classmethod
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="GSNRegion",
             display_name="Subject Region",
             category="GSN/advanced",
-            description="Says where a subject of the prompt shall be, for the layout methods of Semantic Nursing and the layout "
-            "objectives: by a mask, by boxes, or by x, y, width and height. Chain one node per subject.",
+            description="Sets where a subject of the prompt goes, for the layout methods of Semantic "
+            "Nursing and the layout objectives: by a mask, by boxes, or by x, y, width and height. Chain "
+            "one node per subject.",
             search_aliases=["gsn", "layout", "box", "boxdiff", "bounding box", "area"],
             inputs=[
                 io.Conditioning.Input(
-                    "conditioning", tooltip="The prompt's conditioning; must remember its words."
+                    "conditioning", tooltip="The prompt's conditioning; must carry token data."
                 ),
                 io.String.Input(
                     "subject", optional=True, default="", tooltip="Words of the prompt: red car, dog#2."
@@ -32,10 +49,10 @@ class GSNRegion(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="The region as a mask of any size, instead of the box."
                 ),
-                share("x", 0.0, "Left edge of the box, as a share of the picture's width."),
-                share("y", 0.0, "Top edge of the box, as a share of the picture's height."),
-                share("width", 0.5, "Width of the box."),
-                share("height", 1.0, "Height of the box."),
+                share("x", 0.0, "Left edge of the box, as a share of the image width."),
+                share("y", 0.0, "Top edge of the box, as a share of the image height."),
+                share("width", 0.5, "Width of the box, as a share of the image width."),
+                share("height", 1.0, "Height of the box, as a share of the image height."),
                 io.BoundingBox.Input(
                     "boxes",
                     optional=True,
@@ -43,30 +60,10 @@ class GSNRegion(io.ComfyNode):
                     socketless=False,
                     tooltip="Boxes in pixels, instead of x, y, width and height.",
                 ),
-                io.Int.Input(
-                    "canvas_width",
-                    optional=True,
-                    default=512,
-                    min=1,
-                    max=16384,
-                    advanced=True,
-                    tooltip="The picture's width that boxes are measured in.",
-                ),
-                io.Int.Input(
-                    "canvas_height",
-                    optional=True,
-                    default=512,
-                    min=1,
-                    max=16384,
-                    advanced=True,
-                    tooltip="The picture's height that boxes are measured in.",
-                ),
+                canvas_size("canvas_width", "width"),
+                canvas_size("canvas_height", "height"),
             ],
-            outputs=[
-                io.Conditioning.Output(
-                    display_name="CONDITIONING", tooltip="For the sampler's positive input."
-                )
-            ],
+            outputs=[conditioning_output()],
         )
 
     @classmethod
@@ -82,7 +79,7 @@ class GSNRegion(io.ComfyNode):
         boxes=None,
         canvas_width=512,
         canvas_height=512,
-    ):
+    ) -> io.NodeOutput:
         region = region_of(mask, (x, y, width, height), boxes, (canvas_width, canvas_height))
         return io.NodeOutput(with_region(conditioning, parse_subjects(subject), region))
 

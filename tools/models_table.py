@@ -1,4 +1,6 @@
-"""docs/models.md: which models are supported and how, from the pack's fact tables, the host's classes and the tests' tiny networks.
+"""docs/models.md: which models are supported and how.
+
+From the pack's facts, ComfyUI's classes and the tests' tiny networks:
 
 python3 tools/dev.py models --write docs/models.md
 """
@@ -13,22 +15,29 @@ HEAD = """# Supported models
 
 Made by `python3 tools/dev.py models --write docs/models.md`; a test fails when this file is stale.
 
-Every model below is found by its class in ComfyUI, so its fine-tunes and merges count too. *Attention*: across
-from image to text, or jointly over one sequence in this order. *Read by default*: levels (latent height / map height, UNets) or
-blocks whose maps are averaged. *18 %*: the noise level (sigma) of the nodes' default moment, for each tested model. Both are marked
-as published, or as ours: where 18 % is far from the levels of Stable Diffusion 1.x (5.59) or 3 (0.93), try those with at_sigma.
-*Text encoders*: `l`, `g` and `h` are CLIPs; * the host cannot name them before a checkpoint is loaded, so the pack does. For each, a
-word of a prompt is changed in ComfyUI's own tokenizer and (tiny) encoder, and the columns that follow are those the pack claims; mT5,
-Gemma, Mistral and GPT-OSS keep their tokenizers inside checkpoints, so small ones of their kind stand for them. No columns have those
-that are only pooled (`l` of Flux and Kandinsky, `l` and `g` of HiDream, Jina of NewBie) or read by an adapter (`qwen3_06b` of Anima).
-*Tested on*: tiny networks made by ComfyUI's own classes with random weights; for each, maps equal an explicit softmax within 1e-5,
-gradients have a cosine above .9999, a batch of two is refined, a run without us is the same before, after and switched off bit for
-bit, nothing is left behind, and the memory of a shift grows with the number of image tokens, not its square. **Bold**: the published
-checkpoint's keys and shapes go through the host's detection and these facts as well. The demo models, which really draw, have the
-layouts of Stable Diffusion 1 and 3.
+Every model below is recognised by its class in ComfyUI, so its fine-tunes and merges count too.
 
-Weights may be stored in another type than the network computes in (float16, fp8) or in ComfyUI's quantized formats (fp8 with scales, int8): tested
-on tiny networks of SDXL, SD3, Flux, Qwen-Image, PixArt and Z-Image. mxfp8, nvfp4 and the formats of other packs (GGUF) have not been run.
+* *Attention*: from the image across to the text, or joint over one sequence in this order.
+* *Read by default*: levels (latent height / map height, for UNets) or blocks, whose maps are averaged.
+* *18 %*: the noise level (sigma) of the default step, for each tested model. This and the column before
+  are marked as published, or as ours. Where 18 % is far from the levels of Stable Diffusion 1.x (5.59) or
+  3 (0.93), try those with at_sigma.
+* *Text encoders*: `l`, `g` and `h` are CLIPs. * ComfyUI cannot name them before a checkpoint is loaded,
+  so the pack does. For each, a word of a prompt is changed in ComfyUI's own tokenizer and (tiny) encoder,
+  and the columns that change must be those that the pack claims. mT5, Gemma, Mistral and GPT-OSS keep
+  their tokenizers inside checkpoints, so small ones of their kind stand for them. Encoders have no
+  columns if they are only pooled (`l` of Flux and Kandinsky, `l` and `g` of HiDream, Jina of NewBie) or
+  read by an adapter (`qwen3_06b` of Anima).
+* *Tested on*: tiny networks built from ComfyUI's own classes with random weights. For each, maps equal an
+  explicit softmax within 1e-5, gradients have a cosine above .9999, a batch of two is refined, a run
+  without nursing is bit-identical before, after and switched off, nothing is left behind, and the memory
+  of an update step grows with the number of image tokens, not with its square.
+* **Bold**: keys and shapes of the published checkpoint also pass ComfyUI's detection and these facts.
+
+The demo models, which are trained, have the layouts of Stable Diffusion 1 and 3. Weights may be stored in
+another type than the network computes in (float16, fp8) or in ComfyUI's quantized formats (fp8 with
+scales, int8): tested on tiny networks of SDXL, SD3, Flux, Qwen-Image, PixArt and Z-Image. mxfp8, nvfp4
+and the formats of other packs (GGUF) have not been run.
 """
 REFUSED = """
 ## Refused, with the reason
@@ -56,7 +65,7 @@ def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def layout_of(arch, model, family, inputs):
-    """The pack's Layout for a tiny network, from what the host's sampler would hand to it."""
+    """The attention layout of a tiny network, from what ComfyUI's sampler would hand to it."""
     import comfy.samplers
     import torch
 
@@ -76,7 +85,7 @@ def layout_of(arch, model, family, inputs):
 
 
 def attention(layout) -> str:
-    """In words: what the queries of the image look at, and in which order."""
+    """In words: what the queries of the image attend to, and in which order."""
     if layout.kind == "cross":
         return "cross"
     if layout.patch is None:
@@ -85,7 +94,7 @@ def attention(layout) -> str:
 
 
 def prediction(model) -> str:
-    """What the network predicts, of its sampling's base classes; the host asks some checkpoints."""
+    """What the network predicts, by its sampling's base classes; some checkpoints say it."""
     from comfy.supported_models_base import BASE
 
     names = {cls.__name__ for cls in type(model.model_sampling).__mro__}
@@ -96,7 +105,7 @@ def prediction(model) -> str:
 
 
 def encoders(configs: Iterable[type], family) -> str:
-    """Names of the text encoders, by the host's own tokenizers; marked where the pack has to know them."""
+    """Names of the text encoders, by ComfyUI's own tokenizers; marked where the pack names them."""
     if family.encoders:
         return cell(name + " *" for name in family.encoders)
     tokenizers = dict.fromkeys(config.clip_target(config.__new__(config), {}).tokenizer for config in configs)
@@ -123,7 +132,10 @@ def row(family, configs: list[type], tiny: dict, published: Iterable[str], layou
 
 
 def document(architectures: dict, published: Iterable[str], layouts) -> str:
-    """The whole file. architectures: the tests' tiny networks. published: host classes whose key layouts are tested."""
+    """The whole file.
+
+    architectures: the tests' tiny networks. published: ComfyUI's classes whose key layouts are tested.
+    """
     import comfy.supported_models
 
     configs, refused, tiny = defaultdict(list), defaultdict(list), defaultdict(dict)
@@ -144,8 +156,9 @@ def document(architectures: dict, published: Iterable[str], layouts) -> str:
     own = {
         family: name for name, family in layouts.FAMILIES.items() if not hasattr(comfy.supported_models, name)
     }
+    needs = layouts.MapNeeds()
     demos = "".join(
-        f"\nComes with the pack, trained: {f.name} ({name}), {f.describe_capture(layouts.MapNeeds())}; {f.moment}.\n"
+        f"\nComes with the pack, trained: {f.name} ({name}), {f.describe_capture(needs)}; {f.moment}.\n"
         for f, name in own.items()
     )
     return (
@@ -160,9 +173,9 @@ def document(architectures: dict, published: Iterable[str], layouts) -> str:
 
 
 def main() -> None:
-    # Before the host boots: it has a package `tests` too.
-    from tests.host.architectures import ARCHITECTURES
-    from tests.host.published import PUBLISHED
+    # Before ComfyUI boots: it has a package `tests` too.
+    from tests.support.architectures import ARCHITECTURES
+    from tests.support.published_checkpoints import PUBLISHED
     from tools.host_env import inprocess
 
     parser = argparse.ArgumentParser(

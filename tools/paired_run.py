@@ -102,7 +102,7 @@ class Demo:
         model, book = self.attach(self.model, *recipes)
         latents = self.sample(model, prompts, how)
         report = book.find(latents)
-        acted = [action for action in report.actions if action.losses]
+        acted = [action for action in report.recipes if action.losses]
         if not acted:
             raise RuntimeError(report.status())
         passes = sum(action.forwards for action in acted), sum(action.backwards for action in acted)

@@ -40,7 +40,7 @@ MAPS = "; and at Attention Maps: where each one is"
 OFF = ". strength 0 is the plain run, bit for bit: compare with the same seed."
 LOOK = REPORT + MAPS + OFF
 COST = "\n\n50 shifts, each one pass forward and one back, are most of the time: overrides shifts=20 makes it shorter."
-FLOW = "\n\nThe paper does not give its step on models of this kind. 0.18 of the schedule is where the noise is at 0.93; try at_percent 0.1 to 0.3."
+FLOW = "\n\nThe paper does not give its step on models of this kind. at_percent -1 acts at 0.18 of the schedule, where sigma is 0.93; try 0.1 to 0.3."
 CHOSEN = "\n\nThe seed was chosen to show the effect. How often it helps, over many prompts and seeds: docs/results.md."
 NOTES = {
     "attend_and_excite": "Attend-and-Excite from its parts: an objective (every subject present), a gradient step at every step of the first half, "

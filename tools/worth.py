@@ -80,11 +80,11 @@ def make(demo: Demo, recipes: tuple, some: Sequence[Prompt], how: Sampling) -> l
         return [Made(verdict.objects) for verdict in judge(demo.sample(demo.model, some, how), some)]
     model, book = demo.attach(demo.model, *recipes)
     latents = demo.sample(model, some, how)
-    actions = book.find(latents).actions
+    actions = book.find(latents).recipes
     looks = [
         sum(not math.isnan(row[i]) for action in actions for row in action.losses) for i in range(len(some))
     ]
-    shifts = [sum(action.shifts[i] for action in actions) for i in range(len(some))]
+    shifts = [sum(action.updates[i] for action in actions) for i in range(len(some))]
     return [
         Made(verdict.objects, forwards, backwards, min(actions[0].maxima_before[i]))
         for i, (verdict, forwards, backwards) in enumerate(

@@ -74,7 +74,7 @@ def latent_refine_fast() -> Refine:
     softmax, so that the map of "red car" cannot pass one half. One second moment per image with lr 0.05: for a gradient of one
     size all along, 15 x 0.05 = 0.75 (root mean square) where the paper's numbers give 50 x 0.01 = 0.5, by the same eps 1e-3
     less where gradients are small. lr, shifts and `stop_at_presence` were chosen on the embedded model's validation prompts
-    (docs/choices.md); `reach` is the width of a latent's distribution, and bounds them on every model.
+    (docs/settings.md); `reach` is the width of a latent's distribution, and bounds them on every model.
     """
     return Refine(
         method=FAST,

@@ -185,7 +185,7 @@ RULES: dict[str, tuple[Callable[[float], bool], str]] = {
         lambda v: v >= 0,
         "choose 0 (no bound) or more; 1 is the width of the latent's distribution",
     ),
-    "stop_at_loss": (lambda v: v >= 0, "choose 0 (never stop early) or final_iterations"),
+    "stop_at_loss": (lambda v: v >= 0, "choose 0 (never stop early) or more"),
     "stop_at_presence": (
         lambda v: 0 <= v <= 1,
         "it is an attention maximum and lies between 0 (never stop early) and 1",

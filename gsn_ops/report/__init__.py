@@ -1,1 +1,1 @@
-"""What a run did: data, text, the book that nodes look it up in, and pictures of it."""
+"""What a run did: as data, as text, as pages and heat maps, and the book in which nodes look it up."""

@@ -12,7 +12,7 @@ from .run_report import RunReport
 
 
 def fingerprint(samples: Tensor) -> str:
-    """sha1 of shape, dtype and bytes of a latent as the sampler node hands it on (nested latents: of all parts)."""
+    """sha1 of shape, dtype and bytes of a latent as output by a sampler node (of all parts, if nested)."""
     parts = samples.unbind() if getattr(samples, "is_nested", False) else [samples]
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:
@@ -22,18 +22,21 @@ def fingerprint(samples: Tensor) -> str:
 
 
 class ReportBook:
-    """The last `keep` runs of one patched model, found by what they produced. What a GSN_REPORT socket carries.
+    """The last `keep` runs of one patched model, found by their output: the value of a GSN_REPORT socket.
 
-    A sampler's output may come from the host's cache, and two samplers may share one model: only the latent itself says
-    which run made it. The one mutable thing of the pack; holds nothing that refers to a model.
+    A sampler's output may come from ComfyUI's cache, and two samplers may share one model, so only the latent
+    itself identifies the run that made it. Mutable; holds no reference to a model.
     """
 
-    def __init__(self, keep: int = 8):
+    def __init__(self, keep: int = 8) -> None:
         self.keep = keep
         self._runs: OrderedDict[tuple[str, ...], RunReport] = OrderedDict()
 
     def add(self, report: RunReport, *outputs: Tensor) -> None:
-        """Enter a run under its outputs (final latent, denoised latent). The same outputs again replace the entry."""
+        """Store a run under its outputs (final latent, denoised latent).
+
+        The same outputs replace the entry.
+        """
         key = tuple(fingerprint(output) for output in outputs)
         self._runs.pop(key, None)
         self._runs[key] = report
@@ -46,7 +49,7 @@ class ReportBook:
         return next((report for key, report in reversed(self._runs.items()) if wanted in key), None)
 
     def last(self) -> RunReport | None:
-        """The newest run, whatever it produced."""
+        """The newest run, whatever its output."""
         return next(reversed(self._runs.values()), None)
 
     def __len__(self) -> int:

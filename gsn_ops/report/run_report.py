@@ -1,40 +1,45 @@
-"""What a run did, as frozen data: numbers, words, maps. Made in host/, drawn in pictures.py, shown by the inspection nodes."""
+"""What a run did, as frozen data: made in host/sampling, printed by `text`, drawn by `views`."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version of the keys of `RunReport.to_dict`."""
 
 
 @dataclass(frozen=True)
 class SubjectReport:
-    """A subject as it was used: its words, where it came from, its pieces and columns per encoder."""
+    """A subject as it was used: its words, where it came from, its tokens and columns per encoder."""
 
     label: str
     source: str
-    pieces: dict[str, tuple[str, ...]]
-    columns: dict[str, tuple[int, ...]]
+    pieces: Mapping[str, tuple[str, ...]]
+    columns: Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class StepReport:
     """One recipe's work at one sampling step: the numbers of the method's papers, per image.
 
-    losses: [evaluation][image]. maxima: [image][subject] at the first look. shifts: updates. guided, success, rounds: at a
-    checkpoint only, whether the image was refined, whether that reached the threshold, and in how many updates.
-    maxima_after: as maxima, at the last look (guidance only; the update that follows it shows in the next step's maxima).
+    losses: [evaluation][image]. updates: [image], update steps made. maxima: [image][subject], the highest
+    attention at the first evaluation. guided, success, rounds: at a checkpoint only, [image]: whether the
+    image was refined, whether that reached the threshold, and in how many update steps. maxima_after: as
+    maxima, at the last evaluation (guidance only; the update that follows it shows in the next step's
+    maxima).
     """
 
     step: int
     sigma: float
     losses: tuple[tuple[float, ...], ...]
     maxima: tuple[tuple[float, ...], ...]
-    shifts: tuple[int, ...]
+    updates: tuple[int, ...]
     guided: tuple[bool, ...] = ()
     success: tuple[bool, ...] = ()
     rounds: tuple[int, ...] = ()
@@ -43,7 +48,10 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Counters:
-    """How often refinement at checkpoints was needed and helped (USTC study of Attend-and-Excite, 2024). None = undefined."""
+    """How often refinement at checkpoints was needed and succeeded (USTC study of Attend-and-Excite, 2024).
+
+    None = undefined: no success rate without a guided image.
+    """
 
     checkpoints: int
     guidance_rate: float | None
@@ -52,16 +60,21 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class ActionReport:
-    """One recipe's work in one run, `steps` in detail and the rest in sum.
+class RecipeReport:
+    """One recipe run: its totals, and every step in detail (`steps`).
 
-    subjects: labels of its subjects, in the order of the maxima and maps (two recipes of one run may have different ones).
-    method: name shown to people. status: one line saying what was done, or why not. step: 0-based, None if it did not run.
-    reads: levels and blocks whose attention it read, and who chose them.
-    losses: [shift][image], each before its update; shifts: updates made per image; forwards, backwards: model passes spent.
-    maxima_before, maxima_after: [image][subject] highest attention. maps_before, maps_after: [B, k, h, w] float16 on the CPU.
-    picture_before, picture_after: predicted clean latents [B, C, ...] float16 on the CPU (the same call of the model as the maps),
-    scaled as the sampler node returns latents (the host's process_latent_out).
+    method: display name. status: one line saying what was done, or why nothing was. step: 0-based first step,
+    None if the recipe did not run. sigma, c: noise level there, x = c z.
+    losses: [evaluation][image], each before its update. loss_after: [image]. updates: [image], update steps
+    made.
+    forwards, backwards: model passes used.
+    maxima_before, maxima_after: [image][subject], highest attention.
+    maps_before, maps_after: subject maps [B, k, h, w], float16 on the CPU.
+    predicted_before, predicted_after: predicted x0 [B, C, ...], float16 on the CPU, from the same model calls
+    as the maps and scaled as the sampler node returns latents.
+    settings: the recipe's options by name. subjects: labels, in the order of the maxima and maps (two recipes
+    of one run may have different ones). attention_read: levels and blocks of the attention used, and who
+    chose them.
     """
 
     method: str
@@ -71,43 +84,50 @@ class ActionReport:
     c: float | None = None
     losses: tuple[tuple[float, ...], ...] = ()
     loss_after: tuple[float, ...] = ()
-    shifts: tuple[int, ...] = ()
+    updates: tuple[int, ...] = ()
     forwards: int = 0
     backwards: int = 0
     maxima_before: tuple[tuple[float, ...], ...] = ()
     maxima_after: tuple[tuple[float, ...], ...] = ()
     maps_before: Tensor | None = None
     maps_after: Tensor | None = None
-    picture_before: Tensor | None = None
-    picture_after: Tensor | None = None
-    settings: dict[str, float | int | str | bool] | None = None
+    predicted_before: Tensor | None = None
+    predicted_after: Tensor | None = None
+    settings: Mapping[str, float | int | str | bool] | None = None
     subjects: tuple[str, ...] = ()
     steps: tuple[StepReport, ...] = ()
     counters: Counters | None = None
-    reads: str = ""
+    attention_read: str = ""
+
+
+TENSORS = frozenset({"maps_before", "maps_after", "predicted_before", "predicted_after"})
+"""Fields that `RunReport.to_dict` leaves out."""
 
 
 def count(steps: tuple[StepReport, ...]) -> Counters | None:
-    """guidance_rate = guided / checkpoints, success_rate = successes / guided, mean_rounds = rounds / checkpoints; per (image, step)."""
+    """Counters over all (image, step) at a checkpoint; None for a run without checkpoints.
+
+    guidance_rate = guided / checkpoints, success_rate = successes / guided, mean_rounds = rounds /
+    checkpoints.
+    """
     tested = [s for s in steps if s.guided]
     if not tested:
         return None
     checkpoints = sum(len(s.guided) for s in tested)
-    guided = sum(map(sum, (s.guided for s in tested)))
-    successes, rounds = (
-        sum(map(sum, values)) for values in ((s.success for s in tested), (s.rounds for s in tested))
-    )
-    return Counters(
-        checkpoints, guided / checkpoints, successes / guided if guided else None, rounds / checkpoints
-    )
+    guided = sum(sum(s.guided) for s in tested)
+    successes = sum(sum(s.success) for s in tested)
+    rounds = sum(sum(s.rounds) for s in tested)
+    success_rate = successes / guided if guided else None
+    return Counters(checkpoints, guided / checkpoints, success_rate, rounds / checkpoints)
 
 
 @dataclass(frozen=True)
 class RunReport:
     """Everything about one sampler call.
 
-    moment: what the default moment is on this model, and who chose it.
-    latent_rgb: preview colours of the latent (host/reports.py, preview_matrix), for pictures without a VAE.
+    recipes: one report per recipe on the model, those that were skipped included.
+    latent_rgb: preview colours of the latent space, for images without a VAE: one row (red, green, blue) per
+    channel, then the bias. default_step: the default step on this model, and who chose it.
     """
 
     version: str
@@ -115,38 +135,34 @@ class RunReport:
     sampler: str
     n_steps: int
     subjects: tuple[SubjectReport, ...]
-    actions: tuple[ActionReport, ...]
+    recipes: tuple[RecipeReport, ...]
     warnings: tuple[str, ...] = ()
     latent_rgb: tuple[tuple[float, ...], ...] | None = None
-    moment: str = ""
+    default_step: str = ""
 
-    def to_dict(self) -> dict:
-        """Plain data, tensors left out, ready for JSON (a number that is not finite becomes None)."""
-
-        def plain(value):
-            if isinstance(value, float) and not math.isfinite(value):
-                return None
-            if isinstance(value, Tensor):
-                return None
-            if hasattr(value, "__dataclass_fields__"):
-                return {
-                    name: plain(getattr(value, name))
-                    for name in value.__dataclass_fields__
-                    if not isinstance(getattr(value, name), Tensor)
-                    and not name.startswith(("maps_", "picture_"))
-                }
-            if isinstance(value, (tuple, list)):
-                return [plain(v) for v in value]
-            if isinstance(value, dict):
-                return {str(k): plain(v) for k, v in value.items()}
-            return value
-
-        return {"schema": SCHEMA, **plain(self)}
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: tensors left out, numbers that are not finite as None."""
+        return {"schema": SCHEMA, **_as_json_data(self)}
 
     def to_json(self) -> str:
+        """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=1)
 
     def status(self) -> str:
-        """One line for the screen."""
+        """One line for the node."""
         names = ", ".join(s.label for s in self.subjects)
-        return "; ".join(a.status for a in self.actions) + (f" [{names}]" if names else "")
+        return "; ".join(r.status for r in self.recipes) + (f" [{names}]" if names else "")
+
+
+def _as_json_data(value: Any) -> Any:
+    """Dataclasses and containers as dicts and lists."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if hasattr(value, "__dataclass_fields__"):
+        names = [name for name in value.__dataclass_fields__ if name not in TENSORS]
+        return {name: _as_json_data(getattr(value, name)) for name in names}
+    if isinstance(value, tuple | list):
+        return [_as_json_data(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _as_json_data(v) for k, v in value.items()}
+    return value

@@ -1,7 +1,7 @@
-"""Finding the subjects of an English caption or tag list with word lists and patterns: nothing to install.
+"""Built-in parser: the subjects of an English caption or tag list, by word lists and patterns.
 
-Noun phrases `(DET) (ADJ (and|,))* ADJ* NOUN+` and descriptions `NOUN (is|are|that is|which is) ADJ (and ADJ)*`.
-Groups of words as SynGen's dependency rules give them (Rassin et al., NeurIPS 2023, appendix B).
+Noun phrases `(DET) (ADJ (and|,))* ADJ* NOUN+` and descriptions `NOUN (is|are|that is|which is) ADJ (and
+ADJ)*`. The groups of words are those of SynGen's dependency rules (Rassin et al., NeurIPS 2023, appendix B).
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..prompt import SubjectPhrase
-from .matching import SINGLES, Word, phrase_at, split_words
-from .prompt_cleanup import Unit, breaks, units_of
+from .matching import UNSPACED, TextWord, phrase_at, split_words
+from .prompt_cleanup import PromptWord, begins_phrase, prompt_words
 from .word_lists import (
-    ABSENT,
     ADVERBS,
     COLOURS,
     COMPOUNDS,
@@ -25,6 +24,7 @@ from .word_lists import (
     INDEFINITE,
     MATERIALS,
     MEASURES,
+    NEGATIONS,
     NOT_THINGS,
     RELATIVES,
     TEMPLATES,
@@ -34,246 +34,261 @@ from .word_lists import (
     is_verb_form,
 )
 
-MOST = 5
+MAX_SUBJECTS = 5
 COLOURED_THINGS = frozenset("orange rose violet peach olive lime cherry ruby pearl diamond crystal".split())
-"""Words that are colours or materials before a noun, and things without one ("an apple and an orange")."""
+"""Colours or materials before a noun, things without one ("an apple and an orange")."""
 TEMPLATE_LINKS = frozenset(
     "of with showing shows depicting depicts featuring features capturing captures".split()
 )
-SINGLE = re.compile(f"[{SINGLES}]")
+UNSPACED_WORD = re.compile(f"[{UNSPACED}]")
 
 
 @dataclass
 class NounPhrase:
-    """A noun with what describes it: before it, after "that is", after "is". determiner: "a", "the" or ""."""
+    """A noun with its modifiers: before it, after "that is", after "is". determiner: "a", "the" or ""."""
 
-    noun: list[Unit]
-    before: list[Unit]
+    noun: list[PromptWord]
+    before: list[PromptWord]
     determiner: str = ""
-    relative: list[Unit] = field(default_factory=list)
-    predicate: list[Unit] = field(default_factory=list)
+    relative: list[PromptWord] = field(default_factory=list)
+    predicate: list[PromptWord] = field(default_factory=list)
 
     @property
-    def modifiers(self) -> list[Unit]:
+    def modifiers(self) -> list[PromptWord]:
+        """All modifiers in text order."""
         return [*self.before, *self.relative, *self.predicate]
 
 
-def find_subjects(text: str) -> tuple[list[SubjectPhrase], list[str]]:
+def subjects_of_caption(text: str) -> tuple[list[SubjectPhrase], list[str]]:
     """The things a prompt names, in order: at most five, and the labels of the others.
 
     Works on captions and tag lists, and on text as a tokenizer decodes it (lower case, spaced punctuation).
     """
     words = split_words(text)
-    found = [(_as_subject(phrase, words), phrase) for phrase in noun_phrases(text)]
-    return most(
-        [
-            (subject, phrase.determiner in DEFINITE and not phrase.before)
-            for subject, phrase in found
-            if subject and (subject.occurrence == 1 or phrase.determiner in INDEFINITE)
-        ]
-    )
+    candidates = []
+    for phrase in noun_phrases(text):
+        subject = _as_subject(phrase, words)
+        if subject and (subject.occurrence == 1 or phrase.determiner in INDEFINITE):
+            candidates.append((subject, phrase.determiner in DEFINITE and not phrase.before))
+    return first_subjects(candidates)
 
 
-def most(candidates: Sequence[tuple[SubjectPhrase | None, bool]]) -> tuple[list[SubjectPhrase], list[str]]:
-    """The first five of (subject, does it only point back: "the dog"), and the labels of the others.
+def first_subjects(
+    candidates: Sequence[tuple[SubjectPhrase | None, bool]],
+) -> tuple[list[SubjectPhrase], list[str]]:
+    """The first five subjects of (subject, whether it is definite: "the dog"), and the labels of the others.
 
-    Those that point back to a noun that was named already are no new things, nor are those without a place (None).
+    Definite references to an earlier noun are not counted again, nor are subjects that are not in the text
+    (None).
     """
     found: dict[str, SubjectPhrase] = {}
-    for subject, points_back in candidates:
-        if subject and not (points_back and any(s.noun == subject.noun for s in found.values())):
+    for subject, definite in candidates:
+        if subject and not (definite and any(s.noun == subject.noun for s in found.values())):
             found.setdefault(subject.label, subject)
     subjects = list(found.values())
-    return subjects[:MOST], [s.label for s in subjects[MOST:]]
+    return subjects[:MAX_SUBJECTS], [s.label for s in subjects[MAX_SUBJECTS:]]
 
 
 def names_a_thing(noun: str, after: str, modifiers: Sequence[str]) -> bool:
-    """Is this noun, before the word `after`, a thing to be seen? Not "photo" of, "pair" of, "lighting"; but "blue sunset"."""
-    if noun in TEMPLATES and after in TEMPLATE_LINKS or noun in MEASURES and after == "of":
+    """Whether this noun, before the word `after`, names something visible.
+
+    Not "photo" of, "pair" of, "lighting"; but "blue sunset".
+    """
+    if noun in TEMPLATES and after in TEMPLATE_LINKS:
+        return False
+    if noun in MEASURES and after == "of":
         return False
     return noun not in NOT_THINGS or any(m in COLOURS for m in modifiers)
 
 
-def groups(text: str, rule: str = "std") -> list[list[str]]:
-    """SynGen's groups of words that belong together: rule "std", "with_verbs" ("a dog that is red") or "verb_root" ("the dog is brown").
+def modifier_groups(text: str, rule: str = "std") -> list[list[str]]:
+    """SynGen's groups of words that belong together, noun last. Nouns without modifiers form no group.
 
-    Noun last, except for "verb_root", which is in text order. Nouns without modifiers form no group.
+    rule: "std", "with_verbs" ("a dog that is red") or "verb_root" ("the dog is brown", which is in text
+    order).
     """
-    out = []
+    groups = []
     for p in noun_phrases(text):
-        units = {
+        words = {
             "std": [*p.before, *p.noun],
             "with_verbs": [*p.before, *p.relative, *p.noun],
             "verb_root": [*p.before, *p.noun, *p.predicate] if p.predicate else [],
         }[rule]
-        if len(units) > len(p.noun):
-            out.append([u.text for u in units])
-    return out
+        if len(words) > len(p.noun):
+            groups.append([word.text for word in words])
+    return groups
 
 
-def _as_subject(phrase: NounPhrase, words: Sequence[Word]) -> SubjectPhrase | None:
-    """The phrase with the number that makes `places` find this very place; None where that is part of a longer name."""
-    noun, modifiers = " ".join(u.text for u in phrase.noun), tuple(u.text for u in phrase.modifiers)
+def _as_subject(phrase: NounPhrase, words: Sequence[TextWord]) -> SubjectPhrase | None:
+    """The phrase with the number of this very occurrence; None if the noun is part of a longer one."""
+    noun = " ".join(word.text for word in phrase.noun)
+    modifiers = tuple(word.text for word in phrase.modifiers)
     return phrase_at(noun, modifiers, phrase.noun[0].at.start, words)
 
 
 def noun_phrases(text: str) -> list[NounPhrase]:
     """All noun phrases that name things, in text order."""
-    return _Reader(units_of(text)).read()
+    return _Parser(prompt_words(text)).parse()
 
 
-def _noun_size(words: Sequence[Unit]) -> int:
-    """How many of the last words are the noun: more than one for things like "hot dog"."""
+def _noun_size(words: Sequence[PromptWord]) -> int:
+    """How many of the last words are the noun: more than one for compounds like "hot dog"."""
     for k in (3, 2):
         last = words[-k:]
-        if " ".join(u.text for u in last) in COMPOUNDS and last[-1].at.stop - last[0].at.start == len(last):
+        together = last[-1].at.stop - last[0].at.start == len(last)
+        if " ".join(word.text for word in last) in COMPOUNDS and together:
             return len(last)
     return 1
 
 
-class _Reader:
-    """One pass over the units; holds the phrase being read."""
+class _Parser:
+    """One pass over the words of a prompt."""
 
-    def __init__(self, units: Sequence[Unit]):
-        self.units, self.phrases = units, []
-        self.words: list[Unit] = []
+    def __init__(self, words: Sequence[PromptWord]) -> None:
+        self.words = words
+        self.phrases: list[NounPhrase] = []
+        self.current: list[PromptWord] = []  # words of the phrase being read
         self.determiner = ""
-        self.absent = False  # after "without"
-        self.held: list[
-            list[Unit]
-        ] = []  # adjectives whose noun comes later: "a red" in "a red and a blue balloon"
+        self.negated = False  # after "without"
+        # Adjectives whose noun comes later: "a red" in "a red and a blue balloon".
+        self.held: list[list[PromptWord]] = []
 
-    def read(self) -> list[NounPhrase]:
+    def parse(self) -> list[NounPhrase]:
         n = 0
-        while n < len(self.units):
+        while n < len(self.words):
             n = self._step(n)
         self._close("")
         return self.phrases
 
     def _step(self, n: int) -> int:
-        """Read unit n; returns the index of the next one to read."""
-        unit = self.units[n]
-        text = unit.text
-        if breaks(unit) and not (
-            unit.gap == ","
-            and (self._describes() and self.determiner and self._adjective(n) or self._relative(n))
-        ):
-            self._close(unit.gap)
-        if text in DEFINITE | INDEFINITE - RELATIVES and not self._relative(n) or text.isdigit():
+        """Read word n; returns the index of the next one to read."""
+        word = self.words[n]
+        text = word.text
+        if begins_phrase(word) and not self._comma_continues(n):
+            self._close(word.gap)
+        if text in DEFINITE | INDEFINITE - RELATIVES and not self._is_relative(n) or text.isdigit():
             self._close(text)
             self.determiner = "a" if text.isdigit() else text
-        elif text in CONJUNCTIONS and self._describes() and self._adjective(n + 1):
+        elif text in CONJUNCTIONS and self._only_adjectives() and self._is_adjective(n + 1):
             pass  # "red and blue table": one phrase
-        elif text in COPULAS or self._relative(n):
-            return self._describe(n)
+        elif text in COPULAS or self._is_relative(n):
+            return self._read_description(n)
         elif is_adverb(text):
             pass
-        elif text in FUNCTION_WORDS or len(text) == 1 and text.isascii() or SINGLE.match(text):
+        elif text in FUNCTION_WORDS or len(text) == 1 and text.isascii() or UNSPACED_WORD.match(text):
             self._close(text)
-            self.absent = text in ABSENT
-        elif self.words and not self._describes() and is_verb_form(text, self.words[-1].text):
+            self.negated = text in NEGATIONS
+        elif self.current and not self._only_adjectives() and is_verb_form(text, self.current[-1].text):
             self._close(text)
         else:
-            self.words.append(unit)
+            self.current.append(word)
         return n + 1
 
-    def _describes(self) -> bool:
-        """Are there words so far, and only adjectives?"""
-        return bool(self.words) and all(is_adjective(u.text) for u in self.words)
-
-    def _adjective(self, n: int) -> bool:
-        """Is the next word that is not a degree word an adjective?"""
-        while n < len(self.units) and is_adverb(self.units[n].text):
-            n += 1
-        return n < len(self.units) and is_adjective(self.units[n].text)
-
-    def _relative(self, n: int) -> bool:
-        """Is this "that", "which" or "who" followed by "is" (also as "that's")?"""
-        if self.units[n].text not in RELATIVES:
+    def _comma_continues(self, n: int) -> bool:
+        """Whether a comma before word n does not end the phrase: "a big, red car", "a dog, which is red"."""
+        if self.words[n].gap != ",":
             return False
-        return n + 1 < len(self.units) and self.units[n + 1].text in COPULAS
+        between_adjectives = self._only_adjectives() and bool(self.determiner) and self._is_adjective(n)
+        return between_adjectives or self._is_relative(n)
 
-    def _describe(self, n: int) -> int:
+    def _only_adjectives(self) -> bool:
+        """Whether the phrase has words so far, all of them adjectives."""
+        return bool(self.current) and all(is_adjective(word.text) for word in self.current)
+
+    def _is_adjective(self, n: int) -> bool:
+        """Whether the first word from n on that is no adverb is an adjective."""
+        while n < len(self.words) and is_adverb(self.words[n].text):
+            n += 1
+        return n < len(self.words) and is_adjective(self.words[n].text)
+
+    def _is_relative(self, n: int) -> bool:
+        """Whether word n is "that", "which" or "who" followed by "is" (also as "that's")."""
+        if self.words[n].text not in RELATIVES:
+            return False
+        return n + 1 < len(self.words) and self.words[n + 1].text in COPULAS
+
+    def _read_description(self, n: int) -> int:
         """NOUN (is|that is) ADJ (and ADJ)*: the adjectives belong to the noun just read."""
-        relative = self.units[n].text in RELATIVES
-        phrase = self._close(self.units[n].text)
+        relative = self.words[n].text in RELATIVES
+        phrase = self._close(self.words[n].text)
         n += 2 if relative else 1
-        adjectives: list[Unit] = []
-        while n < len(self.units):
-            text = self.units[n].text
-            if is_adverb(text) or (
-                adjectives
-                and text in CONJUNCTIONS
-                and self._adjective(n + 1)
-                and not self._noun_follows(n + 1)
-            ):
+        adjectives: list[PromptWord] = []
+        while n < len(self.words):
+            text = self.words[n].text
+            if is_adverb(text) or adjectives and self._joins_adjective(n):
                 n += 1
             elif is_adjective(text) and not self._noun_follows(n):
-                if adjectives and breaks(self.units[n]) and self.units[n].gap != ",":
+                if adjectives and begins_phrase(self.words[n]) and self.words[n].gap != ",":
                     break
-                adjectives.append(self.units[n])
+                adjectives.append(self.words[n])
                 n += 1
             else:
                 break
-        if (
-            not adjectives
-            and n < len(self.units)
-            and self.units[n].text.endswith("ing")
-            and is_verb_form(self.units[n].text)
-        ):
+        if not adjectives and n < len(self.words) and self._is_participle(n):
             n += 1  # "is playing chess"
         if phrase is not None:
             (phrase.relative if relative else phrase.predicate).extend(adjectives)
         return n
 
-    def _noun_follows(self, n: int) -> bool:
-        """Is the adjective at n followed by a word that could be its noun ("is red meat")?"""
-        if n + 1 >= len(self.units) or breaks(self.units[n + 1]):
+    def _joins_adjective(self, n: int) -> bool:
+        """Whether word n is an "and" before an adjective that has no noun of its own."""
+        if self.words[n].text not in CONJUNCTIONS:
             return False
-        text = self.units[n + 1].text
-        return not (
-            text in FUNCTION_WORDS
-            or is_adjective(text)
-            or is_adverb(text)
-            or is_verb_form(text)
-            or text in ADVERBS
-        )
+        return self._is_adjective(n + 1) and not self._noun_follows(n + 1)
+
+    def _is_participle(self, n: int) -> bool:
+        text = self.words[n].text
+        return text.endswith("ing") and is_verb_form(text)
+
+    def _noun_follows(self, n: int) -> bool:
+        """Whether the adjective at n is followed by a word that could be its noun ("is red meat")."""
+        if n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]):
+            return False
+        text = self.words[n + 1].text
+        if text in FUNCTION_WORDS or text in ADVERBS:
+            return False
+        return not (is_adjective(text) or is_adverb(text) or is_verb_form(text))
 
     def _close(self, after: str) -> NounPhrase | None:
         """End the phrase before the word `after`. Returns it if it names a thing."""
-        read, determiner = self.words, self.determiner
-        words, self.words, self.determiner = read, [], ""
-        while words and _noun_size(words) == 1 and self._no_noun(words, determiner):
+        read, determiner = self.current, self.determiner
+        self.current, self.determiner = [], ""
+        words = read
+        while words and _noun_size(words) == 1 and self._is_no_noun(words, determiner):
             words = words[:-1]
         if not words:
             self._hold(read, determiner, after)
             return None
-        held, absent, self.held, self.absent = self.held, self.absent, [], False
+        held, negated = self.held, self.negated
+        self.held, self.negated = [], False
         size = _noun_size(words)
         noun, before = words[-size:], words[:-size]
-        last = " ".join(u.text for u in noun)
-        if absent or not names_a_thing(last, after, [u.text for u in before]):
+        last = " ".join(word.text for word in noun)
+        if negated or not names_a_thing(last, after, [word.text for word in before]):
             return None
+        if before and determiner:
+            self.phrases += [NounPhrase(noun, adjectives, determiner) for adjectives in held]
         phrase = NounPhrase(noun, before, determiner)
-        self.phrases += [
-            *(NounPhrase(noun, adjectives, determiner) for adjectives in held if before and determiner),
-            phrase,
-        ]
+        self.phrases.append(phrase)
         return phrase
 
-    def _hold(self, read: list[Unit], determiner: str, after: str) -> None:
-        """Keep what was read without a noun, if its noun may come later: "a red" and "a blue balloon"."""
+    def _hold(self, read: list[PromptWord], determiner: str, after: str) -> None:
+        """Keep adjectives without a noun if their noun may come later: "a red" and "a blue balloon"."""
         if read:
-            keep = determiner and after in CONJUNCTIONS | {","} and all(is_adjective(u.text) for u in read)
+            adjectives = all(is_adjective(word.text) for word in read)
+            keep = bool(determiner) and after in CONJUNCTIONS | {","} and adjectives
         else:
             keep = after in CONJUNCTIONS | DEFINITE | INDEFINITE or after.isdigit()
-        self.held = [*self.held, *([read] if read else [])] if keep else []
+        if not keep:
+            self.held = []
+        elif read:
+            self.held = [*self.held, read]
 
     @staticmethod
-    def _no_noun(words: list[Unit], determiner: str) -> bool:
-        """Is the last word no noun: a verb form, or an adjective that stands alone?"""
+    def _is_no_noun(words: list[PromptWord], determiner: str) -> bool:
+        """Whether the last word is no noun: a verb form, or an adjective that stands alone."""
         last = words[-1].text
-        alone = len(words) == 1 and determiner
+        alone = len(words) == 1 and bool(determiner)
         if is_listed_adjective(last):
             thing = last in COLOURED_THINGS or last in MATERIALS
             return not (thing and alone) and not (last in COLOURED_THINGS and len(words) > 1)

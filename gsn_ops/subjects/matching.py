@@ -10,17 +10,22 @@ from dataclasses import dataclass, replace
 from ..prompt import SubjectPhrase
 from .word_lists import COMPOUNDS, CONJUNCTIONS, LINKS, is_adverb
 
-SINGLES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-"""Kana and Chinese characters: written without spaces, so each is a word of its own here."""
-WORD = re.compile(rf"[{SINGLES}]|(?:(?![{SINGLES}])[^\W\d_])(?:(?![{SINGLES}])[^\W\d_]|[\u0300-\u036f])*|\d")
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Kana and Chinese characters: written without spaces, so each counts as a word."""
+WORD = re.compile(
+    rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])(?:(?![{UNSPACED}])[^\W\d_]|[\u0300-\u036f])*|\d"
+)
 ELISION = re.compile(r"['\u2019]\s*(?:s|t|re|ve|ll|d|m)\b", re.IGNORECASE)
 JOINERS = frozenset("-\u2010\u2011_'\u2019\"()\\")
 """Marks that may stand inside a phrase: "t-shirt", "red_hair", "red (car)"."""
 
 
 @dataclass(frozen=True)
-class Word:
-    """A run of letters, or one digit. start, stop: its characters. gap: what stands before it, spaces left out."""
+class TextWord:
+    """A run of letters, or one digit. start, stop: its characters.
+
+    gap: the marks before it, without spaces.
+    """
 
     text: str
     start: int
@@ -29,30 +34,33 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a phrase stands: indices of words. exact: the words of the phrase are together."""
+class PhraseMatch:
+    """One occurrence of a phrase in a text, as indices of words. adjacent: its words stand together."""
 
     noun: range
     modifiers: tuple[range, ...]
-    exact: bool
+    adjacent: bool
 
 
 def fold(text: str) -> str:
-    """Case, width and Latin accents do not matter for a match."""
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
-    return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", plain))
+    """The text without differences of case, width and Latin accents."""
+    bare = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", bare))
 
 
-def split_words(text: str) -> list[Word]:
-    """The words of a text. Letters and digits are parted ("1girl" is what CLIP shows as "1 girl"), as is 's from its noun."""
-    words: list[Word] = []
+def split_words(text: str) -> list[TextWord]:
+    """The words of a text, folded.
+
+    Letters and digits are separate words (CLIP shows "1girl" as "1 girl"), and an elision such as 's is none.
+    """
+    words: list[TextWord] = []
     end = 0
     elided = {m.end() for m in ELISION.finditer(text)}
     for m in WORD.finditer(text):
         if m.end() in elided and words:
             continue
         gap = re.sub(r"\s+", "", ELISION.sub("", text[end : m.start()]))
-        words.append(Word(fold(m.group()), m.start(), m.end(), gap))
+        words.append(TextWord(fold(m.group()), m.start(), m.end(), gap))
         end = m.end()
     return words
 
@@ -61,8 +69,8 @@ def _joined(gap: str, also: str = "") -> bool:
     return set(gap) <= JOINERS | set(also)
 
 
-def stands_at(words: Sequence[Word], i: int, wanted: Sequence[Word]) -> bool:
-    """Do the wanted words stand at word i, next to each other?"""
+def matches_at(words: Sequence[TextWord], i: int, wanted: Sequence[TextWord]) -> bool:
+    """Whether the wanted words stand at word i, next to each other."""
     if i < 0 or i + len(wanted) > len(words):
         return False
     return all(
@@ -71,23 +79,26 @@ def stands_at(words: Sequence[Word], i: int, wanted: Sequence[Word]) -> bool:
     )
 
 
-def find(words: Sequence[Word], wanted: Sequence[Word]) -> list[int]:
+def find_all(words: Sequence[TextWord], wanted: Sequence[TextWord]) -> list[int]:
     """All indices at which the wanted words stand."""
-    return [i for i in range(len(words)) if stands_at(words, i, wanted)] if wanted else []
+    return [i for i in range(len(words)) if matches_at(words, i, wanted)] if wanted else []
 
 
-def _before(words: Sequence[Word], noun: int, modifiers: Sequence[Sequence[Word]]) -> list[range] | None:
+def _before(
+    words: Sequence[TextWord], noun: int, modifiers: Sequence[Sequence[TextWord]]
+) -> list[range] | None:
     """The modifiers directly before the noun: "red and blue table", "big, red car", "cup of tea"."""
     at, found = noun, []
     for modifier in reversed(modifiers):
         j, last = at - len(modifier), at == noun
+        skipped = {"of", "the", "a", "an"} if last else CONJUNCTIONS
         while j >= 0:
             if not _joined(words[j + len(modifier)].gap, "" if last else ",&"):
                 return None
-            if stands_at(words, j, modifier):
+            if matches_at(words, j, modifier):
                 break
             between = words[j + len(modifier) - 1].text
-            if between not in ({"of", "the", "a", "an"} if last else CONJUNCTIONS) and not is_adverb(between):
+            if between not in skipped and not is_adverb(between):
                 return None
             j -= 1
         if j < 0:
@@ -97,91 +108,85 @@ def _before(words: Sequence[Word], noun: int, modifiers: Sequence[Sequence[Word]
     return found
 
 
-def _after(words: Sequence[Word], end: int, modifiers: Sequence[Sequence[Word]]) -> list[range] | None:
+def _after(
+    words: Sequence[TextWord], end: int, modifiers: Sequence[Sequence[TextWord]]
+) -> list[range] | None:
     """The modifiers directly after the noun: "dog that is red and big"."""
-    j, found = end, []
+    j = end
+    found: list[range] = []
     for modifier in modifiers:
-        while not stands_at(words, j, modifier):
-            first = not found
-            if (
-                j >= len(words)
-                or words[j].text not in (LINKS if first else CONJUNCTIONS)
-                and not is_adverb(words[j].text)
-            ):
+        start = found[-1].stop if found else end
+        skipped = CONJUNCTIONS if found else LINKS
+        while not matches_at(words, j, modifier):
+            if j >= len(words):
+                return None
+            if words[j].text not in skipped and not is_adverb(words[j].text):
                 return None
             j += 1
-        if not all(
-            _joined(w.gap, ",&" if found else "") for w in words[(found[-1].stop if found else end) : j + 1]
-        ):
+        also = ",&" if found else ""
+        if not all(_joined(word.gap, also) for word in words[start : j + 1]):
             return None
         found.append(range(j, j + len(modifier)))
         j += len(modifier)
     return found
 
 
-def _together(
-    words: Sequence[Word], i: int, noun: Sequence[Word], modifiers: Sequence[Sequence[Word]]
-) -> Place | None:
+def _adjacent_match(
+    words: Sequence[TextWord], i: int, noun: Sequence[TextWord], modifiers: Sequence[Sequence[TextWord]]
+) -> PhraseMatch | None:
+    """The match with the noun at word i, if all modifiers stand directly before and after it."""
     for split in range(len(modifiers), -1, -1):
-        before, after = _before(words, i, modifiers[:split]), _after(words, i + len(noun), modifiers[split:])
+        before = _before(words, i, modifiers[:split])
+        after = _after(words, i + len(noun), modifiers[split:])
         if before is not None and after is not None:
-            return Place(range(i, i + len(noun)), (*before, *after), True)
+            return PhraseMatch(range(i, i + len(noun)), (*before, *after), True)
     return None
 
 
-def _inside_compound(words: Sequence[Word], i: int, length: int) -> bool:
-    """Is the word part of a longer thing ("dog" in "hot dog")?"""
+def _is_inside_compound(words: Sequence[TextWord], i: int, length: int) -> bool:
+    """Whether the `length` words at i are part of a longer noun ("dog" in "hot dog")."""
     for a in range(max(0, i - 2), i + 1):
         for b in range(max(i + length, a + 2), min(a + 4, len(words) + 1)):
-            if (
-                b - a > length
-                and " ".join(w.text for w in words[a:b]) in COMPOUNDS
-                and all(_joined(w.gap) for w in words[a + 1 : b])
-            ):
+            is_compound = " ".join(w.text for w in words[a:b]) in COMPOUNDS
+            if b - a > length and is_compound and all(_joined(w.gap) for w in words[a + 1 : b]):
                 return True
     return False
 
 
-def places(phrase: SubjectPhrase, words: Sequence[Word]) -> list[Place]:
-    """Where the phrase stands, in text order.
+def phrase_matches(phrase: SubjectPhrase, words: Sequence[TextWord]) -> list[PhraseMatch]:
+    """The occurrences of a phrase, in text order.
 
-    All words together wherever that occurs; else every place of the noun, each with the nearest place of each modifier.
-    Empty if the noun or a modifier is nowhere.
+    All words together wherever that occurs; else every occurrence of the noun, each with the nearest one of
+    each modifier. Empty if the noun or a modifier is not in the text.
     """
     noun, modifiers = split_words(phrase.noun), [split_words(m) for m in phrase.modifiers]
-    at = find(words, noun)
-    free = [i for i in at if not _inside_compound(words, i, len(noun))]
-    together = [p for i in at if (p := _together(words, i, noun, modifiers))]
-    together = [p for p in together if p.noun.start in free] or together
+    nouns = find_all(words, noun)
+    free = [i for i in nouns if not _is_inside_compound(words, i, len(noun))]
+    together = [match for i in nouns if (match := _adjacent_match(words, i, noun, modifiers))]
+    together = [match for match in together if match.noun.start in free] or together
     if together:
         return together
-    where = [find(words, modifier) for modifier in modifiers]
-    if not all(where):
+    found = [find_all(words, modifier) for modifier in modifiers]
+    if not all(found):
         return []
-    return [
-        Place(
-            range(i, i + len(noun)),
-            tuple(
-                range(j, j + len(m))
-                for m, js in zip(modifiers, where)
-                for j in [min(js, key=lambda j: (abs(j - i), j))]
-            ),
-            False,
-        )
-        for i in free or at
-    ]
+    matches = []
+    for i in free or nouns:
+        starts = [min(js, key=lambda j: (abs(j - i), j)) for js in found]
+        nearest = tuple(range(j, j + len(m)) for j, m in zip(starts, modifiers))
+        matches.append(PhraseMatch(range(i, i + len(noun)), nearest, False))
+    return matches
 
 
 def phrase_at(
-    noun: str, modifiers: tuple[str, ...], start: int, words: Sequence[Word]
+    noun: str, modifiers: tuple[str, ...], start: int, words: Sequence[TextWord]
 ) -> SubjectPhrase | None:
-    """The phrase found in the text, with the number that makes `places` find its noun at word `start`.
+    """The found phrase with the occurrence number that makes `phrase_matches` find its noun at word `start`.
 
-    Without its modifiers where it is not found with them; None where the noun is part of a longer name.
+    Without its modifiers if it is not found with them; None if the noun is part of a longer one.
     """
     for kept in (modifiers, ()):
         phrase = SubjectPhrase(" ".join([*kept, noun]), noun, kept, source="found")
-        starts = [place.noun.start for place in places(phrase, words)]
+        starts = [match.noun.start for match in phrase_matches(phrase, words)]
         if start in starts:
             n = starts.index(start) + 1
             return replace(phrase, label=phrase.label + (f"#{n}" if n > 1 else ""), occurrence=n)

@@ -1,16 +1,72 @@
-"""From phrases to the columns of the text in which they stand, and the subjects of a run: typed, on the conditioning, or found."""
+"""Subjects of a run: phrases typed, on the conditioning or found, and their text columns."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
 from . import caption_parser, spacy_parser, syngen_rules
-from .matching import Place, Word, places, split_words
+from .matching import PhraseMatch, TextWord, phrase_matches, split_words
 from .syntax import SPACY
+
+MAX_SHOWN_WORDS = 60  # of the prompt, in an error
+MAX_SHOWN_LEFT_OUT = 10
+
+
+@dataclass
+class _Found:
+    """Columns of a phrase per encoder, and the encoders that do not have it."""
+
+    noun: dict[str, tuple[int, ...]]
+    modifiers: list[dict[str, tuple[int, ...]]]
+    lacking: set[str] = field(default_factory=set)
+
+
+def choose_subjects(
+    typed: Sequence[SubjectPhrase], tokens: PromptTokens, first_column: int = 0
+) -> tuple[tuple[SubjectColumns, ...], tuple[str, ...]]:
+    """The subjects of a run, and remarks.
+
+    Those typed on the node, else those on the conditioning, else those found in the text; () if nothing is
+    found. Raises ValueError as `resolve` does, and if spaCy is requested but missing.
+    """
+    phrases = tuple(typed) or tokens.subjects
+    left_out: Sequence[str] = ()
+    request = phrases[0].noun if phrases and phrases[0].source == SPACY else None
+    if request or not phrases:
+        phrases, left_out = _find(tokens, request)
+    elif not typed:
+        phrases = tuple(replace(p, source="conditioning") for p in phrases)
+    subjects, notes = resolve_with_notes(phrases, tokens, first_column)
+    if left_out:
+        names = ", ".join(left_out[:MAX_SHOWN_LEFT_OUT])
+        if len(left_out) > MAX_SHOWN_LEFT_OUT:
+            names += f" and {len(left_out) - MAX_SHOWN_LEFT_OUT} more"
+        notes = (*notes, f"left out (at most {len(phrases)} subjects are chosen automatically): {names}")
+    return subjects, notes
+
+
+def _find(tokens: PromptTokens, model: str | None) -> tuple[tuple[SubjectPhrase, ...], list[str]]:
+    """The subjects of the text and the labels of those left out.
+
+    model: a spaCy model, None = the built-in parser.
+    """
+    text = next((e.text for e in tokens.encoders if _is_read(e)), None)
+    if text is None:
+        return (), []
+    if model is None:
+        found, left_out = caption_parser.subjects_of_caption(text)
+    else:
+        found, left_out = syngen_rules.subjects_of_parse(spacy_parser.parse(text, model), text)
+    return tuple(found), left_out
+
+
+def _is_read(encoder: EncoderTokens) -> bool:
+    """Whether the encoder's tokens reach the model as columns; others are only pooled."""
+    return any(piece.column is not None for piece in encoder.pieces)
 
 
 def resolve(
@@ -18,8 +74,8 @@ def resolve(
 ) -> tuple[SubjectColumns, ...]:
     """Look the phrases up in every encoder's text; columns are rows of the conditioning + `first_column`.
 
-    An encoder that does not have a phrase contributes nothing to it. Raises ValueError for a phrase that no encoder has,
-    with the prompt's words and the nearest one, and for a modifier typed without its noun.
+    An encoder that does not have a phrase contributes nothing to it. Raises ValueError for a phrase that no
+    encoder has, with the prompt's words and the nearest one, and for a modifier typed without its noun.
     """
     return resolve_with_notes(phrases, tokens, first_column)[0]
 
@@ -27,148 +83,129 @@ def resolve(
 def resolve_with_notes(
     phrases: Sequence[SubjectPhrase], tokens: PromptTokens, first_column: int = 0
 ) -> tuple[tuple[SubjectColumns, ...], tuple[str, ...]]:
-    """As `resolve`, and remarks: words that do not stand together, encoders that lack a phrase, shared places."""
-    found: list[tuple[dict, list[dict]]] = [({}, [{} for _ in p.modifiers]) for p in phrases]
+    """As `resolve`, with remarks: words apart from each other, encoders that lack a phrase, shared words."""
+    found = [_Found({}, [{} for _ in phrase.modifiers]) for phrase in phrases]
     notes: list[str] = []
-    lacking: list[set[str]] = [set() for _ in phrases]
     for encoder in tokens.encoders:
-        words, taken = split_words(encoder.text), {}
-        # Phrases with more words first, so that "red dog" gets its dog before "dog" takes what is left.
-        for n in sorted(range(len(phrases)), key=lambda n: -len(phrases[n].modifiers)):
-            phrase = phrases[n]
-            place = _choose_place(phrase, places(phrase, words), taken)
-            columns = place and _columns(encoder, words, place.noun)
-            if not columns:
-                lacking[n].add(encoder.name)
-                continue
-            _refuse_modifier(phrase, place, encoder.text)
-            notes += _place_notes(phrase, place, taken)
-            taken.setdefault(place.noun.start, phrase.label)
-            found[n][0][encoder.name] = tuple(c + first_column for c in columns)
-            for k, modifier in enumerate(place.modifiers):
-                found[n][1][k][encoder.name] = tuple(
-                    c + first_column for c in _columns(encoder, words, modifier)
-                )
-    seeing = {e.name for e in tokens.encoders if any(p.column is not None for p in e.pieces)}
-    for phrase, (noun, _), missing in zip(phrases, found, lacking):
-        if not noun:
+        notes += _look_up(phrases, encoder, first_column, found)
+    read = {e.name for e in tokens.encoders if _is_read(e)}
+    for phrase, one in zip(phrases, found):
+        if not one.noun:
             raise ValueError(_not_found(phrase, tokens))
         notes += [
-            f"'{phrase.label}' is not in what the text encoder {name} saw; the others are used"
-            for name in sorted(missing & seeing)
+            f"'{phrase.label}' is not in the text of the text encoder {name}; the others are used"
+            for name in sorted(one.lacking & read)
         ]
-    subjects = tuple(
-        SubjectColumns(p, noun, tuple(modifiers)) for p, (noun, modifiers) in zip(phrases, found)
-    )
+    subjects = tuple(SubjectColumns(p, f.noun, tuple(f.modifiers)) for p, f in zip(phrases, found))
     return subjects, tuple(dict.fromkeys(notes))
 
 
-def _choose_place(phrase: SubjectPhrase, found: list[Place], taken: dict[int, str]) -> Place | None:
-    """The occurrence asked for; without a number the first place that no other subject has."""
+def _look_up(
+    phrases: Sequence[SubjectPhrase], encoder: EncoderTokens, first_column: int, found: Sequence[_Found]
+) -> list[str]:
+    """Write the columns of the phrases in one encoder's text into `found`. Returns remarks."""
+    words = split_words(encoder.text)
+    taken: dict[int, str] = {}  # first word of a noun -> label of its subject
+    notes: list[str] = []
+    # Phrases with more words first, so that "red dog" gets its dog before "dog" takes what is left.
+    for n in sorted(range(len(phrases)), key=lambda n: -len(phrases[n].modifiers)):
+        phrase = phrases[n]
+        match = _choose_match(phrase, phrase_matches(phrase, words), taken)
+        columns = _columns(encoder, words, match.noun, first_column) if match else ()
+        if match is None or not columns:
+            found[n].lacking.add(encoder.name)
+            continue
+        _refuse_modifier(phrase, match, encoder.text)
+        notes += _match_notes(phrase, match, taken)
+        taken.setdefault(match.noun.start, phrase.label)
+        found[n].noun[encoder.name] = columns
+        for k, modifier in enumerate(match.modifiers):
+            found[n].modifiers[k][encoder.name] = _columns(encoder, words, modifier, first_column)
+    return notes
+
+
+def _choose_match(
+    phrase: SubjectPhrase, matches: Sequence[PhraseMatch], taken: dict[int, str]
+) -> PhraseMatch | None:
+    """The requested occurrence; without a number the first one that no other subject has."""
     if phrase.occurrence > 1:
-        return found[phrase.occurrence - 1] if len(found) >= phrase.occurrence else None
-    return next((p for p in found if p.noun.start not in taken), found[0] if found else None)
+        return matches[phrase.occurrence - 1] if len(matches) >= phrase.occurrence else None
+    free = (match for match in matches if match.noun.start not in taken)
+    return next(free, matches[0] if matches else None)
 
 
-def _refuse_modifier(phrase: SubjectPhrase, place: Place, text: str) -> None:
+def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, text: str) -> None:
     """Raises ValueError for a typed word that only describes a thing of the prompt: "red" of "a red car"."""
     if phrase.source != "typed" or phrase.role != "wanted" or phrase.modifiers:
         return
     for thing in caption_parser.noun_phrases(text):
-        if any(unit.at.start == place.noun.start for unit in thing.modifiers):
-            noun = " ".join(unit.text for unit in thing.noun)
+        if any(word.at.start == match.noun.start for word in thing.modifiers):
+            noun = " ".join(word.text for word in thing.noun)
             raise ValueError(
-                f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with it, "
-                f"'{phrase.label} {noun}', or the thing alone, '{noun}'."
+                f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with "
+                f"it, '{phrase.label} {noun}', or the thing alone, '{noun}'."
             )
 
 
-def _place_notes(phrase: SubjectPhrase, place: Place, taken: dict[int, str]) -> list[str]:
+def _match_notes(phrase: SubjectPhrase, match: PhraseMatch, taken: dict[int, str]) -> list[str]:
     notes = []
-    if not place.exact:
+    if not match.adjacent:
         notes.append(
             f"the words of '{phrase.label}' do not stand together in the prompt: "
             f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers)
         )
-    if place.noun.start in taken:
-        notes.append(f"'{phrase.label}' and '{taken[place.noun.start]}' are the same word of the prompt")
+    if match.noun.start in taken:
+        notes.append(f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt")
     return notes
 
 
-def _columns(encoder: EncoderTokens, words: Sequence[Word], at: range) -> tuple[int, ...]:
-    """Columns of the pieces that spell these words, whole or in part; spaces and bare marks between them spell nothing."""
+def _columns(
+    encoder: EncoderTokens, words: Sequence[TextWord], at: range, first_column: int
+) -> tuple[int, ...]:
+    """Columns of the tokens that spell these words, whole or in part."""
     start, stop = words[at.start].start, words[at.stop - 1].stop
-    return tuple(
-        dict.fromkeys(
-            p.column
-            for p in encoder.pieces
-            if start < p.stop and p.start < min(stop, p.stop) and p.column is not None
-        )
-    )
+    spelling = [p.column for p in encoder.pieces if start < p.stop and p.start < min(stop, p.stop)]
+    return tuple(dict.fromkeys(column + first_column for column in spelling if column is not None))
 
 
 def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     """Why no encoder has this phrase, and what to do."""
     texts = [split_words(e.text) for e in tokens.encoders]
-    counts = max((len(places(phrase, words)) for words in texts), default=0)
-    if counts >= phrase.occurrence:
-        having = [e for e in tokens.encoders if places(phrase, split_words(e.text))]
-        reason = (
-            "; ".join(tokens.notes)
-            or "the text is longer than its text encoder takes. Move it towards the beginning"
+    occurrences = max((len(phrase_matches(phrase, words)) for words in texts), default=0)
+    if occurrences >= phrase.occurrence:
+        return (
+            f"The subject '{phrase.label}' is in the prompt, but its tokens are not passed to the model: "
+            f"{_why_not_passed(phrase, tokens)}."
         )
-        if not any(e.chunks or f"text encoder {e.name}" in reason for e in having):
-            names = " and ".join(e.name for e in having)
-            reason = f"it is only in the text of {names}, which gives the model no single words. Write it in the other text too"
-        return f"The subject '{phrase.label}' is in the prompt, but the model does not get to see its words: {reason}."
-    if counts:
+    if occurrences:
         name = re.sub(r"#\d+$", "", phrase.label)
         return (
-            f"The subject '{phrase.label}' is not in the prompt: '{name}' stands in it only {counts} time(s)."
+            f"The subject '{phrase.label}' is not in the prompt: "
+            f"'{name}' stands in it only {occurrences} time(s)."
         )
-    shown = list(dict.fromkeys(w for e in tokens.encoders for w in _shown_words(e)))
+    shown = list(dict.fromkeys(w for e in tokens.encoders for w in re.findall(r"\w+", e.text.lower())))
     if not shown:
         return f"The subject '{phrase.label}' is not in the prompt: the prompt is empty."
     known = {w.text for words in texts for w in words}
     missing = [w for w in (*phrase.modifiers, phrase.noun) if not {x.text for x in split_words(w)} <= known]
-    text = (
-        f"The subject '{phrase.label}' is not in the prompt"
-        + (f" (missing: {', '.join(missing)})" if missing else "")
-        + ". "
-    )
-    near = [m[0] for w in missing for m in [difflib.get_close_matches(w.lower(), shown, 1, 0.5)] if m]
+    text = f"The subject '{phrase.label}' is not in the prompt"
+    text += f" (missing: {', '.join(missing)}). " if missing else ". "
+    near = [match for w in missing for match in difflib.get_close_matches(w.lower(), shown, 1, 0.5)]
     text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""
-    text += f"Its words are: {', '.join(shown[:60])}{', ...' if len(shown) > 60 else ''}."
+    text += f"Its words are: {', '.join(shown[:MAX_SHOWN_WORDS])}"
+    text += ", ...." if len(shown) > MAX_SHOWN_WORDS else "."
     return text + (f" Note: {'; '.join(tokens.notes)}." if tokens.notes else "")
 
 
-def _shown_words(encoder: EncoderTokens) -> list[str]:
-    return re.findall(r"\w+", encoder.text.lower())
-
-
-def _find(text: str, model: str | None) -> tuple[list[SubjectPhrase], list[str]]:
-    """The subjects of a text and the labels of those left out: by the spaCy model, or (None) by the built-in parser."""
-    if model is None:
-        return caption_parser.find_subjects(text)
-    return syngen_rules.find_subjects(spacy_parser.parse(text, model), text)
-
-
-def choose(
-    typed: Sequence[SubjectPhrase], tokens: PromptTokens, first_column: int = 0
-) -> tuple[tuple[SubjectColumns, ...], tuple[str, ...]]:
-    """The subjects of a run and remarks: typed on the node, else those on the conditioning, else found in the text.
-
-    () when nothing is typed and nothing found. Raises ValueError as `resolve` does, and for spaCy that is asked for but missing.
-    """
-    phrases, left_out = tuple(typed) or tokens.subjects, []
-    request = phrases[0].noun if phrases and phrases[0].source == SPACY else None
-    if request or not phrases:
-        seeing = [e.text for e in tokens.encoders if any(p.column is not None for p in e.pieces)]
-        phrases, left_out = _find(seeing[0], request) if seeing else ([], [])
-    elif not typed:
-        phrases = tuple(replace(p, source="conditioning") for p in phrases)
-    subjects, notes = resolve_with_notes(phrases, tokens, first_column)
-    if left_out:
-        names = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
-        notes = (*notes, f"left out (at most {len(phrases)} subjects are chosen automatically): {names}")
-    return subjects, notes
+def _why_not_passed(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
+    """Why the tokens of a phrase that is in the prompt do not reach the model."""
+    reason = "; ".join(tokens.notes)
+    reason = reason or "the text is longer than its text encoder takes. Move it towards the beginning"
+    having = [e for e in tokens.encoders if phrase_matches(phrase, split_words(e.text))]
+    if any(e.chunks or f"text encoder {e.name}" in reason for e in having):
+        return reason
+    names = " and ".join(e.name for e in having)
+    return (
+        f"it is only in the text of {names}, which passes no single tokens to the model. "
+        "Write it in the other text too"
+    )

@@ -11,7 +11,7 @@ import pytest
 
 from tools.host_env import inprocess
 
-from .tiny import Tiny
+from ..support.demo_model import Tiny
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +48,8 @@ def tiny(host: ModuleType, pack_module: Callable[[str], ModuleType]) -> Tiny:
 
 @pytest.fixture(scope="session")
 def subjects(pack_module: Callable[[str], ModuleType]) -> SimpleNamespace:
-    """The pack's functions from typed phrases to columns: parse_subjects, resolve, choose."""
+    """The pack's functions from typed phrases to columns: parse_subjects, resolve, choose_subjects."""
     syntax, resolve = pack_module("gsn_ops.subjects.syntax"), pack_module("gsn_ops.subjects.resolve")
     return SimpleNamespace(
-        parse_subjects=syntax.parse_subjects, resolve=resolve.resolve, choose=resolve.choose
+        parse_subjects=syntax.parse_subjects, resolve=resolve.resolve, choose_subjects=resolve.choose_subjects
     )

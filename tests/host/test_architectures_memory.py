@@ -6,10 +6,10 @@ from itertools import accumulate
 import pytest
 import torch
 
-from .allocated import allocations
-from .architectures import ARCHITECTURES, Architecture
-from .looking import weighted
-from .test_architectures import loaded, one_pass
+from ..support.allocation_meter import allocations
+from ..support.architectures import ARCHITECTURES, Architecture
+from ..support.networks import loaded, one_pass
+from ..support.probe_oracle import weighted
 
 SAME = (
     "KOALA",

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from .tiny import NEVER, PROMPT, empty, recording
+from ..support.demo_model import NEVER, PROMPT, empty, recording
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_typed_phrase_that_is_not_in_the_prompt_names_the_nearest_word(refused
 
 def test_spacy_asked_for_but_not_installed(refused, typed, monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)  # as if not installed, wherever this runs
-    refused(("@spacy asks for spaCy", "pip install spacy", "remove @spacy"), subjects=typed("@spacy"))
+    refused(("@spacy requests spaCy", "pip install spacy", "remove @spacy"), subjects=typed("@spacy"))
 
 
 def test_a_region_needs_the_words_of_a_subject(tiny, typed):
@@ -123,7 +123,7 @@ def test_a_moment_outside_the_run_skips_a_patch_and_is_said(tiny):
     model, book = tiny.attach(step=NEVER, on_status=said.append)
     out = tiny.sample(model)
     assert torch.equal(out, tiny.sample())
-    for text in (said[0], book.find(out).actions[0].status):
+    for text in (said[0], book.find(out).recipes[0].status):
         assert "skipped" in text and "at_step is 999" in text
 
 
@@ -131,7 +131,7 @@ def test_a_second_pass_with_too_little_noise_names_the_cure(tiny):
     schedule = tiny.module("gsn_ops.schedule")
     model, book = tiny.attach(moment=schedule.Moment(percent=0.18))
     out = tiny.sample(model, denoise=0.3, latent=torch.ones(1, 4, 16, 16))
-    assert "raise denoise" in book.find(out).actions[0].status
+    assert "raise denoise" in book.find(out).recipes[0].status
 
 
 def test_no_subjects_found_is_a_stock_run_and_a_visible_line(tiny):
@@ -148,7 +148,7 @@ def test_a_prompt_that_is_not_in_force_at_the_step_is_said(tiny, host):
     model, book = tiny.attach(step=1)
     out = tiny.sample(model, positive=positive)
     assert torch.equal(out, tiny.sample(positive=positive))
-    assert "timestep range" in book.find(out).actions[0].status
+    assert "timestep range" in book.find(out).recipes[0].status
 
 
 def test_a_sampler_that_never_shows_its_state_is_said(tiny):
@@ -157,7 +157,7 @@ def test_a_sampler_that_never_shows_its_state_is_said(tiny):
     model, book = tiny.attach(step=2)
     out = tiny.sample_with(comfy.samplers.ksampler("euler", {"s_churn": 2.0}), tiny.sigmas(steps=4), model)
     report = book.find(out)
-    assert "never showed its state at step 2" in report.warnings[0] and "skipped" in report.actions[0].status
+    assert "never showed its state at step 2" in report.warnings[0] and "skipped" in report.recipes[0].status
 
 
 def test_context_windows(tiny):
@@ -188,8 +188,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_latent_and_is_said(tiny, 
     said = []
     model, book = tiny.attach(step=1, shifts=4, objective=Breaks([]), on_status=said.append)
     out = tiny.sample(model)
-    action = book.find(out).actions[0]
-    assert action.shifts == (1,) and math.isnan(action.losses[2][0]) == (broken == "loss")
+    action = book.find(out).recipes[0]
+    assert action.updates == (1,) and math.isnan(action.losses[2][0]) == (broken == "loss")
     assert "not finite" in said[0] and "last good latent was kept" in said[0]
     assert torch.equal(out, tiny.sample(tiny.attach(step=1, shifts=1)[0]))
 
@@ -206,7 +206,7 @@ def test_an_all_broken_loss_leaves_a_stock_run(tiny):
 
     model, book = tiny.attach(step=1, shifts=3, objective=Nan())
     out = tiny.sample(model)
-    assert torch.equal(out, tiny.sample()) and book.find(out).actions[0].shifts == (0,)
+    assert torch.equal(out, tiny.sample()) and book.find(out).recipes[0].updates == (0,)
 
 
 @pytest.mark.parametrize("value", (0.0, -0.01, math.nan))

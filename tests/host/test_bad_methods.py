@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .tiny import PROMPT, recording
+from ..support.demo_model import PROMPT, recording
 
 LMD, FOCUS, NEGLECT, SYNGEN = (
     "LMD energy (Lian et al. 2024)",
@@ -61,7 +61,7 @@ def test_a_region_of_somebody_else(refused, run, tiny):
     """A region for words that the prompt has, but not for a subject that the person typed: it is one more subject, so this works."""
     (positive,) = run("GSNRegion", tiny.encode(PROMPT), subject="circle")
     model, _, book = run("GSNNursing", tiny.model, method=LMD, subjects="blue square", strength=0.1)
-    assert set(book.find(tiny.sample(model, positive=positive)).actions[0].subjects) == {
+    assert set(book.find(tiny.sample(model, positive=positive)).recipes[0].subjects) == {
         "blue square",
         "circle",
     }
@@ -72,7 +72,7 @@ def test_a_region_of_somebody_else(refused, run, tiny):
     (
         (
             {"subject": "circle", "x": 1.0, "width": 0.5},
-            "from (1, 0) to (1.5, 1) lies outside the picture",
+            "from (1, 0) to (1.5, 1) is outside the image",
             "from 0 to 1",
         ),
         ({"subject": "circle", "width": 0.0}, "has no area (width 0, height 1)", "make it wider"),
@@ -114,7 +114,7 @@ def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
     latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     model, _, book = run("GSNNursing", tiny.model, method="InitNO (Guo et al. 2024)")
     out = tiny.sample(model, latent=latent)
-    assert "starts from a picture" in book.find(out).actions[0].status
+    assert "starts from a picture" in book.find(out).recipes[0].status
     assert torch.equal(out, tiny.sample(latent=latent))
 
 
@@ -169,6 +169,6 @@ def test_a_window_that_is_empty_in_this_run_is_said_on_the_node(tiny, run):
     out = tiny.sample(model, denoise=0.4)
     assert (
         "no step of this run lies between 0.1% and 0.2% of the noise schedule: widen the window"
-        in book.find(out).actions[0].status
+        in book.find(out).recipes[0].status
     )
     assert torch.equal(out, tiny.sample(denoise=0.4))

@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 import torch
 
-from .looking import look
-from .tiny import empty, recording
+from ..support.demo_model import empty, recording
+from ..support.probe_oracle import look
 
 STEP = 1
 
@@ -38,7 +38,7 @@ def refined(tiny, noise, **changes):
     seen = []
     model, book = tiny.attach(recording(tiny.model, seen), step=STEP, **changes)
     out = tiny.sample(model, noise=noise, latent=torch.zeros_like(noise))
-    return out, book.find(out).actions[0], [x for _, x, grad in seen if not grad]
+    return out, book.find(out).recipes[0], [x for _, x, grad in seen if not grad]
 
 
 def stock_states(tiny, noise):
@@ -82,7 +82,7 @@ def test_an_image_stops_at_its_loss_and_the_others_go_on(tiny, noise):
         row[i] > wanted for row in free[1].losses for i in range(3) if i not in stopped
     )
     ours = refined(tiny, noise, stop_at_loss=wanted, **small)
-    assert ours[1].shifts == tuple(0 if i in stopped else 3 for i in range(3))
+    assert ours[1].updates == tuple(0 if i in stopped else 3 for i in range(3))
     assert_only(tiny, noise, stopped, ours, free)
 
 
@@ -93,14 +93,14 @@ def test_an_image_whose_subjects_are_present_is_left_alone(tiny, noise):
     stopped = {i for i in range(3) if weakest[i] >= present_at}
     ours = refined(tiny, noise, shifts=2, only_if_needed=True, present_at=present_at, report="curve")
     assert len(stopped) == 1 and "1 of 3 images left alone" in ours[1].status
-    assert ours[1].shifts == tuple(0 if i in stopped else 2 for i in range(3))
+    assert ours[1].updates == tuple(0 if i in stopped else 2 for i in range(3))
     assert_only(tiny, noise, stopped, ours, free)
 
 
 def test_when_no_image_needs_anything_the_run_is_stock_and_ends_after_one_look(tiny, noise):
     ours, action, _ = refined(tiny, noise, shifts=5, only_if_needed=True, present_at=0.0, report="curve")
     assert torch.equal(ours, stock_states(tiny, noise)[0])
-    assert action.shifts == (0, 0, 0) and (action.forwards, action.backwards) == (1, 0)
+    assert action.updates == (0, 0, 0) and (action.forwards, action.backwards) == (1, 0)
 
 
 def test_a_batch_ends_with_its_slowest_image(tiny, noise):
@@ -111,7 +111,7 @@ def test_a_batch_ends_with_its_slowest_image(tiny, noise):
     looks = [next(j for j, loss in enumerate(losses) if loss <= level) for losses in course]
     assert len(set(looks)) > 1 and max(looks) < 5
     action = refined(tiny, noise, stop_at_loss=level, **numbers)[1]
-    assert action.shifts == tuple(looks)
+    assert action.updates == tuple(looks)
     assert (action.forwards, action.backwards) == (max(looks) + 1, max(looks))
 
 
@@ -127,5 +127,5 @@ def test_an_image_with_a_broken_loss_keeps_its_latent_and_the_others_go_on(tiny,
             return objective(maps, subjects, context) * torch.tensor([1.0, float("nan"), 1.0])
 
     ours = refined(tiny, noise, shifts=2, objective=BrokenForOne(), report="curve")
-    assert ours[1].shifts == (2, 0, 2) and ", 1 image stopped early: " in ours[1].status
+    assert ours[1].updates == (2, 0, 2) and ", 1 image stopped early: " in ours[1].status
     assert_only(tiny, noise, {1}, ours, free)

@@ -16,9 +16,9 @@ from tools.tiny import captions, t5_encoder
 from tools.tiny.model_sd3 import SD3
 from tools.tiny.prompts import prompts
 
-from .explicit import written_out
-from .looking import look, weighted
-from .tiny import PROMPT, Tiny, recording
+from ..support.demo_model import PROMPT, Tiny, recording
+from ..support.probe_oracle import look, weighted
+from ..support.softmax_oracle import written_out
 
 HOW = Sampling(16, "euler", "simple", 4.0)
 
@@ -216,13 +216,13 @@ def test_separate_is_the_mean_of_the_losses_on_single_encoders(flow):
     for encoders in ("clip", "t5", "separate", "average"):
         (recipe,) = settings.override((flow.recipe(step=1, shifts=1),), f"encoders={encoders}")
         model, book = flow.module("gsn_ops.host.sampling.patch").attach(flow.model, recipe)
-        action = book.find(flow.sample(model, steps=3)).actions[0]
+        action = book.find(flow.sample(model, steps=3)).recipes[0]
         losses[encoders] = action.losses[0][0]
         assert (action.settings["encoders"], action.settings["objective"]) == (
             encoders,
             "PresenceAndSeparation",
         )
-        assert action.reads.endswith(f"the words of {encoders} alone (chosen)") == (
+        assert action.attention_read.endswith(f"the words of {encoders} alone (chosen)") == (
             encoders in ("clip", "t5")
         )
     assert losses["separate"] == pytest.approx((losses["clip"] + losses["t5"]) / 2, abs=1e-5)

@@ -5,8 +5,7 @@ import importlib
 import pytest
 import torch
 
-from .encoders import SETUPS
-from .speaking import (
+from ..support.text_encoder_checks import (
     assert_rows_change,
     changes,
     claims,
@@ -16,6 +15,7 @@ from .speaking import (
     most_changed,
     network,
 )
+from ..support.text_encoders import SETUPS
 
 FIRE = "fire truck"
 LATE, ALONE, RED = "a blue dog and a fire truck", "fire truck with blue", "a red fire truck and a blue dog"
@@ -117,7 +117,7 @@ def test_a_text_that_lacks_the_subject_is_said_and_the_others_are_used(tiny):
     model.conditioning = by_node(clip_of("SD3"), "SD3", {"g": LATE, "l": "a blue dog", "t5xxl": RED})
     report = model.refined(FIRE)
     assert set(report.subjects[0].columns) == {"g", "t5xxl"}
-    assert "'fire truck' is not in what the text encoder l saw; the others are used" in report.warnings
+    assert "'fire truck' is not in the text of the text encoder l; the others are used" in report.warnings
 
 
 def test_a_subject_that_only_a_pooled_text_has_is_refused_with_the_cure(tiny):
@@ -125,7 +125,7 @@ def test_a_subject_that_only_a_pooled_text_has_is_refused_with_the_cure(tiny):
     model.conditioning = by_node(clip_of("Flux"), "Flux", {"l": RED, "t5xxl": "a blue dog"})
     with pytest.raises(
         ValueError,
-        match="'fire truck' is in the prompt, but .* it is only in the text of l, which gives the model no single words",
+        match="'fire truck' is in the prompt, but .* it is only in the text of l, which passes no single tokens to the model",
     ):
         model.refined(FIRE)
 
@@ -134,7 +134,7 @@ def test_instructions_before_a_prompt_are_no_part_of_it(pack_module):
     """They name images and an assistant, which are not subjects."""
     memory = by_node(clip_of("Lumina 2"), "Lumina 2", {"gemma2_2b": RED})[0][1]["gsn"]
     subjects = pack_module("gsn_ops.subjects.resolve")
-    found, _ = subjects.choose((), memory)
+    found, _ = subjects.choose_subjects((), memory)
     assert [s.label for s in found] == ["red fire truck", "blue dog"]
     (encoder,) = memory.encoders
     assert encoder.chunks[0][0] == encoder.pieces[0].column > 20 and encoder.pieces[0].text == "\u2581a"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from .encoders import SETUPS, SUBJECT
-from .speaking import (
+from ..support.text_encoder_checks import (
     another,
     assert_rows_change,
     claims,
@@ -14,6 +13,7 @@ from .speaking import (
     most_changed,
     network,
 )
+from ..support.text_encoders import SETUPS, SUBJECT
 
 
 @pytest.fixture(params=SETUPS)

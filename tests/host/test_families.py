@@ -5,8 +5,8 @@ import types
 
 import pytest
 
-from .architectures import ARCHITECTURES, random
-from .test_architectures import make
+from ..support.architectures import ARCHITECTURES, random
+from ..support.networks import make
 
 
 def of_class(config):

@@ -11,9 +11,9 @@ from tools.host_env.inprocess import pack_module
 from tools.paired_run import Demo, Sampling
 from tools.tiny.prompts import prompts
 
-from .architectures import ARCHITECTURES
-from .looking import weighted
-from .test_architectures import loaded
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import loaded
+from ..support.probe_oracle import weighted
 
 NAMES = ("SDXL", "SD3", "HunyuanDiT", "PixArt-sigma")
 CELLS = torch.tensor([[0, 5]])

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from .test_clean import difference, state_of
-from .tiny import PROMPT, SAMPLERS, empty, recording
+from ..support.demo_model import PROMPT, SAMPLERS, empty, recording
+from ..support.model_state import difference, state_of
 
 SYNGEN = "SynGen (Rassin et al. 2023)"
 STEPS = 4
@@ -63,7 +63,7 @@ def test_off_installs_nothing(tiny, attach, presets, plain, changes):
 def test_a_window_that_no_step_of_the_run_is_in_is_stock_and_said(tiny, attach, presets, plain, name):
     model, book = guided(tiny, attach, presets, start_percent=0.9901, end_percent=0.9902)
     assert torch.equal(tiny.sample(model, name, steps=STEPS), plain(name))
-    assert "widen the window" in book.last().actions[0].status
+    assert "widen the window" in book.last().recipes[0].status
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -79,7 +79,7 @@ def test_every_sampler_is_guided_in_the_window_and_draws_the_random_numbers_of_a
     tiny.sample(recording(tiny.model, stock), name, steps=STEPS)
     assert torch.equal(torch.get_rng_state(), after)
     assert not torch.equal(out, plain(name))
-    (action,) = book.find(out).actions
+    (action,) = book.find(out).recipes
     steps = [step.step for step in action.steps]
     assert steps == sorted(set(steps)) and steps[0] == 0 and action.forwards == action.backwards == len(steps)
     assert len([1 for _, _, gradients in seen if gradients]) == len(
@@ -98,7 +98,7 @@ def test_two_methods_on_two_nodes_meet_in_one_order(tiny, attach, presets, order
         model, _ = attach(tiny.model, first)
         model, book = attach(model, second)
         results.append(tiny.sample(model, steps=STEPS))
-        actions = {action.method: action for action in book.find(results[-1]).actions}
+        actions = {action.method: action for action in book.find(results[-1]).recipes}
         assert actions[both[0].method].steps[0].step == actions[SYNGEN].steps[0].step == 0
     assert torch.equal(*results)
     together, _ = attach(tiny.model, *both)  # as one method of two recipes
@@ -119,7 +119,7 @@ def placed(tiny, pack_module):
 
 
 SHORTER = {
-    "more": {"rounds": 1, "iterations": 2, "final_iterations": 1},
+    "final_iterations": {"rounds": 1, "iterations": 2, "final_iterations": 1},
     "noises": {"noises": 2, "shifts": 3},
 }  # a field that tells -> numbers
 
@@ -142,10 +142,10 @@ def test_published_methods_in_real_runs(tiny, attach, presets, placed, pack_modu
             tiny.model, *(replace(r, subjects=unwanted) if "Neglect" in method else r for r in recipes)
         )
         out = tiny.sample(model, steps=ENOUGH, positive=placed)
-        acted = [action for action in book.find(out).actions if action.steps]
+        acted = [action for action in book.find(out).recipes if action.steps]
         assert acted and torch.isfinite(out).all() and not torch.equal(out, stock), method
         assert all(math.isfinite(loss) for action in acted for row in action.losses for loss in row), method
-        if hasattr(recipes[0], "more") or hasattr(recipes[0], "noises"):  # chance
+        if hasattr(recipes[0], "final_iterations") or hasattr(recipes[0], "noises"):  # chance
             assert torch.equal(tiny.sample(model, steps=ENOUGH, positive=placed), out), method
     assert difference(before, state_of(tiny.model)) == {}
     assert torch.equal(tiny.sample(steps=ENOUGH), stock)
@@ -210,7 +210,7 @@ def test_numbers_of_a_run_in_the_report_and_as_json(tiny, attach, presets):
     ]
     model, book = attach(tiny.model, *recipes)
     report = book.find(tiny.sample(model, steps=STEPS, latent=empty(2)))
-    action = json.loads(report.to_json())["actions"][0]
+    action = json.loads(report.to_json())["recipes"][0]
     assert set(action["counters"]) >= {"guidance_rate", "success_rate", "mean_rounds"}
     assert all(0 <= row[j] <= 1 for step in action["steps"] for row in step["maxima"] for j in range(3))
-    assert len(action["steps"]) == len(report.actions[0].steps) and len(action["steps"][0]["maxima"]) == 2
+    assert len(action["steps"]) == len(report.recipes[0].steps) and len(action["steps"][0]["maxima"]) == 2

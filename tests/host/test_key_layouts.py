@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 
-from .published import DIFFUSION, PUBLISHED, REFINER, REFINER_SETTINGS
+from ..support.published_checkpoints import DIFFUSION, PUBLISHED, REFINER, REFINER_SETTINGS
 
 META = torch.device("meta")
 TELLS_V = DIFFUSION + "output_blocks.11.1.transformer_blocks.0.norm1.bias"

@@ -3,8 +3,8 @@
 from tools import models_table
 from tools.host_env.paths import CLONE
 
-from .architectures import ARCHITECTURES
-from .published import PUBLISHED
+from ..support.architectures import ARCHITECTURES
+from ..support.published_checkpoints import PUBLISHED
 
 
 def test_the_committed_table_is_not_stale(pack_module):

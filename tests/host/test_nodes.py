@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from .tiny import PROMPT, empty
+from ..support.demo_model import PROMPT, empty
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEN = ["at_percent FLOAT 0.18", "at_sigma FLOAT 0.0", "at_step INT -1"]
+METHODS_OWN = ["at_percent FLOAT -1.0", "at_sigma FLOAT 0.0", "at_step INT -1"]
 TUNING = [
     "learning_rate FLOAT 0.01",
     "objective GSN_OBJECTIVE",
@@ -28,7 +29,7 @@ FROZEN = {
         "method COMBO Latent Refine (Grimal et al. 2025)",
         "subjects STRING ",
         "strength FLOAT 1.0",
-        *WHEN,
+        *METHODS_OWN,
         *WATCHING,
         "overrides STRING ",
         "-> MODEL CLIP GSN_REPORT",
@@ -340,7 +341,7 @@ def test_all_three_ways_to_refine_are_one(tiny, run):
         with torch.inference_mode():
             latent = tiny.host.KSampler().sample(patched[0], *ksampler(tiny))[0]
         assert torch.equal(latent["samples"], refined["samples"])
-        assert patched[-1].find(latent["samples"]).actions[0].losses == book.last().actions[0].losses
+        assert patched[-1].find(latent["samples"]).recipes[0].losses == book.last().recipes[0].losses
 
 
 def test_one_bar_counts_steps_and_shifts_and_says_each_once(tiny, run):
@@ -382,12 +383,44 @@ def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cau
         ({"method": "Magic"}, "Unknown method 'Magic'", "Latent Refine (Grimal et al. 2025)"),
         ({"overrides": "rate=1"}, "overrides, character 1", "learning_rate"),
         ({"strength": -0.5}, "strength is -0.5", "choose 0"),
+        ({"at_percent": -0.5}, "at_percent is -0.5", "-1 for the method's own step"),
+        ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
+        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 0.2}, "BoxDiff", "use overrides"),
     ],
 )
 def test_bad_settings_of_nursing(tiny, run, settings, cause, cure):
     with pytest.raises(ValueError) as error:
         run("GSNNursing", tiny.model, **settings)
     assert cause in str(error.value) and cure in str(error.value)
+
+
+OURS_PLUS = "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "moment"),
+    [
+        ({}, {"percent": 0.058}),
+        ({"at_percent": -1.0}, {"percent": 0.058}),
+        ({"at_percent": 0.2}, {"percent": 0.2}),
+        ({"at_sigma": 3.0}, {"sigma": 3.0}),
+        ({"at_step": 4}, {"step": 4}),
+        ({"at_percent": 0.18, "at_step": 0}, {"step": 0}),
+    ],
+)
+def test_minus_one_is_the_methods_own_step_and_every_percent_means_itself(
+    tiny, run, pack_module, settings, moment
+):
+    model, _, _ = run("GSNNursing", tiny.model, method=OURS_PLUS, **settings)
+    sampling = pack_module("gsn_ops.host.sampling.patch")
+    (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
+    chosen = wrapper.acts[0].recipe.moment
+    assert {name: pytest.approx(getattr(chosen, name)) for name in moment} == moment
+
+
+def test_an_objective_without_its_reference_maps_is_not_offered(nodes):
+    offered = next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective")
+    assert "lmd" in offered and "lmd_transfer" not in offered
 
 
 def test_a_prompt_that_was_not_remembered_says_which_node_remembers(tiny, run):
@@ -463,8 +496,8 @@ def test_report_has_a_page_per_image_and_the_same_numbers_in_words_and_data(tiny
     assert 0 <= images.min() and images.max() <= 1
     assert not torch.equal(images[0], images[1]) and not torch.equal(images, small)
     assert text.startswith("a title\n") and "red circle" in text
-    (action,) = json.loads(data)["actions"]
-    assert f"{action['losses'][0][1]:.3f} -> {action['loss_after'][1]:.3f} in 2 shifts" in text
+    (action,) = json.loads(data)["recipes"]
+    assert f"{action['losses'][0][1]:.3f} -> {action['loss_after'][1]:.3f} in 2 update steps" in text
 
 
 def test_report_without_a_run_says_that_nursing_is_off(tiny, run, pack_module):

@@ -7,7 +7,7 @@ Where a way of sampling is run for the first time here, "on" must change its pic
 import pytest
 import torch
 
-from .tiny import NEVER, PROMPT, SAMPLERS, empty
+from ..support.demo_model import NEVER, PROMPT, SAMPLERS, empty
 
 SCHEDULERS = ("normal", "karras", "simple")
 SOME = ("euler", "dpmpp_sde", "uni_pc")

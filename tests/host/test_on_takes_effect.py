@@ -8,7 +8,7 @@ import functools
 import pytest
 import torch
 
-from .tiny import SAMPLERS, empty, recording
+from ..support.demo_model import SAMPLERS, empty, recording
 
 N = 6
 CARRIED = ("uni_pc", "uni_pc_bh2", "sa_solver")
@@ -279,8 +279,8 @@ def test_a_refinement_of_a_flow_model_and_of_an_eps_model_each_in_its_networks_s
     for model, c in ((flow_model, lambda sigma: 1.0), (tiny.model, lambda sigma: (1 + sigma**2) ** 0.5)):
         patched, book = tiny.attach(model, step=2)
         out = tiny.sample(patched)
-        action = book.find(out).actions[0]
-        assert action.c == pytest.approx(c(action.sigma), rel=1e-5) and action.shifts == (2,)
+        action = book.find(out).recipes[0]
+        assert action.c == pytest.approx(c(action.sigma), rel=1e-5) and action.updates == (2,)
         assert not torch.equal(out, tiny.sample(model))
 
 

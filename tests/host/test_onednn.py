@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from .architectures import ARCHITECTURES
-from .looking import weighted
-from .test_architectures import contents, graphs_in, loaded
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import contents, graphs_in, loaded
+from ..support.probe_oracle import weighted
 
 
 @pytest.fixture(scope="module")

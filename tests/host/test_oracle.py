@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from .looking import assert_same, look, slow_pass
-from .tiny import PROMPT, empty
+from ..support.demo_model import PROMPT, empty
+from ..support.probe_oracle import assert_same, look, slow_pass
 
 SECOND = "a yellow star and a green heart"
 BLOCK = ("input", 3)  # the first block with cross-attention: what is done to it changes all other maps

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from .tiny import PROMPT, empty
+from ..support.demo_model import PROMPT, empty
 
 N, SHIFTS = 5, 4
 CALLBACK_PER_STEP = (
@@ -50,7 +50,7 @@ def test_the_bar_counts_every_step_and_every_shift_once(tiny, name, step):
     seen, report, _ = run(tiny, name, step=step)
     assert [s.position for s in seen] == list(range(N + SHIFTS))
     assert {s.total for s in seen} == {N + SHIFTS}
-    assert report.actions[0].shifts == (SHIFTS,)
+    assert report.recipes[0].updates == (SHIFTS,)
 
 
 @pytest.mark.parametrize("name", ("dpm_fast", "dpm_adaptive"))
@@ -78,7 +78,7 @@ def test_every_call_brings_a_picture(tiny, step):
     seen, report, _ = run(tiny, step=step)
     assert all(s.x0.shape == (1, 4, 16, 16) and s.x0.isfinite().all() for s in seen)
     during = seen[step : step + SHIFTS]
-    expected = report.actions[0].picture_before.float() if step == 0 else seen[step - 1].x0
+    expected = report.recipes[0].predicted_before.float() if step == 0 else seen[step - 1].x0
     assert all(torch.allclose(s.x0, expected, atol=5e-3) for s in during)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from .architectures import ARCHITECTURES
-from .test_architectures import Made, contents, graphs_in, one_pass
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import Made, contents, graphs_in, one_pass
 
 NAMES = ("SDXL", "SD3", "Flux", "Qwen-Image", "Z-Image")
 ALL = {"heads": True, "self_rows": True}
@@ -111,8 +111,10 @@ def test_a_run_is_refined_and_leaves_the_weights_as_they_were(both):
     before, plain = contents(quantized.model), quantized.sample()
     patched, book = quantized.tiny.attach(quantized.model, step=0, shifts=3)
     refined = quantized.sample(patched)
-    (action,) = book.find(refined).actions
-    assert action.shifts == (3,) and action.losses[-1] != action.losses[0] and not torch.equal(refined, plain)
+    (action,) = book.find(refined).recipes
+    assert (
+        action.updates == (3,) and action.losses[-1] != action.losses[0] and not torch.equal(refined, plain)
+    )
     assert contents(quantized.model) == before and torch.equal(quantized.sample(), plain)
 
 

@@ -136,8 +136,11 @@ def test_a_report_says_which_attention_was_read_when_and_who_chose_it(tiny):
     model, book = tiny.attach(step=1, report="off")
     tiny.sample(model)
     report = book.last()
-    assert report.moment == "18 % of the noise schedule is sigma 5.59 here (ours: as on Stable Diffusion 1.x)"
-    assert [action.reads for action in report.actions] == ["level 4 (ours: by validation)"]
+    assert (
+        report.default_step
+        == "18 % of the noise schedule is sigma 5.59 here (ours: as on Stable Diffusion 1.x)"
+    )
+    assert [action.attention_read for action in report.recipes] == ["level 4 (ours: by validation)"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from .tiny import empty
+from ..support.demo_model import empty
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def test_saga_learns_from_a_trajectory_of_its_own(tiny):
     once = tiny.sample(model)
     assert torch.equal(torch.get_rng_state(), stream)  # as a stock run leaves it
     assert not torch.equal(once, stock) and torch.equal(once, tiny.sample(saga(tiny)[0]))
-    action = book.last().actions[0]
-    assert (action.step, action.shifts, action.backwards) == (2, (2,), 6)
+    action = book.last().recipes[0]
+    assert (action.step, action.updates, action.backwards) == (2, (2,), 6)
     assert not torch.equal(once, tiny.sample(saga(tiny, shifts=1)[0]))
 
 
@@ -58,7 +58,7 @@ def test_saga_does_not_throw_a_picture_away(tiny):
     stock = tiny.sample(latent=latent)
     model, book = saga(tiny)
     assert torch.equal(tiny.sample(model, latent=latent), stock)
-    assert "starts from a picture" in book.last().actions[0].status
+    assert "starts from a picture" in book.last().recipes[0].status
 
 
 def test_focus_turns_the_velocity_downhill(tiny, flow_model):
@@ -66,9 +66,9 @@ def test_focus_turns_the_velocity_downhill(tiny, flow_model):
     for weight in (0.001, -0.001):  # small: the factor is 2002 at the first step
         model, book = attach(tiny, flow_model, "FOCUS (2025)", weight=weight, end_percent=0.4)
         tiny.sample(model, cfg=1.0)
-        action = book.last().actions[0]
+        action = book.last().recipes[0]
         losses[weight] = [row[0] for row in action.losses]
-        assert action.shifts == (0,) and action.step == 0
+        assert action.updates == (0,) and action.step == 0
     down, up = losses.values()
     assert down[0] == up[0]  # the latent of the first look is the run's own
     assert all(a < b for a, b in zip(down[1:], up[1:], strict=True))

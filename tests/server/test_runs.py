@@ -210,10 +210,10 @@ def test_the_json_is_data_for_scripts(client, demo):
     prompt["9"] = {"class_type": "PreviewAny", "inputs": {"source": ["8", 2]}}
     _, entry = run(client, prompt)
     data = json.loads(entry["outputs"]["9"]["text"][0])
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert data["n_steps"] == STEPS
     assert [s["label"] for s in data["subjects"]] == ["red circle", "blue square"]
-    assert len(data["actions"][0]["losses"]) == SHIFTS
+    assert len(data["recipes"][0]["losses"]) == SHIFTS
 
 
 def test_an_interrupt_during_the_shifts_ends_the_prompt_and_leaves_nothing_behind(client, demo):

@@ -10,7 +10,7 @@ import torch
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
 from gsn_ops.optimise.guidance import Checkpoint, Guide, StepSize
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
-from gsn_ops.report.run_report import ActionReport, Counters, RunReport, StepReport, count
+from gsn_ops.report.run_report import Counters, RecipeReport, RunReport, StepReport, count
 from gsn_ops.schedule import Moment, Schedule
 
 
@@ -33,8 +33,8 @@ def test_rates_are_per_image_and_step():
 def test_success_is_undefined_if_nobody_needed_help():
     counters = count((step((False, False), (False, False), (0, 0)),))
     assert counters == Counters(2, 0.0, None, 0.0)
-    run = RunReport("0", "SD1", "ddim", 50, (), (ActionReport("A&E", "done", counters=counters),))
-    assert json.loads(run.to_json())["actions"][0]["counters"] == {
+    run = RunReport("0", "SD1", "ddim", 50, (), (RecipeReport("A&E", "done", counters=counters),))
+    assert json.loads(run.to_json())["recipes"][0]["counters"] == {
         "checkpoints": 2,
         "guidance_rate": 0.0,
         "success_rate": None,
@@ -110,4 +110,4 @@ def test_rounds_without_a_test_are_no_checkpoints():
     """CONFORM's 20 iterations need nothing and reach nothing: they must not look like failures."""
     recipe = Guide(objective=Bright(), max_rounds=6, checkpoints=(Checkpoint(Moment(step=1), None),))
     steps = reports(recipe, images(0.3), 5)
-    assert any(s.shifts == (7,) for s in steps) and count(steps) is None
+    assert any(s.updates == (7,) for s in steps) and count(steps) is None

@@ -15,7 +15,7 @@ from gsn_ops.objectives.lmd_transfer import reference_key, word_maps
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region
 
-from ..waiting import Waiting
+from ..support.device_sync import Waiting
 
 LEVEL = 2
 N = 12  # text columns, the last three behind the prompt

@@ -6,29 +6,29 @@ from dataclasses import replace
 
 import torch
 
-from gsn_ops.report.run_report import ActionReport, RunReport, SubjectReport
+from gsn_ops.report.run_report import RecipeReport, RunReport, SubjectReport
 from gsn_ops.report.text import counted, report_text
 
 NAN = math.nan
 
 
 def example() -> RunReport:
-    action = ActionReport(
+    action = RecipeReport(
         method="Latent Refine",
         status="Latent Refine: 2 shifts at step 4",
         step=4,
         sigma=5.585,
         losses=((1.0, 0.5), (0.6, NAN)),
         loss_after=(),
-        shifts=(2, 1),
+        updates=(2, 1),
         forwards=4,
         backwards=2,
         maxima_before=((0.1, 0.9), (0.8, 0.7)),
         maxima_after=((0.6, 0.95), (0.81, 0.72)),
         maps_before=torch.zeros(2, 2, 4, 4, dtype=torch.float16),
-        picture_before=torch.zeros(2, 4, 8, 8, dtype=torch.float16),
+        predicted_before=torch.zeros(2, 4, 8, 8, dtype=torch.float16),
         settings={"shifts": 2},
-        reads="level 4 (chosen)",
+        attention_read="level 4 (chosen)",
     )
     subjects = (
         SubjectReport("red car", "typed", {"l": ("red", "car")}, {"l": (2, 3)}),
@@ -42,7 +42,7 @@ def example() -> RunReport:
         subjects,
         (action,),
         ("one remark",),
-        moment="18 % is sigma 5.59 here (ours)",
+        default_step="18 % is sigma 5.59 here (ours)",
     )
 
 
@@ -54,10 +54,10 @@ def test_text_names_subjects_with_their_columns_and_what_each_image_got():
         "subject Hund (found): l 'h\u00fcnd' at 5",
         "Latent Refine: 2 shifts at step 4",
         "  attention read: level 4 (chosen)",
-        "  image 1: loss 1.000 -> 0.600 in 2 shifts",
+        "  image 1: loss 1.000 -> 0.600 in 2 update steps",
         "    attention maximum of red car: 0.100 -> 0.600",
         "    attention maximum of Hund: 0.900 -> 0.950",
-        "  image 2: loss 0.500 -> 0.500 in 1 shift",
+        "  image 2: loss 0.500 -> 0.500 in 1 update step",
         "    attention maximum of red car: 0.800 -> 0.810",
         "    attention maximum of Hund: 0.700 -> 0.720",
         "note: one remark",
@@ -75,16 +75,16 @@ def test_text_of_a_run_that_did_nothing():
         "euler",
         20,
         (),
-        (ActionReport("Latent Refine", "Latent Refine: skipped, no subjects"),),
+        (RecipeReport("Latent Refine", "Latent Refine: skipped, no subjects"),),
     )
     assert report_text(report).splitlines()[1:] == ["no subjects", "Latent Refine: skipped, no subjects"]
 
 
-def test_loss_after_the_last_shift_wins_over_the_last_look():
+def test_the_loss_after_the_last_update_wins_over_the_last_evaluation():
     report = example()
-    report = replace(report, actions=(replace(report.actions[0], loss_after=(0.3, 0.2), maxima_after=()),))
+    report = replace(report, recipes=(replace(report.recipes[0], loss_after=(0.3, 0.2), maxima_after=()),))
     text = report_text(report)
-    assert "loss 1.000 -> 0.300 in 2 shifts" in text
+    assert "loss 1.000 -> 0.300 in 2 update steps" in text
     assert "attention maximum of red car: 0.100\n" in text
 
 
@@ -93,7 +93,7 @@ def test_json_is_valid_and_without_tensors():
         raise AssertionError(f"not JSON: {constant}")
 
     data = json.loads(example().to_json(), parse_constant=refuse)
-    assert data["schema"] == 1
-    assert data["actions"][0]["losses"] == [[1.0, 0.5], [0.6, None]]
-    assert not {"maps_before", "maps_after", "picture_before"} & set(data["actions"][0])
+    assert data["schema"] == 2
+    assert data["recipes"][0]["losses"] == [[1.0, 0.5], [0.6, None]]
+    assert not {"maps_before", "maps_after", "predicted_before"} & set(data["recipes"][0])
     assert data["subjects"][1]["pieces"]["l"] == ["h\u00fcnd"]

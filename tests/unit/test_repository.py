@@ -1,44 +1,20 @@
-"""The rules of the house, read from the source: floors, imports, what the pack must never do, how long a file may be."""
+"""Rules read from the source: what the pack never does, how long a file and a function may be, which names are gone."""
 
 import ast
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
-CLONE = Path(__file__).resolve().parents[2]
-PACK_FILES = sorted(
-    file
-    for pattern in ("__init__.py", "nodes/**/*.py", "gsn_ops/**/*.py")
-    for file in CLONE.glob(pattern)
-    if "__pycache__" not in file.parts
-)
+from ..support.import_graph import CLONE, PACK_FILES, imports
+
 TEXTS = sorted(
     file
     for pattern in ("*.md", "*.toml", ".ci/run", "docs/**/*.md", "web/**/*.md", "web/**/*.js")
     for file in CLONE.glob(pattern)
 )
-HOST_MODULES = {
-    "comfy", "comfy_api", "comfy_execution", "comfy_extras", "nodes", "folder_paths", "server", "execution",
-    "latent_preview", "node_helpers", "safetensors",
-}  # fmt: skip
-MAX_LINES = 300
+MAX_LINES = 350
 
-# Imports run down only. Floor: the places on it, and what from outside the pack may be imported there.
-STANDARD = set(sys.stdlib_module_names)
-FLOORS = {
-    "__init__.py": (6, {"comfy_api"}),
-    "nodes": (5, {"comfy_api"}),
-    "gsn_ops/host": (4, HOST_MODULES | {"torch", "numpy"}),
-    "gsn_ops/pictures": (
-        3.5,
-        {"torch", "numpy", "PIL"},
-    ),  # a side room: imports the ground only, nobody below imports it
-    "gsn_ops/optimise": (3, {"torch"}),
-    "gsn_ops/objectives": (2, {"torch"}),
-    "gsn_ops": (1, {"torch"}),  # the ground: data that passes between floors, and plain functions on it
-}
 NEVER_IMPORTED = {
     "subprocess", "multiprocessing", "socket", "ssl", "urllib", "http", "ftplib", "smtplib", "asyncio",
     "pickle", "shelve", "marshal", "ctypes",
@@ -46,64 +22,11 @@ NEVER_IMPORTED = {
 NEVER_CALLED = {"print", "eval", "exec", "compile", "__import__", "input", "breakpoint"}
 
 
-def place_of(file: Path) -> str:
-    """The row of FLOORS that a file of the pack belongs to."""
-    inside = file.relative_to(CLONE).as_posix()
-    if inside == "__init__.py":
-        return inside
-    return max((place for place in FLOORS if inside.startswith(place + "/")), key=len)
-
-
-def imports(file: Path) -> list[tuple[int, str, int]]:
-    """(line, module, level) of every import in a file; level 0 is absolute, 1 is `from .`, ..."""
-    found = []
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, name.name, 0) for name in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found += [
-                (node.lineno, ".".join(filter(None, (node.module, name.name))), node.level)
-                for name in node.names
-            ]
-    return found
-
-
-def target_of(file: Path, module: str, level: int) -> Path:
-    """The file or folder inside the pack that a relative import reaches (the name behind a module is cut off)."""
-    path = file.parents[level - 1]
-    for part in module.split("."):
-        if not ((path / part).is_dir() or (path / f"{part}.py").is_file()):
-            break
-        path = path / part
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
 def of_pack(*arguments):
     """One test per file of the pack, the file's path in the test's name."""
     return pytest.mark.parametrize("file", PACK_FILES, ids=lambda file: file.relative_to(CLONE).as_posix())(
         *arguments
     )
-
-
-@of_pack
-def test_imports_run_down(file):
-    place = place_of(file)
-    floor, outside = FLOORS[place]
-    for line, module, level in imports(file):
-        if level == 0:
-            assert module.split(".")[0] in STANDARD | outside, (
-                f"{file}:{line} imports {module}, not allowed in {place}"
-            )
-            continue
-        target = target_of(file, module, level)
-        assert target.is_relative_to(CLONE), f"{file}:{line} reaches out of the pack"
-        there = place_of(target)
-        assert place != "gsn_ops/pictures" or there in (place, "gsn_ops"), (
-            f"{file}:{line}: pictures know the ground only"
-        )
-        assert there == place or FLOORS[there][0] < floor, (
-            f"{file}:{line} ({place}) imports {module} from {there}"
-        )
 
 
 @of_pack
@@ -148,36 +71,78 @@ def test_every_node_file_is_listed_and_offers_nodes():
             assert file.stem in listed, f"nodes/{file.name} has NODES but nodes/__init__.py does not list it"
 
 
-ALONE = '''
-import pkgutil, sys, importlib
-clone, allowed = sys.argv[1], {"torch", "numpy", "PIL", "gsn_ops"}
-import torch, torch.nn.functional, numpy, PIL.Image, PIL.ImageDraw, PIL.ImageFont  # with all they need themselves
-
-class OnlyThese:
-    """An import blocker: from here on nothing but these and the standard library."""
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] not in allowed | sys.stdlib_module_names:
-            raise ImportError(f"{name} is not allowed here")
-
-sys.meta_path.insert(0, OnlyThese())
-sys.path.insert(0, clone)
-import gsn_ops
-seen = []
-for module in pkgutil.walk_packages(gsn_ops.__path__, "gsn_ops.", onerror=lambda name: None):
-    if not module.name.startswith("gsn_ops.host"):
-        importlib.import_module(module.name)
-        seen.append(module.name)
-assert "gsn_ops.maps" in seen and "gsn_ops.objectives.separation" in seen, seen
-try:
-    importlib.import_module("gsn_ops.host.sampling.patch")
-except ImportError:
-    sys.exit(0)
-sys.exit("gsn_ops.host.sampling needs the host, and yet it was imported: the blocker blocks nothing")
-'''
+CODE = [
+    *PACK_FILES,
+    *(file for folder in ("tests", "tools") for file in sorted((CLONE / folder).rglob("*.py"))),
+]
+MAX_FUNCTION = 40
+LONGER = {
+    "define_schema": "a node's inputs, one after the other",
+    "refine": "Latent Refine's loop",
+    "learn": "SAGA's loop",
+}
+"""Functions of the pack that may be longer, because they are one thing."""
 
 
-def test_gsn_ops_outside_host_runs_with_torch_alone(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, str(CLONE)], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
+def conditional_expressions(statement: ast.stmt) -> int:
+    """Conditional expressions in a statement, those of statements inside it left out."""
+    found, todo = 0, list(ast.iter_child_nodes(statement))
+    while todo:
+        node = todo.pop()
+        if not isinstance(node, (ast.stmt, ast.excepthandler, ast.match_case)):
+            found += isinstance(node, ast.IfExp)
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+@of_pack
+def test_a_statement_has_at_most_one_conditional_expression(file):
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.stmt):
+            assert conditional_expressions(node) <= 1, f"{file}:{node.lineno}"
+
+
+def test_conditional_expressions_are_counted():
+    (nested,) = ast.parse("x = [a if b else c for a in (d if e else f)]").body
+    (outer,) = ast.parse("if a if b else c:\n    x = 1 if y else 2").body
+    assert (conditional_expressions(nested), conditional_expressions(outer)) == (2, 1)
+
+
+@of_pack
+def test_functions_are_short(file):
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name not in LONGER:
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= MAX_FUNCTION, f"{file}:{node.lineno} {node.name} has {lines} lines"
+
+
+GONE = {
+    "Acting": "RecipeRun", "PlannedAct": "PlannedRecipe", "Worked": "StepResult", "Ladder": "CheckpointPolicy",
+    "rung": "level", "few_places": "small_conv", "convolved": "conv2d_gemm", "cast_again": "recast_weights",
+    "as_then": "restored_capture", "Enough": "RecomputeDone", "surroundings": "forward_context",
+    "RemembersPrompts": "TokenRecordingCLIP", "prompt_reader": "token_alignment", "token_rows": "encoder_trace",
+    "Numberer": "PositionEncoder", "Blind": "VisionStub", "turns_prediction": "modifies_prediction",
+    "replaces_latent": "starts_from_new_noise", "self_rows.py": "_self_attention.py", "Watched": "WatchedModel",
+    "NOT_A_SETTING": "field metadata", "report_text": "report/text.py", "spelling": "detokenize",
+    "host/layouts": "host/architectures", "pictures/": "report/drawing/", "optimise/presets": "optimise/methods",
+    "optimise/settings": "optimise/overrides", "optimise/chance": "optimise/seeded_noise",
+    "how-manieth": "1-based index", "mended": "fixed", "processor": "CPU", "reroll": "new seed",
+    "rerolls": "new seeds", "steered": "modify_prediction",
+}  # fmt: skip
+"""Names and words that the pack has given up, and what stands in their place."""
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        file
+        for file in [*CODE, *TEXTS, *sorted((CLONE / "locales").rglob("*.json"))]
+        if file != Path(__file__)
+    ],
+    ids=lambda file: file.relative_to(CLONE).as_posix(),
+)
+def test_no_name_comes_back_that_was_given_up(file):
+    text = file.read_text("utf-8")
+    for old, new in GONE.items():
+        found = re.search(rf"(?<![A-Za-z]){re.escape(old)}(?![A-Za-z])", text)
+        assert not found, f"{file}: '{old}' at character {found.start()}; write {new}"

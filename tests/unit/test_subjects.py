@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens, SubjectPhrase
-from gsn_ops.subjects.resolve import choose, resolve, resolve_with_notes
+from gsn_ops.subjects.resolve import choose_subjects, resolve, resolve_with_notes
 from gsn_ops.subjects.syntax import parse_subjects
 
 
@@ -201,7 +201,7 @@ def test_every_encoder_contributes_what_it_knows():
     )
     (cat,), notes = resolve_with_notes(parse_subjects("cat"), tokens)
     assert cat.noun == {"l": (2,), "t5xxl": (78,)}
-    assert notes == ("'cat' is not in what the text encoder g saw; the others are used",)
+    assert notes == ("'cat' is not in the text of the text encoder g; the others are used",)
 
 
 def test_an_encoder_without_rows_is_passed_over_in_silence():
@@ -286,22 +286,24 @@ def test_a_long_prompt_is_not_listed_to_its_end():
         resolve([SubjectPhrase("zzz", "zzz")], prompt(" ".join(f"word{n}" for n in range(80))))
 
 
-# --------------------------------------------------------------------------------------------------------------- choose
+# ------------------------------------------------------------------------------------------------------ choose_subjects
 def test_typed_before_conditioning_before_found():
     plain = prompt("a red cat and a blue dog")
     carried = PromptTokens(plain.encoders, 77, subjects=parse_subjects("dog"))
 
     def what(typed, tokens):
-        return [(s.label, s.phrase.source) for s in choose(parse_subjects(typed), tokens)[0]]
+        return [(s.label, s.phrase.source) for s in choose_subjects(parse_subjects(typed), tokens)[0]]
 
     assert what("cat", carried) == [("cat", "typed")]
     assert what("", carried) == [("dog", "conditioning")]
     assert what("", plain) == [("red cat", "found"), ("blue dog", "found")]
-    assert choose((), prompt("masterpiece, best quality")) == ((), ())
-    assert choose((), PromptTokens((), 0)) == ((), ())
+    assert choose_subjects((), prompt("masterpiece, best quality")) == ((), ())
+    assert choose_subjects((), PromptTokens((), 0)) == ((), ())
 
 
 def test_what_is_left_out_is_said():
-    subjects, notes = choose((), prompt("a cat, a dog, a bird, a cow, a horse, a sheep and a blue car"))
+    subjects, notes = choose_subjects(
+        (), prompt("a cat, a dog, a bird, a cow, a horse, a sheep and a blue car")
+    )
     assert len(subjects) == 5
     assert notes == ("left out (at most 5 subjects are chosen automatically): sheep, blue car",)

@@ -144,5 +144,5 @@ def interleaved(
             disable_pbar=True,
             seed=0,
         )
-    turns.measured.status = book.last().actions[0].status
+    turns.measured.status = book.last().recipes[0].status
     return turns.measured

@@ -74,7 +74,7 @@ def _ours(state: SamplerState, levels: tuple[int, ...]) -> dict[int, Count]:
     (recipe,) = methods.preset(methods.LATENT_REFINE)
     # Its weights are numbers, which tensors here have not; what it costs is nothing beside a pass.
     objective = replace(recipe.objective, maps=replace(recipe.objective.maps, kernel_size=0))
-    chosen, _ = resolve.choose((), entry.tokens)
+    chosen, _ = resolve.choose_subjects((), entry.tokens)
     family = pack_module("gsn_ops.host.find_family").family_of(state.guider.model_patcher)
     with differentiable.differentiable(state.guider.inner_model):
         probe = probes.Probe(

@@ -28,7 +28,7 @@ SD1 = ModelFamily(
     source="published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px)",
     moment="published: step 8 of 50 of Latent Refine",
 )
-# The embedded model's latent is 32x32; its 8x8 maps serve better than its 16x16 ones (docs/choices.md).
+# The embedded model's latent is 32x32; its 8x8 maps serve better than its 16x16 ones (docs/settings.md).
 DEMO = replace(SD1, name="GSN demo model", source="ours: by validation", moment=AS_SD1)
 # SD2 and CLIP-G pad with zeros, so the padding says nothing: the authors' switch for SD2, taken over for all that follow.
 SD2 = replace(

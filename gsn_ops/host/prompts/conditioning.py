@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...prompt import PromptTokens, SubjectColumns, SubjectPhrase
 from ...regions import Region
-from ...subjects.resolve import choose, resolve
+from ...subjects.resolve import choose_subjects, resolve
 from ...subjects.syntax import SPACY
 from .encoder_trace import is_chunks
 from .token_alignment import Chunks, read_prompt
@@ -219,7 +219,7 @@ def with_region(
 def token_table(tokens: PromptTokens) -> str:
     """A table for reading: encoder, piece, column, and the subject that uses it; then the remarks."""
     try:
-        subjects, notes = choose((), tokens)
+        subjects, notes = choose_subjects((), tokens)
     except ValueError as error:
         subjects, notes = (), (str(error),)
     lines = [("encoder", "column", "piece", "text", "subject")]

@@ -17,7 +17,7 @@ from ...regions import Region
 from ...report.book import ReportBook
 from ...schedule import Schedule
 from ...subjects.placement import place_subjects
-from ...subjects.resolve import choose
+from ...subjects.resolve import choose_subjects
 from ..architectures.family import ModelFamily, columns_of
 from ..attention.probe import Entry
 from ..find_family import family_of
@@ -192,7 +192,7 @@ def _plan_act(act: AttachedRecipe, when: ActiveSteps, entries: tuple[Entry, ...]
     for entry in entries:
         try:
             entry = replace(entry, tokens=entry.tokens.only(act.recipe.objective.needs.encoders))
-            subjects, remarks = choose(act.recipe.subjects, entry.tokens)
+            subjects, remarks = choose_subjects(act.recipe.subjects, entry.tokens)
             subjects, regions = place_subjects(subjects, entry.tokens)
             if subjects:
                 check(act.recipe.objective, subjects, regions)

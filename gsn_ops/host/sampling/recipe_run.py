@@ -17,7 +17,7 @@ from ...optimise.gradient_agreement import AGREEMENT, GradientAgreementCheck
 from ...optimise.recipe import StepResult, per_image
 from ...optimise.velocity import steered
 from ...prompt import SubjectColumns
-from ...report.run_report import ActionReport, StepReport, count
+from ...report.run_report import RecipeReport, StepReport, count
 from ...report.text import counted
 from ...schedule import Schedule
 from ...subject_maps import subject_maps
@@ -265,17 +265,17 @@ class RecipeRun:
         self.left_alone = 0 if worked.needed is None else int((~worked.needed).sum())
         self.cut_override |= probe.cut_override
 
-    def report(self) -> ActionReport:
+    def report(self) -> RecipeReport:
         """Everything this act did, also if that was nothing."""
         if not self.steps:
             reason = (
                 self.planned.skip or self.planned.when.reason or self.missing or "its step was not reached"
             )
-            return ActionReport(self.recipe.method, f"{self.recipe.method}: skipped, {reason}")
+            return RecipeReport(self.recipe.method, f"{self.recipe.method}: skipped, {reason}")
         before, after = (self.looks.get(when, (None, None, ())) for when in ("before", "after"))
-        shifts = tuple(map(sum, zip(*(s.shifts for s in self.steps), strict=True)))
+        shifts = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
         losses = tuple(row for s in self.steps for row in s.losses)
-        return ActionReport(
+        return RecipeReport(
             method=self.recipe.method,
             status=self._status(losses, after[2], shifts),
             step=self.steps[0].step,
@@ -283,20 +283,20 @@ class RecipeRun:
             c=self.c,
             losses=losses,
             loss_after=after[2],
-            shifts=shifts,
+            updates=shifts,
             forwards=self.forwards,
             backwards=self.backwards,
             maxima_before=self.steps[0].maxima,
             maxima_after=() if after[0] is None else _maxima(after[0]),
             maps_before=before[0],
             maps_after=after[0],
-            picture_before=before[1],
-            picture_after=after[1],
+            predicted_before=before[1],
+            predicted_after=after[1],
             settings=self._settings(),
             subjects=tuple(s.label for s in self.subjects),
             steps=tuple(self.steps),
             counters=count(tuple(self.steps)),
-            reads=self.family.describe_capture(self.recipe.objective.needs),
+            attention_read=self.family.describe_capture(self.recipe.objective.needs),
         )
 
     def _settings(self) -> dict[str, float | int | str | bool]:

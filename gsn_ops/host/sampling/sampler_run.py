@@ -136,14 +136,14 @@ class SamplerRun:
             sampler=sampler,
             n_steps=self.plan.schedule.n_steps,
             subjects=self._subjects(),
-            actions=tuple(acting.report() for acting in self.actings),
+            recipes=tuple(acting.report() for acting in self.actings),
             warnings=tuple(
                 dict.fromkeys(
                     [*self.warnings, *(note for planned in self.plan.acts for note in planned.notes)]
                 )
             ),
             latent_rgb=preview_matrix(model.get_model_object("latent_format")),
-            moment=self._default_moment(),
+            default_step=self._default_moment(),
         )
         outputs = _as_handed_on(samples)
         if self.denoised is not None:
@@ -151,7 +151,7 @@ class SamplerRun:
         for book in {id(act.book): act.book for act in acts}.values():
             book.add(report, *outputs)
         lines: dict[object, list[str]] = {}  # one node may have brought several recipes
-        for act, action in zip(acts, report.actions, strict=True):
+        for act, action in zip(acts, report.recipes, strict=True):
             log.info(action.status)
             lines.setdefault(act.on_status, []).append(
                 action.status + (f" [{', '.join(action.subjects)}]" if action.subjects else "")

@@ -1,4 +1,4 @@
-"""A small drawing surface: light paper, one typeface, smooth lines. Pillow only."""
+"""A drawing surface with text, lines and boxes, antialiased. Pillow only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 PAPER, PANEL, EDGE, GRID = "#f5f5f2", "#ffffff", "#e2e2dd", "#ececec"
 INK, SOFT, FAINT = "#22262b", "#6a7078", "#a9aeb5"
 BEFORE, AFTER = "#b4bcc6", "#2563a8"
-OVERSAMPLING = 2  # everything is drawn this much larger and then averaged
+OVERSAMPLING = 2  # everything is drawn this much larger and then averaged: antialiasing
 
-# Only looked for when a text has letters that Pillow's own font lacks.
+# Tried in this order when a text has letters that Pillow's own font lacks.
 SYSTEM_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -38,20 +38,23 @@ def _font(name: str | None, size: int) -> ImageFont.FreeTypeFont | None:
         return None
 
 
-def _spells(font: ImageFont.FreeTypeFont, text: str) -> bool:
-    """Does the font have a glyph for every letter? Missing ones are drawn as the box that no character owns."""
+def _has_glyphs(font: ImageFont.FreeTypeFont, text: str) -> bool:
+    """Whether the font has a glyph for every letter. A missing one looks like that of an unassigned code."""
     box = bytes(font.getmask("\U0010fffe"))
     return all(c.isspace() or bytes(font.getmask(c)) != box for c in set(text))
 
 
-def spell(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
-    """A font that has the letters of `text`, and the text; without such a font accents go and the rest is escaped."""
+def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
+    """A font that has the letters of `text`, and the text to draw.
+
+    Without such a font accents are dropped and the remaining letters escaped.
+    """
     own = _font(None, size)
-    if text.isascii() or _spells(own, text):
+    if text.isascii() or _has_glyphs(own, text):
         return own, text
     for name in SYSTEM_FONTS:
         font = _font(name, size)
-        if font is not None and _spells(font, text):
+        if font is not None and _has_glyphs(font, text):
             return font, text
     bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return own, bare.encode("ascii", "backslashreplace").decode()
@@ -59,12 +62,12 @@ def spell(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
 
 def width_of(text: str, size: int) -> float:
     """Width of a line of text in pixels."""
-    font, text = spell(text, size * OVERSAMPLING)
+    font, text = font_for(text, size * OVERSAMPLING)
     return font.getlength(text) / OVERSAMPLING
 
 
 def shorten(text: str, size: int, width: float) -> str:
-    """The text, or as much of it as fits in `width` pixels with three dots behind."""
+    """The text, or as much of it as fits in `width` pixels with "..." behind."""
     if width_of(text, size) <= width:
         return text
     while text and width_of(text + "...", size) > width:
@@ -84,21 +87,21 @@ def wrap(text: str, size: int, width: float) -> list[str]:
     return [shorten(one, size, width) for one in [*lines, line] if one]
 
 
-def to_image(picture: np.ndarray) -> Image.Image:
-    """[H, W, 3] in 0..1 (anything that numpy reads; not finite = black) as a Pillow image."""
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float32), posinf=1.0)
+def to_image(array: np.ndarray) -> Image.Image:
+    """[H, W, 3] in 0 ... 1 (anything that numpy reads; NaN = black) as a Pillow image."""
+    values = np.nan_to_num(np.asarray(array, dtype=np.float32), posinf=1.0)
     return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """A Pillow image as float32 [H, W, 3] in 0..1."""
+    """A Pillow image as float32 [H, W, 3] in 0 ... 1."""
     return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
 
 
 class Canvas:
-    """Draws in pixels of the finished picture; `array()` hands it over."""
+    """Draws in pixels of the finished image, which `array()` returns."""
 
-    def __init__(self, width: float, height: float, paper: str = PAPER):
+    def __init__(self, width: float, height: float, paper: str = PAPER) -> None:
         self.width, self.height = round(width), round(height)
         self.image = Image.new("RGB", (self.width * OVERSAMPLING, self.height * OVERSAMPLING), paper)
         self.draw = ImageDraw.Draw(self.image)
@@ -113,18 +116,23 @@ class Canvas:
         anchor: str = "ls",
         halo: str | None = None,
     ) -> None:
-        """One line; anchor as in Pillow ("ls" = left end of the base line). halo: colour of a rim that hides lines."""
-        font, text = spell(text, size * OVERSAMPLING)
-        place = (x * OVERSAMPLING, y * OVERSAMPLING)
+        """One line of text at (x, y); anchor as in Pillow ("ls" = left end of the baseline).
+
+        halo: colour of a rim around the letters that hides lines behind them.
+        """
+        font, text = font_for(text, size * OVERSAMPLING)
+        at = (x * OVERSAMPLING, y * OVERSAMPLING)
         if halo:
-            self.draw.text(place, text, halo, font, anchor, stroke_width=3 * OVERSAMPLING, stroke_fill=halo)
-        self.draw.text(place, text, colour, font, anchor)
+            self.draw.text(at, text, halo, font, anchor, stroke_width=3 * OVERSAMPLING, stroke_fill=halo)
+        self.draw.text(at, text, colour, font, anchor)
 
     def line(self, points: Sequence[tuple[float, float]], colour: str = INK, width: float = 1) -> None:
+        """A line through the points."""
         scaled = [(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points]
         self.draw.line(scaled, colour, max(1, round(width * OVERSAMPLING)), joint="curve")
 
     def dot(self, x: float, y: float, radius: float, colour: str, edge: str = PANEL) -> None:
+        """A disc with a thin edge."""
         s = OVERSAMPLING
         box = ((x - radius) * s, (y - radius) * s, (x + radius) * s, (y + radius) * s)
         self.draw.ellipse(box, colour, edge, round(1.5 * s))
@@ -139,18 +147,19 @@ class Canvas:
         edge: str | None = None,
         radius: float = 0,
     ) -> None:
+        """A filled rectangle from (x, y), with round corners of this radius."""
         s = OVERSAMPLING
         corners = (x * s, y * s, (x + width) * s - 1, (y + height) * s - 1)
         self.draw.rounded_rectangle(corners, radius * s, fill, edge, s if edge else 0)
 
-    def picture(self, picture: np.ndarray, x: float, y: float, width: float, height: float) -> None:
-        """A picture [H, W, 3] resized to fill the place."""
+    def paste(self, array: np.ndarray, x: float, y: float, width: float, height: float) -> None:
+        """An image [H, W, 3] in 0 ... 1, resized to width x height, with its top left corner at (x, y)."""
         size = (round(width), round(height))
-        image = to_image(picture)
+        image = to_image(array)
         image = image.resize(size, Image.Resampling.LANCZOS) if image.size != size else image
         large = image.resize((size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), Image.Resampling.NEAREST)
         self.image.paste(large, (round(x) * OVERSAMPLING, round(y) * OVERSAMPLING))
 
     def array(self) -> np.ndarray:
-        """What has been drawn: float32 [H, W, 3] in 0..1."""
+        """What has been drawn: float32 [H, W, 3] in 0 ... 1."""
         return to_array(self.image.reduce(OVERSAMPLING))

@@ -1,11 +1,12 @@
-"""Attention as heat over a picture."""
+"""Attention maps as heat over an image."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
-# Inferno (Smith and van der Walt 2015) as a polynomial in the value. Rows: powers 0 to 6; columns: red, green, blue.
+# Inferno (Smith and van der Walt 2015) as a polynomial in the value. Rows: powers 0 to 6; columns: red,
+# green, blue.
 INFERNO = np.array(
     [
         (0.0002, 0.0017, -0.0195),
@@ -20,34 +21,34 @@ INFERNO = np.array(
 
 
 def heat_colours(values: np.ndarray) -> np.ndarray:
-    """Values [...] in 0..1 as colours [..., 3] in 0..1: black, violet, red, orange, pale yellow; brighter = more."""
+    """Values [...] in 0 ... 1 as colours [..., 3] in 0 ... 1, from black by violet and orange to yellow."""
     values = np.asarray(values, dtype=np.float64).clip(0, 1)[..., None]  # [..., 1]
     return (values ** np.arange(len(INFERNO)) @ INFERNO).clip(0, 1).astype(np.float32)
 
 
 def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map [h, w] as float32 [height, width], smoothly; no value leaves the range of the map."""
+    """A map [h, w] as float32 [height, width], bicubic, clipped to the range of the map."""
     small = np.asarray(values, dtype=np.float32)
     large = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
     return large.clip(small.min(), small.max())
 
 
 def heat_map(
-    picture: np.ndarray, values: np.ndarray, opacity: float = 0.75, peak: float | None = None
+    image: np.ndarray, values: np.ndarray, opacity: float = 0.75, peak: float | None = None
 ) -> np.ndarray:
-    """A map [h, w] >= 0 as heat over a picture [H, W, 3]: float32 [H, W, 3] in 0..1.
+    """A map [h, w] >= 0 as heat over an image [H, W, 3]: float32 [H, W, 3] in 0 ... 1.
 
-    The picture is seen in grey where there is no attention. peak: value with the brightest colour, by default the
-    map's maximum; give one number to several maps to make them comparable. opacity: 0 = picture only, 1 = heat only.
+    The image is grey where there is no attention. peak: value with the brightest colour, by default the map's
+    maximum; the same number makes several maps comparable. opacity: 0 = image only, 1 = heat only.
     """
-    picture = np.nan_to_num(np.asarray(picture, dtype=np.float32)).clip(0, 1)
+    image = np.nan_to_num(np.asarray(image, dtype=np.float32)).clip(0, 1)
     values = np.nan_to_num(np.asarray(values, dtype=np.float32), posinf=0.0, neginf=0.0)
     peak = float(values.max()) if peak is None else peak
-    heat = enlarge(values, *picture.shape[:2]) / max(peak, 1e-12)
+    heat = enlarge(values, *image.shape[:2]) / max(peak, 1e-12)
     heat = heat.clip(0, 1)[..., None]  # [H, W, 1]
-    grey = (picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
-    base = picture + min(1.0, 2 * opacity) * (0.9 * grey - picture)
-    solid = max(0.0, 10 * opacity - 9)  # from 0.9 on the cold places are painted as well
+    grey = (image @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., None]
+    base = image + min(1.0, 2 * opacity) * (0.9 * grey - image)
+    solid = max(0.0, 10 * opacity - 9)  # from 0.9 on, positions without attention are covered as well
     cover = opacity * np.maximum(heat**0.7, solid)
-    lift = 0.25 * (1 - solid)  # black would darken the picture around a warm place
+    lift = 0.25 * (1 - solid)  # black would darken the image around a peak
     return (base * (1 - cover) + heat_colours(lift + (1 - lift) * heat[..., 0]) * cover).astype(np.float32)

@@ -9,13 +9,13 @@ import pytest
 
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens
 from gsn_ops.subjects import resolve, spacy_parser
-from gsn_ops.subjects.resolve import choose
+from gsn_ops.subjects.resolve import choose_subjects
 from gsn_ops.subjects.syngen_rules import (
-    Word,
+    ParsedWord,
     entities,
-    find_subjects,
     nouns_and_modifiers,
     std,
+    subjects_of_parse,
     unify,
     verb_root,
     with_verbs,
@@ -48,7 +48,7 @@ def tree(text):
     words = text.replace(",", " ,").split()
     notes = [note.split() for note in TREES[text].split(", ")]
     assert len(words) == len(notes)
-    return tuple(Word(word, pos, dep, int(head)) for word, (pos, dep, head) in zip(words, notes))
+    return tuple(ParsedWord(word, pos, dep, int(head)) for word, (pos, dep, head) in zip(words, notes))
 
 
 def shown(text, groups):
@@ -88,12 +88,12 @@ def test_groups_of_the_passes(rule, text, expected):
 
 def test_modifiers_are_searched_depth_first_last_in_first_out():
     words = (
-        Word("bright", "ADV", "advmod", 1),
-        Word("red", "ADJ", "amod", 5),
-        Word("blue", "ADJ", "conj", 1),
-        Word("very", "ADV", "advmod", 2),
-        Word("big", "ADJ", "amod", 5),
-        Word("car", "NOUN", "ROOT", 5),
+        ParsedWord("bright", "ADV", "advmod", 1),
+        ParsedWord("red", "ADJ", "amod", 5),
+        ParsedWord("blue", "ADJ", "conj", 1),
+        ParsedWord("very", "ADV", "advmod", 2),
+        ParsedWord("big", "ADJ", "amod", 5),
+        ParsedWord("car", "NOUN", "ROOT", 5),
     )
     assert std(words) == [[1, 4, 2, 3, 0, 5]]
 
@@ -144,7 +144,7 @@ SUBJECTS = {
 
 @pytest.mark.parametrize("text", SUBJECTS)
 def test_subjects_of_a_parse_stand_where_the_parse_has_them(text):
-    found, left_out = find_subjects(tree(text), text)
+    found, left_out = subjects_of_parse(tree(text), text)
     assert (", ".join(s.label for s in found), left_out) == (SUBJECTS[text], [])
     assert {(s.source, s.role) for s in found} <= {("found", "wanted")}
 
@@ -185,7 +185,7 @@ def asked(monkeypatch):
 )
 def test_a_person_asks_for_spacy_in_the_subjects_field(asked, typed, model):
     text = "a black leather jacket"
-    (jacket,), notes = choose(parse_subjects(typed), prompt(text))
+    (jacket,), notes = choose_subjects(parse_subjects(typed), prompt(text))
     assert asked == [(text, model)]
     assert (jacket.label, jacket.noun, jacket.modifiers, notes) == (
         "black leather jacket",
@@ -197,27 +197,29 @@ def test_a_person_asks_for_spacy_in_the_subjects_field(asked, typed, model):
 
 
 def test_columns_of_repeated_words_are_those_of_the_parse(asked):
-    hot_dog, dog = choose(parse_subjects("@spacy"), prompt("a hot dog and a dog"))[0]
+    hot_dog, dog = choose_subjects(parse_subjects("@spacy"), prompt("a hot dog and a dog"))[0]
     assert (hot_dog.noun, dog.noun) == ({"l": (2, 3)}, {"l": (6,)})
 
 
 def test_on_the_conditioning_it_counts_unless_subjects_are_typed_on_the_node(asked):
     text = "a dog that is red and a cat"
     carried = PromptTokens(prompt(text).encoders, 77, subjects=parse_subjects("@spacy"))
-    assert [s.label for s in choose((), carried)[0]] == ["red dog", "cat"] and len(asked) == 1
-    assert [s.label for s in choose(parse_subjects("cat"), carried)[0]] == ["cat"] and len(asked) == 1
-    assert choose((), prompt(text)) and len(asked) == 1  # nothing typed: the built-in parser
+    assert [s.label for s in choose_subjects((), carried)[0]] == ["red dog", "cat"] and len(asked) == 1
+    assert [s.label for s in choose_subjects(parse_subjects("cat"), carried)[0]] == ["cat"] and len(
+        asked
+    ) == 1
+    assert choose_subjects((), prompt(text)) and len(asked) == 1  # nothing typed: the built-in parser
 
 
 def test_at_most_five_and_the_rest_is_named(asked):
-    found, notes = choose(
+    found, notes = choose_subjects(
         parse_subjects("@spacy"), prompt("a cat, a dog, a bird, a cow, a horse and a red sheep")
     )
     assert len(found) == 5 and notes == ("left out (at most 5 subjects are chosen automatically): red sheep",)
 
 
 def test_an_empty_prompt_is_not_parsed(asked):
-    assert choose(parse_subjects("@spacy"), PromptTokens((), 0)) == ((), ()) and asked == []
+    assert choose_subjects(parse_subjects("@spacy"), PromptTokens((), 0)) == ((), ()) and asked == []
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def fresh():
 
 def refusal():
     with pytest.raises(ValueError) as error:
-        choose(parse_subjects("@spacy:en_core_web_sm"), prompt("a red car"))
+        choose_subjects(parse_subjects("@spacy:en_core_web_sm"), prompt("a red car"))
     return str(error.value)
 
 
@@ -260,7 +262,7 @@ def test_spacy_asked_for_but_not_installed(fresh, monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)  # as if not installed, wherever this runs
     text = refusal()
     for part in (
-        "@spacy asks for spaCy",
+        "@spacy requests spaCy",
         "pip install spacy",
         "python -m spacy download en_core_web_sm",
         "remove @spacy",
@@ -304,7 +306,7 @@ def test_spacys_tokens_become_words_and_a_parse_is_kept(fresh, monkeypatch):
         return parser
 
     monkeypatch.setitem(sys.modules, "spacy", types.SimpleNamespace(load=load))
-    words = (Word("red", "ADJ", "amod", 1), Word("car", "NOUN", "ROOT", 1))
+    words = (ParsedWord("red", "ADJ", "amod", 1), ParsedWord("car", "NOUN", "ROOT", 1))
     assert spacy_parser.parse("red car") == spacy_parser.parse("red car") == words
     assert loaded == ["en_core_web_trf"]
 
@@ -315,7 +317,7 @@ sys.path.insert(0, sys.argv[1])
 from gsn_ops.subjects import caption_parser, resolve, spacy_parser, syngen_rules, syntax
 from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens
 tokens = PromptTokens((EncoderTokens("l", "cat", (Piece("cat", 0, 3, 1),), ((1, 76, 77),)),), 77)
-assert resolve.choose((), tokens)[0] and resolve.choose(syntax.parse_subjects("cat"), tokens)[0]
+assert resolve.choose_subjects((), tokens)[0] and resolve.choose_subjects(syntax.parse_subjects("cat"), tokens)[0]
 assert "spacy" not in sys.modules
 """
 

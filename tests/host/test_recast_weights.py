@@ -5,8 +5,8 @@ import contextlib
 import pytest
 import torch
 
-from .architectures import ARCHITECTURES
-from .test_architectures import contents, graphs_in, loaded, one_pass
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import contents, graphs_in, loaded, one_pass
 
 STORED = (torch.float16, torch.float8_e4m3fn)
 

@@ -5,12 +5,18 @@ import random
 
 import pytest
 
-from gsn_ops.subjects.caption_parser import MOST, _as_subject, find_subjects, groups, noun_phrases
-from gsn_ops.subjects.matching import places, split_words
+from gsn_ops.subjects.caption_parser import (
+    MAX_SUBJECTS,
+    _as_subject,
+    modifier_groups,
+    noun_phrases,
+    subjects_of_caption,
+)
+from gsn_ops.subjects.matching import phrase_matches, split_words
 
 
 def labels(text):
-    return [s.label for s in find_subjects(text)[0]]
+    return [s.label for s in subjects_of_caption(text)[0]]
 
 
 GROUPS = [  # "Parse results" of the methods document
@@ -30,7 +36,7 @@ GROUPS = [  # "Parse results" of the methods document
 
 @pytest.mark.parametrize("rule, text, expected", GROUPS)
 def test_groups_of_words_as_the_dependency_rules_give_them(rule, text, expected):
-    assert groups(text, rule) == expected
+    assert modifier_groups(text, rule) == expected
 
 
 FOUND = {
@@ -188,21 +194,21 @@ TAGS = {  # as people write them: the things, and after | those beyond five
 
 @pytest.mark.parametrize("text, expected", [*CAPTIONS.items(), *TAGS.items()])
 def test_real_prompts_of_both_kinds(text, expected):
-    found, left_out = find_subjects(text)
+    found, left_out = subjects_of_caption(text)
     assert " | ".join(filter(None, (", ".join(s.label for s in found), ", ".join(left_out)))) == expected
 
 
 def test_things_that_share_a_noun_are_told_apart_by_their_modifiers():
-    red, blue = find_subjects("a red and a blue balloon")[0]
+    red, blue = subjects_of_caption("a red and a blue balloon")[0]
     assert (red.noun, red.modifiers, red.occurrence) == ("balloon", ("red",), 1)
     assert (blue.noun, blue.modifiers, blue.occurrence) == ("balloon", ("blue",), 1)
 
 
 def test_nouns_and_modifiers_are_told_apart():
-    (car, bench), _ = find_subjects("a big red car and a bench")
+    (car, bench), _ = subjects_of_caption("a big red car and a bench")
     assert (car.noun, car.modifiers, car.source, car.role) == ("car", ("big", "red"), "found", "wanted")
     assert (bench.noun, bench.modifiers) == ("bench", ())
-    assert find_subjects("a hot dog")[0][0].noun == "hot dog"
+    assert subjects_of_caption("a hot dog")[0][0].noun == "hot dog"
 
 
 THINGS = (
@@ -225,8 +231,8 @@ def test_every_coloured_thing_of_the_tiam_sets():
 
 
 def test_at_most_five_and_the_rest_is_named():
-    found, left_out = find_subjects("a cat, a dog, a red bird, a cow, a horse, a sheep and a blue car")
-    assert len(found) == MOST == 5
+    found, left_out = subjects_of_caption("a cat, a dog, a red bird, a cow, a horse, a sheep and a blue car")
+    assert len(found) == MAX_SUBJECTS == 5
     assert left_out == ["sheep", "blue car"]
 
 
@@ -245,8 +251,10 @@ def test_a_found_subject_is_at_its_own_place():
         words = split_words(text)
         for phrase in noun_phrases(text):
             subject = _as_subject(phrase, words)
-            assert places(subject, words)[subject.occurrence - 1].noun.start == phrase.noun[0].at.start, text
+            assert (
+                phrase_matches(subject, words)[subject.occurrence - 1].noun.start == phrase.noun[0].at.start
+            ), text
             seen += 1
-        found = find_subjects(text)[0]
+        found = subjects_of_caption(text)[0]
         assert len({s.label for s in found}) == len(found), text
     assert seen > 3000

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ..waiting import Waiting
-from .architectures import ARCHITECTURES
-from .looking import weighted
-from .test_architectures import loaded
+from ..support.architectures import ARCHITECTURES
+from ..support.device_sync import Waiting
+from ..support.networks import loaded
+from ..support.probe_oracle import weighted
 
 
 def test_the_count_sees_every_way_of_asking():

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from .allocated import peak_of
-from .architectures import ARCHITECTURES, SD3
-from .looking import weighted
-from .test_architectures import contents, graphs_in, loaded, one_pass
-from .test_clean import difference, state_of
+from ..support.allocation_meter import peak_of
+from ..support.architectures import ARCHITECTURES, SD3
+from ..support.model_state import difference, state_of
+from ..support.networks import contents, graphs_in, loaded, one_pass
+from ..support.probe_oracle import weighted
 
 STEP, SHIFTS = 1, 3
 
@@ -119,12 +119,12 @@ def test_a_run_out_of_memory_goes_on_one_rung_lower_and_says_so(tiny, memory, ti
     said = []
     model, book = tiny.attach(out_of_memory(tiny.model, times), said.append, step=STEP, shifts=SHIFTS)
     out = tiny.sample(model, steps=4)
-    (action,) = book.find(out).actions
+    (action,) = book.find(out).recipes
     plain, plain_book = tiny.attach(step=STEP, shifts=SHIFTS)
     right = tiny.sample(plain, steps=4)
     assert torch.allclose(out, right, atol=1e-4) and not torch.equal(out, tiny.sample(steps=4))
     assert (
-        action.shifts == (SHIFTS,) and action.forwards == plain_book.find(right).actions[0].forwards + times
+        action.updates == (SHIFTS,) and action.forwards == plain_book.find(right).recipes[0].forwards + times
     )
     for rung, words in enumerate(memory.RUNGS[1:], 1):
         assert (words in action.status) == (words in said[0]) == (rung == times)

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from .architectures import ARCHITECTURES
-from .test_architectures import loaded
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import loaded
 
 LAYERS = {
     "3 x 3": {"kernel_size": 3, "padding": 1},

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from gsn_ops.maps import AttentionMaps
 
-from .architectures import ARCHITECTURES
-from .looking import weighted
-from .test_architectures import contents, graphs_in, loaded
+from ..support.architectures import ARCHITECTURES
+from ..support.networks import contents, graphs_in, loaded
+from ..support.probe_oracle import weighted
 
 STEP, SHIFTS = 1, 4
 
@@ -157,14 +157,14 @@ def test_it_is_tried_where_it_pays_and_never_on_small_models(tiny, precision):
     assert not precision.pays(Big(), torch.float32, torch.device("cuda"), 50)
     assert precision.pays(Big(), torch.float32, cpu, 50) == precision.fast_on_this_processor()
     model, book = tiny.attach(step=STEP, shifts=SHIFTS)
-    assert "bfloat16" not in book.find(tiny.sample(model, steps=4)).actions[0].status
+    assert "bfloat16" not in book.find(tiny.sample(model, steps=4)).recipes[0].status
 
 
 def run(tiny, **changes):
     said = []
     model, book = tiny.attach(on_status=said.append, step=STEP, shifts=SHIFTS, **changes)
     out = tiny.sample(model, steps=4)
-    (action,) = book.find(out).actions
+    (action,) = book.find(out).recipes
     assert said[0].startswith(action.status)
     return out, action
 
@@ -201,7 +201,7 @@ def test_guidance_compares_at_its_first_step(tiny, pack_module, monkeypatch):
     for name in ("full", "bfloat16"):
         guide = dataclasses.replace(recipes.Guide(), precision=name, report="curve")
         model, book = sampling.attach(tiny.model, guide)
-        actions += book.find(tiny.sample(model, steps=6)).actions
+        actions += book.find(tiny.sample(model, steps=6)).recipes
     full, half = actions
     assert half.forwards == full.forwards + 1 and len(half.steps) == len(full.steps) > 1
     assert half.losses[0] == full.losses[0] and half.losses[1] != full.losses[1]
@@ -209,7 +209,7 @@ def test_guidance_compares_at_its_first_step(tiny, pack_module, monkeypatch):
 
 def test_a_shift_that_is_not_needed_compares_nothing(tiny):
     _, action = run(tiny, precision="bfloat16", only_if_needed=True, present_at=0.0, report="curve")
-    assert (action.forwards, action.shifts) == (1, (0,)) and "bfloat16" not in action.status
+    assert (action.forwards, action.updates) == (1, (0,)) and "bfloat16" not in action.status
 
 
 def test_precision_can_be_typed_among_the_overrides(pack_module):

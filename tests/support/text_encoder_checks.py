@@ -13,8 +13,8 @@ from torch import Tensor
 from tools.host_env.inprocess import pack_module
 
 from .architectures import Architecture
-from .encoders import INSTEAD, SETUPS, SUBJECT, Setup
-from .test_architectures import Made
+from .networks import Made
+from .text_encoders import INSTEAD, SETUPS, SUBJECT, Setup
 
 BARE = {"\u2581", "\u0120"}  # marks of a word's beginning, alone
 Texts = dict[str, str]  # key of an encoder -> what it shall read
@@ -154,7 +154,7 @@ class Spoken(Made):
         refined = self.sample(patched)
         assert torch.isfinite(refined).all() and not torch.equal(refined, self.sample())
         report = book.last()
-        assert report.actions[0].shifts == (2,) and f"[{subject}]" in said[0]
+        assert report.recipes[0].updates == (2,) and f"[{subject}]" in said[0]
         return report
 
 

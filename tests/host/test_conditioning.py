@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from .encoders import build
+from ..support.text_encoders import build
 
 L = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
 G = {**L, "hidden_size": 48}
@@ -272,7 +272,7 @@ def test_pictures_in_the_prompt_are_said_to_hide_the_rows(clip, pt, subjects):
     tokens["l"][0][2] = ({"type": "image"}, 1.0)
     seen = pt.read_prompt(clip, tokens)
     with pytest.raises(
-        ValueError, match="'dog' is in the prompt, but .* its words: the text encoder l reads pictures too"
+        ValueError, match="'dog' is in the prompt, but .* to the model: the text encoder l reads pictures too"
     ):
         subjects.resolve(subjects.parse_subjects("dog"), seen)
 

@@ -14,8 +14,8 @@ from gsn_ops.report.drawing.canvas import (
     BEFORE,
     INK,
     Canvas,
+    font_for,
     shorten,
-    spell,
     to_array,
     to_image,
     width_of,
@@ -24,11 +24,11 @@ from gsn_ops.report.drawing.canvas import (
 from gsn_ops.report.drawing.cards import contact_sheet, report_card
 from gsn_ops.report.drawing.charts import loss_curve, maxima_bars, ticks
 from gsn_ops.report.drawing.heat_map import heat_colours, heat_map
-from gsn_ops.report.run_report import ActionReport, RunReport, SubjectReport
+from gsn_ops.report.run_report import RecipeReport, RunReport, SubjectReport
 
 
-def action(losses=(0.8, 0.4, 0.2), after=0.1, shifts=3, before=(0.9, 0.3), then=(0.95, 0.8)):
-    return ActionReport(
+def action(losses=(0.8, 0.4, 0.2), after=0.1, updates=3, before=(0.9, 0.3), then=(0.95, 0.8)):
+    return RecipeReport(
         "Latent Refine",
         "done",
         3,
@@ -36,7 +36,7 @@ def action(losses=(0.8, 0.4, 0.2), after=0.1, shifts=3, before=(0.9, 0.3), then=
         5.5,
         tuple((y,) for y in losses),
         (after,),
-        (shifts,),
+        (updates,),
         5,
         3,
         (before,),
@@ -63,7 +63,7 @@ def is_picture(picture, height=None, width=None):
 
 
 def test_curve_passes_through_its_points():
-    picture = loss_curve(action((0.8, 0.4, 0.2, 0.4), after=0.8, shifts=4))
+    picture = loss_curve(action((0.8, 0.4, 0.2, 0.4), after=0.8, updates=4))
     assert is_picture(picture, 320, 560)
     ys, xs = where(picture, AFTER).nonzero()
     left, right, top, bottom = xs.min(), xs.max(), ys.min(), ys.max()
@@ -76,7 +76,7 @@ def test_curve_passes_through_its_points():
 
 def test_curve_starts_at_zero_and_knows_negative_losses():
     lowest = {
-        y: where(loss_curve(action((1.0, y), after=y, shifts=2)), AFTER).nonzero()[0].max()
+        y: where(loss_curve(action((1.0, y), after=y, updates=2)), AFTER).nonzero()[0].max()
         for y in (0.9, 0.5, 0.0, -1.0)
     }
     assert lowest[0.9] < lowest[0.5] < lowest[0.0]
@@ -84,7 +84,7 @@ def test_curve_starts_at_zero_and_knows_negative_losses():
 
 
 def test_an_image_that_stopped_has_a_shorter_curve():
-    both = ActionReport("m", "s", 3, 5.4, 5.5, ((0.8, 0.7), (0.6, math.nan), (0.5, math.nan)), (), (3, 0))
+    both = RecipeReport("m", "s", 3, 5.4, 5.5, ((0.8, 0.7), (0.6, math.nan), (0.5, math.nan)), (), (3, 0))
     long, short = loss_curve(both, 0), loss_curve(both, 1)
     width = [np.ptp(where(p, AFTER).nonzero()[1]) for p in (long, short)]
     assert width[0] > 300 and width[1] < 15
@@ -94,15 +94,15 @@ def test_an_image_that_stopped_has_a_shorter_curve():
 @pytest.mark.parametrize(
     "empty",
     [
-        ActionReport("m", "skipped"),
-        ActionReport("m", "s", 3, losses=((math.nan,),), shifts=(0,)),
-        ActionReport(
+        RecipeReport("m", "skipped"),
+        RecipeReport("m", "s", 3, losses=((math.nan,),), updates=(0,)),
+        RecipeReport(
             "m",
             "s",
             3,
             losses=((math.inf,),),
             loss_after=(math.nan,),
-            shifts=(1,),
+            updates=(1,),
             maxima_before=((math.nan,),),
         ),
     ],
@@ -206,9 +206,9 @@ def test_sheet_keeps_proportions():
 
 
 def test_sheet_needs_a_label_per_picture():
-    with pytest.raises(ValueError, match="one label per picture"):
+    with pytest.raises(ValueError, match="one label per image"):
         contact_sheet([np.zeros((8, 8, 3))], [])
-    with pytest.raises(ValueError, match="one label per picture"):
+    with pytest.raises(ValueError, match="one label per image"):
         contact_sheet([], [])
 
 
@@ -224,7 +224,7 @@ def test_card_shows_both_pictures_side_by_side():
 
 
 def test_cards_of_one_run_stack():
-    two = ActionReport(
+    two = RecipeReport(
         "m",
         "s",
         3,
@@ -245,7 +245,7 @@ def test_cards_of_one_run_stack():
 
 
 def test_card_of_a_skipped_action_is_its_reason():
-    skipped = ActionReport("Latent Refine", "The wanted noise level is not in this run. " * 12)
+    skipped = RecipeReport("Latent Refine", "The wanted noise level is not in this run. " * 12)
     card = report_card(run(skipped), skipped)
     assert is_picture(card, width=1160) and card.shape[0] < 260
     longer = report_card(run(skipped, warnings=("one more line",)), skipped)
@@ -263,11 +263,11 @@ def test_text_is_shortened_and_wrapped_to_its_place():
 
 
 def test_letters_without_a_glyph_are_still_told():
-    assert spell("red car", 16)[1] == "red car"
-    font, text = spell("caf\u00e9", 16)
+    assert font_for("red car", 16)[1] == "red car"
+    font, text = font_for("caf\u00e9", 16)
     assert text in ("caf\u00e9", "cafe") and font.getlength(text) > 0
     unknown = "\U0001f991\U000f0001"  # no font has the second one
-    assert spell(unknown, 16)[1] == unknown.encode("ascii", "backslashreplace").decode()
+    assert font_for(unknown, 16)[1] == unknown.encode("ascii", "backslashreplace").decode()
     canvas = Canvas(200, 40)
     canvas.text(4, 24, "\u732b \U000f0001 \u00e9")
     assert np.ptp(canvas.array()) > 0.5

@@ -68,7 +68,7 @@ class Architecture:
         rows = random(1, self.rows, self.width)
         if louder is not None:
             rows[:, louder] = 2 * random(self.width, seed=9)
-        return rows, self.final_iterations()
+        return rows, self.more()
 
     def build(self, dtype: torch.dtype = torch.float32, computes_in: torch.dtype | None = None):
         """The host's model with small random weights. In inference mode its weights are what a loader node makes.
