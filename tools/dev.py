@@ -70,26 +70,31 @@ def lock(arguments):
     return 0
 
 
-# What a command does is a function above, or a module that runs in the host's environment.
-Command = namedtuple("Command", "help does few_threads")
+# What a command does is a function above, or a module that runs in the host's environment (tools: with the
+# development tools in reach). To add one, add a line.
+Command = namedtuple("Command", "help does tools few_threads")
+Command.__new__.__defaults__ = (False, False)
 COMMANDS = {
-    "host": Command(
-        "prepare a real ComfyUI in .host/ (or use the one named by COMFYUI_PATH)", show_host, False
-    ),
-    "serve": Command("start ComfyUI with this pack and print its address (Ctrl-C ends it)", serve, False),
-    "demo": Command("plain beside refined images from the real server", "tools.demo", False),
+    "host": Command("prepare a real ComfyUI in .host/ (or use the one named by COMFYUI_PATH)", show_host),
+    "serve": Command("start ComfyUI with this pack and print its address (Ctrl-C ends it)", serve),
+    "demo": Command("plain beside refined images from the real server", "tools.demo"),
     "test": Command(
-        "all checks: lint, format, types, tests ([--coverage], then pytest's arguments)", test, True
+        "all checks: lint, format, types, tests ([--coverage], pytest's arguments)", test, few_threads=True
     ),
-    "run": Command("run SCRIPT or -m MODULE in the host's environment, from the clone's root", run, False),
-    "models": Command("the table of supported models: --write docs/models.md", "tools.models_table", False),
-    "eval": Command("measure one method on many images", "tools.eval", True),
-    "compare": Command("compare all published methods on the embedded model", "tools.compare", True),
-    "worth": Command("success per unit of compute, against new seeds", "tools.worth", True),
+    "run": Command("run SCRIPT or -m MODULE in the host's environment, from the clone's root", run),
+    "models": Command("the table of supported models: --write docs/models.md", "tools.models_table"),
+    "eval": Command("measure one method on many images", "tools.eval", few_threads=True),
+    "compare": Command(
+        "compare all published methods on the embedded model", "tools.compare", few_threads=True
+    ),
+    "worth": Command("success per unit of compute, against new seeds", "tools.worth", few_threads=True),
     "bench": Command(
-        "cost of one update step, beside a plain step and the published way", "tools.bench", True
+        "cost of one update step, beside a plain step and the published way", "tools.bench", few_threads=True
     ),
-    "lock": Command("write tools/requirements-*.txt anew from their .in files", lock, False),
+    "workflows": Command(
+        "example workflows as a browser saves them, from their API form", "tools.workflows", tools=True
+    ),
+    "lock": Command("write tools/requirements-*.txt anew from their .in files", lock),
 }
 
 
@@ -121,7 +126,8 @@ def main():
     try:
         if callable(command.does):
             return command.does(args.arguments)
-        return run_in_host(prepare_host(tools=False), "-m", command.does, *args.arguments)
+        host = prepare_host(tools=command.tools)
+        return run_in_host(host, "-m", command.does, *args.arguments, tools=command.tools)
     except paths.HostError as error:
         sys.exit("\n%s" % error)
     except KeyboardInterrupt:
