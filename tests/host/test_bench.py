@@ -94,6 +94,7 @@ def test_a_side_that_a_latent_cannot_have_is_refused():
         models.size_of("sd15", size=500)
 
 
+@pytest.mark.slow
 def test_measured_memory_is_what_counting_says(pack):
     """By torch's allocator, with real tensors, in a run of ComfyUI's sampler."""
     found = bench(models.size_of("sd15", smoke=True), torch.device("cpu"), rounds=1)
@@ -113,6 +114,7 @@ def test_measured_memory_is_what_counting_says(pack):
     assert "where the time of one update step goes" in text and "convolutions" in text
 
 
+@pytest.mark.slow
 def test_the_command_answers_for_a_model_that_fits_no_machine_here():
     command = [
         sys.executable,
