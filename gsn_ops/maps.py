@@ -1,10 +1,10 @@
-"""Attention maps as data, and the road from raw attention to one map per subject."""
+"""Attention maps as data: what an objective needs captured, what a pass gives, how it is processed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -14,15 +14,16 @@ from .regions import Region
 
 @dataclass(frozen=True)
 class MapNeeds:
-    """What an objective wants captured.
+    """What an objective needs captured.
 
     levels: latent height / map height, e.g. (2,); None = the default levels of the architecture.
     heads: keep the maps of single layers and heads as well (`AttentionMaps.heads`).
-    self_rows: keep what is needed to evaluate rows of self-attention (`AttentionMaps.self_rows`).
-    span: which columns take part in the second softmax: "auto" (the architecture's), "legacy_sd1" or "prompt_only".
-    blocks: which attention layers are read: "auto" (the architecture's), "middle_up" (of a UNet the middle and the first block
-    after it that attends to text, whatever their levels; elsewhere as "auto"), or the first and last of a pass, "5-12".
-    encoders: whose columns are read, of a model with several text encoders: "all", or see `PromptTokens.only`.
+    self_rows: keep what is needed to compute rows of self-attention (`AttentionMaps.self_rows`).
+    span: columns of the second softmax: "auto" (the architecture's), "legacy_sd1" or "prompt_only".
+    blocks: attention layers to read: "auto" (the architecture's), "middle_up" (of a UNet the middle block and
+    the first block after it with text attention, whatever their levels; elsewhere as "auto"), or the first
+    and last layer, "5-12".
+    encoders: text encoders whose columns are read: "all", or see `PromptTokens.only`.
     """
 
     levels: tuple[int, ...] | None = None
@@ -37,14 +38,18 @@ MIDDLE_UP = "middle_up"
 
 
 def block_range(blocks: str) -> range | None:
-    """Which text-to-image layers of a pass, counted from 0, "5-12" names; None for "auto" and "middle_up". Raises ValueError."""
+    """The text-to-image layers of a pass, counted from 0, that "5-12" names; None for "auto" and "middle_up".
+
+    Raises ValueError for anything else.
+    """
     if blocks in ("auto", MIDDLE_UP):
         return None
     numbers = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", blocks)
-    found = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1) if numbers else ()
+    found = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1) if numbers else range(0)
     if not found:
         raise ValueError(
-            f"blocks is '{blocks}': write auto, {MIDDLE_UP} (of a UNet), or the first and last layer counted from 0, such as 5-12."
+            f"blocks is '{blocks}': write auto, {MIDDLE_UP} (of a UNet), or the first and last layer counted "
+            "from 0, such as 5-12."
         )
     return found
 
@@ -55,11 +60,12 @@ class AttentionMaps:
 
     cross: level -> [B, h, w, n] probabilities, mean over layers and heads; n runs over `columns`.
     columns: absolute text column (row of the conditioning) of each n.
-    spans: the columns that compete in the second softmax, one span per encoder and chunk.
-    heads: level -> one [B, heads, h, w, n] per layer; empty unless asked for.
-    self_rows: level -> function of cells [B, r] (row-major indices) giving [B, r, h, w]; empty unless asked for.
-    prompt: columns of the prompt's own words, one span per encoder and chunk, ending before the end marker; () = the spans.
-    template: encoder -> how many of them, at the beginning, only say what kind of picture it is ("a photo of").
+    spans: the columns of the second softmax, one span per encoder and chunk.
+    heads: level -> one [B, heads, h, w, n] per layer; empty unless needed.
+    self_rows: level -> function of positions [B, r] (row-major) giving [B, r, h, w]; empty unless needed.
+    prompt: columns of the user's own text, one span per encoder and chunk, ending before the end marker; () =
+    the spans.
+    template: encoder -> number of its leading columns that only say what kind of image it is ("a photo of").
     """
 
     cross: Mapping[int, Tensor]
@@ -71,7 +77,7 @@ class AttentionMaps:
     template: Mapping[str, int] = field(default_factory=dict)
 
     def index(self, columns: Sequence[int]) -> list[int]:
-        """Positions on the last axis of the maps for absolute columns. Raises KeyError for a missing one."""
+        """Indices on the last axis of the maps for absolute columns. Raises KeyError for a missing one."""
         where = {column: n for n, column in enumerate(self.columns)}
         return [where[column] for column in columns]
 
@@ -79,17 +85,15 @@ class AttentionMaps:
         """The maps of image `b` alone, batch axis kept."""
         pick = slice(b, b + 1)
         batch = len(next(iter(self.cross.values())))
-        return AttentionMaps(
-            {level: a[pick] for level, a in self.cross.items()},
-            self.columns,
-            self.spans,
-            {level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
-            {
-                level: (lambda cells, rows=rows: rows(cells.expand(batch, -1))[pick])
-                for level, rows in self.self_rows.items()
-            },
-            self.prompt,
-            self.template,
+
+        def rows_of_image(rows: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            return lambda positions: rows(positions.expand(batch, -1))[pick]
+
+        return replace(
+            self,
+            cross={level: a[pick] for level, a in self.cross.items()},
+            heads={level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
+            self_rows={level: rows_of_image(rows) for level, rows in self.self_rows.items()},
         )
 
 
@@ -98,9 +102,10 @@ class MapOptions:
     """How raw attention becomes subject maps.
 
     temperature: factor in the second softmax (100 in Attend-and-Excite and all that follow it).
-    kernel_size: odd width of the smoothing kernel, 0 = no smoothing. kernel_sigma: its width in cells.
+    kernel_size: odd width of the smoothing kernel, 0 = no smoothing. kernel_sigma: its sigma in map pixels.
     legacy_sigma: the published kernel exp(-(d / 2 sigma)^2), which is wider than a Gaussian of that sigma.
-    pieces: "noun" = the columns of the noun, "phrase" = those of all words of the phrase (the Latent Refine code).
+    pieces: "noun" = the columns of the noun, "phrase" = those of all words of the phrase (the Latent Refine
+    code).
     """
 
     temperature: float = 100.0
@@ -112,11 +117,12 @@ class MapOptions:
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where in the run an objective is evaluated.
+    """The sampling step at which an objective is evaluated.
 
-    index, n_steps: 0-based step within the sampler call and number of steps. sigma: its noise level. c: x = c * z.
-    previous: detached maps of the last evaluated step, if any. regions: subject label -> where the user wants it.
-    memory: what an objective remembers from step to step of one run (detached tensors); empty when a run starts.
+    index, n_steps: 0-based step of the sampler call and number of steps. sigma: its noise level. c: x = c z.
+    previous: detached maps of the last evaluated step, if any. regions: subject label -> where the user wants
+    it.
+    memory: what an objective keeps from step to step of one run (detached tensors); empty when a run starts.
     """
 
     index: int

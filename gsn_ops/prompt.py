@@ -1,4 +1,4 @@
-"""What the text encoders saw, as plain data that travels with the conditioning, and what of it the user cares about."""
+"""What the text encoders read, as plain data on the conditioning, and the subjects the user names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 from .regions import Region
 
-CLIP = ("l", "g", "h", "hydit_clip")  # the host's names of CLIP text encoders
 TEMPLATE = re.compile(
     r"\s*(?:an?|the)?\s*(?:photo|photograph|picture|image|painting|scene)\s+of\b", re.IGNORECASE
 )
@@ -18,8 +17,9 @@ TEMPLATE = re.compile(
 class Piece:
     """One token of the user's own text.
 
-    text: as the tokenizer shows it. start, stop: the characters of `EncoderTokens.text` that it spells (several pieces of
-    one character share its range). column: its row of the conditioning; None where the host cropped or only pooled it.
+    text: as the tokenizer shows it. start, stop: its characters in `EncoderTokens.text` (several tokens of
+    one character share its range). column: its row of the conditioning; None if ComfyUI cropped it or the
+    encoder only pools it.
     """
 
     text: str
@@ -32,11 +32,13 @@ class Piece:
 class EncoderTokens:
     """One tokenizer's view of the prompt.
 
-    name: the host's key ("l", "g", "t5xxl"). text: the user's text as decoded from the token ids.
-    pieces: the tokens of the user's text in order, templates, markers and padding left out.
-    chunks: (first text row, row of the end marker, row after the padding) of each chunk, as rows of the conditioning.
-    tensor: "" if all these rows are those of the conditioning itself, else the name of the further tensor beside it that they
-    are rows of (`conditioning_mt5xl`); the architecture says where that one is in its attention.
+    name: the encoder's key ("l", "g", "t5xxl"). text: the user's text as decoded from the token ids.
+    pieces: the tokens of the user's text in order, without templates, markers and padding.
+    chunks: (first text row, row of the end marker, row after the padding) of each chunk, as rows of the
+    conditioning.
+    tensor: "" if all these rows are those of the conditioning itself, else the name of the other tensor in it
+    that they are rows of (`conditioning_mt5xl`); the architecture says where that one is in its attention.
+    kind: "clip" for a CLIP text encoder, else "".
     """
 
     name: str
@@ -44,17 +46,24 @@ class EncoderTokens:
     pieces: tuple[Piece, ...]
     chunks: tuple[tuple[int, int, int], ...]
     tensor: str = ""
+    kind: str = ""
 
     @property
     def template(self) -> int:
-        """Leading pieces that only say what kind of picture it is ("a photo of"), 0 without such words."""
+        """Number of leading tokens that only say what kind of image it is ("a photo of")."""
         found = TEMPLATE.match(self.text)
         return sum(piece.stop <= found.end() for piece in self.pieces) if found else 0
+
+    def is_named(self, name: str) -> bool:
+        """Whether `name` is the encoder's name, its kind, or how its name begins ("t5" for t5xxl)."""
+        if name == self.name or (self.kind and name == self.kind):
+            return True
+        return len(name) > 1 and self.name.startswith(name)
 
 
 @dataclass(frozen=True)
 class Span:
-    """Columns [start, stop) of one encoder's chunk that compete in the second softmax."""
+    """Columns [start, stop) of one encoder's chunk: the range of the second softmax."""
 
     encoder: str
     start: int
@@ -63,11 +72,12 @@ class Span:
 
 @dataclass(frozen=True)
 class SubjectPhrase:
-    """A thing the user wants to see (or not), before it is looked up in the prompt.
+    """Something the user wants to see (or not), before it is looked up in the prompt.
 
-    label: as typed. noun, modifiers: words. role: "wanted" or "unwanted". occurrence: 1 = first in the prompt.
-    source: where it comes from: "typed", "conditioning" or "found"; "spacy" is no thing but the wish that spaCy finds them,
-    noun the name of its model (see subjects.choose).
+    label: as typed. noun, modifiers: words. role: "wanted" or "unwanted". occurrence: 1 = first in the
+    prompt.
+    source: where it comes from, "typed", "conditioning" or "found". `source="spacy"` marks a request to find
+    subjects with spaCy, with the name of the spaCy model as noun.
     """
 
     label: str
@@ -80,7 +90,7 @@ class SubjectPhrase:
 
 @dataclass(frozen=True)
 class SubjectColumns:
-    """A subject with its columns: encoder name -> columns of the noun's pieces, and the same for each modifier."""
+    """A subject with its columns: encoder name -> columns of the noun's tokens; the same per modifier."""
 
     phrase: SubjectPhrase
     noun: Mapping[str, tuple[int, ...]]
@@ -88,26 +98,27 @@ class SubjectColumns:
 
     @property
     def label(self) -> str:
+        """The subject's name in reports."""
         return self.phrase.label
 
     def columns(self, pieces: str = "noun") -> dict[str, tuple[int, ...]]:
-        """Columns per encoder: of the noun, or (pieces="phrase") of all words of the phrase in prompt order."""
+        """Columns per encoder: of the noun, or ("phrase") of all words of the phrase in prompt order."""
         if pieces == "noun":
             return dict(self.noun)
-        words = [*self.modifiers, self.noun]
-        return {
-            e: tuple(sorted({c for word in words for c in word.get(e, ())}))
-            for e in {e for word in words for e in word}
-        }
+        found: dict[str, set[int]] = {}
+        for word in (*self.modifiers, self.noun):
+            for encoder, columns in word.items():
+                found.setdefault(encoder, set()).update(columns)
+        return {encoder: tuple(sorted(columns)) for encoder, columns in found.items()}
 
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """What one encode call saw. Carried in the conditioning dict under the key `gsn`.
+    """The token data of one encode call. Carried in the conditioning dict under the key `gsn`.
 
-    rows: rows of the conditioning that this prompt made (columns are below it). subjects: set by the person for this prompt.
-    notes: remarks for the report, e.g. words that the encoder does not know. checksum: sum of the magnitudes of its rows.
-    regions: where the person wants a subject, for layout methods.
+    rows: rows of the conditioning made from this prompt (columns are below it). subjects: set by the user for
+    this prompt. notes: remarks for the report, e.g. words that the encoder does not know. checksum: sum of
+    the magnitudes of its rows. regions: where the user wants a subject, for layout methods.
     """
 
     encoders: tuple[EncoderTokens, ...]
@@ -119,20 +130,15 @@ class PromptTokens:
     regions: tuple[tuple[SubjectPhrase, Region], ...] = ()
 
     def only(self, encoders: str) -> PromptTokens:
-        """The same as these encoders alone saw it: "all", a name, "clip" for every CLIP, or how a name begins ("t5" for t5xxl).
+        """The token data of some encoders alone.
 
+        encoders: "all", "clip" for every CLIP, a name, or how a name begins ("t5" for t5xxl).
         Raises ValueError that lists the encoders.
         """
         if encoders == "all":
             return self
-        read = [e for e in self.encoders if e.chunks]  # others are only pooled, or not there
-        kept = tuple(
-            e
-            for e in read
-            if e.name == encoders
-            or (encoders == "clip" and e.name in CLIP)
-            or (len(encoders) > 1 and e.name.startswith(encoders))
-        )
+        read = [e for e in self.encoders if e.chunks]  # others are only pooled, or not on this model
+        kept = tuple(e for e in read if e.is_named(encoders))
         if not kept:
             raise ValueError(
                 f"encoders is '{encoders}', but the words of this prompt reach the model through "
@@ -141,9 +147,13 @@ class PromptTokens:
         return replace(self, encoders=kept)
 
     def spans(self, rule: str) -> tuple[Span, ...]:
-        """Spans of the second softmax: "legacy_sd1" = all rows but the first and last of a chunk, "prompt_only" = up to the end marker."""
-        return tuple(
-            Span(e.name, start, max(start + 1, end - 1 if rule == "legacy_sd1" else eot))
-            for e in self.encoders
-            for start, eot, end in e.chunks
-        )
+        """Spans of the second softmax, one per encoder and chunk.
+
+        rule: "legacy_sd1" = all rows of a chunk but the first and last, "prompt_only" = up to the end marker.
+        """
+        spans = []
+        for encoder in self.encoders:
+            for start, end_marker, end in encoder.chunks:
+                stop = end - 1 if rule == "legacy_sd1" else end_marker
+                spans.append(Span(encoder.name, start, max(start + 1, stop)))
+        return tuple(spans)

@@ -1,4 +1,4 @@
-"""Where a subject shall be: boxes as masks on a grid, and masks found in a map."""
+"""Where the user wants a subject: boxes, masks and points, and their cells on a grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ CONVENTIONS = ("lmd", "round", "floor", "inclusive")
 class Region:
     """Where a subject shall be.
 
-    boxes: (x1, y1, x2, y2) as fractions of the image. mask: [H, W] in 0 ... 1, any size. point: (x, y) as fractions.
+    boxes: (x1, y1, x2, y2) as fractions of the image. mask: [H, W] in 0 ... 1, any size. point: (x, y) as
+    fractions.
     """
 
     boxes: tuple[tuple[float, float, float, float], ...] = ()
@@ -24,37 +25,32 @@ class Region:
     point: tuple[float, float] | None = None
 
     def __or__(self, other: Region) -> Region:
-        """Both regions as one; the masks meet at the first one's size."""
+        """Both regions as one; the second mask is resized to the first one's size."""
         mask = self.mask if other.mask is None else other.mask
         if self.mask is not None and other.mask is not None:
-            resized = F.interpolate(other.mask[None, None].float(), self.mask.shape, mode="bilinear")[
-                0, 0
-            ]  # [H, W]
-            mask = torch.maximum(self.mask.float(), resized)
+            resized = F.interpolate(other.mask[None, None].float(), self.mask.shape, mode="bilinear")
+            mask = torch.maximum(self.mask.float(), resized[0, 0])  # [H, W]
         return Region(self.boxes + other.boxes, mask, self.point or other.point)
 
     def on_grid(self, height: int, width: int, convention: str = "lmd") -> Tensor:
-        """Cells of the region: bool [height, width], at least one; all cells for a region without box or mask."""
+        """Cells of the region: bool [height, width], at least one; all for a region without box or mask."""
         cells = [box_mask(box, height, width, convention) for box in self.boxes]
         if self.mask is not None:
-            area = F.adaptive_avg_pool2d(self.mask[None, None].float().cpu(), (height, width))[
-                0, 0
-            ]  # [height, width]
-            cells.append(
-                area >= min(0.5, float(area.max()))
-            )  # a region smaller than a cell still means that place
+            area = F.adaptive_avg_pool2d(self.mask[None, None].float().cpu(), (height, width))[0, 0]
+            # A region smaller than half a cell keeps the cell that it covers most.
+            cells.append(area >= min(0.5, float(area.max())))
         if not cells:
             return torch.ones(height, width, dtype=torch.bool)
         return torch.stack(cells).any(0)
 
 
 def box_mask(box: Sequence[float], height: int, width: int, convention: str = "lmd") -> Tensor:
-    """Cells of a box (x1, y1, x2, y2), fractions of the image, on a grid: bool [height, width], at least one cell.
+    """Cells of a box (x1, y1, x2, y2), fractions of the image: bool [height, width], at least one cell.
 
-    convention (rounding is half to even): "round" = round(x1 W) to round(x2 W), end exclusive (BoxDiff, ICCV 2023);
-    "floor" = the same, cut off (layout guidance, WACV 2024; R&B, ICLR 2024); "lmd" = start rounded, size rounded by
-    itself, so that it does not change when the box moves (LMD, TMLR 2024); "inclusive" = int(x1 (W - 1)) to
-    int(x2 (W - 1)), end inclusive (SAGA, AAAI 2026). Raises ValueError for another one.
+    convention (rounding is half to even): "round" = round(x1 W) to round(x2 W), end exclusive (BoxDiff, ICCV
+    2023); "floor" = the same, truncated (layout guidance, WACV 2024; R&B, ICLR 2024); "lmd" = start and size
+    rounded separately, so that the size does not depend on the position (LMD, TMLR 2024); "inclusive" =
+    int(x1 (W - 1)) to int(x2 (W - 1)), end inclusive (SAGA, AAAI 2026). Raises ValueError for another one.
     """
     x1, y1, x2, y2 = box
     mask = torch.zeros(height, width, dtype=torch.bool)
@@ -63,6 +59,7 @@ def box_mask(box: Sequence[float], height: int, width: int, convention: str = "l
 
 
 def _cells(low: float, high: float, n: int, convention: str) -> slice:
+    """The cells of low ... high on an axis of n cells."""
     if convention == "round":
         start, stop = round(low * n), round(high * n)
     elif convention == "floor":
@@ -77,24 +74,5 @@ def _cells(low: float, high: float, n: int, convention: str) -> slice:
     start, stop = max(0, start), min(n, stop)
     if start < stop:
         return slice(start, stop)
-    nearest = min(
-        n - 1, max(0, int((low + high) / 2 * n))
-    )  # a box smaller than a cell still means that place
+    nearest = min(n - 1, max(0, int((low + high) / 2 * n)))  # a box smaller than a cell
     return slice(nearest, nearest + 1)
-
-
-def otsu_mask(m: Tensor) -> Tensor:
-    """Foreground of maps [..., h, w] in 0 ... 1: bool, M >= t / 255 (Otsu 1979, as used by InitNO, CVPR 2024).
-
-    t is the first of 0 ... 255 with the largest between-class variance w0 w1 (m0 - m1)^2 of the integers int(255 M).
-    A map without two classes (flat, or nowhere above 1/255) gives t = 0: all true.
-    """
-    levels = (255 * m.detach()).long().clamp(0, 255).flatten(-2)  # [..., (h w)]
-    level = torch.arange(256, device=m.device)
-    counts = (levels[..., None] == level).sum(-2).double()  # [..., (h w), 256] -> [..., 256]
-    values = counts * level
-    below, sum_below = counts.cumsum(-1) - counts, values.cumsum(-1) - values  # of the integers < t
-    above, sum_above = counts.sum(-1, keepdim=True) - below, values.sum(-1, keepdim=True) - sum_below
-    variance = below * above * (sum_below / below.clamp(min=1) - sum_above / above.clamp(min=1)) ** 2
-    t = variance.argmax(-1)  # [...], the first maximum
-    return m.detach() >= t[..., None, None] / 255

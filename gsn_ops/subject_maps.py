@@ -1,15 +1,24 @@
-"""From raw attention to one map per subject."""
+"""From raw attention to one map per subject: second softmax, mean over the tokens of a word, smoothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .maps import AttentionMaps, MapOptions
-from .prompt import SubjectColumns
+from .prompt import Span, SubjectColumns
+
+NO_SUBJECT = "There is no subject to evaluate: name at least one word of the prompt."
+
+
+def total(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of one or more tensors."""
+    return reduce(add, tensors)
 
 
 def aggregate(maps: AttentionMaps) -> Tensor:
@@ -19,17 +28,18 @@ def aggregate(maps: AttentionMaps) -> Tensor:
     if len(levels) == 1:
         return coarse
     size = coarse.shape[1:3]
-    finer = [maps.cross[level].movedim(-1, 1) for level in levels[1:]]  # [B, n, H, W]
-    finer = [
-        F.interpolate(a, size, mode="bilinear", antialias=True).movedim(1, -1) for a in finer
-    ]  # [B, h, w, n]
-    return torch.stack([coarse, *finer]).mean(0)
+    resized = [coarse]
+    for level in levels[1:]:
+        finer = maps.cross[level].movedim(-1, 1)  # [B, n, H, W]
+        resized.append(F.interpolate(finer, size, mode="bilinear", antialias=True).movedim(1, -1))
+    return torch.stack(resized).mean(0)
 
 
 def kernel_1d(size: int, sigma: float, legacy: bool) -> Tensor:
-    """Axis weights of the separable smoothing kernel, [size], sum 1: exp(-(d/2s)^2) (legacy) or exp(-d^2/2s^2).
+    """Weights of the separable smoothing kernel along one axis, [size], sum 1.
 
-    Raises ValueError for an even size, which has no middle.
+    exp(-(d / 2 sigma)^2) (legacy) or exp(-d^2 / (2 sigma^2)), d = distance from the middle. Raises ValueError
+    for an even size, which has no middle.
     """
     if size % 2 == 0:
         raise ValueError(f"The smoothing kernel has size {size}: choose an odd size, or 0 for no smoothing.")
@@ -39,10 +49,11 @@ def kernel_1d(size: int, sigma: float, legacy: bool) -> Tensor:
 
 
 def smooth(m: Tensor, size: int, sigma: float, legacy: bool = True) -> Tensor:
-    """Smooth maps [B, k, h, w] with reflect padding. Size 0, or a grid no larger than the padding, changes nothing.
+    """Smooth maps [B, k, h, w] with reflect padding.
 
-    Slices and sums instead of pad and convolve, which on CUDA are neither deterministic nor full float32 by default;
-    nothing is copied to the device, so a refinement loop never waits here.
+    Size 0, or a grid no larger than the padding, changes nothing. Slices and sums instead of pad and
+    convolve, which on CUDA are neither deterministic nor full float32 by default. Nothing is copied to the
+    device, so the CPU does not wait for it.
     """
     pad = size // 2
     if size == 0 or min(m.shape[-2:]) <= pad:
@@ -50,9 +61,10 @@ def smooth(m: Tensor, size: int, sigma: float, legacy: bool = True) -> Tensor:
     weights = kernel_1d(size, sigma, legacy).tolist()
     for axis in (-2, -1):
         n = m.shape[axis]
-        before, after = m.narrow(axis, 1, pad).flip(axis), m.narrow(axis, n - 1 - pad, pad).flip(axis)
+        before = m.narrow(axis, 1, pad).flip(axis)
+        after = m.narrow(axis, n - 1 - pad, pad).flip(axis)
         padded = torch.cat([before, m, after], axis)  # n + 2 pad along the axis
-        m = sum(weight * padded.narrow(axis, d, n) for d, weight in enumerate(weights))
+        m = total(weight * padded.narrow(axis, d, n) for d, weight in enumerate(weights))
     return m  # [B, k, h, w]
 
 
@@ -60,32 +72,28 @@ def group_maps(a: Tensor, groups: Sequence[Sequence[int]], span: slice, options:
     """Subject maps from raw attention a [B, h, w, n]: [B, k, h, w].
 
     A second softmax over the columns of `span`, then the mean over each group, then smoothing.
-    Group members are positions on the last axis of `a` (they must lie in `span`).
+    Group members are indices on the last axis of `a`, inside `span`.
     """
     p = torch.softmax(options.temperature * a[..., span], -1)  # [B, h, w, columns of the span]
-    grouped = torch.stack(
-        [sum(p[..., i - span.start] for i in g) / len(g) for g in groups], 1
-    )  # [B, k, h, w]
+    means = [total(p[..., i - span.start] for i in group) / len(group) for group in groups]
+    grouped = torch.stack(means, 1)  # [B, k, h, w]
     return smooth(grouped, options.kernel_size, options.kernel_sigma, options.legacy_sigma)
 
 
 def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], options: MapOptions) -> Tensor:
     """One processed map per subject: [B, k, h, w].
 
-    Every span (one per encoder and chunk) is processed by itself; a subject is the mean over the encoders that know it,
-    weighted by its number of pieces where a phrase crosses a chunk. Raises ValueError for a subject without columns.
+    Every span (one per encoder and chunk) is processed by itself. A subject is the mean over the encoders
+    that have it; within an encoder, chunks are weighted by their number of tokens if a phrase crosses a
+    chunk. Raises ValueError for a subject without columns.
     """
     if not subjects:
-        raise ValueError("There is no subject to look at: name at least one word of the prompt.")
+        raise ValueError(NO_SUBJECT)
     a = aggregate(maps)
-    seen: list[dict[str, list[tuple[int, Tensor]]]] = [
-        {} for _ in subjects
-    ]  # encoder -> (pieces, map) per chunk
+    # Per subject: encoder -> (number of tokens, map) of each chunk.
+    chunks_of: list[dict[str, list[tuple[int, Tensor]]]] = [{} for _ in subjects]
     for span in maps.spans:
-        groups = [
-            [c for c in s.columns(options.pieces).get(span.encoder, ()) if span.start <= c < span.stop]
-            for s in subjects
-        ]
+        groups = [_inside(s.columns(options.pieces).get(span.encoder, ()), span) for s in subjects]
         present = [j for j, columns in enumerate(groups) if columns]
         if not present:
             continue
@@ -93,16 +101,25 @@ def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], option
         window = slice(first, first + span.stop - span.start)
         m = group_maps(a, [maps.index(groups[j]) for j in present], window, options)
         for i, j in enumerate(present):
-            seen[j].setdefault(span.encoder, []).append((len(groups[j]), m[:, i]))
+            chunks_of[j].setdefault(span.encoder, []).append((len(groups[j]), m[:, i]))
     result = []
-    for subject, encoders in zip(subjects, seen, strict=True):
+    for subject, encoders in zip(subjects, chunks_of, strict=True):
         if not encoders:
-            raise ValueError(f"The subject '{subject.label}' has no column in the captured text.")
+            raise ValueError(no_column(subject))
         result.append(_mean([(1, _mean(chunks)) for chunks in encoders.values()]))
     return torch.stack(result, 1)  # [B, k, h, w]
 
 
+def no_column(subject: SubjectColumns) -> str:
+    """The error for a subject none of whose columns is in the maps."""
+    return f"The subject '{subject.label}' has no column in the captured text: name other words."
+
+
+def _inside(columns: Sequence[int], span: Span) -> list[int]:
+    return [column for column in columns if span.start <= column < span.stop]
+
+
 def _mean(weighted: Sequence[tuple[int, Tensor]]) -> Tensor:
     """Weighted mean of maps [B, h, w]."""
-    total = sum(n for n, _ in weighted)
-    return sum(n / total * m for n, m in weighted)
+    weight = sum(n for n, _ in weighted)
+    return total(n / weight * m for n, m in weighted)

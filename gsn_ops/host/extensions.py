@@ -1,4 +1,7 @@
-"""Other packs' objectives, methods and architectures: a pack whose `__init__.py` has `gsn_register(gsn)` is called once."""
+"""Objectives, methods and architectures of other packs.
+
+A pack whose `__init__.py` has a function `gsn_register(gsn)` is called once with the public module.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,12 @@ _CALLED: set[str] = set()
 def collect() -> None:
     """Call `gsn_register(public)` of every loaded module that has it and was not called before.
 
-    Runs whenever ComfyUI asks our nodes for their choices, and when a model is unknown, so a pack that loads later than
-    this one is found too. A failing hook is logged with its traceback and does not affect other packs.
+    Runs whenever ComfyUI asks our nodes for their choices, and when a model is unknown, so a pack that loads
+    later than this one is found too. A failing hook is logged with its traceback and does not affect other
+    packs.
     """
     for name, module in list(sys.modules.items()):
-        hook = (
-            vars(module).get(HOOK) if isinstance(module, ModuleType) else None
-        )  # vars: lazy modules must not wake up
+        hook = _hook_of(module)
         if hook is None or name in _CALLED:
             continue
         _CALLED.add(name)
@@ -30,3 +32,8 @@ def collect() -> None:
             hook(public)
         except Exception:
             log.exception("The pack %s failed to register with Semantic Nursing.", name)
+
+
+def _hook_of(module: object):
+    """The module's hook, if it has one. Read from its dictionary: `getattr` would load lazy modules."""
+    return vars(module).get(HOOK) if isinstance(module, ModuleType) else None

@@ -1,4 +1,4 @@
-"""What a node says on itself, and how an output says why it is empty."""
+"""Node status messages, and a placeholder for outputs that are not available."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from server import PromptServer
 
 
 def status_line(node_id: str | None) -> Callable[[str], None]:
-    """`say(text)`: shows one line on the node with this id in every open browser. Silent where there is no server."""
+    """`show(text)`: shows one line on the node with this id in every open browser.
 
-    def say(text: str) -> None:
+    Does nothing without a server.
+    """
+
+    def show(text: str) -> None:
         server = getattr(PromptServer, "instance", None)
         if server is not None and node_id is not None:
             server.send_progress_text(text, node_id)
 
-    return say
+    return show
 
 
 class Absent:
-    """Stands for an output that cannot be given: whoever uses it gets an AttributeError with the reason.
+    """Placeholder for an output that is not available: any use of it raises AttributeError with the reason.
 
-    None would make the next node guess at the cause; the host's ExecutionBlocker ends a prompt as if it had succeeded.
+    With None, the next node would fail with a message about something else; ComfyUI's ExecutionBlocker would
+    end the prompt as if it had succeeded.
     """
 
     def __init__(self, reason: str):

@@ -23,18 +23,18 @@ from ..schedule import Moment
 from ..subject_maps import subject_maps
 from .architectures.family import Inputs, ModelFamily, refuse
 from .architectures.family import register_family as register_architecture
-from .architectures.transformer import cross, joint
+from .architectures.transformer import cross, joint, text_rows
 
 __all__ = [
+    "AttentionLayout",
     "AttentionMaps",
     "Checkpoint",
-    "ModelFamily",
     "Guide",
-    "Inputs",
-    "AttentionLayout",
     "InnerLoop",
+    "Inputs",
     "MapNeeds",
     "MapOptions",
+    "ModelFamily",
     "Moment",
     "Objective",
     "OptimiseNoise",
@@ -55,5 +55,6 @@ __all__ = [
     "register_method",
     "register_objective",
     "subject_maps",
+    "text_rows",
     "with_role",
 ]

@@ -6,7 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..regions import otsu_mask
+
+def otsu_mask(m: Tensor) -> Tensor:
+    """Foreground of maps [..., h, w] in 0 ... 1: bool, M >= t / 255 (Otsu 1979, as used by InitNO).
+
+    t is the first of 0 ... 255 with the largest between-class variance w0 w1 (m0 - m1)^2 of the integers
+    int(255 M). A map without two classes (flat, or nowhere above 1/255) gives t = 0: all true.
+    """
+    levels = (255 * m.detach()).long().clamp(0, 255).flatten(-2)  # [..., (h w)]
+    level = torch.arange(256, device=m.device)
+    counts = (levels[..., None] == level).sum(-2).double()  # [..., (h w), 256] -> [..., 256]
+    values = counts * level
+    below, sum_below = counts.cumsum(-1) - counts, values.cumsum(-1) - values  # of the integers < t
+    above, sum_above = counts.sum(-1, keepdim=True) - below, values.sum(-1, keepdim=True) - sum_below
+    variance = below * above * (sum_below / below.clamp(min=1) - sum_above / above.clamp(min=1)) ** 2
+    t = variance.argmax(-1)  # [...], the first maximum
+    return m.detach() >= t[..., None, None] / 255
 
 
 def peak(m: Tensor) -> Tensor:
@@ -21,8 +36,9 @@ def peak(m: Tensor) -> Tensor:
 def component(inside: Tensor, seed: Tensor, at_once: int | None = None) -> Tensor:
     """Cells of `inside` connected to `seed` by shared edges, both bool [..., h, w]: bool.
 
-    Grows by one cell until nothing changes, so no recursion and no limit on the grid. Whether it has changed is asked
-    after `at_once` cells: one on a CPU, and elsewhere, where asking means waiting, as many as take it across the grid.
+    Grows by one cell until nothing changes, so no recursion and no limit on the grid. Whether it has changed
+    is asked after `at_once` cells: one on a CPU, and elsewhere, where asking means waiting, as many as take
+    it across the grid.
     """
     at_once = at_once or (1 if inside.device.type == "cpu" else max(inside.shape[-2:]))
     grid = (-1, 1, *inside.shape[-2:])
@@ -39,7 +55,8 @@ def component(inside: Tensor, seed: Tensor, at_once: int | None = None) -> Tenso
 
 
 def blob(m: Tensor) -> Tensor:
-    """B: the 4-connected component of {M >= Otsu's threshold} around the maximum, maps [..., h, w] -> bool, detached.
+    """B: the 4-connected component of {M >= Otsu's threshold} around the maximum, maps [..., h, w] -> bool,
+    detached.
 
     A flat map is all foreground.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..subject_maps import aggregate, subject_maps
+from ..subject_maps import NO_SUBJECT, aggregate, subject_maps
 from .base import choice, register, with_role
 from .syngen import distance
 
@@ -84,7 +84,7 @@ class Ebama:
                     - self.lam * self._strength(maps, known, encoder)
                 )
         if not losses:
-            raise ValueError("There is no subject to look at: name at least one word of the prompt.")
+            raise ValueError(NO_SUBJECT)
         return sum(losses) / len(losses)
 
     def _energy(

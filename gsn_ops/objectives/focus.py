@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..subject_maps import aggregate, smooth
+from ..subject_maps import NO_SUBJECT, aggregate, smooth
 from ._regions import phrase_columns
 from .base import register, with_role
 
@@ -48,7 +48,7 @@ def rows_of(maps: AttentionMaps, subjects: Sequence[SubjectColumns], options: Ma
     """Raw attention to all pieces of a phrase in all encoders, smoothed: one [B, pieces, h, w] per wanted subject."""
     subjects = with_role(subjects)
     if not subjects:
-        raise ValueError("There is no subject to look at: name at least one word of the prompt.")
+        raise ValueError(NO_SUBJECT)
     a = aggregate(maps)
     rows = [torch.stack([a[..., n] for n in maps.index(phrase_columns(maps, s))], 1) for s in subjects]
     return [smooth(r, options.kernel_size, options.kernel_sigma, options.legacy_sigma) for r in rows]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..regions import otsu_mask
 from ..subject_maps import smooth, subject_maps
+from ._foreground import otsu_mask
 from ._self_attention import mixture
 from .attend_and_excite import presence
 from .base import choice, register, with_role

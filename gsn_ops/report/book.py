@@ -17,7 +17,7 @@ def fingerprint(samples: Tensor) -> str:
     digest = hashlib.sha1(usedforsecurity=False)
     for part in parts:
         digest.update(f"{tuple(part.shape)} {part.dtype}".encode())
-        digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

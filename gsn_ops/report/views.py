@@ -143,14 +143,13 @@ def attention_maps(report: RunReport, image: Tensor | None, subject: str, after:
     image: [1 or B, H, W, 3] to draw on; None = the predicted x0. subject: see `select_subjects`.
     Raises ValueError for an unknown subject, or if the number of images does not fit.
     """
-    kept = [r for r in report.recipes if _maps_of(r, after) is not None]
+    kept = [(r, maps) for r in report.recipes if (maps := _maps_of(r, after)) is not None]
     if not kept:
         return None
-    recipe = kept[-1]
-    maps = _maps_of(recipe, after)
+    recipe, maps = kept[-1]
     chosen = select_subjects(recipe.subjects, subject)
     if image is None:
-        image = predicted_images(report, recipe, after)
+        image = predicted_images(report, recipe, maps, after)
     if image.shape[0] not in (1, len(maps)):
         raise ValueError(
             f"The image input has {image.shape[0]} images, but the run made {len(maps)}: connect the decoded "
@@ -161,12 +160,15 @@ def attention_maps(report: RunReport, image: Tensor | None, subject: str, after:
     return Maps(labels, maps.float()[:, chosen].clamp(min=0), images)
 
 
-def predicted_images(report: RunReport, recipe: RecipeReport, after: bool) -> Tensor:
-    """Predicted x0 in preview colours, eight times the latent's size: [B, H, W, 3]; grey without any."""
+def predicted_images(report: RunReport, recipe: RecipeReport, maps: Tensor, after: bool) -> Tensor:
+    """Predicted x0 in preview colours, eight times the latent's size: [B, H, W, 3].
+
+    Without any, grey images that are 16 times the size of the maps [B, k, h, w].
+    """
     latents = recipe.predicted_after if after else recipe.predicted_before
     small = latent_images(latents, None, report.latent_rgb)
     if small is None:
-        b, _, h, w = _maps_of(recipe, after).shape
+        b, _, h, w = maps.shape
         return torch.full((b, 16 * h, 16 * w, 3), GREY)
     large = F.interpolate(small.movedim(-1, 1), scale_factor=8, mode="bicubic")  # [B, 3, H, W]
     return large.movedim(1, -1).clamp(0, 1)

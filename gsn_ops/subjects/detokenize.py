@@ -1,4 +1,6 @@
-"""The user's own text in a list of tokens: where it is, how it reads, and which characters each token spells."""
+"""The user's own text in a list of tokens: where it is, how it reads, and which characters each token stands
+for.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,26 @@ from collections.abc import Callable, Sequence
 
 BARE_MARK = "\u2581"
 """A sentencepiece word mark with no letters: it belongs to the user's text, not to a template before it."""
+
 BROKEN = "\ufffd"
 """What an incomplete character decodes to."""
 
+Embedding = tuple[str, int]
+"""(name, number) of a textual-inversion embedding among the tokens."""
+
 
 def user_span(ids: Sequence, others: Sequence[Sequence], pad) -> tuple[int, int]:
-    """[start, stop) of the user's own text: what the token list does not share with those of two other prompts.
+    """[start, stop) of the user's own text: what the token list does not share with those of two other
+    prompts.
 
-    Needs no knowledge of templates. ids: token ids, None where there is no id; others: the same for the prompts "0" and "x".
+    Needs no knowledge of templates. ids: token ids, None where there is no id. others: the same for the
+    prompts "0" and "x". pad: id of the padding.
     """
-    mine, others = _unpadded(ids, pad), [_unpadded(other, pad) for other in others]
-    start = min(_common(mine, other) for other in others)
-    return start, len(mine) - min(_common(mine[start:][::-1], other[start:][::-1]) for other in others)
+    mine = _unpadded(ids, pad)
+    references = [_unpadded(other, pad) for other in others]
+    start = min(_common(mine, other) for other in references)
+    behind = min(_common(mine[start:][::-1], other[start:][::-1]) for other in references)
+    return start, len(mine) - behind
 
 
 def _unpadded(ids: Sequence, pad) -> list:
@@ -29,17 +39,18 @@ def _unpadded(ids: Sequence, pad) -> list:
 
 
 def _common(a: Sequence, b: Sequence) -> int:
+    """Length of the common beginning."""
     return next((n for n, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
 
 
-def spell(
-    items: Sequence[int | tuple[str, int]], decode: Callable[[list[int]], str]
+def detokenize(
+    items: Sequence[int | Embedding], decode: Callable[[list[int]], str]
 ) -> tuple[str, list[tuple[int, int]]]:
-    """(text, [start, stop) of each item in it) for token ids and, between them, (name, number) of embeddings.
+    """(text, [start, stop) of each item in it) for token ids and embeddings.
 
-    Each token is decoded together with the last one that completed a character, so the work grows with the length only,
-    and no knowledge of the tokenizer's marks is needed. Tokens that spell one character together share its range, and so
-    do equal embeddings in a row (the vectors of one). Ranges leave spaces out.
+    Each token is decoded together with the last one that completed a character, so the work grows linearly,
+    and no knowledge of the tokenizer's marks is needed. Tokens that form one character together share its
+    range, and so do equal embeddings in a row (the vectors of one). Ranges leave spaces out.
     """
     text, shown, last = "", "", None
     ranges: list[tuple[int, int]] = []

@@ -88,7 +88,8 @@ def _before(
     words: Sequence[TextWord], noun: int, modifiers: Sequence[Sequence[TextWord]]
 ) -> list[range] | None:
     """The modifiers directly before the noun: "red and blue table", "big, red car", "cup of tea"."""
-    at, found = noun, []
+    at = noun
+    found: list[range] = []
     for modifier in reversed(modifiers):
         j, last = at - len(modifier), at == noun
         skipped = {"of", "the", "a", "an"} if last else CONJUNCTIONS

@@ -1,1 +1,1 @@
-"""Plain torch: attention with text, matrix products and convolutions, usable without ComfyUI."""
+"""Plain torch: attention with text, matrix products and small convolutions; runs without ComfyUI."""

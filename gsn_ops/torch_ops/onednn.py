@@ -1,7 +1,8 @@
-"""Matrix products of float32 models on a CPU through oneDNN, the library that torch takes for convolutions there.
+"""Matrix products of float32 models on a CPU by oneDNN, the library that torch uses for convolutions there.
 
-For matrix products torch takes MKL, which leaves half of some processors unused. One thread of an AMD EPYC with AVX-512,
-2026-11-21, torch 2.11, at the shapes of Stable Diffusion 1.5: 105 GFLOP/s by MKL, 240 by oneDNN; the same sums otherwise ordered.
+For matrix products torch uses MKL, which leaves half of some CPUs unused. One thread of an AMD EPYC with
+AVX-512, 2026-11-21, torch 2.11, at the shapes of Stable Diffusion 1.5: 105 GFLOP/s by MKL, 240 by oneDNN. The
+sums are the same but for the order of their terms.
 """
 
 from __future__ import annotations
@@ -9,78 +10,79 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-from .bfloat16 import ENOUGH_PARAMETERS, are_float32
-from .small_conv import CONVOLUTIONS, Products, conv2d_gemm, is_one_product
+from .bfloat16 import MIN_PARAMETERS, are_float32
+from .frozen_weight import frozen_weight
+from .small_conv import CONVOLUTIONS, ColumnProducts, conv2d_gemm, is_small_conv
 
-SIGNATURE = "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
-"""The one known here: the operator is torch's private matter."""
+SIGNATURE = (
+    "mkldnn::_linear_pointwise"
+    "(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
+)
+"""The signature this file was written for: the operator is private to torch and may change."""
 
-ENOUGH_ROWS = 16
-"""Below that MKL is as fast: embeddings of the time step."""
+MIN_ROWS = 16
+"""Below this number of rows MKL is as fast (embeddings of the time step)."""
 
 
-def pays(network: torch.nn.Module, device: torch.device) -> bool:
-    """Is this a large network on a CPU, and has this torch the operator? Asked once per step: it counts the parameters."""
+def should_use_onednn(network: torch.nn.Module, device: torch.device) -> bool:
+    """True for a large network on a CPU if this torch build has the operator.
+
+    Counts the parameters: call once per step.
+    """
     operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if (
-        device.type != "cpu"
-        or not torch.backends.mkldnn.is_available()
-        or operator is None
-        or str(operator.default._schema) != SIGNATURE
-    ):
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    return sum(p.numel() for p in network.parameters()) >= ENOUGH_PARAMETERS
+    if operator is None or str(operator.default._schema) != SIGNATURE:
+        return False
+    return sum(p.numel() for p in network.parameters()) >= MIN_PARAMETERS
 
 
-class FastProducts(TorchFunctionMode):
-    """Surrounds a forward pass, in this thread only: float32 linear layers on the CPU, and convolutions over few places, multiply
-    by oneDNN, their gradients too."""
+class OneDNNProducts(TorchFunctionMode):
+    """Inside, float32 linear layers and small convolutions on the CPU multiply by oneDNN.
+
+    Their gradients too. Surround a forward pass with it; only this thread is affected.
+    """
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if (
-            func is F.linear
-            and not kwargs
-            and _suit(args[:2])
-            and args[1].ndim == 2
-            and args[0].numel() >= ENOUGH_ROWS * args[0].shape[-1]
-        ):
-            x, *layer = args
-            # Rows first, [.., C] -> [rows, C]: what a Function makes must not be a view, which the host might write into.
-            return _Linear.apply(x.reshape(-1, x.shape[-1]).contiguous(), *layer).unflatten(0, x.shape[:-1])
-        if func in CONVOLUTIONS and not kwargs and _suit(args[:2]) and is_one_product(*args):
-            return conv2d_gemm(_COLUMNS, *args)
+        if func is F.linear and not kwargs and _is_large_linear(*args[:2]):
+            return _linear(*args)
+        if func in CONVOLUTIONS and not kwargs and _is_supported(args[:2]) and is_small_conv(*args):
+            return conv2d_gemm(_COLUMN_PRODUCTS, *args)
         return func(*args, **(kwargs or {}))
 
 
-def _suit(factors: tuple) -> bool:
+def _is_supported(factors: tuple) -> bool:
     return are_float32(factors) and all(t.device.type == "cpu" for t in factors)
 
 
-class _Linear(torch.autograd.Function):
-    """x W^T + b of rows [rows, C], and g W for its gradient."""
+def _is_large_linear(x: Tensor, weight: Tensor | None = None) -> bool:
+    if not _is_supported((x, weight)) or weight.ndim != 2:
+        return False
+    return x.numel() >= MIN_ROWS * x.shape[-1]
 
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        ctx.save_for_backward(weight)
-        return _product(x, weight, bias)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g: Tensor):
-        (weight,) = ctx.saved_tensors
-        return _product(g.contiguous(), weight.t(), None), None, None
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b for x [.., C]."""
+    # One row per position, [.., C] -> [rows, C], outside of the Function: its result must not be a view.
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
+    made = frozen_weight(
+        rows,
+        weight,
+        lambda x, weight: _product(x, weight, bias),
+        lambda g, weight: _product(g.contiguous(), weight.t(), None),
+    )
+    return made.unflatten(0, x.shape[:-1])
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-# Each the way round that leaves the weight as it lies: W x, and (g^T W)^T for W^T g.
-_COLUMNS = Products(
-    lambda weight, seen: _product(weight, seen.t(), None),
-    lambda weight, g: _product(g.t().contiguous(), weight.t(), None).t(),
-    torch.float32,
+# Both are written so that the weight is used as it lies in memory: W x, and (g^T W)^T for W^T g.
+_COLUMN_PRODUCTS = ColumnProducts(
+    forward=lambda weight, columns: _product(weight, columns.t(), None),
+    backward=lambda weight, g: _product(g.t().contiguous(), weight.t(), None).t(),
+    dtype=torch.float32,
 )

@@ -7,8 +7,8 @@ from torch import Tensor
 
 
 def onto(t: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A small tensor that the processor made, on the device of `like` and in its dtype (or in `dtype`).
+    """A small tensor made on the CPU, on the device of `like`, in its dtype (or in `dtype`).
 
-    On CUDA the processor goes on at once: a plain copy waits until the device has done all that it was told before.
+    Uses a non-blocking copy on CUDA, so that the CPU does not wait for queued kernels.
     """
     return t.to(like.device, non_blocking=like.is_cuda).to(dtype or like.dtype)

@@ -180,7 +180,7 @@ def test_words_that_the_attention_does_not_see_are_refused(tiny):
 
 def test_encoders_with_the_same_rows_count_once(tiny):
     """Stable Diffusion 3: CLIP-L and CLIP-G side by side in the same rows, then T5: two views, not three."""
-    prompt, probe = (tiny.module(f"gsn_ops.{name}") for name in ("prompt", "host.attention.probe"))
+    prompt, entries = (tiny.module(f"gsn_ops.{name}") for name in ("prompt", "host.attention.entry"))
 
     def tokens(**texts):
         rows = {"l": 0, "g": 0, "t5xxl": 77}
@@ -197,7 +197,7 @@ def test_encoders_with_the_same_rows_count_once(tiny):
             154,
         )
 
-    same = probe.distinct_spans(tokens(g="cat", l="cat", t5xxl="cat"), "prompt_only")
+    same = entries.distinct_spans(tokens(g="cat", l="cat", t5xxl="cat"), "prompt_only")
     assert same == (prompt.Span("g", 1, 2), prompt.Span("t5xxl", 78, 79))
-    different = probe.distinct_spans(tokens(g="cat", l="dog", t5xxl="cat"), "prompt_only")
+    different = entries.distinct_spans(tokens(g="cat", l="dog", t5xxl="cat"), "prompt_only")
     assert [span.encoder for span in different] == ["g", "l", "t5xxl"]

@@ -41,8 +41,8 @@ def sized(arch: Architecture, side: int) -> Architecture:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_memory_of_a_shift_is_linear_in_the_image(tiny, name):
-    """Forward and backward with everything kept (rung 0), at three sizes: peak, and the largest single tensor of anyone."""
-    arch, ladder = ARCHITECTURES[name], tiny.module("gsn_ops.host.attention.memory_policy").CheckpointPolicy
+    """Forward and backward with everything kept (level 0), at three sizes: peak, and the largest single tensor of anyone."""
+    arch, policy = ARCHITECTURES[name], tiny.module("gsn_ops.host.attention.memory_policy").CheckpointPolicy
     if arch.config == "SD3":  # as large a table of positions as the largest size wants
         arch = replace(
             arch, unet={**arch.unet, "num_patches": SIDES[-1] ** 2, "pos_embed_max_size": SIDES[-1]}
@@ -53,7 +53,7 @@ def test_memory_of_a_shift_is_linear_in_the_image(tiny, name):
         made.arch = sized(arch, side)
 
         def shift(probe, z, conds):
-            probe.checkpoint_policy = ladder(0)
+            probe.checkpoint_policy = policy(0)
 
             def act():
                 torch.autograd.grad(weighted(probe.maps_of(z.requires_grad_(True)).cross).sum(), z)

@@ -50,14 +50,19 @@ def test_a_region_needs_the_words_of_a_subject(tiny, typed):
 
 def test_a_conditioning_without_memory_names_the_nodes_that_give_it_one(tiny, refused):
     refused(
-        ("does not remember its words", "'Semantic Nursing'", "'CLIP Text Encode (GSN)'", "'Set Subjects'"),
+        (
+            "has no token data from this pack",
+            "'Semantic Nursing'",
+            "'CLIP Text Encode (GSN)'",
+            "'Set Subjects'",
+        ),
         run={"positive": tiny.encode(PROMPT, plain=True)},
     )
 
 
 def test_memory_on_the_negative_does_not_count(tiny, refused):
     refused(
-        "does not remember its words",
+        "has no token data from this pack",
         run={"positive": tiny.encode(PROMPT, plain=True), "negative": tiny.encode(PROMPT)},
     )
 

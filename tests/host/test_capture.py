@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-COLUMNS = slice(2, 40)  # wider than a head, so that joint attention needs more than one pass
-
 
 @pytest.fixture(scope="module")
 def capture(pack_module):
@@ -23,33 +21,6 @@ def explicit(q, k, mask=None, scale=None):
     return e / e.sum(-1, keepdim=True)
 
 
-@pytest.mark.parametrize("scale", (None, 0.7))
-@pytest.mark.parametrize("masked", (False, True), ids=("", "mask"))
-@pytest.mark.parametrize("joint", (False, True), ids=("cross", "joint"))
-def test_probabilities_and_their_gradient(capture, joint, masked, scale):
-    q, k = random(2, 3, 20, 16), random(2, 3, 60, 16, seed=1)
-    mask = random(2, 1, 20, 60, seed=2) if masked else None
-    weights, gradients, values = random(2, 3, 20, COLUMNS.stop - COLUMNS.start, seed=3), [], []
-    for compute in (
-        lambda q: capture.text_probabilities(q, k, COLUMNS, joint, mask, scale),
-        lambda q: explicit(q, k, mask, scale)[..., COLUMNS],
-    ):
-        leaf = q.clone().requires_grad_(True)
-        p = compute(leaf)
-        gradients.append(torch.autograd.grad((p * weights).sum(), leaf)[0])
-        values.append(p.detach())
-    assert values[0].shape == (2, 3, 20, 38) and values[0].dtype == torch.float32
-    assert (values[0] - values[1]).abs().max() < 1e-5
-    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), 0) > 0.99999
-
-
-def test_half_precision_is_raised_to_float32(capture):
-    q, k = random(1, 2, 8, 16).half(), random(1, 2, 12, 16, seed=1).half()
-    for joint in (False, True):
-        p = capture.text_probabilities(q, k, slice(0, 12), joint)
-        assert p.dtype == torch.float32 and (p - explicit(q.float(), k.float())).abs().max() < 1e-5
-
-
 @pytest.mark.parametrize("ndim", (2, 3, 4))
 @pytest.mark.parametrize("kind", ("float", "bool"))
 def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind, ndim):
@@ -63,14 +34,14 @@ def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind,
     mask = random(n_text + 24, n_text + 24, seed=2)
     mask = mask > -1 if kind == "bool" else mask
     shaped = {2: mask, 3: mask.expand(2, -1, -1), 4: mask.expand(2, 1, -1, -1)}[ndim]
-    seen.show(q, k, {"block": ("double", 0)}, shaped)
+    seen.observe(q, k, {"block": ("double", 0)}, shaped)
     additive = torch.zeros(mask.shape).masked_fill(~mask, float("-inf")) if kind == "bool" else mask
     right = (
         explicit(q, k.repeat_interleave(2, 1), additive)
         .mean(1)[:, n_text:, first + 1 : first + 6]
         .unflatten(1, grid)
     )
-    ((level, maps),) = seen.layers
+    ((level, maps),) = seen.state.layers
     assert level == 2 and maps.shape == (2, 4, 6, 5)
     assert (maps - right).abs().max() < 1e-5
 
@@ -83,9 +54,9 @@ def test_single_heads_on_request(capture):
         capture.Capture(layout, slice(1, 76), (2,), heads=True),
     )
     for seen in (whole, single):
-        seen.show(q, k, {"block": ("input", 1)})
-    assert single.layers[0][1].shape == (1, 2, 4, 4, 75)
-    assert torch.equal(single.layers[0][1].mean(1), whole.layers[0][1])
+        seen.observe(q, k, {"block": ("input", 1)})
+    assert single.state.layers[0][1].shape == (1, 2, 4, 4, 75)
+    assert torch.equal(single.state.layers[0][1].mean(1), whole.state.layers[0][1])
 
 
 def test_middle_and_first_up_block_of_a_real_unets_order(capture):
@@ -100,23 +71,23 @@ def test_middle_and_first_up_block_of_a_real_unets_order(capture):
     ):
         for number in numbers:
             for length in (side * side, 77):  # its self-attention, then its cross-attention
-                seen.show(
+                seen.observe(
                     random(1, 1, side * side, 8),
                     random(1, 1, length, 8),
                     {"block": (part, number), "block_index": 0},
                 )
-    assert [level for level, _ in seen.layers] == [8, 4, 4, 4]
+    assert [level for level, _ in seen.state.layers] == [8, 4, 4, 4]
 
 
 def test_rows_of_self_attention_on_request(capture):
     layout = capture.AttentionLayout("cross", (8, 12), 77, 77)
     q, k = random(2, 3, 24, 8), random(2, 3, 24, 8, seed=1)
     seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True)
-    seen.show(q, k, {"block": ("input", 1)})
-    ((level, attention),) = seen.self_attention
+    seen.observe(q, k, {"block": ("input", 1)})
+    ((level, attention),) = seen.state.self_attention
     cells = torch.tensor([[0, 23], [7, 5]])
     right = explicit(q, k).mean(1)[torch.arange(2)[:, None], cells].unflatten(-1, (4, 6))
-    assert level == 2 and seen.layers == []
+    assert level == 2 and seen.state.layers == []
     assert (attention.rows(cells) - right).abs().max() < 1e-5
 
 
@@ -131,10 +102,10 @@ def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_h
     )  # longer text; an image prompt of 16 tokens
     seen = capture.Capture(layout, slice(1, 76), (2,))
     first, second = random(1, 1, 77, 8), random(1, 1, 77, 8, seed=1)
-    seen.show(first, first, {"block": ("input", 1), "block_index": 0})
-    assert seen.layers == []
-    seen.show(first, second, {"block": ("input", 1), "block_index": 0})
-    assert seen.layers[0][1].shape == (1, 7, 11, 75)
+    seen.observe(first, first, {"block": ("input", 1), "block_index": 0})
+    assert seen.state.layers == []
+    seen.observe(first, second, {"block": ("input", 1), "block_index": 0})
+    assert seen.state.layers[0][1].shape == (1, 7, 11, 75)
 
 
 def test_levels_of_a_latent_whose_sides_are_odd(capture):
@@ -156,31 +127,12 @@ def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture
     assert not issubclass(capture.AllCaptured, Exception)
     seen = capture.Capture(capture.AttentionLayout("cross", (8, 8), 77, 77), slice(1, 76), (2,), stop_after=2)
     q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
-    seen.show(q, k, {"block": ("input", 1)})
+    seen.observe(q, k, {"block": ("input", 1)})
     with pytest.raises(capture.AllCaptured):
         try:
-            seen.show(q, k, {"block": ("input", 2)})
+            seen.observe(q, k, {"block": ("input", 2)})
         except Exception:
             pass
-
-
-@pytest.mark.parametrize("masked", (False, True), ids=("", "mask"))
-def test_one_call_gives_joint_attention_and_its_probabilities(capture, masked):
-    """Output and probabilities with their gradients, against a softmax written out; a number of columns that is no multiple of 8."""
-    q, k, v = (random(2, 3, 30, 16, seed=seed) for seed in range(3))
-    mask, columns = (random(2, 1, 30, 30, seed=5) if masked else None), [3, 4, 9, 17, 20]
-    towards = random(2, 3, 30, 16, seed=6), random(2, 3, 30, 5, seed=7)
-    results = []
-    for compute in (
-        lambda *qkv: capture.attention_with_text(*qkv, columns, mask),
-        lambda q, k, v: (explicit(q, k, mask) @ v, explicit(q, k, mask)[..., columns]),
-    ):
-        leaves = [t.clone().requires_grad_(True) for t in (q, k, v)]
-        out = compute(*leaves)
-        loss = sum((o * w).sum() for o, w in zip(out, towards, strict=True))
-        results.append((*(o.detach() for o in out), *torch.autograd.grad(loss, leaves)))
-    for ours, right in zip(*results, strict=True):
-        assert ours.shape == right.shape and (ours - right).abs().max() < 1e-4
 
 
 def test_only_spans_are_read_where_each_column_costs(capture):
@@ -191,11 +143,30 @@ def test_only_spans_are_read_where_each_column_costs(capture):
     q, k, v = (random(1, 36, 2 * 8, seed=seed) for seed in range(3))
     seen = []
     for spans in ((), (slice(1, 4), slice(9, 11))):
-        read = capture.Capture(layout, slice(1, 11), (), spans=spans, backend=attention_pytorch)
+        read = capture.Capture(layout, slice(1, 11), (), spans=spans)
         out = read(attention_pytorch, q, k, v, 2, transformer_options={})
         assert (out - attention_pytorch(q, k, v, 2)).abs().max() < 1e-5
-        ((_, maps),) = read.layers
+        ((_, maps),) = read.state.layers
         seen.append(maps)
     every, some = seen
     assert torch.equal(some[..., 3:8], torch.zeros(1, 4, 6, 5)) and every[..., 3:8].min() > 0
     assert (some[..., [0, 1, 2, 8, 9]] - every[..., [0, 1, 2, 8, 9]]).abs().max() < 1e-6
+
+
+def test_a_snapshot_has_no_tensors_and_a_restored_one_goes_on_where_it_was_taken(capture):
+    """Checkpointing runs a block again with the state of its first run: its calls count as they did then, once."""
+    layout = capture.AttentionLayout("cross", (8, 8), 77, 77)
+    q, k = random(1, 1, 16, 8), random(1, 1, 77, 8, seed=1)
+    seen = capture.Capture(layout, slice(1, 76), (2,), self_rows=True, stop_after=2)
+    seen.observe(q, q, {"block": ("input", 1)})
+    seen.observe(q, k, {"block": ("input", 1)})
+    snapshot = seen.snapshot()
+    with pytest.raises(capture.AllCaptured):
+        seen.observe(q, k, {"block": ("input", 2)})
+    assert snapshot.layers == snapshot.self_attention == [] and snapshot.n_captured == 1
+    after = seen.restore(snapshot)
+    with pytest.raises(capture.AllCaptured):
+        seen.observe(q, k, {"block": ("input", 2)})
+    assert seen.restore(after) is snapshot and seen.state is after
+    assert (len(snapshot.layers), len(after.layers), len(after.self_attention)) == (1, 2, 1)
+    assert (snapshot.calls, snapshot.n_text_to_image, snapshot.n_captured) == (after.calls, 2, 2)

@@ -272,7 +272,7 @@ def test_pictures_in_the_prompt_are_said_to_hide_the_rows(clip, pt, subjects):
     tokens["l"][0][2] = ({"type": "image"}, 1.0)
     seen = pt.read_prompt(clip, tokens)
     with pytest.raises(
-        ValueError, match="'dog' is in the prompt, but .* to the model: the text encoder l reads pictures too"
+        ValueError, match="'dog' is in the prompt, but .* to the model: the text encoder l reads images too"
     ):
         subjects.resolve(subjects.parse_subjects("dog"), seen)
 
@@ -442,7 +442,7 @@ def test_concatenated_and_averaged_prompts_keep_the_first_and_say_so(host, pair,
     )
     (mean,) = host.ConditioningAverage().addWeighted(*pair, 0.5)
     assert pt.check(mean).notes == (
-        "the conditioning was changed after it was encoded (averaged?): its words are taken to be "
+        "the conditioning was changed after it was encoded (averaged?): its text tokens are taken to be "
         "those of 'a cat and a dog'",
     )
     (all_first,) = host.ConditioningAverage().addWeighted(*pair, 1.0)
@@ -460,7 +460,7 @@ def test_no_remembered_prompt_says_which_node_adds_it(stock, pt):
     ):
         with pytest.raises(
             ValueError,
-            match="does not remember its words.*'Semantic Nursing'.*'CLIP Text Encode .GSN.'.*'Set Subjects'",
+            match="has no token data from this pack.*'Semantic Nursing'.*'CLIP Text Encode .GSN.'.*'Set Subjects'",
         ):
             ask()
 
@@ -486,7 +486,7 @@ def test_an_unread_prompt_is_refused_with_its_reason(pair, pt, pack_module):
         extra[pt.KEY], encoders=(), notes=("the tokens of this text encoder cannot be read: it speaks Welsh",)
     )
     with pytest.raises(
-        ValueError, match="words of this prompt are not known: .*it speaks Welsh. Use the stock sampler"
+        ValueError, match="text tokens of this prompt are not known: .*it speaks Welsh. Use the stock sampler"
     ):
         pt.check([[rows, {pt.KEY: unread}]])
 

@@ -34,7 +34,7 @@ def test_gradients_flow_to_the_input_only_and_no_weight_is_copied(gradients, net
         with gradients.differentiable(network):
             assert {p.data_ptr() for p in network.parameters()} == places
             assert not any(p.is_inference() or p.requires_grad for p in network.parameters())
-            leaf = gradients.plain(x).requires_grad_(True)
+            leaf = gradients.without_inference_flag(x).requires_grad_(True)
             (gradient,) = torch.autograd.grad((network(leaf) * network.scale).square().sum(), leaf)
         assert torch.is_inference_mode_enabled()
     assert gradient.norm() > 0 and tables(network) == before

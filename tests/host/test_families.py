@@ -31,7 +31,6 @@ def test_an_architecture_of_another_pack_is_asked_for_when_it_is_met(tiny, monke
         tiny.module("gsn_ops.host.architectures.sd3").SD3,
     )
     monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))
-    monkeypatch.setattr(finder, "FAMILIES", families.FAMILIES)
     monkeypatch.setattr(extensions, "_CALLED", set(extensions._CALLED))
     pack = types.ModuleType("a_pack_with_an_architecture")
     pack.gsn_register = gsn_register
@@ -77,12 +76,12 @@ def test_every_model_of_the_host_is_known_or_refused_by_name(tiny):
         (
             "HiDream",
             {"concat_latent_image": random(1, 4, 9, 14)},
-            "HiDream E1 .editing. works on two pictures side by side",
+            "HiDream E1 .editing. works on two images side by side",
         ),
         (
             "Z-Image",
             {"reference_latents": [random(1, 4, 8, 8)]},
-            "Where Z-Image puts the words beside reference pictures is not known",
+            "With reference images, the position of the text in Z-Image is not known",
         ),
     ),
 )

@@ -23,9 +23,9 @@ def gradients_of(made, tiny, size: float, scale: float | None = None, memory=Non
     """Of a loss of the maps, and of one of self-attention, each `size` times what would be usual."""
 
     def look(probe, z, conds):
-        probe.scale = probe.scale if scale is None else scale
+        probe.gradient_scale = probe.gradient_scale if scale is None else scale
         probe.checkpoint_policy = memory or probe.checkpoint_policy
-        found = [probe.scale]
+        found = [probe.gradient_scale]
         for rows in (False, True):
             leaf = z.clone().requires_grad_(True)
             maps = probe.maps_of(leaf)
@@ -62,8 +62,8 @@ def test_blocks_that_run_twice_scale_once(tiny, pack):
         pack_module("gsn_ops.host.attention.memory_policy"),
     )
     once, twice = (
-        gradients_of(half, tiny, 1, memory=ladder)[1:]
-        for ladder in (None, memory.CheckpointPolicy(memory.LAST))
+        gradients_of(half, tiny, 1, memory=policy)[1:]
+        for policy in (None, memory.CheckpointPolicy(memory.LAST_LEVEL))
     )
     for a, b in zip(once, twice, strict=True):
         assert torch.allclose(a, b, atol=1e-3 * float(a.abs().max()))

@@ -64,7 +64,6 @@ def test_keys_and_parameters_are_those_of_the_file(published):
 
 def test_the_host_detects_it_and_the_facts_fit(published, tiny):
     """A whole pass on the meta device: number of layers read, level, grid, heads, and the columns of the conditioning's rows."""
-    from comfy.ldm.modules.attention import attention_pytorch
 
     facts, checkpoint = published
     config, model, prefix = detected(checkpoint)
@@ -92,7 +91,6 @@ def test_the_host_detects_it_and_the_facts_fit(published, tiny):
         family.levels,
         blocks=family.wanted_blocks(network),
         heads=True,
-        backend=attention_pytorch,
     )
     more = {name: torch.empty(*shape, device=META) for name, shape in facts.more.items()}
     with differentiable.DifferentiableForward(family.rope_kernels, family.in_place), torch.no_grad():
@@ -103,8 +101,10 @@ def test_the_host_detects_it_and_the_facts_fit(published, tiny):
             **more,
             transformer_options={"optimized_attention_override": seen},
         )
-    assert len(seen.layers) == facts.layers
-    assert {(level, p.shape) for level, p in seen.layers} == {(facts.level, (1, facts.heads, *facts.grid, 3))}
+    assert len(seen.state.layers) == facts.layers
+    assert {(level, p.shape) for level, p in seen.state.layers} == {
+        (facts.level, (1, facts.heads, *facts.grid, 3))
+    }
     columns = layout.columns(slice(0, rows), facts.grid[0] * facts.grid[1])
     assert (columns.start, columns.stop) == facts.columns
 

@@ -1,4 +1,4 @@
-"""The memory ladder: passes that compute blocks twice give the same maps and gradients from less, and a run finds its rung."""
+"""Activation checkpointing: passes that compute blocks twice give the same maps and gradients from less, and a run finds its level."""
 
 import functools
 import gc
@@ -22,8 +22,8 @@ def memory(pack_module):
     return pack_module("gsn_ops.host.attention.memory_policy")
 
 
-def on_rung(memory, probe, rung: int):
-    probe.checkpoint_policy = memory.CheckpointPolicy(rung)
+def on_level(memory, probe, level: int):
+    probe.checkpoint_policy = memory.CheckpointPolicy(level)
     return probe
 
 
@@ -33,11 +33,13 @@ def assert_the_same_gradient(a, b):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_rung_gives_the_same_maps_and_gradients(tiny, memory, name):
+def test_every_level_gives_the_same_maps_and_gradients(tiny, memory, name):
     made = loaded(ARCHITECTURES[name], tiny)
 
     def look(probe, z, conds):
-        return [one_pass(on_rung(memory, probe, rung), z) for rung in (0, 0, *range(1, len(memory.RUNGS)))]
+        return [
+            one_pass(on_level(memory, probe, level), z) for level in (0, 0, *range(1, len(memory.LEVELS)))
+        ]
 
     before = contents(made.model)
     _, stored, *others = made.at_state(look, {"heads": True, "self_rows": True}, batch=2)
@@ -48,53 +50,53 @@ def test_every_rung_gives_the_same_maps_and_gradients(tiny, memory, name):
         assert_the_same_gradient(other.gradient, stored.gradient)
 
 
-def test_a_deep_network_needs_less_on_every_rung(tiny, memory):
+def test_a_deep_network_needs_less_on_every_level(tiny, memory):
     arch = replace(ARCHITECTURES["SD3"], unet={**SD3, "num_blocks": 16}, plane=(32, 32), grid=(16, 16))
     made = loaded(replace(arch, unet={**arch.unet, "pos_embed_max_size": 16, "num_patches": 256}), tiny)
 
     def look(probe, z, conds):
-        def shift(rung: int) -> None:
+        def shift(level: int) -> None:
             leaf = z.clone().requires_grad_(True)
-            torch.autograd.grad(weighted(on_rung(memory, probe, rung).maps_of(leaf).cross).sum(), leaf)
+            torch.autograd.grad(weighted(on_level(memory, probe, level).maps_of(leaf).cross).sum(), leaf)
 
         shift(0)
-        return [peak_of(functools.partial(shift, rung)) for rung in range(len(memory.RUNGS))]
+        return [peak_of(functools.partial(shift, level)) for level in range(len(memory.LEVELS))]
 
     everything, half, least = made.at_state(look)
     assert half < 0.65 * everything and least < 0.25 * everything
 
 
-def test_the_rung_follows_from_what_is_free_and_what_a_pass_stores(memory):
-    ladder = memory.CheckpointPolicy()
-    ladder.choose(free=memory.SURE * 10, own=10)
-    assert (ladder.rung, ladder.chosen) == (0, True)
-    for free, rung in ((1100 + 10, 0), (1100, 1), (640, 1), (600, memory.LAST)):
-        ladder = memory.CheckpointPolicy()
-        ladder.choose(free=free - 900, own=100)
-        assert (ladder.rung, ladder.chosen) == (memory.LAST, False)  # one pass that measures
-        ladder.inside, ladder.inputs = [100] * 10, 20
-        ladder.choose(free=free, own=10)
-        assert (ladder.rung, ladder.chosen) == (rung, True)
-    assert not ladder.lower()
+def test_the_level_follows_from_what_is_free_and_what_a_pass_stores(memory):
+    policy = memory.CheckpointPolicy()
+    policy.choose(free=memory.CERTAIN_UNITS * 10, estimate=10)
+    assert (policy.level, policy.chosen) == (0, True)
+    for free, level in ((1100 + 10, 0), (1100, 1), (640, 1), (600, memory.LAST_LEVEL)):
+        policy = memory.CheckpointPolicy()
+        policy.choose(free=free - 900, estimate=100)
+        assert (policy.level, policy.chosen) == (memory.LAST_LEVEL, False)  # one pass that measures
+        policy.block_bytes, policy.input_bytes = [100] * 10, 20
+        policy.choose(free=free, estimate=10)
+        assert (policy.level, policy.chosen) == (level, True)
+    assert not policy.store_less()
 
 
 def test_a_pass_that_measures_tells_what_its_blocks_would_store(tiny, memory, monkeypatch):
     """Then the next one stores it all: there is room."""
-    monkeypatch.setattr(memory, "SURE", float("inf"))
+    monkeypatch.setattr(memory, "CERTAIN_UNITS", float("inf"))
     made = loaded(ARCHITECTURES["SD3"], tiny)
 
     def look(probe, z, conds):
         first = one_pass(probe, z)
-        rungs = [probe.checkpoint_policy.rung]
+        levels = [probe.checkpoint_policy.level]
         second = one_pass(probe, z)
-        return first, second, [*rungs, probe.checkpoint_policy.rung], probe.checkpoint_policy
+        return first, second, [*levels, probe.checkpoint_policy.level], probe.checkpoint_policy
 
-    first, second, rungs, ladder = made.at_state(look, {"heads": True, "self_rows": True})
-    assert rungs == [memory.LAST, 0] and torch.equal(first.maps, second.maps)
+    first, second, levels, policy = made.at_state(look, {"heads": True, "self_rows": True})
+    assert levels == [memory.LAST_LEVEL, 0] and torch.equal(first.maps, second.maps)
     assert_the_same_gradient(first.gradient, second.gradient)
-    assert len(ladder.inside) == 3 and 0 < ladder.inputs < min(ladder.inside)
+    assert len(policy.block_bytes) == 3 and 0 < policy.input_bytes < min(policy.block_bytes)
     weights = sum(p.nbytes for p in made.model.model.diffusion_model.joint_blocks.parameters())
-    assert sum(ladder.inside) < weights  # they are not counted
+    assert sum(policy.block_bytes) < weights  # they are not counted
 
 
 def out_of_memory(model, times: int):
@@ -115,7 +117,7 @@ def out_of_memory(model, times: int):
 
 
 @pytest.mark.parametrize("times", (0, 1, 2))
-def test_a_run_out_of_memory_goes_on_one_rung_lower_and_says_so(tiny, memory, times):
+def test_a_run_out_of_memory_goes_on_one_level_lower_and_says_so(tiny, memory, times):
     said = []
     model, book = tiny.attach(out_of_memory(tiny.model, times), said.append, step=STEP, shifts=SHIFTS)
     out = tiny.sample(model, steps=4)
@@ -126,11 +128,11 @@ def test_a_run_out_of_memory_goes_on_one_rung_lower_and_says_so(tiny, memory, ti
     assert (
         action.updates == (SHIFTS,) and action.forwards == plain_book.find(right).recipes[0].forwards + times
     )
-    for rung, words in enumerate(memory.RUNGS[1:], 1):
-        assert (words in action.status) == (words in said[0]) == (rung == times)
+    for level, words in enumerate(memory.LEVELS[1:], 1):
+        assert (words in action.status) == (words in said[0]) == (level == times)
 
 
-def test_out_of_memory_on_the_last_rung_names_the_cure_and_leaves_everything_clean(tiny, memory):
+def test_out_of_memory_on_the_last_level_names_the_cure_and_leaves_everything_clean(tiny, memory):
     import comfy.model_management as management
 
     model = tiny.load()[0]
@@ -154,7 +156,7 @@ def test_a_patch_that_changes_from_call_to_call_is_an_error_and_not_a_wrong_grad
     made.model = made.model.clone()
     made.model.set_model_attn2_patch(patch)
     with pytest.raises(RuntimeError, match="changes from call to call"):
-        made.at_state(lambda probe, z, conds: one_pass(on_rung(memory, probe, memory.LAST), z))
+        made.at_state(lambda probe, z, conds: one_pass(on_level(memory, probe, memory.LAST_LEVEL), z))
 
 
 def test_no_graph_is_left_when_a_recomputed_pass_has_no_backward(tiny, memory):
@@ -165,8 +167,8 @@ def test_no_graph_is_left_when_a_recomputed_pass_has_no_backward(tiny, memory):
 
     def look(probe, z, conds):
         held, before = [], graphs()
-        for rung in range(len(memory.RUNGS)):
-            seen = on_rung(memory, probe, rung).maps_of(z.clone().requires_grad_(True))
+        for level in range(len(memory.LEVELS)):
+            seen = on_level(memory, probe, level).maps_of(z.clone().requires_grad_(True))
             (maps,) = seen.cross.values()
             held.append(weakref.ref(maps))
             del seen, maps
@@ -177,11 +179,11 @@ def test_no_graph_is_left_when_a_recomputed_pass_has_no_backward(tiny, memory):
 
 
 def test_the_host_is_asked_for_what_a_pass_needs(tiny, memory):
-    """The lowest rung at least; all of it where the device has room for that beside the weights."""
+    """The lowest level at least; all of it where the device has room for that beside the weights."""
     network = tiny.model.model
     for batch in (1, 3):
         shape = [batch, 4, 64, 64]
-        own = memory.unit(network, shape)
-        for room, units in ((0, memory.LEAST), (2 * memory.ALL * own, memory.ALL / 2)):
-            asked = network.memory_required([memory.batch_to_ask_for(network, shape, room), *shape[1:]])
+        own = memory.host_estimate_bytes(network, shape)
+        for room, units in ((0, memory.MINIMUM_UNITS), (2 * memory.FULL_UNITS * own, memory.FULL_UNITS / 2)):
+            asked = network.memory_required([memory.reported_batch_size(network, shape, room), *shape[1:]])
             assert asked >= max(units * own, network.memory_required(shape))

@@ -466,7 +466,7 @@ def test_subjects_names_them_on_a_copy(tiny, run):
 
 def test_subjects_gives_a_foreign_conditioning_its_memory(tiny, run):
     foreign = tiny.encode(PROMPT, plain=True)
-    with pytest.raises(ValueError, match="does not remember its words"):
+    with pytest.raises(ValueError, match="has no token data from this pack"):
         run("GSNSubjects", foreign, "blue square")
     named, table = run("GSNSubjects", foreign, "blue square", tiny.plain_clip, PROMPT)
     assert "blue square" in table
@@ -544,7 +544,7 @@ def test_maps_refuse_what_does_not_fit_in_words(run, refined):
     latent, book = refined
     with pytest.raises(ValueError, match="no subject 'zebra'.*red circle, blue square, green triangle"):
         run("GSNAttentionMaps", latent, book, subject="zebra")
-    with pytest.raises(ValueError, match="3 pictures, but the run made 2"):
+    with pytest.raises(ValueError, match="3 images, but the run made 2"):
         run("GSNAttentionMaps", latent, book, torch.zeros(3, 64, 64, 3))
     with pytest.raises(ValueError, match="when is 'later'"):
         run("GSNAttentionMaps", latent, book, when="later")

@@ -95,12 +95,12 @@ def test_where_memory_is_short_blocks_are_measured_and_computed_twice(both, pack
         once = one_pass(probe, z)
         probe.checkpoint_policy = memory.CheckpointPolicy()
         monkeypatch.setattr(memory.management, "get_free_memory", lambda device: 1.0)
-        measured = one_pass(probe, z), probe.checkpoint_policy.rung
+        measured = one_pass(probe, z), probe.checkpoint_policy.level
         monkeypatch.undo()
         return once, measured
 
-    once, (twice, rung) = quantized.at_state(look, needs=ALL)
-    assert rung == memory.LAST
+    once, (twice, level) = quantized.at_state(look, needs=ALL)
+    assert level == memory.LAST_LEVEL
     assert torch.equal(twice.maps, once.maps) and torch.allclose(
         twice.gradient, once.gradient, rtol=1e-3, atol=1e-8
     )
@@ -128,9 +128,9 @@ def test_what_lies_in_the_hosts_shared_cast_buffer_is_copied(both, pack_module, 
         pack_module("gsn_ops.host.attention.memory_policy").management.STREAM_CAST_BUFFERS,
     )
     (where, *_) = gradients.storages(weight)
-    assert gradients.storages(gradients.keep(weight)[0])[0].data_ptr() == where.data_ptr()
+    assert gradients.storages(gradients.pack_saved(weight)[0])[0].data_ptr() == where.data_ptr()
     monkeypatch.setitem(buffers, "gsn test", weight._qdata)
-    copy, _ = gradients.keep(weight)
+    copy, _ = gradients.pack_saved(weight)
     assert gradients.storages(copy)[0].data_ptr() != where.data_ptr() and torch.equal(
         copy.dequantize(), weight.dequantize()
     )

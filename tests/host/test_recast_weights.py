@@ -15,7 +15,7 @@ STORED = (torch.float16, torch.float8_e4m3fn)
 def recast_weights(pack_module):
     module = pack_module("gsn_ops.host.autograd.recast_weights")
     return lambda *layers: module.recast_weights(
-        module.casting_layers(torch.nn.Sequential(*layers), torch.float32, torch.device("cpu"))
+        module.recastable_layers(torch.nn.Sequential(*layers), torch.float32, torch.device("cpu"))
     )
 
 
@@ -54,7 +54,7 @@ def call(layer, x, around):
 
 @pytest.mark.parametrize("case", range(5))
 @pytest.mark.parametrize("dtype", STORED)
-def test_same_numbers_and_no_weight_in_the_graph(host, cast_again, case, dtype):
+def test_same_numbers_and_no_weight_in_the_graph(host, recast_weights, case, dtype):
     make, shape = layers()[case]
     layer, x = filled(make, dtype), torch.randn(shape, generator=torch.Generator().manual_seed(7))
     right, gradient, kept = call(layer, x, contextlib.nullcontext())
@@ -64,7 +64,7 @@ def test_same_numbers_and_no_weight_in_the_graph(host, cast_again, case, dtype):
     assert nothing == [] and "forward_comfy_cast_weights" not in vars(layer)
 
 
-def test_a_lora_that_is_applied_on_the_fly_is_applied_in_both_passes(host, cast_again):
+def test_a_lora_that_is_applied_on_the_fly_is_applied_in_both_passes(host, recast_weights):
     from comfy import ops
 
     layer, applied = (
@@ -84,7 +84,7 @@ def test_a_lora_that_is_applied_on_the_fly_is_applied_in_both_passes(host, cast_
     )
 
 
-def test_what_needs_no_gradient_and_weights_as_they_are_stay_the_hosts(host, cast_again):
+def test_what_needs_no_gradient_and_weights_as_they_are_stay_the_hosts(host, recast_weights):
     from comfy import ops
 
     same, other = (
@@ -111,22 +111,22 @@ def test_a_network_keeps_no_second_model(tiny, pack_module, monkeypatch, name, d
     made = loaded(ARCHITECTURES[name], tiny, dtype, torch.float32)
     sizes = {tuple(p.shape) for p in made.model.model.diffusion_model.parameters() if p.ndim > 1}
     kept: list[tuple] = []
-    keep = pack_module("gsn_ops.host.autograd.differentiable").keep
+    pack_saved = pack_module("gsn_ops.host.autograd.differentiable").pack_saved
     monkeypatch.setattr(
         pack_module("gsn_ops.host.autograd.differentiable"),
-        "keep",
-        lambda t: kept.append((tuple(t.shape), t.nbytes)) or keep(t),
+        "pack_saved",
+        lambda t: kept.append((tuple(t.shape), t.nbytes)) or pack_saved(t),
     )
 
     def look(probe, z, conds):
         found = one_pass(probe, z)
-        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST)
+        probe.checkpoint_policy = memory.CheckpointPolicy(memory.LAST_LEVEL)
         return found, one_pass(probe, z)
 
     before, bytes_of = contents(made.model), []
     results = []
-    for around in (probes.cast_again, lambda layers: contextlib.nullcontext()):
-        monkeypatch.setattr(probes, "cast_again", around)
+    for around in (probes.recast_weights, lambda layers: contextlib.nullcontext()):
+        monkeypatch.setattr(probes, "recast_weights", around)
         kept.clear()
         results += made.at_state(look, needs={"heads": True, "self_rows": True})
         bytes_of.append(sum(nbytes for shape, nbytes in kept if shape in sizes or shape[::-1] in sizes))

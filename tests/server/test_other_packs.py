@@ -17,19 +17,21 @@ NODE_CLASS_MAPPINGS = {}
 
 
 def gsn_register(gsn):
-    @gsn.objectives.register("brightest_corner")
+    @gsn.register_objective("brightest_corner")
     @dataclass(frozen=True)
     class BrightestCorner:
         """1 - attention of the first subject in the corner cell, times `factor`."""
         factor: float = 1.0
-        maps: gsn.maps.MapOptions = gsn.maps.MapOptions()
-        needs: gsn.maps.MapNeeds = gsn.maps.MapNeeds()
+        maps: gsn.MapOptions = gsn.MapOptions()
+        needs: gsn.MapNeeds = gsn.MapNeeds()
 
         def __call__(self, maps, subjects, context):
-            return self.factor * (1 - gsn.maps.subject_maps(maps, subjects, self.maps)[:, 0, 0, 0])
+            return self.factor * (1 - gsn.subject_maps(maps, subjects, self.maps)[:, 0, 0, 0])
 
-    refine = gsn.optimise.recipes.Refine
-    gsn.optimise.presets.register_method("Corner (test 2026)", lambda: (refine(objective=BrightestCorner(), shifts=2),))
+    def corner():
+        return (gsn.Refine(objective=BrightestCorner(), shifts=2),)
+
+    gsn.register_method("Corner (test 2026)", corner)
 '''
 
 MODEL = '''

@@ -99,7 +99,7 @@ class Made:
                     guider, model_k, extra, sigma, entry, family, maps.MapNeeds(**needs or {}), c
                 )
                 conds = {
-                    name: gradients.plain(cond).clone() if isinstance(cond, Tensor) else cond
+                    name: gradients.without_inference_flag(cond).clone() if isinstance(cond, Tensor) else cond
                     for name, cond in conds.items()
                 }
                 results.append(look(probe, x.clone() / c, conds))

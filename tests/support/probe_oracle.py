@@ -40,12 +40,13 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
     """Run `tiny.sample_with` and let the probe look at the state of one step, twice; the run itself is not changed."""
     import comfy.samplers
 
-    gradients, plan, probes, maps, families = (
+    gradients, plan, probes, entries, maps, families = (
         tiny.module(f"gsn_ops.{name}")
         for name in (
             "host.autograd.differentiable",
             "host.sampling.plan",
             "host.attention.probe",
+            "host.attention.entry",
             "maps",
             "host.find_family",
         )
@@ -54,9 +55,9 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
 
     def shift(k, model_k, x, sigma, extra):
         guider = model_k.inner_model
-        entry = next(e for e in plan.positive_entries(guider)[0] if probes.is_active(guider, e, x, sigma))
+        entry = next(e for e in plan.positive_entries(guider)[0] if entries.is_active(guider, e, x, sigma))
         c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
-        with gradients.differentiable(guider.inner_model, *probes.side_networks(guider, entry)):
+        with gradients.differentiable(guider.inner_model, *entries.side_networks(guider, entry)):
             probe = probes.Probe(
                 guider,
                 model_k,

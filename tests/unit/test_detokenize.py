@@ -2,7 +2,7 @@
 
 import pytest
 
-from gsn_ops.subjects.detokenize import spell, user_span
+from gsn_ops.subjects.detokenize import detokenize, user_span
 
 
 def bytewise(table):
@@ -11,14 +11,14 @@ def bytewise(table):
 
 
 def parts(items, decode):
-    text, ranges = spell(items, decode)
+    text, ranges = detokenize(items, decode)
     return text, [text[a:b] for a, b in ranges]
 
 
 def test_words_and_spaces():
     decode = bytewise({1: b"a ", 2: b"cat", 3: b"amaran ", 4: b"dog "})
     assert parts([1, 2, 3, 4], decode) == ("a catamaran dog", ["a", "cat", "amaran", "dog"])
-    assert spell([], decode) == ("", [])
+    assert detokenize([], decode) == ("", [])
 
 
 @pytest.mark.parametrize("split", [(1, 2), (2, 1), (1, 1, 1)])
@@ -61,7 +61,7 @@ def test_embeddings_stand_between_the_words():
     assert text == "a embedding:cat embedding:style cat"
     assert shown == ["a", "embedding:cat", "embedding:cat", "embedding:style", "cat"]
     again = ("embedding:cat", 1)
-    assert spell([cat, again], decode) == ("embedding:cat embedding:cat", [(0, 13), (14, 27)])
+    assert detokenize([cat, again], decode) == ("embedding:cat embedding:cat", [(0, 13), (14, 27)])
 
 
 @pytest.mark.parametrize(

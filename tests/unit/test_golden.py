@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, StepContext
+from gsn_ops.objectives._foreground import otsu_mask
 from gsn_ops.objectives.base import REGISTRY
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
-from gsn_ops.regions import box_mask, otsu_mask
+from gsn_ops.regions import box_mask
 from gsn_ops.schedule import step_size, to_x, to_z
 from gsn_ops.subject_maps import kernel_1d, smooth
 

@@ -88,7 +88,7 @@ def test_rows_of_a_subject_come_from_all_its_encoders_without_a_second_softmax()
     cat = SubjectColumns(CAT.phrase, {"l": (3,), "g": (3,), "t5": (8, 9)}, ({"l": (2,)},))
     (rows,) = rows_of(maps, [cat, subject("bird", (5,), role="unwanted")], MapOptions(kernel_size=0))
     assert torch.equal(rows, a.movedim(-1, 1)[:, [2, 3, 8, 9]])
-    with pytest.raises(ValueError, match="no subject to look at"):
+    with pytest.raises(ValueError, match="no subject to evaluate"):
         rows_of(maps, [subject("bird", (5,), role="unwanted")], MapOptions())
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
+from gsn_ops.objectives._foreground import otsu_mask
 from gsn_ops.objectives.attend_and_excite import presence
 from gsn_ops.objectives.base import shortfall
 from gsn_ops.objectives.conform import Conform, nt_xent
@@ -15,7 +16,6 @@ from gsn_ops.objectives.ebama import Ebama
 from gsn_ops.objectives.initno import stray_attention
 from gsn_ops.objectives.self_cross import SelfCross, mixing
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
-from gsn_ops.regions import otsu_mask
 from gsn_ops.subject_maps import smooth, subject_maps
 
 N = 12
@@ -180,7 +180,7 @@ def test_ebama_without_others_or_without_subjects():
     maps = maps_of(attention(1, 8, 8, N), stop=4)
     cat = subject("cat", (3,), (2,), (1,))
     assert Ebama()(maps, [cat], HERE).isfinite().all()
-    with pytest.raises(ValueError, match="no subject to look at"):
+    with pytest.raises(ValueError, match="no subject to evaluate"):
         Ebama()(maps, [subject("bird", (8,), role="unwanted")], HERE)
 
 

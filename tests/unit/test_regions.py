@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gsn_ops.regions import CONVENTIONS, box_mask, otsu_mask
+from gsn_ops.objectives._foreground import otsu_mask
+from gsn_ops.regions import CONVENTIONS, box_mask
 
 
 def edges(mask):

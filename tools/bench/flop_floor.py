@@ -102,8 +102,6 @@ def _product(packet, args, out, flops: int) -> Product:
 
 def floor_work(state: SamplerState) -> Work:
     """What one update step cannot do without, at a state whose tensors have no numbers."""
-    from comfy.ldm.modules.attention import attention_pytorch
-
     capture = pack_module("gsn_ops.host.attention.capture")
     differentiable = pack_module("gsn_ops.host.autograd.differentiable")
     guider = state.guider
@@ -113,24 +111,24 @@ def floor_work(state: SamplerState) -> Work:
     probe = pack_module("gsn_ops.host.attention.probe").Probe(
         guider, guider, state.extra, state.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0
     )
-    layout = probe._layout(guider.conds[entry.name][entry.index], state.x, state.sigma)
+    layout = probe.layout(guider.conds[entry.name][entry.index], state.x, state.sigma)
 
     class Logits(capture.Capture):
         """Reads no more than the wanted products of queries and keys."""
 
         def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
-            self.show(
-                *((q, k) if kwargs.get("skip_reshape", False) else capture._split(q, k, heads)),
+            self.observe(
+                *((q, k) if kwargs.get("skip_reshape", False) else capture.split_heads(q, k, heads)),
                 kwargs.get("transformer_options") or {},
             )
-            return self._attend(func, q, k, v, heads, mask, *args, **kwargs)
+            return self.attend(q, k, v, heads, mask, *args, **kwargs)
 
-        def _keep(self, q, k, mask, scale):
+        def keep(self, q, k, mask, scale, p=None):
             q = q[:, :, self.layout.rows(q.shape[2])]
             if self.layout.kind == "joint":
                 k = k[:, :, self.layout.columns(self.columns, q.shape[2])]
-            self.layers.append((1, q.float() @ k.float().transpose(-1, -2)))
-            if self.stop_after is not None and len(self.layers) >= self.stop_after:
+            self.state.layers.append((1, q.float() @ k.float().transpose(-1, -2)))
+            if self.stop_after is not None and len(self.state.layers) >= self.stop_after:
                 raise capture.AllCaptured
 
     def forward(x: Tensor, stop_after: int | None) -> list[Tensor]:
@@ -140,12 +138,11 @@ def floor_work(state: SamplerState) -> Work:
             probe.levels,
             blocks=family.wanted_blocks(network),
             stop_after=stop_after,
-            backend=attention_pytorch,
         )
         followed = differentiable.DifferentiableForward(family.rope_kernels, family.in_place)
         with followed, contextlib.suppress(capture.AllCaptured):
             state.conditional(x, {"optimized_attention_override": read})
-        return [p for _, p in read.layers]
+        return [p for _, p in read.state.layers]
 
     layers = len(forward(state.x, None))
     with differentiable.differentiable(guider.inner_model), Counting() as counting:

@@ -80,10 +80,10 @@ def _ours(state: SamplerState, levels: tuple[int, ...]) -> dict[int, Count]:
         probe = probes.Probe(
             state.guider, state.guider, state.extra, state.sigma, entry, family, objective.needs, 1.0
         )
-        probe.look(state.x.clone())  # learns the number of layers
+        probe.evaluate(state.x.clone())  # learns the number of layers
         context, found = maps.StepContext(0, 1, 0.8, 1.0), {}
         for level in levels:
-            probe.checkpoint_policy.rung, probe.checkpoint_policy.chosen = level, True
+            probe.checkpoint_policy.level, probe.checkpoint_policy.chosen = level, True
             count = _counted(
                 state,
                 lambda: refine.refine(state.x.clone(), probe.maps_of, objective, chosen, context, shifts=1),

@@ -36,7 +36,7 @@ class SamplerState:
     def entry(self):
         """The positive prompt, as the pack's probe wants to have it."""
         key = pack_module("gsn_ops.host.prompts.conditioning").KEY
-        return pack_module("gsn_ops.host.attention.probe").Entry(
+        return pack_module("gsn_ops.host.attention.entry").Entry(
             "positive", 0, self.guider.conds["positive"][0][key]
         )
 

@@ -1,4 +1,4 @@
-"""Facts about architectures, one small file per family; importing this package registers them all."""
+"""Facts about architectures, one small file per family. Importing this package registers them all."""
 
 from . import (  # noqa: F401
     auraflow,

@@ -8,6 +8,7 @@ from .transformer import joint, text_rows
 
 
 def after_registers(inputs: Inputs) -> AttentionLayout:
+    """The text's part begins with the registers."""
     registers = inputs.network.register_tokens.shape[1]
     return joint(inputs, "TI", registers + text_rows(inputs), first_row=registers)
 

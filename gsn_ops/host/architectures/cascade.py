@@ -5,10 +5,12 @@ from __future__ import annotations
 from ...attention_layout import AttentionLayout
 from .family import Inputs, ModelFamily, refuse, register_family
 
-POOLED = 4 + 4  # tokens made of the pooled text and of an image prompt, after the text
+POOLED = 4 + 4
+"""Tokens made from the pooled text and from an image prompt, after the text."""
 
 
 def image_then_text(inputs: Inputs) -> AttentionLayout:
+    """The keys begin with the image, at any level."""
     n_text = inputs.conds["clip_text"].shape[1] + POOLED
     return AttentionLayout("joint", inputs.latent[-2:], n_text, n_keys=n_text)
 
@@ -18,5 +20,5 @@ CASCADE = ModelFamily("Stable Cascade", image_then_text, levels=(1,), source="ou
 
 register_family(CASCADE, "Stable_Cascade_C")
 refuse(
-    "it is stage B of Stable Cascade, which sees no words. Connect this node to stage C.", "Stable_Cascade_B"
+    "it is stage B of Stable Cascade, which sees no text. Connect this node to stage C.", "Stable_Cascade_B"
 )

@@ -8,11 +8,12 @@ from .transformer import cross
 
 
 def one_frame(inputs: Inputs) -> AttentionLayout:
+    """Its patch is named `patch_spatial`."""
     return cross(inputs, patch="patch_spatial")
 
 
 COSMOS = ModelFamily("Cosmos-Predict2", one_frame, rope_kernels=True)
-# Anima's adapter makes the rows: one for each token of T5, which looks Qwen's rows up.
+# Anima's adapter makes the rows: one for each token of T5, with information from Qwen's rows.
 ANIMA = ModelFamily("Anima", one_frame, rope_kernels=True, text=("t5xxl_ids",))
 
 register_family(COSMOS, "CosmosT2IPredict2")

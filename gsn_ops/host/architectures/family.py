@@ -1,4 +1,7 @@
-"""Facts about architectures, one small file per family. The mechanism (capture.py) is the same for all."""
+"""What differs between architectures, and which family ComfyUI's model classes belong to.
+
+Each family is a value in a small file of facts; the mechanism (`attention/capture.py`) is the same for all.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from comfy.supported_models_base import BASE
 
 from ...attention_layout import AttentionLayout
 from ...maps import MIDDLE_UP, MapNeeds
@@ -17,8 +21,9 @@ from ...prompt import EncoderTokens, PromptTokens
 class Inputs:
     """What enters the network in one pass.
 
-    network: the diffusion model itself. latent: its shape, [B, C, h, w] or [B, C, 1, h, w]. conds: what the host hands over
-    beside it by name (tensors, lists of tensors, numbers). rows: rows of the conditioning as its encoder made it.
+    network: the diffusion model. latent: its shape, [B, C, h, w] or [B, C, 1, h, w]. conds: the other inputs
+    by ComfyUI's names (tensors, lists of tensors, numbers). rows: rows of the conditioning as its encoder
+    made it.
     """
 
     network: torch.nn.Module
@@ -31,16 +36,17 @@ class Inputs:
 class ModelFamily:
     """What differs between architectures.
 
-    name: shown to people. layout: where text and image are, computed before the forward from what enters the model.
-    levels: default levels (latent height / map height); () = all there are, a transformer has one: its patch.
-    span: rule of the second softmax. blocks: the network's list of blocks that are read (they come first); "" = all blocks.
-    source: who chose levels and blocks: "published: ..." or "ours: ...". moment: who chose 18 % of the noise schedule, likewise.
-    encoders: its text encoders, where the host cannot name them before a checkpoint is loaded; () = the host can.
-    text: the tensors of text that the attention sees, in its order: "" is the conditioning, the others are beside it by these
-        names; one may stand twice. Words in any other have no columns.
-    rope_kernels: uses kernels without backward. in_place: writes into tensors that autograd has saved for layer_norm.
-    drops_options: modules of the host that call attention without the options that carry the override.
-    options: changes a copy of the options of one pass, for a network that needs more than the override.
+    name: shown to users. layout: where text and image are, computed from the inputs before the forward pass.
+    levels: default levels (latent height / map height); () = all there are (of a transformer its patch).
+    span: rule of the second softmax. blocks: the network's list of blocks that are read, which come first; ""
+    = all. source: who chose levels and blocks, "published: ..." or "ours: ...". moment: who chose 18 % of the
+    noise schedule. encoders: its text encoders, where ComfyUI cannot name them before a checkpoint is loaded;
+    () = ComfyUI can. text: the tensors of text that the attention sees, in its order: "" is the conditioning,
+    other names are further tensors of its entry; one may occur twice. Text tokens in any other tensor have no
+    columns. rope_kernels: uses kernels without backward. in_place: writes into tensors that autograd has
+    saved for layer_norm. drops_options: ComfyUI's modules that call attention without the options that carry
+    the override. options: changes a copy of the options of one pass, for a network that needs more than the
+    override.
     """
 
     name: str
@@ -62,80 +68,103 @@ class ModelFamily:
         return range(len(getattr(network, self.blocks))) if self.blocks else None
 
     def describe_capture(self, needs: MapNeeds) -> str:
-        """What an objective reads on this family, in words, and who chose it: "level 4 (published: ...)", "blocks 5-12 (chosen)"."""
-        alone = "" if needs.encoders == "all" else f", the words of {needs.encoders} alone (chosen)"
+        """What an objective reads, and who chose it: "level 4 (published: ...)", "blocks 5-12 (chosen)"."""
+        encoders = "" if needs.encoders == "all" else f", the text tokens of {needs.encoders} alone (chosen)"
         if self.levels and needs.blocks == MIDDLE_UP:
-            return f"middle and first up block (chosen){alone}"
-        own = needs.blocks in ("auto", MIDDLE_UP)
-        levels, blocks = (
-            needs.levels or self.levels,
-            self.blocks.replace("_", " ") if own else f"blocks {needs.blocks}",
-        )
-        words = [f"level{'s' * (len(levels) > 1)} {' and '.join(map(str, levels))}"] if levels else []
-        words += [blocks] if blocks else [] if levels else ["all blocks"]
-        return f"{', '.join(words)} ({self.source if own and not needs.levels else 'chosen'}){alone}"
+            return f"middle and first up block (chosen){encoders}"
+        default_blocks = needs.blocks in ("auto", MIDDLE_UP)
+        blocks = self.blocks.replace("_", " ") if default_blocks else f"blocks {needs.blocks}"
+        levels = needs.levels or self.levels
+        parts = []
+        if levels:
+            plural = "s" if len(levels) > 1 else ""
+            parts.append(f"level{plural} {' and '.join(map(str, levels))}")
+        if blocks:
+            parts.append(blocks)
+        source = self.source if default_blocks and not needs.levels else "chosen"
+        return f"{', '.join(parts) or 'all blocks'} ({source}){encoders}"
 
 
 FAMILIES: dict[str, ModelFamily] = {}
-"""Class name in the host's supported_models -> its family; subclasses inherit it."""
+"""{class name in ComfyUI's supported_models: its family}; subclasses inherit it."""
 
 REFUSED: dict[str, str] = {}
-"""Class name in the host's supported_models -> why it cannot work, as an English sentence; subclasses inherit it."""
+"""{class name in ComfyUI's supported_models: why it cannot work, as a sentence}; subclasses inherit it."""
 
 
 def register_family(family: ModelFamily, *config_names: str) -> None:
-    """Make the architectures with these host configuration classes known. Called once by each family's file."""
+    """Declare that ComfyUI's model classes with these names belong to this family.
+
+    Each family's file calls it.
+    """
     FAMILIES.update(dict.fromkeys(config_names, family))
 
 
 def refuse(reason: str, *config_names: str) -> None:
-    """Say why architectures with these host configuration classes cannot work."""
+    """Say in one sentence why ComfyUI's model classes with these names cannot work."""
     REFUSED.update(dict.fromkeys(config_names, reason))
 
 
-def columns_of(family: ModelFamily, tokens: PromptTokens, cond: Mapping[str, Any]) -> PromptTokens:
-    """The memory of a prompt as this family's attention sees it: columns of all its text, counted from its first row.
+def registered(config: BASE | None) -> ModelFamily | str | None:
+    """The family of a model configuration, or why it is refused, or None if its class is not registered."""
+    for cls in type(config).__mro__:
+        if cls.__name__ in REFUSED:
+            return REFUSED[cls.__name__]
+        if cls.__name__ in FAMILIES:
+            return FAMILIES[cls.__name__]
+    return None
 
-    cond: the conditioning entry, whose tensors say how long each part is. A part that stands twice gives two encoders.
+
+def columns_of(family: ModelFamily, tokens: PromptTokens, cond: Mapping[str, Any]) -> PromptTokens:
+    """The prompt's tokens with the columns that this family's attention has for them.
+
+    Columns count the rows of all its text tensors one after the other. cond: the conditioning entry, whose
+    tensors say how long each one is. A tensor that occurs twice gives two encoders.
     """
     sizes = {name: _rows(cond.get(name or "cross_attn")) for name in family.text}
-    starts = [sum(sizes[earlier] for earlier in family.text[:n]) for n in range(len(family.text))]
-    encoders, blind = [], []
+    encoders, unseen = [], []
     for encoder in tokens.encoders:
-        places = [
-            start
-            for name, start in zip(family.text, starts)
-            if name == encoder.tensor and (sizes[name] or not name)
-        ]
-        if not places and encoder.chunks:
-            blind.append(encoder.name)
-        for n, start in enumerate(places or [None], 1):
+        starts = _starts(family.text, sizes, encoder.tensor)
+        if not starts:
+            encoders.append(_without_columns(encoder))
+            if encoder.chunks:
+                unseen.append(encoder.name)
+        for n, start in enumerate(starts, 1):
             encoders.append(_moved(encoder, start, encoder.name if n == 1 else f"{encoder.name} {n}"))
-    notes = (
-        (
-            f"{family.name} does not attend to the rows of its text encoder {', '.join(blind)}, only to what it makes of them",
-        )
-        if blind
-        else ()
-    )
+    notes = tokens.notes
+    if unseen:
+        note = f"{family.name} does not attend to the rows of its text encoder {', '.join(unseen)}, "
+        notes += (note + "only to what it makes of them",)
     rows = tokens.rows if family.text == ("",) else sum(sizes[name] for name in family.text)
-    return replace(tokens, encoders=tuple(encoders), rows=rows, notes=(*tokens.notes, *notes))
+    return replace(tokens, encoders=tuple(encoders), rows=rows, notes=notes)
+
+
+def _starts(text: tuple[str, ...], sizes: Mapping[str, int], tensor: str) -> list[int]:
+    """First columns of a tensor among the tensors of `text`; none if it is not there."""
+    starts, column = [], 0
+    for name in text:
+        if name == tensor and (sizes[name] or not name):
+            starts.append(column)
+        column += sizes[name]
+    return starts
 
 
 def _rows(made: Any) -> int:
-    """Rows of a tensor of text [.., rows, C], or of token ids [rows] or [1, rows]; 0 without it."""
-    return 0 if not isinstance(made, torch.Tensor) else made.shape[-2 if made.ndim > 2 else -1]
+    """Rows of a tensor of text [.., rows, C], or of token ids [rows] or [1, rows]; 0 for anything else."""
+    if not isinstance(made, torch.Tensor):
+        return 0
+    return made.shape[-2 if made.ndim > 2 else -1]
 
 
-def _moved(encoder: EncoderTokens, start: int | None, name: str) -> EncoderTokens:
-    """The encoder's tokens with columns from `start` on; None = without any."""
-    if start is None:
-        return replace(
-            encoder, pieces=tuple(replace(piece, column=None) for piece in encoder.pieces), chunks=()
-        )
-    return EncoderTokens(
-        name,
-        encoder.text,
-        tuple(replace(p, column=None if p.column is None else p.column + start) for p in encoder.pieces),
-        tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks),
+def _without_columns(encoder: EncoderTokens) -> EncoderTokens:
+    return replace(encoder, pieces=tuple(replace(p, column=None) for p in encoder.pieces), chunks=())
+
+
+def _moved(encoder: EncoderTokens, start: int, name: str) -> EncoderTokens:
+    """The encoder's tokens with columns from `start` on, under this name."""
+    pieces = tuple(
+        piece if piece.column is None else replace(piece, column=piece.column + start)
+        for piece in encoder.pieces
     )
+    chunks = tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks)
+    return EncoderTokens(name, encoder.text, pieces, chunks, kind=encoder.kind)

@@ -1,6 +1,6 @@
-"""Flux and what was built like it: [text, image, references] in double-stream, then single-stream blocks.
+"""Flux and similar networks: [text, image, references] in double-stream, then single-stream blocks.
 
-Read are the double blocks, as FOCUS does on Flux; for the others this is our choice by analogy.
+The double blocks are read, as FOCUS does on Flux; for the other networks this is our choice by analogy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .transformer import joint
 
 
 def padded_on_the_left(inputs: Inputs) -> AttentionLayout:
-    """Flux 2: the host fills shorter texts up in front."""
+    """Flux 2: ComfyUI pads shorter texts at the front."""
     return joint(inputs, first_row=inputs.conds["c_crossattn"].shape[1] - inputs.rows)
 
 
@@ -38,7 +38,7 @@ LONGCAT = replace(FLUX, name="LongCat-Image", source=AS_FLUX)
 CHROMA = replace(FLUX, name="Chroma", layout=lambda inputs: joint(inputs, "TI"), source=AS_FLUX)
 RADIANCE = replace(CHROMA, name="Chroma Radiance")
 
-register_family(FLUX, "Flux", "FluxInpaint", "FluxSchnell")  # Ovis-Image is a FluxSchnell to the host
+register_family(FLUX, "Flux", "FluxInpaint", "FluxSchnell")  # Ovis-Image is a FluxSchnell in ComfyUI
 register_family(FLUX2, "Flux2")
 register_family(LONGCAT, "LongCatImage")
 register_family(CHROMA, "Chroma")

@@ -8,10 +8,11 @@ from .transformer import joint, text_rows
 
 
 def image_first(inputs: Inputs) -> AttentionLayout:
-    """Raises ValueError for HiDream E1, whose image is two pictures side by side."""
+    """Raises ValueError for HiDream E1, whose latent is two images side by side."""
     if inputs.conds.get("image_cond") is not None:
         raise ValueError(
-            "HiDream E1 (editing) works on two pictures side by side, which this pack does not read. Use the stock sampler."
+            "HiDream E1 (editing) works on two images side by side, which this pack does not read. "
+            "Use the stock sampler."
         )
     return joint(inputs, "IT", text_rows(inputs) + 2 * inputs.conds["encoder_hidden_states_llama3"].shape[2])
 

@@ -1,4 +1,4 @@
-"""HiDream O1: a language model that draws pixels, [text, image]; queries without the text, which attends elsewhere."""
+"""HiDream O1: a language model that generates pixels, [text, image]; the text attends separately."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from .transformer import joint
 
 
 def token_ids(inputs: Inputs) -> AttentionLayout:
+    """Its text enters as token ids."""
     return joint(inputs, "TI", inputs.conds["input_ids"].shape[1])
 
 
 def without_cache(options: dict) -> dict:
-    """Any patch of its blocks keeps the model from storing keys and values of a pass, graph and all, in itself."""
+    """With any patch of its blocks, the model does not store the keys and values of a pass.
+
+    Stored, they would keep its graph.
+    """
     replace = options.get("patches_replace", {})
     return {
         **options,

@@ -1,4 +1,4 @@
-"""Tencent's picture models: Hunyuan-DiT (cross-attention to BERT, then mT5) and HunyuanImage 2.1 (a Flux-like [text, image])."""
+"""Hunyuan-DiT (cross-attention to [BERT, mT5]) and HunyuanImage 2.1 (Flux-like, [text, image])."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from .transformer import cross, joint, text_rows
 
 
 def bert_then_mt5(inputs: Inputs) -> AttentionLayout:
+    """Hunyuan-DiT: two text encoders in one sequence of keys."""
     return cross(inputs, text_rows(inputs) + inputs.conds["encoder_hidden_states_t5"].shape[1])
 
 
 def qwen_then_byt5(inputs: Inputs) -> AttentionLayout:
-    quoted = inputs.conds.get("txt_byt5")  # text in quotes, letter by letter
-    return joint(inputs, "TI", text_rows(inputs) + (0 if quoted is None else quoted.shape[1]))
+    """HunyuanImage: the prompt, then the text in quotes, letter by letter."""
+    quoted = inputs.conds.get("txt_byt5")
+    n_quoted = 0 if quoted is None else quoted.shape[1]
+    return joint(inputs, "TI", text_rows(inputs) + n_quoted)
 
 
 HUNYUAN_DIT = ModelFamily(
@@ -36,6 +39,6 @@ HUNYUAN_IMAGE = ModelFamily(
 register_family(HUNYUAN_DIT, "HunyuanDiT", "HunyuanDiT1")
 register_family(HUNYUAN_IMAGE, "HunyuanImage21")
 refuse(
-    "it is the HunyuanImage refiner, which only sharpens a picture. Connect this node to the base model.",
+    "it is the HunyuanImage refiner, which only sharpens an image. Connect this node to the base model.",
     "HunyuanImage21Refiner",
 )

@@ -8,6 +8,7 @@ from .transformer import joint
 
 
 def with_references(inputs: Inputs) -> AttentionLayout:
+    """References are in the sequence only with a reference method."""
     method = inputs.conds.get("ref_latents_method", inputs.network.default_ref_method)
     return joint(inputs, "TI" if method is None else "TIR", patch="patch")
 

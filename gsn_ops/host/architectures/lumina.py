@@ -1,4 +1,7 @@
-"""Lumina 2, NewBie, Z-Image: [text, image] in one stream. Their refiners of text or image alone are told apart by length."""
+"""Lumina 2, NewBie, Z-Image: [text, image] in one stream.
+
+Their refiner blocks see only text or only image; the number of tokens tells them apart.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from .transformer import joint, text_rows
 
 
 def padded(inputs: Inputs) -> AttentionLayout:
-    """Z-Image fills both parts up to a multiple, at their ends. Raises ValueError for reference pictures."""
+    """Z-Image pads both parts to a multiple, at their ends. Raises ValueError for reference images."""
     if inputs.conds.get("ref_latents"):
         raise ValueError(
-            "Where Z-Image puts the words beside reference pictures is not known to this pack. Remove the references, "
-            "or use the stock sampler."
+            "With reference images, the position of the text in Z-Image is not known to this pack. "
+            "Remove the references, or use the stock sampler."
         )
     multiple = inputs.network.pad_tokens_multiple or 1
     n_text = text_rows(inputs)
@@ -21,7 +24,7 @@ def padded(inputs: Inputs) -> AttentionLayout:
 
 LUMINA = ModelFamily(
     "Lumina 2", padded, rope_kernels=True, encoders=("gemma2_2b", "gemma and jina (NewBie)")
-)  # NewBie is a Lumina2 to the host
+)  # NewBie is a Lumina2 in ComfyUI
 Z_IMAGE = ModelFamily("Z-Image", padded, rope_kernels=True)
 
 register_family(LUMINA, "Lumina2")

@@ -1,7 +1,7 @@
-"""Stable Diffusion 3 and 3.5: one sequence [text, image] in every block; the text is CLIP's rows, then those of T5.
+"""Stable Diffusion 3 and 3.5: one sequence [text, image] in every block.
 
-All joint blocks are read, as the published SD3 path of Latent Refine does. SD3.5 medium's second attention of the image
-alone is told apart by its length.
+The text is the rows of CLIP, then those of T5. All joint blocks are read, as in the published SD3 code of
+Latent Refine. SD3.5 medium has a second attention of the image alone, which has fewer keys.
 """
 
 from __future__ import annotations

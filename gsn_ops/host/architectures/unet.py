@@ -1,4 +1,7 @@
-"""UNets with cross-attention. Levels: Latent Refine, Attend-and-Excite and SynGen all read the 16x16 grid of SD1 at 512 px."""
+"""UNets with cross-attention.
+
+Latent Refine, Attend-and-Excite and SynGen all read the 16x16 grid of SD1 at 512 px.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from .transformer import text_rows
 
 
 def cross_attention(inputs: Inputs) -> AttentionLayout:
-    """Keys are the conditioning's rows, queries the image tokens of any level. Raises ValueError for latents that are not pictures."""
+    """Keys are the conditioning's rows, queries the image tokens of any level.
+
+    Raises ValueError for latents that are not images.
+    """
     if len(inputs.latent) != 4:
         raise ValueError(
-            f"The latent has {len(inputs.latent)} dimensions; a picture latent has 4 (batch, channels, height, width)."
+            f"The latent has {len(inputs.latent)} dimensions; an image latent has 4 "
+            "(batch, channels, height, width)."
         )
     return AttentionLayout("cross", inputs.latent[-2:], text_rows(inputs), text_rows(inputs))
 
@@ -28,9 +35,10 @@ SD1 = ModelFamily(
     source="published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px)",
     moment="published: step 8 of 50 of Latent Refine",
 )
-# The embedded model's latent is 32x32; its 8x8 maps serve better than its 16x16 ones (docs/settings.md).
+# The demo model's latent is 32x32; its 8x8 maps are better than its 16x16 ones (docs/settings.md).
 DEMO = replace(SD1, name="GSN demo model", source="ours: by validation", moment=AS_SD1)
-# SD2 and CLIP-G pad with zeros, so the padding says nothing: the authors' switch for SD2, taken over for all that follow.
+# SD2 and CLIP-G pad with zeros, which carry no information: the authors' switch for SD2, also used for all
+# that follow.
 SD2 = replace(
     SD1,
     name="Stable Diffusion 2.x",
@@ -52,9 +60,9 @@ register_family(SSD1B, "SSD1B")
 register_family(SEGMIND, "Segmind_Vega")
 
 refuse(
-    "it is the SDXL refiner, which only finishes a picture: subjects are decided long before, in the base model. Connect this node "
-    "to the base model.",
+    "it is the SDXL refiner, which only finishes an image: subjects are decided long before, in the base "
+    "model. Connect this node to the base model.",
     "SDXLRefiner",
 )
-refuse("it is an upscaler, whose picture is given by the small one.", "SD_X4Upscaler")
-refuse("it measures depth or surfaces of a given picture.", "LotusD")
+refuse("it is an upscaler, whose image is given by the small one.", "SD_X4Upscaler")
+refuse("it measures depth or surfaces of a given image.", "LotusD")

@@ -1,4 +1,4 @@
-"""Models of the host that are not text-to-image, by what they are."""
+"""ComfyUI's models that are not text-to-image, by what they are."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ refuse(
 )
 refuse("it makes sound.", "StableAudio", "ACEStep", "ACEStep15")
 refuse("it makes 3D shapes or views.", "Stable_Zero123", "SV3D_u", "Hunyuan3Dv2", "TripoSplat")
-refuse("it restores or enlarges a given picture.", "SeedVR2")
-refuse("it looks at pictures, it does not make any.", "RT_DETR_v4", "DepthAnything3", "SAM3")
+refuse("it restores or enlarges a given image.", "SeedVR2")
+refuse("it is a vision model and does not generate images.", "RT_DETR_v4", "DepthAnything3", "SAM3")

@@ -1,1 +1,1 @@
-"""Reading the attention of a running model, with gradients."""
+"""Captures the attention of a running model, with gradients."""

@@ -1,66 +1,63 @@
-"""One mechanism reads text-to-image attention on every architecture: the host's attention override plus a Layout of facts.
+"""Captures text-to-image attention on every architecture, through ComfyUI's attention override.
 
-`transformer_options["optimized_attention_override"]` sees each attention call with its q and k; a AttentionLayout, computed before the
-forward from the shapes that enter the model, says which calls are text-to-image and where text and image sit in them.
+`transformer_options["optimized_attention_override"]` is called for each attention call with its q and k. An
+AttentionLayout, computed before the forward pass from the shapes that enter the model, says which calls are
+text-to-image attention and where text and image are in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ...attention_layout import AttentionLayout
-from ...torch_ops.text_attention import WIDEST, attention_with_text, text_probabilities
+from ...torch_ops.self_attention import SelfAttention
+from ...torch_ops.text_attention import MAX_FUSED_WIDTH, attention_with_text, text_probabilities
 from ...torch_ops.transfer import onto
 
 
 class AllCaptured(BaseException):
-    """Raised after the last wanted layer. Not an Exception: fallbacks of the host and of other packs must not swallow it."""
+    """Raised after the last wanted layer.
 
-
-@dataclass(frozen=True)
-class SelfAttention:
-    """Queries [B, H, N, d] and keys [B, H, K, d] of one call: rows of softmax(q k^T) are evaluated only for the cells wanted.
-
-    image: the keys that are the image; None = all, as in self-attention.
+    Not an Exception, so that fallbacks of ComfyUI and of other packs do not swallow it.
     """
 
-    q: Tensor
-    k: Tensor
-    grid: tuple[int, int]
-    scale: float | None = None
-    mask: Tensor | None = None  # additive, [B or 1, H or 1, 1 or N, K]
-    image: slice | None = None
 
-    def rows(self, cells: Tensor) -> Tensor:
-        """Attention of the cells [B, r] (row-major) to every cell, mean over heads: [B, r, h, w], differentiable."""
-        q = _at(self.q.float(), cells)  # [B, H, r, d]
-        logits = q @ self.k.float().transpose(-1, -2) * (self.scale or q.shape[-1] ** -0.5)  # [B, H, r, K]
-        if self.mask is not None:
-            logits = logits + (
-                _at(self.mask.expand(len(q), -1, -1, -1), cells) if self.mask.shape[-2] > 1 else self.mask
-            )
-        return (
-            logits.softmax(-1)[..., self.image or slice(None)].mean(1).unflatten(-1, self.grid)
-        )  # [B, r, h, w]
+@dataclass
+class CaptureState:
+    """What a Capture has seen so far in its pass.
 
+    layers: (level, probabilities [B, h, w, n] or, with heads, [B, H, h, w, n]) of each wanted layer.
+    self_attention: (level, rows to be evaluated later). lengths: (queries, keys) of every call, for the error
+    when nothing fits. cut_override: another pack's override returned a tensor without gradient.
+    """
 
-def _at(t: Tensor, cells: Tensor) -> Tensor:
-    """Rows [B, r] of t [B, H, N, d]: [B, H, r, d]."""
-    return t.gather(2, cells[:, None, :, None].expand(-1, t.shape[1], -1, t.shape[-1]))
+    layers: list[tuple[int, Tensor]] = field(default_factory=list)
+    self_attention: list[tuple[int, SelfAttention]] = field(default_factory=list)
+    lengths: set[tuple[int, int]] = field(default_factory=set)
+    cut_override: bool = False
+    n_captured: int = 0  # wanted layers, with those that a snapshot leaves out
+    n_text_to_image: int = 0
+    first_up_level: int | None = None  # of the first block after a UNet's middle that attends to text
+    calls: dict[tuple, int] = field(default_factory=dict)  # block -> its attention calls so far, less one
+    observed: tuple | None = None  # the block whose replaced call was observed last
 
 
 class Capture:
-    """The override of one forward pass: keeps text-to-image probabilities of the wanted layers, then ends the pass.
+    """The override of one forward pass: keeps text-to-image probabilities of the wanted layers.
 
-    columns: rows of the conditioning [start, stop) to keep. spans: those among them that are read where each one costs (joint
-    attention), the others are 0 then; () = all. levels: wanted ones, () = all. blocks: which text-to-image calls
-    of the pass to keep, None = all. middle_up: of a UNet, the middle and the first block after it that attends to text, of
-    whatever level, instead. stop_after: number of wanted layers after which the pass ends (None = run to the end).
-    previous: another pack's override, which stays in force.
+    Ends the pass after the last one.
+
+    columns: rows of the conditioning [start, stop) to keep. spans: those among them that are read in joint
+    attention, where each one costs, the others are 0 there; () = all. levels: wanted ones, () = all. blocks:
+    which text-to-image calls of the pass to keep, None = all. middle_up: of a UNet, keep instead the middle
+    and the first block after it that attends to text, at any level. heads: keep single heads instead of their
+    mean. self_rows: keep self-attention too. stop_after: number of wanted layers after which the pass ends,
+    None = run to the end. previous: another pack's override, which stays in force.
     """
 
     def __init__(
@@ -75,73 +72,63 @@ class Capture:
         heads: bool = False,
         self_rows: bool = False,
         stop_after: int | None = None,
-        previous=None,
-        backend=None,
+        previous: Callable | None = None,
     ):
-        self.layout, self.columns, self.levels, self.heads, self.self_rows = (
-            layout,
-            columns,
-            levels,
-            heads,
-            self_rows,
-        )
-        self.blocks, self.middle_up, self.stop_after, self.previous, self.backend = (
-            blocks,
-            middle_up,
-            stop_after,
-            previous,
-            backend,
-        )
+        self.layout = layout
+        self.columns = columns
+        self.levels = levels
+        self.blocks = blocks
+        self.middle_up = middle_up
+        self.heads = heads
+        self.self_rows = self_rows
+        self.stop_after = stop_after
+        self.previous = previous
         rows = range(columns.start, columns.stop)
-        self._read = [
-            at for at, row in enumerate(rows) if not spans or any(s.start <= row < s.stop for s in spans)
-        ]
-        self.layers: list[tuple[int, Tensor]] = []  # (level, [B, h, w, n] or, with heads, [B, H, h, w, n])
-        self.self_attention: list[tuple[int, SelfAttention]] = []  # (level, rows to be evaluated later)
-        self.lengths: set[tuple[int, int]] = (
-            set()
-        )  # (queries, keys) of every call seen, for the error when nothing fits
-        self.cut_override = False  # another pack's override returned a tensor without gradient
-        self._text_to_image = 0
-        self._first_up: int | None = None  # level of the first block after the middle that attends
-        self._calls: dict[tuple, int] = {}
-        self._shown: tuple | None = None
+        self._read = [n for n, row in enumerate(rows) if not spans or any(row in _range(s) for s in spans)]
+        self.state = CaptureState()
 
     def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
+        """ComfyUI's attention call: the result of `func`, from a backend that has gradients."""
         options, scale = kwargs.get("transformer_options") or {}, kwargs.get("scale")
-        shaped = kwargs.get("skip_reshape", False)
-        by_head = (q, k) if shaped else _split(q, k, heads)
-        if self._should_capture(*by_head, options, mask, scale):
-            if self._in_one_call(by_head[0].shape[-1]):
-                v = (
-                    v
-                    if shaped
-                    else v.transpose(1, 2)
-                    if v.ndim == 4
-                    else _split(v, v, by_head[1].shape[1])[0]
-                )  # B H N d
-                out = self._attend_and_keep(*by_head, v, mask, scale)
-                return (
-                    out if kwargs.get("skip_output_reshape", False) else out.transpose(1, 2).flatten(2)
-                )  # B H N d -> B N (H d)
-            self._keep(*by_head, mask, scale)
-        return self._attend(func, q, k, v, heads, mask, *args, **kwargs)
+        by_head = kwargs.get("skip_reshape", False)  # q, k, v are [B, H, N, d] already
+        q_heads, k_heads = (q, k) if by_head else split_heads(q, k, heads)
+        if not self._should_capture(q_heads, k_heads, options, mask, scale):
+            return self.attend(q, k, v, heads, mask, *args, **kwargs)
+        if not self._fits_one_call(q_heads.shape[-1]):
+            self.keep(q_heads, k_heads, mask, scale)
+            return self.attend(q, k, v, heads, mask, *args, **kwargs)
+        if not by_head:
+            v = v.transpose(1, 2) if v.ndim == 4 else split_heads(v, v, k_heads.shape[1])[0]
+        out = self._attend_and_keep(q_heads, k_heads, v, mask, scale)
+        if kwargs.get("skip_output_reshape", False):
+            return out
+        return out.transpose(1, 2).flatten(2)  # B H N d -> B N (H d)
 
-    def show(
+    def observe(
         self,
         q: Tensor,
         k: Tensor,
         options: dict,
         mask: Tensor | None = None,
         scale: float | None = None,
-        elsewhere: bool = False,
+        replaced: bool = False,
     ) -> None:
-        """Look at one attention call, q and k as [B, H, N, d]; may end the pass by raising AllCaptured.
+        """See one attention call, q and k as [B, H, N, d]; may end the pass by raising AllCaptured.
 
-        elsewhere: shown on behalf of a patch that replaces the call; if it then attends through us, that is not counted again.
+        replaced: a patch replaces this call; if the patch then attends through us, that is not counted again.
         """
-        if self._should_capture(q, k, options, mask, scale, elsewhere):
-            self._keep(q, k, mask, scale)
+        if self._should_capture(q, k, options, mask, scale, replaced):
+            self.keep(q, k, mask, scale)
+
+    def snapshot(self) -> CaptureState:
+        """What has been seen so far, without tensors."""
+        seen = self.state
+        return replace(seen, layers=[], self_attention=[], lengths=set(seen.lengths), calls=dict(seen.calls))
+
+    def restore(self, snapshot: CaptureState) -> CaptureState:
+        """Go on from this state, which is written to from now on. Returns the state it replaces."""
+        replaced, self.state = self.state, snapshot
+        return replaced
 
     def _should_capture(
         self,
@@ -150,139 +137,153 @@ class Capture:
         options: dict,
         mask: Tensor | None,
         scale: float | None,
-        elsewhere: bool = False,
+        replaced: bool = False,
     ) -> bool:
-        """Is this one of the wanted text-to-image calls? Counts it, and remembers self-attention in wanted places."""
-        label = (options.get("block"), options.get("block_index"))
-        if self._shown is not None and self._shown == label:
-            self._shown = None
+        """Is this one of the wanted text-to-image calls?
+
+        Counts the call; keeps self-attention where it is wanted.
+        """
+        seen, block = self.state, options.get("block")
+        label = (block, options.get("block_index"))
+        if seen.observed is not None and seen.observed == label:
+            seen.observed = None
             return False
-        nth = self._calls[label] = self._calls.get(label, -1) + 1
-        if elsewhere:
-            self._shown, nth = label, 1
+        nth = seen.calls[label] = seen.calls.get(label, -1) + 1
+        if replaced:
+            seen.observed, nth = label, 1
         n_q, n_k = q.shape[2], k.shape[2]
-        self.lengths.add((n_q, n_k))
+        seen.lengths.add((n_q, n_k))
         if self.layout.is_text_to_image(n_q, n_k, nth):
-            self._text_to_image += 1
-            wanted = self.blocks is None or self._text_to_image - 1 in self.blocks
-            return wanted and self._in_wanted_place(n_q, label[0])
-        if (
-            self.self_rows
-            and self.layout.is_self_attention(n_q, n_k)
-            and self._in_wanted_place(n_q, label[0])
-        ):
-            self.self_attention.append(
-                (
-                    self.layout.level(n_q),
-                    SelfAttention(q, k, self.layout.cells(n_q), scale, _mask_rows(mask, slice(None))),
-                )
-            )
+            seen.n_text_to_image += 1
+            in_blocks = self.blocks is None or seen.n_text_to_image - 1 in self.blocks
+            return in_blocks and self._is_wanted_level(n_q, block)
+        if self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._is_wanted_level(n_q, block):
+            attention = SelfAttention(q, k, self.layout.cells(n_q), scale, _additive(mask, slice(None)))
+            seen.self_attention.append((self.layout.level(n_q), attention))
         return False
 
-    def _in_one_call(self, width: int) -> bool:
-        """Can one call give the output of a wanted layer and its probabilities?"""
-        return self.layout.kind == "joint" and self.previous is None and width + len(self._read) <= WIDEST
+    def _is_wanted_level(self, n_q: int, block: tuple | None) -> bool:
+        """block: ComfyUI's name of it; that of a UNet begins with input, middle or output."""
+        level = self.layout.level(n_q)
+        part = block[0] if block and self.layout.patch is None else None
+        if not self.middle_up or part is None:
+            return not self.levels or level in self.levels
+        if part == "output" and self.state.first_up_level is None:
+            self.state.first_up_level = level
+        return part == "middle" or (part == "output" and level == self.state.first_up_level)
 
-    def _picked(self, n_q: int) -> list[int]:
+    def _fits_one_call(self, width: int) -> bool:
+        """Can one fused call give both the result of a wanted layer and its probabilities?"""
+        if self.layout.kind != "joint" or self.previous is not None:
+            return False
+        return width + len(self._read) <= MAX_FUSED_WIDTH
+
+    def _read_keys(self, n_q: int) -> list[int]:
         """The keys whose probabilities are read in a text-to-image call of joint attention."""
         first = self.layout.columns(self.columns, n_q).start
-        return [first + at for at in self._read]
+        return [first + n for n in self._read]
 
     def _attend_and_keep(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None
     ) -> Tensor:
-        """A wanted call of joint attention; q, k, v and what it gives [B, H, N, d]."""
-        k, v = (
-            t if t.shape[1] == q.shape[1] else t.repeat_interleave(q.shape[1] // t.shape[1], 1)
-            for t in (k, v)
-        )
-        out, p = attention_with_text(q, k, v, self._picked(q.shape[2]), _mask_rows(mask, slice(None)), scale)
-        self._keep(q, k, mask, scale, p[:, :, self.layout.rows(q.shape[2])])
+        """A wanted call of joint attention; q, k, v and the result [B, H, N, d]."""
+        n_q = q.shape[2]
+        k, v = _repeated(k, q), _repeated(v, q)
+        additive = _additive(mask, slice(None))
+        out, p = attention_with_text(q, k, v, self._read_keys(n_q), additive, scale)
+        self.keep(q, k, mask, scale, p[:, :, self.layout.rows(n_q)])
         return out
 
-    def _in_wanted_place(self, n_q: int, block: tuple | None) -> bool:
-        """block: the host's name of it; that of a UNet begins with input, middle or output."""
-        level, part = self.layout.level(n_q), block[0] if block and self.layout.patch is None else None
-        if not self.middle_up or part is None:
-            return not self.levels or level in self.levels
-        if part == "output" and self._first_up is None:
-            self._first_up = level
-        return part == "middle" or part == "output" and level == self._first_up
-
-    def _keep(
+    def keep(
         self, q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None, p: Tensor | None = None
     ) -> None:
-        """Keep the probabilities p (if they are known) of one text-to-image call; ends the pass after the last wanted layer."""
-        n_q, rows, n = q.shape[2], self.layout.rows(q.shape[2]), self.columns.stop - self.columns.start
-        joint, level, grid = self.layout.kind == "joint", self.layout.level(n_q), self.layout.cells(n_q)
-        if k.shape[1] != q.shape[1]:  # grouped queries share keys
-            k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
-        q, mask = q[:, :, rows], _mask_rows(mask, rows)
+        """Keep the probabilities of one wanted call; raises AllCaptured after the last one.
+
+        q, k [B, H, N, d]. p: the probabilities [B, H, image tokens, columns read], if they are known.
+        """
+        layout, n_q = self.layout, q.shape[2]
+        rows, grid, level = layout.rows(n_q), layout.cells(n_q), layout.level(n_q)
+        joint = layout.kind == "joint"
+        k = _repeated(k, q)
+        q, mask = q[:, :, rows], _additive(mask, rows)
         if p is None:
-            p = text_probabilities(
-                q,
-                k,
-                self._picked(n_q) if joint else self.layout.columns(self.columns, n_q),
-                joint,
-                mask,
-                scale,
-            )
-        p = p if self.heads else p.mean(1)
-        if joint and len(self._read) < n:
-            p = p.new_zeros(*p.shape[:-1], n).index_copy(
-                -1, onto(torch.tensor(self._read), p, torch.int64), p
-            )
-        self.layers.append((level, p.unflatten(-2, grid)))  # [B, (H), h, w, n]
+            columns = self._read_keys(n_q) if joint else layout.columns(self.columns, n_q)
+            p = text_probabilities(q, k, columns, joint, mask, scale)
+        if not self.heads:
+            p = p.mean(1)
+        if joint:
+            p = self._with_unread_columns(p)
+        self.state.layers.append((level, p.unflatten(-2, grid)))  # [B, (H), h, w, n]
         if self.self_rows and joint:
-            first = self.layout.first_image
-            self.self_attention.append(
-                (level, SelfAttention(q, k, grid, scale, mask, slice(first, first + q.shape[2])))
-            )
-        if self.stop_after is not None and len(self.layers) >= self.stop_after:
+            image = slice(layout.first_image, layout.first_image + q.shape[2])
+            self.state.self_attention.append((level, SelfAttention(q, k, grid, scale, mask, image)))
+        self.state.n_captured += 1
+        if self.stop_after is not None and self.state.n_captured >= self.stop_after:
             raise AllCaptured
 
-    def _attend(self, func, *args, **kwargs):
-        """The call itself: by the override that was there before, on a backend that has gradients."""
-        func = self.backend or func
+    def _with_unread_columns(self, p: Tensor) -> Tensor:
+        """[.., columns read] -> [.., n], 0 in the others."""
+        n = self.columns.stop - self.columns.start
+        if len(self._read) == n:
+            return p
+        read = onto(torch.tensor(self._read), p, torch.int64)
+        return p.new_zeros(*p.shape[:-1], n).index_copy(-1, read, p)
+
+    def attend(self, *args, **kwargs) -> Tensor:
+        """The call itself, by PyTorch's attention, which has gradients, or by the override set before."""
         if self.previous is None:
-            return func(*args, **kwargs)
-        out = self.previous(func, *args, **kwargs)
-        if (
-            args[0].requires_grad and not out.requires_grad
-        ):  # a kernel without backward (SageAttention and its kind)
-            self.cut_override = True
-            return func(*args, **kwargs)
+            return attention_pytorch(*args, **kwargs)
+        out = self.previous(attention_pytorch, *args, **kwargs)
+        if args[0].requires_grad and not out.requires_grad:
+            self.state.cut_override = True  # a kernel without backward, such as SageAttention
+            return attention_pytorch(*args, **kwargs)
         return out
 
 
-def _split(q: Tensor, k: Tensor, heads: int) -> list[Tensor]:
-    d = q.shape[-1] // heads  # keys may have fewer heads
-    return [t.unflatten(-1, (-1, d)).transpose(1, 2) for t in (q, k)]  # B N (H d) -> B H N d
+def split_heads(q: Tensor, k: Tensor, heads: int) -> list[Tensor]:
+    """[B, N, H d] -> [B, H, N, d] of queries with `heads` heads, and of keys.
+
+    The keys may have fewer heads of the same width.
+    """
+    d = q.shape[-1] // heads
+    return [t.unflatten(-1, (-1, d)).transpose(1, 2) for t in (q, k)]
 
 
-def _mask_rows(mask: Tensor | None, rows: slice) -> Tensor | None:
-    """An attention mask as an additive float [.., .., 1 or N, K], cut to the image rows."""
+def observe_replaced(capture: Capture, patches: dict) -> dict:
+    """A copy of ComfyUI's table `patches_replace["attn2"]` in which the capture observes each call first.
+
+    Such a patch may attend without ComfyUI's options, which would hide its block from the override.
+    """
+
+    def wrap(patch):
+        def observed(q, k, v, options):
+            capture.observe(*split_heads(q, k, options["n_heads"]), options, replaced=True)
+            return patch(q, k, v, options)
+
+        return observed
+
+    return {key: wrap(patch) for key, patch in patches.items()}
+
+
+def _range(columns: slice) -> range:
+    return range(columns.start, columns.stop)
+
+
+def _repeated(t: Tensor, q: Tensor) -> Tensor:
+    """Keys or values with one head for each of q's: grouped queries share them."""
+    return t if t.shape[1] == q.shape[1] else t.repeat_interleave(q.shape[1] // t.shape[1], 1)
+
+
+def _additive(mask: Tensor | None, rows: slice) -> Tensor | None:
+    """An attention mask in any of ComfyUI's forms as additive float32 [B or 1, H or 1, 1 or rows, K]."""
     if mask is None:
         return None
     if mask.dtype == torch.bool:
         mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))
-    mask = (
-        mask[None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
-    )  # [B or 1, H or 1, 1 or N, K]
-    return mask[..., rows, :].float() if mask.shape[-2] > 1 else mask.float()
-
-
-def observe_replaced(capture: Capture, replace: dict) -> dict:
-    """A copy of the host's `patches_replace["attn2"]` table whose patches show their q and k to the capture first.
-
-    Such a patch may attend without the host's options, which would hide its block from the override.
-    """
-
-    def wrap(patch):
-        def shown(q, k, v, options):
-            capture.show(*_split(q, k, options["n_heads"]), options, elsewhere=True)
-            return patch(q, k, v, options)
-
-        return shown
-
-    return {key: wrap(patch) for key, patch in replace.items()}
+    if mask.ndim == 2:
+        mask = mask[None, None]
+    elif mask.ndim == 3:
+        mask = mask[:, None]
+    if mask.shape[-2] > 1:
+        mask = mask[..., rows, :]
+    return mask.float()

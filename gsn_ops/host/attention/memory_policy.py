@@ -1,120 +1,154 @@
-"""The memory ladder: what guided passes store, chosen from what is free; and what the host is told to keep free for them.
+"""Activation-checkpointing policy: what guided passes store, and what memory ComfyUI reserves for them.
 
-Bytes that a pass stores, in units of the host's own estimate for a pass without gradients on fused attention (`unit`), by
-accounting at real size in half precision, early exit included: SD1.5 at 512 px 4.1 on rung 0 and 1.4 on the last, SDXL at
-1024 px 16.3 and 1.5, SD3.5-medium at 1024 px 11.5 and 1.2, Flux at 1024 px 7.1 and 1.0 (and 22 without early exit).
+Bytes that a pass stores, in units of ComfyUI's own estimate for a pass without gradients on fused attention
+(`host_estimate_bytes`), by accounting at real size in half precision, early exit included: SD1.5 at 512 px
+4.1 on level 0 and 1.4 on the last, SDXL at 1024 px 16.3 and 1.5, SD3.5-medium at 1024 px 11.5 and 1.2, Flux
+at 1024 px 7.1 and 1.0 (and 22 without early exit).
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import comfy.model_management as management
 import torch
+from comfy.model_base import BaseModel
 
 from ..autograd.differentiable import storages
 from .capture import Capture
-from .checkpointing import blocks_of, recomputed
+from .checkpointing import Recomputation, blocks_of, recomputed
 
-RUNGS = ("", "every second block computed twice to save memory", "every block computed twice to save memory")
-LAST = len(RUNGS) - 1
+LEVELS = ("", "every second block computed twice to save memory", "every block computed twice to save memory")
+"""What each level does, as reports say it. Level 0 stores everything."""
 
-SURE = 32
-"""With this many units free, everything fits on rung 0 without a look at what a pass stores."""
+LAST_LEVEL = len(LEVELS) - 1
 
-LEAST, ALL = 3, 18
-"""Units for a pass with its graph on the last rung, and on rung 0."""
+CERTAIN_UNITS = 32
+"""With this many units free, everything fits on level 0, and no pass needs to be measured."""
 
-NO_ROOM = (
-    "There is not enough memory for the gradient of the attention, even with every block of the model computed twice. Make the picture "
-    "or the batch smaller, close what else uses the device, or start ComfyUI with --lowvram (or a larger --reserve-vram)."
+MINIMUM_UNITS = 3
+"""For a pass with its graph on the last level."""
+
+FULL_UNITS = 18
+"""For a pass with its graph on level 0."""
+
+MARGIN = 1.1
+"""Free memory that a level must leave, as a multiple of what its pass is measured to store."""
+
+OUT_OF_MEMORY = (
+    "There is not enough memory for the gradient of the attention, even with every block of the model "
+    "computed twice. Make the image or the batch smaller, close what else uses the device, or start ComfyUI "
+    "with --lowvram (or a larger --reserve-vram)."
 )
 
 
-def unit(model, shape) -> float:
-    """Bytes that the host expects of one pass of `model` (a BaseModel) without gradients on a latent of this shape [B, C, ...]."""
+def host_estimate_bytes(model: BaseModel, shape: Sequence[int]) -> float:
+    """ComfyUI's estimate for one pass without gradients on a latent of this shape [B, C, ...]."""
     area = shape[0] * math.prod(shape[2:])
-    return (
-        area * management.dtype_size(model.get_dtype_inference()) * 0.01 * model.memory_usage_factor * 2**20
-    )
+    dtype_size = management.dtype_size(model.get_dtype_inference())
+    return area * dtype_size * 0.01 * model.memory_usage_factor * 2**20
 
 
-def batch_to_ask_for(model, shape, room: float) -> int:
-    """The batch size to name to the host, which asks for its estimate of it at least, and for twice that if other models can go.
+def reported_batch_size(model: BaseModel, shape: Sequence[int], room: float) -> int:
+    """Batch size to report to ComfyUI so that it reserves enough memory for passes on latents [B, C, ...].
 
-    room: bytes of the device beside this model's weights. All that a pass can use where that leaves the weights in place.
+    room: bytes of the device that this model's weights leave. Enough for level 0 where that fits into the
+    room. ComfyUI reserves its estimate for this batch at least, and twice that if other models can be
+    unloaded for it.
     """
-    own = unit(model, shape)
-    units = ALL / 2 if ALL * own <= room else LEAST
-    return math.ceil(shape[0] * max(1.0, units * own / model.memory_required(list(shape))))
+    estimate = host_estimate_bytes(model, shape)
+    units = FULL_UNITS / 2 if FULL_UNITS * estimate <= room else MINIMUM_UNITS
+    return math.ceil(shape[0] * max(1.0, units * estimate / model.memory_required(list(shape))))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Is it the out-of-memory exception of this device?"""
     return isinstance(error, management.OOM_EXCEPTION) and management.OOM_EXCEPTION is not Exception
 
 
-def no_room() -> Exception:
-    """As the host's own exception, so that the host unloads its models as it always does then."""
-    return management.OOM_EXCEPTION(NO_ROOM)
+def out_of_memory() -> Exception:
+    """The error for a pass that does not fit on the last level.
+
+    ComfyUI's own exception, for which it unloads its models.
+    """
+    return management.OOM_EXCEPTION(OUT_OF_MEMORY)
 
 
 class CheckpointPolicy:
-    """What the guided passes of one run store: everything (rung 0), or what enters every second block, or every block.
+    """What the guided passes of one run store: all (level 0), or inputs alone of every second block or all.
 
-    Chosen before the first pass if there is room for sure; else that pass takes the last rung, and from what it stored
-    follows the rung of the next ones. Holds numbers only. rung: begin there, without choosing.
+    Chosen before the first pass if there is certainly room; otherwise that pass runs on the last level, and
+    what it would have stored decides the level of the next ones. Holds numbers only. level: begin there,
+    without choosing.
     """
 
-    def __init__(self, rung: int | None = None):
-        self.rung, self.chosen = rung or 0, rung is not None
-        self.inside: list[int] = []  # bytes of each block of a measured pass
-        self.inputs = 0
+    def __init__(self, level: int | None = None):
+        self.level = level or 0
+        self.chosen = level is not None
+        self.block_bytes: list[int] = []  # of each block of a measured pass
+        self.input_bytes = 0  # of all blocks together
 
-    def surround(
-        self, model, x: torch.Tensor, capture: Capture, around: Callable[[], AbstractContextManager]
+    def checkpointed(
+        self,
+        model: BaseModel,
+        x: torch.Tensor,
+        capture: Capture,
+        context: Callable[[], AbstractContextManager],
     ) -> AbstractContextManager:
-        """What a pass of `model` at x belongs in; around() as for `recomputed`."""
+        """Surround a pass of `model` at x [B, ...] with it; context() as for `Recomputation`."""
         if not torch.is_grad_enabled():
             return contextlib.nullcontext()
         network = model.diffusion_model
         if not self.chosen:
-            self.choose(management.get_free_memory(x.device), unit(model, x.shape))
-        weights = (
-            set()
-            if self.chosen
-            else {s.data_ptr() for t in (*network.parameters(), *network.buffers()) for s in storages(t)}
-        )
-        return recomputed(
-            self._blocks(network), capture, around, weights, None if self.chosen else self._note
-        )
+            self.choose(management.get_free_memory(x.device), host_estimate_bytes(model, x.shape))
+        how = Recomputation(capture, context)
+        if not self.chosen:
+            how = Recomputation(capture, context, _addresses(network), self._note)
+        return recomputed(self._blocks(network), how)
 
-    def lower(self) -> bool:
-        """Down by one rung, after an out-of-memory error; False = this was the last."""
-        if self.rung == LAST:
+    def store_less(self) -> bool:
+        """One level further, after an out-of-memory error; False = this was the last."""
+        if self.level == LAST_LEVEL:
             return False
-        self.rung, self.chosen = self.rung + 1, True
+        self.level += 1
+        self.chosen = True
         return True
 
-    def choose(self, free: float, own: float) -> None:
-        """The rung for the next pass; `own`: the unit, which is left to the pass itself. Final but for a measured pass."""
-        if self.inside:
-            everything, least = sum(self.inside), self.inputs + max(self.inside)
-            needs = (everything, (everything + least) / 2)
-            self.rung = next((rung for rung, need in enumerate(needs) if 1.1 * need + own <= free), LAST)
-        else:
-            self.rung = 0 if SURE * own <= free else LAST
-        self.chosen = bool(self.inside) or self.rung == 0
+    def choose(self, free: float, estimate: float) -> None:
+        """Choose the level of the next pass; final unless that pass is to be measured.
 
-    def _note(self, inside: int, inputs: int) -> None:
-        self.inside.append(inside)
-        self.inputs += inputs
+        free: bytes. estimate: `host_estimate_bytes`, which is left to the pass itself.
+        """
+        if self.block_bytes:
+            everything = sum(self.block_bytes)
+            least = self.input_bytes + max(self.block_bytes)
+            needs = (everything, (everything + least) / 2)
+            fitting = (level for level, need in enumerate(needs) if MARGIN * need + estimate <= free)
+            self.level = next(fitting, LAST_LEVEL)
+            self.chosen = True
+            return
+        self.chosen = CERTAIN_UNITS * estimate <= free
+        self.level = 0 if self.chosen else LAST_LEVEL
+
+    def _note(self, stored: int, inputs: int) -> None:
+        self.block_bytes.append(stored)
+        self.input_bytes += inputs
 
     def _blocks(self, network: torch.nn.Module) -> list[torch.nn.Module]:
-        """The blocks to compute twice: of each kind every 2nd, or all."""
+        """The blocks to compute twice: of each kind every second one, or all."""
+        if self.level == 0:
+            return []
         kinds: dict[type, list[torch.nn.Module]] = {}
-        for block in blocks_of(network) if self.rung else ():
+        for block in blocks_of(network):
             kinds.setdefault(type(block), []).append(block)
-        return [block for kind in kinds.values() for block in kind[:: 3 - self.rung]]
+        step = 2 if self.level == 1 else 1
+        return [block for kind in kinds.values() for block in kind[::step]]
+
+
+def _addresses(network: torch.nn.Module) -> set[int]:
+    """Of the storages of its weights and buffers."""
+    tensors = (*network.parameters(), *network.buffers())
+    return {storage.data_ptr() for t in tensors for storage in storages(t)}

@@ -1,119 +1,55 @@
-"""The probe: one conditional forward pass, exactly as the host would make it, that gives attention maps with gradients."""
+"""One conditional forward pass, exactly as ComfyUI makes it, that gives attention maps with gradients."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
-import comfy.model_management
 import comfy.model_patcher
 import comfy.samplers
 import torch
-from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ...attention_layout import AttentionLayout
 from ...maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
-from ...prompt import PromptTokens, Span
-from ...torch_ops.bfloat16 import HalfProducts
-from ...torch_ops.onednn import FastProducts, pays
+from ...torch_ops.bfloat16 import BFloat16Products
+from ...torch_ops.onednn import OneDNNProducts, should_use_onednn
+from ...torch_ops.self_attention import SelfAttention
 from ..architectures.family import Inputs, ModelFamily
-from ..autograd.differentiable import DifferentiableForward, pass_options, plain
-from ..autograd.recast_weights import casting_layers, recast_weights
-from .capture import AllCaptured, Capture, SelfAttention, observe_replaced
+from ..autograd.differentiable import DifferentiableForward, pass_options, without_inference_flag
+from ..autograd.recast_weights import recast_weights, recastable_layers
+from .capture import AllCaptured, Capture, observe_replaced
+from .entry import Entry, distinct_spans
 from .memory_policy import CheckpointPolicy
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
-"""Wrapper keys of the host that replace the forward by something without (fresh) attention."""
+"""Keys of ComfyUI's wrappers that replace the forward pass by something without (fresh) attention."""
 
 GRADIENT_SCALE = 1024.0
-"""Gradients inside a network that computes in float16 are this much larger than they are.
+"""Factor of gradients inside a network that computes in float16.
 
-float16 has few digits below 6e-5 and nothing below 6e-8, where gradients of attention are: at real sizes with random weights
-their mean is 2e-5 (SD1.5) and 9e-6 (SDXL), and their cosine with those in float32 was 0.9974 and 0.927; at 64, 1024 and 65536
-times that 0.99999 and more. With peaked attention they reach 0.2, and all these scales agree too.
+float16 has few digits below 6e-5 and nothing below 6e-8, where gradients of attention are: at real sizes with
+random weights their mean is 2e-5 (SD1.5) and 9e-6 (SDXL), and their cosine with those in float32 was 0.9974
+and 0.927; at 64, 1024 and 65536 times that 0.99999 and more. With peaked attention they reach 0.2, and all
+these factors agree too.
 """
 
 
-@dataclass(frozen=True)
-class Entry:
-    """The conditioning entry that is probed: where it is in `guider.conds[name]` and what its encoder saw."""
-
-    name: str
-    index: int
-    tokens: PromptTokens
-
-
-def is_active(guider, entry: Entry, x: Tensor, sigma: Tensor) -> bool:
-    """Is this entry used at this noise level (timestep ranges)?"""
-    return comfy.samplers.get_area_and_mult(guider.conds[entry.name][entry.index], x, sigma) is not None
-
-
-def side_networks(guider, entry: Entry) -> list[torch.nn.Module]:
-    """The ControlNets and the GLIGEN model on this entry: gradients run through them too.
-
-    Not by the host's `get_models`, which leaves out a ControlNet that is made when a run begins (control LoRA).
-    """
-    cond = guider.conds[entry.name][entry.index]
-    networks, control = [cond["gligen"][1].model] if "gligen" in cond else [], cond.get("control")
-    while control is not None:
-        network = getattr(control, "control_model", None)
-        networks += [network] if isinstance(network, torch.nn.Module) else []
-        control = control.previous_controlnet
-    return networks
-
-
-def distinct_spans(tokens: PromptTokens, rule: str) -> tuple[Span, ...]:
-    """`tokens.spans`, but encoders that share their rows (CLIP-L and CLIP-G with one text) count once beside others."""
-    first = {}
-    for encoder in tokens.encoders:
-        first.setdefault((encoder.text, encoder.chunks), encoder.name)
-    return tuple(span for span in tokens.spans(rule) if span.encoder in first.values())
-
-
-@contextlib.contextmanager
-def forward_context(
-    network: torch.nn.Module,
-    family: ModelFamily,
-    capture: Capture,
-    casting: Sequence[torch.nn.Module],
-    half: bool,
-    fast: bool,
-) -> Iterator[None]:
-    """What this family needs around a pass so that its attention is seen and its gradients are right.
-
-    casting: layers that make their weights for each call. half: with products in bfloat16. fast: with matrix products by oneDNN.
-    """
-    followed = (
-        DifferentiableForward(family.rope_kernels, family.in_place)
-        if family.rope_kernels or family.in_place
-        else contextlib.nullcontext()
-    )
-    with (
-        pass_options(network, family.drops_options, {"optimized_attention_override": capture}),
-        followed,
-        recast_weights(casting),
-    ):
-        with (
-            FastProducts() if fast else contextlib.nullcontext(),
-            HalfProducts() if half and torch.is_grad_enabled() else contextlib.nullcontext(),
-        ):
-            yield
-
-
 class Probe:
-    """Maps of one conditioning entry at one noise level. Lives as long as one step's work; refers to the running guider.
+    """Maps of one conditioning entry at one noise level.
 
-    model_k: what the sampler calls as its model (blends inpainting masks). extra: its keyword arguments, e.g. model_options.
+    Lives for one step's work; refers to the running guider.
+
+    model_k: what the sampler calls as its model (blends inpainting masks). extra: its keyword arguments, e.g.
+    model_options. sigma [B]. c: scale of the network's input, x = c z.
     """
 
     def __init__(
         self,
-        guider,
-        model_k,
+        guider: comfy.samplers.CFGGuider,
+        model_k: Callable,
         extra: dict,
         sigma: Tensor,
         entry: Entry,
@@ -121,118 +57,141 @@ class Probe:
         needs: MapNeeds,
         c: float,
     ):
-        self.guider, self.model_k, self.extra, self.sigma = guider, model_k, extra, plain(sigma)
+        self.guider = guider
+        self.model_k = model_k
+        self.extra = extra
+        self.sigma = without_inference_flag(sigma)
+        self.entry = entry
+        self.family = family
+        self.needs = needs
+        self.c = c
         self.network = guider.inner_model.diffusion_model
-        self.entry, self.family, self.needs, self.c = entry, family, needs, c
         self.levels = needs.levels or family.levels
-        self.spans = distinct_spans(entry.tokens, family.span if needs.span == "auto" else needs.span)
-        self.prompt = distinct_spans(entry.tokens, "prompt_only")
-        self.template = {encoder.name: encoder.template for encoder in entry.tokens.encoders}
-        last = max(
-            [s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt]
-        )  # one more: the end marker
-        self.columns = slice(min(s.start for s in self.spans), min(last, entry.tokens.rows))
-        # What lies between them is padding, which no map shows.
-        self.read = tuple(slice(s.start, s.stop + 1) for s in (*self.spans, *self.prompt))
-        self.layers: int | None = None  # wanted layers of one pass; learned by the first, complete one
+        self._find_columns()
+        self.layers: int | None = None  # wanted layers of one pass; known after the first, complete one
         self.checkpoint_policy = CheckpointPolicy()
-        self.half = False  # products of passes with gradients in bfloat16
-        self.fast = pays(self.network, self.sigma.device)  # matrix products by oneDNN
-        dtype = guider.inner_model.get_dtype_inference()
-        self.casting = casting_layers(self.network, dtype, self.sigma.device)
-        self.scale = GRADIENT_SCALE if dtype == torch.float16 else 1.0
+        dtype, device = guider.inner_model.get_dtype_inference(), self.sigma.device
+        self.bfloat16 = False  # matrix products of passes with gradients in bfloat16
+        self.onednn = should_use_onednn(self.network, device)  # matrix products by oneDNN
+        self.recast_layers = recastable_layers(self.network, dtype, device)
+        self.gradient_scale = GRADIENT_SCALE if dtype == torch.float16 else 1.0
         self.forwards = 0
         self.cut_override = False
 
+    def _find_columns(self) -> None:
+        """Which rows of the conditioning are captured."""
+        tokens, rule = self.entry.tokens, self.needs.span
+        self.spans = distinct_spans(tokens, self.family.span if rule == "auto" else rule)
+        self.prompt = distinct_spans(tokens, "prompt_only")
+        self.template = {encoder.name: encoder.template for encoder in tokens.encoders}
+        # One row more after the prompt: the end marker.
+        stops = [s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt]
+        self.columns = slice(min(s.start for s in self.spans), min(max(stops), tokens.rows))
+        # Between these spans is padding, which no map shows.
+        self.read_spans = tuple(slice(s.start, s.stop + 1) for s in (*self.spans, *self.prompt))
+
     def maps_of(self, z: Tensor) -> AttentionMaps:
-        """Attention at z [B, ...] (the network's input space), with gradients; the pass ends after the last wanted layer."""
-        return self._run(scaled(z * self.c, 1 / self.scale), self.layers)[0]
+        """Attention maps with gradients at z [B, ...], the network's input.
 
-    def look(self, x: Tensor) -> tuple[AttentionMaps, Tensor]:
-        """Maps and the predicted clean latent at x, by a complete pass without gradients."""
+        The pass ends after the last wanted layer.
+        """
+        return self._evaluate(scale_gradient(z * self.c, 1 / self.gradient_scale), self.layers)[0]
+
+    def evaluate(self, x: Tensor) -> tuple[AttentionMaps, Tensor]:
+        """Maps and predicted x0 [B, ...] at the state x [B, ...], by a complete pass without gradients."""
         with torch.no_grad():
-            return self._run(x, None)
+            return self._evaluate(x, None)
 
-    def _run(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
-        seen: list[Capture] = []
+    def _evaluate(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
+        captures: list[Capture] = []
         try:
-            predicted = self._pass(x, stop_after, seen)
-            return self._maps(seen[0]), predicted
+            predicted = self._forward(x, stop_after, captures)
+            return self._maps(captures[0]), predicted
         finally:
-            for capture in (
-                seen
-            ):  # a graph with recomputed blocks holds it, and would never be freed if it held the graph
-                capture.layers.clear()
-                capture.self_attention.clear()
+            # A graph with recomputed blocks holds the capture; it must not hold the graph.
+            for capture in captures:
+                capture.restore(capture.snapshot())
 
-    def _pass(self, x: Tensor, stop_after: int | None, seen: list[Capture]) -> Tensor | None:
-        """The forward pass; its capture is put into `seen`. Gives the predicted clean latent, or None if the pass ended early."""
+    def _forward(self, x: Tensor, stop_after: int | None, captures: list[Capture]) -> Tensor | None:
+        """The forward pass -> predicted x0, or None if it ended early. Appends its capture to `captures`."""
         options = self._options()
-        cond = self._cond()
-
-        def positive_only(x, sigma, model_options=None, seed=None):
-            transformer = model_options["transformer_options"]
-            capture = Capture(
-                self._layout(cond, x, sigma),
-                self.columns,
-                self.levels,
-                spans=self.read,
-                middle_up=self.needs.blocks == MIDDLE_UP,
-                blocks=block_range(self.needs.blocks) or self.family.wanted_blocks(self.network),
-                heads=self.needs.heads,
-                self_rows=self.needs.self_rows,
-                stop_after=stop_after,
-                backend=attention_pytorch,
-                # A network that drops the options never obeys another pack's override.
-                previous=None
-                if self.family.drops_options
-                else transformer.get("optimized_attention_override"),
-            )
-            seen.append(capture)
-            transformer["optimized_attention_override"] = capture
-            replace = transformer.get("patches_replace", {})
-            if "attn2" in replace:
-                transformer["patches_replace"] = {
-                    **replace,
-                    "attn2": observe_replaced(capture, replace["attn2"]),
-                }
-            around = functools.partial(
-                forward_context, self.network, self.family, capture, self.casting, self.half, self.fast
-            )
-            with around(), self.checkpoint_policy.surround(self.guider.inner_model, x, capture, around):
-                return comfy.samplers.calc_cond_batch(
-                    self.guider.inner_model, [[cond]], x, sigma, model_options
-                )[0]
-
+        positive_only = self._positive_only(stop_after, captures)
         self.forwards += 1
         predicted = None
         try:
             if isinstance(self.model_k, comfy.samplers.KSamplerX0Inpaint):
-                blended = copy.copy(
-                    self.model_k
-                )  # the host's own blending of masked latents, around our one-entry model
+                # ComfyUI's own blending of masked latents, around our model of one entry.
+                blended = copy.copy(self.model_k)
                 positive_only.inner_model = self.guider.inner_model
                 blended.inner_model = positive_only
-                predicted = blended(
-                    x, self.sigma, denoise_mask=plain(self.extra.get("denoise_mask")), model_options=options
-                )
+                mask = without_inference_flag(self.extra.get("denoise_mask"))
+                predicted = blended(x, self.sigma, denoise_mask=mask, model_options=options)
             else:
                 predicted = positive_only(x, self.sigma, options)
         except AllCaptured:
             pass
-        capture = seen[0]
-        if not capture.layers:
-            levels = f"level {', '.join(map(str, self.levels))}" if self.levels else "any level"
-            levels += "" if self.needs.blocks == "auto" else f" in blocks {self.needs.blocks}"
-            raise RuntimeError(
-                f"No text-to-image attention was seen at {levels} of this model "
-                f"(queries, keys seen: {sorted(capture.lengths)}). Set levels and blocks to 'auto', or choose what this model has."
-            )
-        self.layers = self.layers or len(capture.layers)
-        self.cut_override |= capture.cut_override
+        seen = captures[0].state
+        if not seen.layers:
+            raise RuntimeError(self._nothing_seen(seen.lengths))
+        self.layers = self.layers or len(seen.layers)
+        self.cut_override |= seen.cut_override
         return predicted
 
-    def _cond(self) -> dict:
+    def _positive_only(self, stop_after: int | None, captures: list[Capture]) -> Callable:
+        """What replaces the guider in one pass: a model of this entry alone, whose attention is captured."""
+        model, cond = self.guider.inner_model, self.cond()
+
+        def positive_only(x, sigma, model_options=None, seed=None):
+            transformer = model_options["transformer_options"]
+            capture = self._capture(self.layout(cond, x, sigma), stop_after, transformer)
+            captures.append(capture)
+            transformer["optimized_attention_override"] = capture
+            patches = transformer.get("patches_replace", {})
+            if "attn2" in patches:
+                observed = observe_replaced(capture, patches["attn2"])
+                transformer["patches_replace"] = {**patches, "attn2": observed}
+            context = functools.partial(
+                forward_context,
+                self.network,
+                self.family,
+                capture,
+                self.recast_layers,
+                self.bfloat16,
+                self.onednn,
+            )
+            with context(), self.checkpoint_policy.checkpointed(model, x, capture, context):
+                return comfy.samplers.calc_cond_batch(model, [[cond]], x, sigma, model_options)[0]
+
+        return positive_only
+
+    def _capture(self, layout: AttentionLayout, stop_after: int | None, transformer: dict) -> Capture:
+        previous = transformer.get("optimized_attention_override")
+        if self.family.drops_options:  # such a network never obeys another pack's override
+            previous = None
+        return Capture(
+            layout,
+            self.columns,
+            self.levels,
+            spans=self.read_spans,
+            blocks=block_range(self.needs.blocks) or self.family.wanted_blocks(self.network),
+            middle_up=self.needs.blocks == MIDDLE_UP,
+            heads=self.needs.heads,
+            self_rows=self.needs.self_rows,
+            stop_after=stop_after,
+            previous=previous,
+        )
+
+    def _nothing_seen(self, lengths: set[tuple[int, int]]) -> str:
+        wanted = f"level {', '.join(map(str, self.levels))}" if self.levels else "any level"
+        if self.needs.blocks != "auto":
+            wanted += f" in blocks {self.needs.blocks}"
+        return (
+            f"No text-to-image attention was seen at {wanted} of this model "
+            f"(queries, keys seen: {sorted(lengths)}). Set levels and blocks to 'auto', or choose what this "
+            "model has."
+        )
+
+    def cond(self) -> dict:
         """The entry with copies of what its encoders made: some networks write into it."""
         cond = self.guider.conds[self.entry.name][self.entry.index]
         made = {
@@ -241,35 +200,29 @@ class Probe:
         }
         return {**cond, "model_conds": made}
 
-    def _layout(self, cond: dict, x: Tensor, sigma: Tensor) -> AttentionLayout:
+    def layout(self, cond: dict, x: Tensor, sigma: Tensor) -> AttentionLayout:
+        """Where text and image are in the attention of a pass of this entry at x [B, ...]."""
         area = comfy.samplers.get_area_and_mult(cond, x, sigma)
         conds = {name: c.cond for name, c in area.conditioning.items()}
-        rows = self.entry.tokens.rows if cond.get("cross_attn") is None else cond["cross_attn"].shape[1]
+        encoded = cond.get("cross_attn")
+        rows = self.entry.tokens.rows if encoded is None else encoded.shape[1]
         return self.family.layout(Inputs(self.network, tuple(area.input_x.shape), conds, rows))
 
     def _maps(self, capture: Capture) -> AttentionMaps:
         """Mean over layers (and heads) per level: [B, h, w, n]."""
         by_level: dict[int, list[Tensor]] = {}
-        for level, p in capture.layers:
-            by_level.setdefault(level, []).append(scaled(p, self.scale))
+        for level, p in capture.state.layers:
+            by_level.setdefault(level, []).append(scale_gradient(p, self.gradient_scale))
+        heads, self_rows = {}, {}
+        if self.needs.heads:
+            heads = {level: tuple(layers) for level, layers in by_level.items()}  # [B, heads, h, w, n] each
+            by_level = {level: [p.mean(1) for p in layers] for level, layers in by_level.items()}
+        if self.needs.self_rows:
+            for level in by_level:
+                layers = [attention for at, attention in capture.state.self_attention if at == level]
+                self_rows[level] = functools.partial(_self_rows, layers, self.gradient_scale)
+        cross = {level: torch.stack(layers).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
         columns = tuple(range(self.columns.start, self.columns.stop))
-        self_rows = (
-            {
-                level: functools.partial(
-                    _self_rows, [a for at, a in capture.self_attention if at == level], self.scale
-                )
-                for level in by_level
-            }
-            if self.needs.self_rows
-            else {}
-        )
-        heads = (
-            {level: tuple(layers) for level, layers in by_level.items()} if self.needs.heads else {}
-        )  # [B, heads, h, w, n] each
-        cross = {
-            level: torch.stack([p.mean(1) if heads else p for p in layers]).mean(0)
-            for level, layers in by_level.items()
-        }  # [B, h, w, n]
         return AttentionMaps(cross, columns, self.spans, heads, self_rows, self.prompt, self.template)
 
     def _options(self) -> dict:
@@ -281,20 +234,44 @@ class Probe:
             for key in SKIPS_THE_MODEL:
                 table.pop(key, None)
         if "control" in self.guider.conds[self.entry.name][self.entry.index]:
-            # The host adds ControlNet residuals in place to tensors that autograd has saved.
+            # ComfyUI adds ControlNet residuals in place to tensors that autograd has saved.
             patches = {**transformer.get("patches", {})}
-            patches["input_block_patch_after_skip"] = [
-                *patches.get("input_block_patch_after_skip", []),
-                _fresh,
-            ]
+            after_skip = patches.get("input_block_patch_after_skip", [])
+            patches["input_block_patch_after_skip"] = [*after_skip, _copy_features]
             transformer["patches"] = patches
         if self.family.options is not None:
             options["transformer_options"] = self.family.options(transformer)
         return options
 
 
-def scaled(t: Tensor, scale: float) -> Tensor:
-    """t itself, and its gradient times `scale` where it comes by."""
+@contextlib.contextmanager
+def forward_context(
+    network: torch.nn.Module,
+    family: ModelFamily,
+    capture: Capture,
+    recast_layers: Sequence[torch.nn.Module],
+    bfloat16: bool,
+    onednn: bool,
+) -> Iterator[None]:
+    """Surround a pass with what this family needs for its attention to be captured and its gradients right.
+
+    recast_layers: layers that cast their weights at each call. bfloat16, onednn: compute matrix products so.
+    """
+    with contextlib.ExitStack() as stack:
+        override = {"optimized_attention_override": capture}
+        stack.enter_context(pass_options(network, family.drops_options, override))
+        if family.rope_kernels or family.in_place:
+            stack.enter_context(DifferentiableForward(family.rope_kernels, family.in_place))
+        stack.enter_context(recast_weights(recast_layers))
+        if onednn:
+            stack.enter_context(OneDNNProducts())
+        if bfloat16 and torch.is_grad_enabled():
+            stack.enter_context(BFloat16Products())
+        yield
+
+
+def scale_gradient(t: Tensor, scale: float) -> Tensor:
+    """t itself; its gradient is multiplied by `scale` on its way back."""
     if scale != 1 and t.requires_grad:
         t.register_hook(lambda g: g * scale)
     return t
@@ -302,8 +279,8 @@ def scaled(t: Tensor, scale: float) -> Tensor:
 
 def _self_rows(layers: list[SelfAttention], scale: float, cells: Tensor) -> Tensor:
     """Rows of self-attention, mean over layers: [B, r, h, w]; their gradient times `scale`."""
-    return scaled(torch.stack([layer.rows(cells) for layer in layers]).mean(0), scale)
+    return scale_gradient(torch.stack([layer.rows(cells) for layer in layers]).mean(0), scale)
 
 
-def _fresh(h: Tensor, _options: dict) -> Tensor:
+def _copy_features(h: Tensor, _options: dict) -> Tensor:
     return h.clone()

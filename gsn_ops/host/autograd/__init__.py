@@ -1,1 +1,1 @@
-"""Making ComfyUI's models differentiable."""
+"""Makes ComfyUI's models differentiable."""

@@ -1,4 +1,4 @@
-"""A differentiable host: inside `differentiable(...)` autograd works on models whose weights were loaded in inference mode."""
+"""Makes ComfyUI's models differentiable: autograd on models whose weights were loaded in inference mode."""
 
 from __future__ import annotations
 
@@ -11,181 +11,177 @@ from collections.abc import Callable, Iterator, Sequence
 import comfy.model_management
 import comfy.quant_ops
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 log = logging.getLogger(__name__)
 
 
-def plain(t):
-    """The tensor itself, or a copy that autograd may save if it was made in inference mode. Anything else is handed back."""
+def without_inference_flag(t):
+    """A copy of a tensor made in inference mode, which autograd may save; anything else unchanged."""
     return t.clone() if isinstance(t, Tensor) and t.is_inference() else t
 
 
 @contextlib.contextmanager
-def plain_weights(*modules: torch.nn.Module) -> Iterator[None]:
-    """Inside, no parameter or buffer is an inference tensor: aliases over the same storage, nothing copied, put back on every exit."""
+def weights_without_inference_flag(*modules: torch.nn.Module) -> Iterator[None]:
+    """Inside, no parameter or buffer is an inference tensor; put back on every exit.
+
+    The replacements share their storage with the originals: nothing is copied.
+    """
     swapped = []
     try:
-        for module in (m for root in modules for m in root.modules()):
-            for table in (module._parameters, module._buffers):
-                for name, old in table.items():
-                    if old is not None and old.is_inference():
-                        new = _alias(old)
-                        if table is module._parameters:
-                            new = torch.nn.Parameter(new, requires_grad=False)
-                        table[name] = new
-                        swapped.append((table, name, old, new))
+        for table, is_parameter, name, old in _inference_tensors(modules):
+            new = _alias(old)
+            if is_parameter:
+                new = torch.nn.Parameter(new, requires_grad=False)
+            table[name] = new
+            swapped.append((table, name, old, new))
         yield
     finally:
         for table, name, old, new in swapped:
-            if table.get(name) is new:  # leave alone what somebody replaced meanwhile
+            if table.get(name) is new:  # leave alone what was replaced in the meantime
                 table[name] = old
 
 
+def _inference_tensors(modules: Sequence[torch.nn.Module]) -> Iterator[tuple[dict, bool, str, Tensor]]:
+    """(table, is it one of parameters, name, tensor) of every parameter and buffer made in inference mode.
+
+    Lazy: the caller may replace each tensor in its table as it comes.
+    """
+    for module in (m for root in modules for m in root.modules()):
+        for table in (module._parameters, module._buffers):
+            for name, t in list(table.items()):
+                if t is not None and t.is_inference():
+                    yield table, table is module._parameters, name, t
+
+
 def storages(t: Tensor) -> list[torch.UntypedStorage]:
-    """Where its numbers lie. The host's quantized weights are tensors that consist of several others."""
+    """The storages of a tensor: ComfyUI's quantized weights are tensors that consist of several others."""
     if hasattr(t, "__tensor_flatten__"):
         return [s for part in t.__tensor_flatten__()[0] for s in storages(getattr(t, part))]
     return [t.untyped_storage()]
 
 
 def _alias(t: Tensor) -> Tensor:
-    """The same numbers at the same place, as a tensor made outside of inference mode."""
+    """The same storage as a tensor made outside of inference mode."""
     if hasattr(t, "__tensor_flatten__"):
-        parts, context = t.__tensor_flatten__()
-        return type(t).__tensor_unflatten__(
-            {part: _alias(getattr(t, part)) for part in parts}, context, t.size(), t.stride()
-        )
-    same = torch.empty(0, dtype=t.dtype, device=t.device).set_(
-        t.untyped_storage(), t.storage_offset(), t.size(), t.stride()
-    )
+        names, context = t.__tensor_flatten__()
+        parts = {name: _alias(getattr(t, name)) for name in names}
+        return type(t).__tensor_unflatten__(parts, context, t.size(), t.stride())
+    empty = torch.empty(0, dtype=t.dtype, device=t.device)
+    same = empty.set_(t.untyped_storage(), t.storage_offset(), t.size(), t.stride())
     if type(t) in (Tensor, torch.nn.Parameter):
         return same
-    same = same.as_subclass(
-        type(t)
-    )  # another pack's kind of weight (GGUF) lives on what it carries beside its numbers
+    # A subclass of another pack (GGUF) needs the attributes it carries in addition to its numbers.
+    same = same.as_subclass(type(t))
     vars(same).update(vars(t))
     return same
 
 
 @contextlib.contextmanager
 def frozen_weights(*modules: torch.nn.Module) -> Iterator[None]:
-    """Inside, no parameter asks for a gradient (some loaders leave that on); put back on every exit."""
-    asked = [p for root in modules for p in root.parameters() if p.requires_grad]
+    """Inside, no parameter requires a gradient (some loaders leave that on); put back on every exit."""
+    changed = [p for root in modules for p in root.parameters() if p.requires_grad]
     try:
-        for p in asked:
+        for p in changed:
             p.requires_grad_(False)
         yield
     finally:
-        for p in asked:
+        for p in changed:
             p.requires_grad_(True)
 
 
-def keep(t: Tensor) -> tuple[Tensor, int]:
-    """A tensor as a graph may hold it, and its version.
+def pack_saved(t: Tensor) -> tuple[Tensor, int]:
+    """Saved-tensor hook: the tensor as a graph may hold it, and its version.
 
-    Partly offloaded models cast every layer into one shared buffer; what the graph saves from it must be a copy. With it
-    goes its version: autograd itself does not check that of tensors that pass through hooks. Detached, because a graph
-    that holds its own outputs would never be freed if no backward pass comes (the tail after the last wanted layer, a
-    cancelled run).
+    A copy if it lies in a buffer that ComfyUI reuses: partly offloaded models cast every layer into one
+    shared buffer. The version, because autograd does not check that of tensors that pass through hooks.
+    Detached, because a graph that holds its own outputs is never freed if no backward pass comes (the layers
+    after the last wanted one, a cancelled run).
     """
     t = t.detach()
     shared = {b.untyped_storage().data_ptr() for b in comfy.model_management.STREAM_CAST_BUFFERS.values()}
-    t = t.clone() if shared and any(s.data_ptr() in shared for s in storages(t)) else t
+    if shared and any(s.data_ptr() in shared for s in storages(t)):
+        t = t.clone()
     return t, t._version
 
 
-def kept(saved: tuple[Tensor, int]) -> Tensor:
+def unpack_saved(saved: tuple[Tensor, int]) -> Tensor:
+    """The tensor of `pack_saved`. Raises RuntimeError if it was written to since then."""
     t, version = saved
     if t._version != version:
         raise RuntimeError(
-            "A part of this model, or of another pack, writes into a tensor that the gradient still needs, so the attention's "
-            "gradient would be wrong. Remove ControlNets and patches of the model one by one to find it; without it this works."
+            "A part of this model, or of another pack, writes into a tensor that the gradient still needs, "
+            "so the attention's gradient would be wrong. Remove ControlNets and patches of the model one by "
+            "one to find it; without it this works."
         )
     return t
 
 
 @contextlib.contextmanager
 def differentiable(*modules: torch.nn.Module) -> Iterator[None]:
-    """Autograd on, with respect to the latent only: gradients flow through the modules, none to their weights.
+    """Autograd on, with respect to the latent only: no gradients flow to the weights of these modules.
 
-    Surround forward and backward with it. Undone on every exit; nothing global is written.
+    Surround forward and backward with it. Undone on every exit; no global state is changed.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(
-            plain_weights(*modules)
-        )  # first: inference tensors that ask for a gradient cannot be told twice
+        # Before `frozen_weights`: requires_grad of an inference tensor cannot be changed.
+        stack.enter_context(weights_without_inference_flag(*modules))
         stack.enter_context(frozen_weights(*modules))
-        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, kept))
+        stack.enter_context(torch.autograd.graph.saved_tensors_hooks(pack_saved, unpack_saved))
         yield
 
 
 class DifferentiableForward(TorchFunctionMode):
-    """Surrounds a forward pass, in this thread only, of networks that autograd cannot follow as they are.
+    """Surround a forward pass with it if autograd cannot follow the network as it is.
 
-    rope_kernels: the host's rotary kernels, which have no backward, run as their own plain torch code.
-    in_place: layer_norm works on a copy of its input, since Flux-like blocks write into that tensor afterwards.
+    Only this thread is affected. rope_kernels: ComfyUI's rotary kernels, which have no backward, run as plain
+    torch code of the same package. in_place: layer_norm works on a copy of its input, since Flux-like blocks
+    write into that tensor afterwards.
     """
 
     def __init__(self, rope_kernels: bool, in_place: bool):
         super().__init__()
-        self.plain, self.in_place = _plain_kernels() if rope_kernels else {}, in_place
+        self.replacements = _differentiable_kernels() if rope_kernels else {}
+        self.in_place = in_place
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if self.in_place and func is torch.nn.functional.layer_norm and torch.is_grad_enabled():
             args = (args[0].clone(), *args[1:])
-        return self.plain.get(str(func).removesuffix(".default"), func)(*args, **(kwargs or {}))
+        return self.replacements.get(str(func).removesuffix(".default"), func)(*args, **(kwargs or {}))
 
 
 @functools.cache
-def _plain_kernels() -> dict[str, Callable]:
-    """Name of a rotary kernel as torch prints it -> the same in plain torch, both from the host's own kernel package."""
+def _differentiable_kernels() -> dict[str, Callable]:
+    """{a rotary kernel's name as torch prints it: the same in plain torch}.
+
+    Both are from ComfyUI's kernel package.
+    """
     kitchen = getattr(comfy.quant_ops, "ck", None)
-    if kitchen is None:  # the host works without it, in plain torch
+    if kitchen is None:  # ComfyUI works without the package, in plain torch
         return {}
-    rope, names = (
-        kitchen.backends.eager.rope,
-        ("apply_rope", "rms_rope", "apply_rope_split_half", "rms_rope_split_half"),
-    )
-    return {
-        f"comfy_kitchen.{name}": getattr(rope, name)
-        for first in names
-        for name in (first, f"{first}1")
-        if hasattr(rope, name)
-    }
+    rope = kitchen.backends.eager.rope
+    families = ("apply_rope", "rms_rope", "apply_rope_split_half", "rms_rope_split_half")
+    names = [name for family in families for name in (family, f"{family}1")]
+    return {f"comfy_kitchen.{name}": getattr(rope, name) for name in names if hasattr(rope, name)}
 
 
 @contextlib.contextmanager
 def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict) -> Iterator[None]:
-    """Inside, attention calls made by the network's parts from these Python modules carry `options`, which they else drop.
+    """Inside, attention calls of these Python modules pass `transformer_options`.
 
-    Only instances are changed: their forward is the same code with one global replaced. Undone on every exit.
+    These modules would otherwise drop them. modules: names of ComfyUI's modules whose classes are parts of
+    the network. Only instances are changed: their forward is the same code with one global replaced. Undone
+    on every exit.
     """
-
-    def with_options(attention, *args, **kwargs):
-        return attention(*args, **{"transformer_options": options, **kwargs})
-
     changed = []
     try:
         for part in network.modules() if modules else ():
-            f = type(part).forward
-            if (
-                f.__module__ in modules
-                and "optimized_attention" in f.__code__.co_names
-                and "forward" not in part.__dict__
-            ):
-                scope = {
-                    **f.__globals__,
-                    "optimized_attention": functools.partial(
-                        with_options, f.__globals__["optimized_attention"]
-                    ),
-                }
-                part.forward = types.MethodType(
-                    types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__), part
-                )
+            if _calls_attention(part, modules):
+                part.forward = _forward_with_options(part, options)
                 changed.append(part)
         yield
     finally:
@@ -193,11 +189,34 @@ def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict
             del part.__dict__["forward"]
 
 
-def static_clone(model):
-    """A clone whose weights stay in place while a graph refers to them.
+def _calls_attention(part: torch.nn.Module, modules: Sequence[str]) -> bool:
+    forward = type(part).forward
+    return (
+        forward.__module__ in modules
+        and "optimized_attention" in forward.__code__.co_names
+        and "forward" not in part.__dict__
+    )
 
-    Under dynamic VRAM the host may evict weights between forward and backward; whether gradients survive that has not been
-    measured, so such a model is replaced by its non-dynamic delegate (the host reloads the checkpoint once).
+
+def _forward_with_options(part: torch.nn.Module, options: dict) -> Callable:
+    """The part's bound forward method, with these options in each call of `optimized_attention`."""
+    f = type(part).forward
+    attention = f.__globals__["optimized_attention"]
+
+    def with_options(*args, **kwargs):
+        return attention(*args, **{"transformer_options": options, **kwargs})
+
+    scope = {**f.__globals__, "optimized_attention": with_options}
+    code = types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__)
+    return types.MethodType(code, part)
+
+
+def static_clone(model: ModelPatcher) -> ModelPatcher:
+    """A clone of a MODEL whose weights stay in place while a graph refers to them.
+
+    Under dynamic VRAM ComfyUI may evict weights between forward and backward; whether gradients survive that
+    has not been measured, so such a model is replaced by its non-dynamic delegate (ComfyUI reloads the
+    checkpoint once).
     """
     if not model.is_dynamic():
         return model.clone()
@@ -205,7 +224,7 @@ def static_clone(model):
         return model.get_non_dynamic_delegate()
     except RuntimeError:
         log.warning(
-            "This model has dynamic VRAM and cannot be reloaded without it; attention gradients may be wrong when memory is scarce. "
-            "Start ComfyUI with --disable-dynamic-vram to be safe."
+            "This model has dynamic VRAM and cannot be reloaded without it; attention gradients may be wrong "
+            "when memory is scarce. Start ComfyUI with --disable-dynamic-vram to be safe."
         )
         return model.clone()

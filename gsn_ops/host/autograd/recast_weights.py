@@ -1,7 +1,8 @@
-"""Weights that a layer makes anew for each call: the graph does not keep them, the backward pass asks the layer once more.
+"""Recast weights in the backward pass instead of saving the cast copy.
 
-So it is with weights stored in another type than the network computes in (fp8), with offloaded layers and with LoRAs applied on
-the fly. What autograd would keep of them is a second model on the device, in the type that it computes in.
+For layers that make their weight anew at each call: weights stored in another dtype than the network computes
+in (fp8), offloaded layers, LoRAs applied on the fly. The casts that autograd would save are a second model on
+the device, in the dtype of the computation.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from comfy import ops
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-_LINEAR, _CONVOLUTION = (
-    ops.disable_weight_init.Linear.forward_comfy_cast_weights,
-    ops.disable_weight_init.Conv2d.forward_comfy_cast_weights,
-)
+from ...torch_ops.frozen_weight import frozen_weight
+
+_LINEAR = ops.disable_weight_init.Linear.forward_comfy_cast_weights
+_CONVOLUTION = ops.disable_weight_init.Conv2d.forward_comfy_cast_weights
 _FAST_FP8 = ops.fp8_ops.Linear.forward_comfy_cast_weights
-"""The host's ways of calling such a layer; fp8's fast way has no gradient and ends as the first. Layers with another are left alone."""
+"""ComfyUI's forward methods of such layers. The fast one of fp8 has no gradient and falls back to `_LINEAR`.
+
+Layers with another forward method are left alone.
+"""
 
 
-def casting_layers(
+def recastable_layers(
     network: torch.nn.Module, dtype: torch.dtype, device: torch.device
 ) -> list[torch.nn.Module]:
-    """The layers that make their weights for each call where the network computes in this type on this device."""
+    """The layers that cast their weights at each call if the network computes so."""
     return [
         layer
         for layer in network.modules()
@@ -37,18 +40,20 @@ def casting_layers(
 
 @contextlib.contextmanager
 def recast_weights(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
-    """Surrounds a forward pass. Only these instances are changed; undone on every exit.
+    """Surround a forward pass: these layers save no cast weight.
 
-    Forward and backward have the same numbers as without; the backward pass must find the layers' weights where they are now.
+    Only instances are changed; undone on every exit.
+
+    Result and gradient are the same numbers as without. The layers' weights must stay where they are until
+    the backward pass.
     """
     changed = []
     try:
         for layer in layers:
             if "forward_comfy_cast_weights" not in layer.__dict__:
                 stock = type(layer).forward_comfy_cast_weights
-                layer.forward_comfy_cast_weights = _or(
-                    _convolution if stock is _CONVOLUTION else _linear, layer, stock
-                )
+                call = _convolution if stock is _CONVOLUTION else _linear
+                layer.forward_comfy_cast_weights = _choose(call, layer, stock)
                 changed.append(layer)
         yield
     finally:
@@ -56,70 +61,55 @@ def recast_weights(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
             del layer.__dict__["forward_comfy_cast_weights"]
 
 
-def _or(call: Callable, layer: torch.nn.Module, stock: Callable) -> Callable:
+def _choose(call: Callable, layer: torch.nn.Module, stock: Callable) -> Callable:
+    """`call` for inputs with a gradient and a weight that is cast, else ComfyUI's own method."""
+
     def forward(x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and x.requires_grad and _makes_weights(layer, x) and _is_plain(layer, x):
+        needs_gradient = torch.is_grad_enabled() and x.requires_grad
+        if needs_gradient and _casts_weight(layer, x) and _is_supported(layer, x):
             return call(x, layer)
         return stock(layer, x)
 
     return forward
 
 
-def _makes_weights(layer: torch.nn.Module, x: Tensor) -> bool:
+def _casts_weight(layer: torch.nn.Module, x: Tensor) -> bool:
     return bool(layer.weight.dtype != x.dtype or layer.weight.device != x.device or layer.weight_function)
 
 
-def _is_plain(layer: torch.nn.Module, x: Tensor) -> bool:
+def _is_supported(layer: torch.nn.Module, x: Tensor) -> bool:
     if isinstance(layer, torch.nn.Linear):
         return x.ndim > 1
     return x.ndim == 4 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
 def _linear(x: Tensor, layer: torch.nn.Linear) -> Tensor:
-    # Rows first, [.., C] -> [rows, C]: what a Function makes must not be a view, which the host might write into.
-    return _Linear.apply(x.reshape(-1, x.shape[-1]), layer).unflatten(0, x.shape[:-1])
+    """x W^T + b for x [.., C]; g W for its gradient."""
+
+    def backward(g: Tensor, _: None) -> Tensor:
+        with _weight(layer, g) as weight:
+            return g @ weight
+
+    # One row per position, [.., C] -> [rows, C], outside of the Function: its result must not be a view.
+    rows = x.reshape(-1, x.shape[-1])
+    return frozen_weight(rows, None, lambda x, _: _LINEAR(layer, x), backward).unflatten(0, x.shape[:-1])
 
 
 def _convolution(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
-    return _Convolution.apply(x, layer)
+    """The convolution of x [B, C, h, w]; for its gradient that with the transposed weight."""
+    shape = x.shape
 
-
-class _Linear(torch.autograd.Function):
-    """x W^T + b of rows [rows, C], and g W for its gradient."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, layer: torch.nn.Linear) -> Tensor:
-        ctx.layer = layer
-        return _LINEAR(layer, x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g: Tensor):
-        with _weight(ctx.layer, g) as weight:
-            return g @ weight, None
-
-
-class _Convolution(torch.autograd.Function):
-    """The convolution of x [B, C, h, w], and that of its gradient with the weight transposed."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
-        ctx.layer, ctx.shape = layer, x.shape
-        return _CONVOLUTION(layer, x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g: Tensor):
-        layer = ctx.layer
+    def backward(g: Tensor, _: None) -> Tensor:
         with _weight(layer, g) as weight:
-            return torch.nn.grad.conv2d_input(
-                ctx.shape, weight, g, layer.stride, layer.padding, layer.dilation, layer.groups
-            ), None
+            options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+            return torch.nn.grad.conv2d_input(shape, weight, g, *options)
+
+    return frozen_weight(x, None, lambda x, _: _CONVOLUTION(layer, x), backward)
 
 
 @contextlib.contextmanager
 def _weight(layer: torch.nn.Module, g: Tensor) -> Iterator[Tensor]:
-    """As the host makes it for a call with g."""
+    """The weight as ComfyUI casts it for a call with g."""
     weight, bias, stream = ops.cast_bias_weight(layer, g, offloadable=True)
     try:
         yield weight

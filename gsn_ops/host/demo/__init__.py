@@ -1,1 +1,1 @@
-"""The embedded demo models."""
+"""The demo models that come with the pack."""

@@ -1,1 +1,1 @@
-"""What the text encoders saw, kept with the conditioning."""
+"""Tokens of a prompt: what the text encoders read, carried in the conditioning."""

@@ -13,7 +13,7 @@ import comfy.patcher_extension
 
 from ...optimise.methods import Recipe
 from ...report.book import ReportBook
-from ..attention.memory_policy import batch_to_ask_for
+from ..attention.memory_policy import reported_batch_size
 from ..autograd.differentiable import static_clone
 from ..find_family import family_of
 from .plan import AttachedRecipe, make_plan
@@ -51,7 +51,7 @@ def _ask_for_memory(executor, model, noise_shape, *args, **kwargs):
     """Tell the host how much one pass with a graph needs, before it decides how much of the model to load."""
     room = comfy.model_management.get_total_memory(model.load_device) - model.model_size()
     return executor(
-        model, [batch_to_ask_for(model.model, noise_shape, room), *noise_shape[1:]], *args, **kwargs
+        model, [reported_batch_size(model.model, noise_shape, room), *noise_shape[1:]], *args, **kwargs
     )
 
 

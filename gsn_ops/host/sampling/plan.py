@@ -19,7 +19,7 @@ from ...schedule import Schedule
 from ...subjects.placement import place_subjects
 from ...subjects.resolve import choose_subjects
 from ..architectures.family import ModelFamily, columns_of
-from ..attention.probe import Entry
+from ..attention.entry import Entry
 from ..find_family import family_of
 from ..prompts.conditioning import KEY, check_entry
 

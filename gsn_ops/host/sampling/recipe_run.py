@@ -21,11 +21,12 @@ from ...report.run_report import RecipeReport, StepReport, count
 from ...report.text import counted
 from ...schedule import Schedule
 from ...subject_maps import subject_maps
-from ...torch_ops.bfloat16 import pays
+from ...torch_ops.bfloat16 import should_try_bfloat16
 from ..architectures.family import ModelFamily
-from ..attention.memory_policy import RUNGS, CheckpointPolicy, is_out_of_memory, no_room
-from ..attention.probe import Entry, Probe, side_networks
-from ..autograd.differentiable import differentiable, plain
+from ..attention.entry import Entry, side_networks
+from ..attention.memory_policy import LEVELS, CheckpointPolicy, is_out_of_memory, out_of_memory
+from ..attention.probe import Probe
+from ..autograd.differentiable import differentiable, without_inference_flag
 from .plan import MatchedConditioning, PlannedRecipe
 
 NOT_A_SETTING = {
@@ -92,9 +93,9 @@ class RecipeRun:
 
     def _shifted(self, guider, model_k, x, sigma, extra, candidate, context, on_shift, wanted) -> Tensor:
         with self._probing(guider, model_k, x, sigma, extra, candidate, context) as (state, probe, picture):
-            wanted = {name: plain(t) for name, t in wanted.items()}
+            wanted = {name: without_inference_flag(t) for name, t in wanted.items()}
             z = state.float() / context.c
-            probe.half, trial = (
+            probe.bfloat16, trial = (
                 self.cosine is not None and self.cosine >= AGREEMENT,
                 self._trial(probe, z, context),
             )
@@ -148,7 +149,7 @@ class RecipeRun:
             ):
                 self._look("after", guider, probe, state, context)
             self._note(worked, probe, context)
-            return steered(plain(denoised), term, context.sigma)
+            return steered(without_inference_flag(denoised), term, context.sigma)
 
     def _with_room(self, act: Callable[[], Tensor]) -> Tensor:
         """One step's work; when memory runs out, all of it again with passes that store less."""
@@ -162,8 +163,8 @@ class RecipeRun:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if not self.checkpoint_policy.lower():
-                    raise no_room() from error
+                if not self.checkpoint_policy.store_less():
+                    raise out_of_memory() from error
             vars(self.work).update(
                 before
             )  # out here, where the error no longer holds the tensors of the failed pass
@@ -188,7 +189,7 @@ class RecipeRun:
             context.c,
         )
         with differentiable(guider.inner_model, *side_networks(guider, entry)):
-            state = plain(x)
+            state = without_inference_flag(x)
             probe = Probe(
                 guider, model_k, extra, sigma, entry, self.family, self.recipe.objective.needs, context.c
             )
@@ -208,7 +209,8 @@ class RecipeRun:
             self.cosine is not None
             or wanted == "full"
             or not (
-                wanted == "bfloat16" or pays(probe.network, model.get_dtype_inference(), z.device, updates)
+                wanted == "bfloat16"
+                or should_try_bfloat16(probe.network, model.get_dtype_inference(), z.device, updates)
             )
         ):
             return None
@@ -217,7 +219,7 @@ class RecipeRun:
 
         def in_half(z: Tensor, map_gradients: dict[int, Tensor]) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            probe.half, leaf = True, z.requires_grad_(True)
+            probe.bfloat16, leaf = True, z.requires_grad_(True)
             maps = probe.maps_of(leaf)
             if needs.heads or needs.self_rows:  # it asks for more than the maps
                 loss = self.recipe.objective(maps, self.subjects, replace(context, memory={})).sum()
@@ -227,14 +229,14 @@ class RecipeRun:
             return torch.autograd.grad(loss, leaf)[0]
 
         def decided(cosine: float) -> None:
-            self.cosine, probe.half = cosine, cosine >= AGREEMENT
+            self.cosine, probe.bfloat16 = cosine, cosine >= AGREEMENT
 
         return GradientAgreementCheck(probe.maps_of, in_half, decided)
 
     def _look(self, when: str, guider, probe: Probe, x: Tensor, context: StepContext) -> Tensor:
         """Keep maps, predicted picture and loss at x (one complete pass without gradients). Returns the prediction."""
         with torch.no_grad():
-            maps, predicted = probe.look(x)
+            maps, predicted = probe.evaluate(x)
             kept = self._subject_maps(maps).half().cpu()  # [B, k, h, w]
             loss = tuple(self.recipe.objective(maps, self.subjects, context).tolist())
             self.looks[when] = kept, guider.inner_model.process_latent_out(predicted).half().cpu(), loss
@@ -346,8 +348,8 @@ class RecipeRun:
                 f"{'products in bfloat16' if self.cosine >= AGREEMENT else 'full precision'} "
                 f"(the gradient in bfloat16 agrees to a cosine of {self.cosine:.5f})"
             )
-        if self.checkpoint_policy.rung:
-            words.append(RUNGS[self.checkpoint_policy.rung])
+        if self.checkpoint_policy.level:
+            words.append(LEVELS[self.checkpoint_policy.level])
         if self.cut_override:
             words.append("another pack's attention kernel has no gradient and was replaced in these passes")
         return ", ".join(words)

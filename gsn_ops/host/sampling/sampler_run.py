@@ -13,7 +13,7 @@ from ...maps import StepContext
 from ...optimise.saga import first_guess, signal_and_noise
 from ...report.run_report import RunReport, SubjectReport
 from ...schedule import Moment
-from ..attention.probe import is_active
+from ..attention.entry import is_active
 from .plan import AttachedRecipe, Plan, network_scale
 from .recipe_run import RecipeRun
 from .reference_trajectory import predict_clean

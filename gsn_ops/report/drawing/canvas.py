@@ -30,30 +30,38 @@ SYSTEM_FONTS = (
 )
 
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@lru_cache(maxsize=16)
+def _own_font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
 @lru_cache(maxsize=64)
-def _font(name: str | None, size: int) -> ImageFont.FreeTypeFont | None:
+def _system_font(name: str, size: int) -> Font | None:
     try:
-        return ImageFont.load_default(size) if name is None else ImageFont.truetype(name, size)
+        return ImageFont.truetype(name, size)
     except OSError:
         return None
 
 
-def _has_glyphs(font: ImageFont.FreeTypeFont, text: str) -> bool:
+def _has_glyphs(font: Font, text: str) -> bool:
     """Whether the font has a glyph for every letter. A missing one looks like that of an unassigned code."""
     box = bytes(font.getmask("\U0010fffe"))
     return all(c.isspace() or bytes(font.getmask(c)) != box for c in set(text))
 
 
-def font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, str]:
+def font_for(text: str, size: int) -> tuple[Font, str]:
     """A font that has the letters of `text`, and the text to draw.
 
     Without such a font accents are dropped and the remaining letters escaped.
     """
-    own = _font(None, size)
+    own = _own_font(size)
     if text.isascii() or _has_glyphs(own, text):
         return own, text
     for name in SYSTEM_FONTS:
-        font = _font(name, size)
+        font = _system_font(name, size)
         if font is not None and _has_glyphs(font, text):
             return font, text
     bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

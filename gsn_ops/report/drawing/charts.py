@@ -141,7 +141,7 @@ def maxima_bars(
 
 def _draw_legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
     """(text, colour) from the right."""
-    right = canvas.width - PAD
+    right = float(canvas.width - PAD)
     for text, colour in entries:
         right -= width_of(text, SMALL)
         canvas.text(right, PAD + 14, text, SMALL, SOFT)
