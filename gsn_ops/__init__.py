@@ -1,4 +1,8 @@
-"""Generative semantic nursing: maps, objectives, optimisers (torch only); `host/` holds all that knows ComfyUI."""
+"""Generative semantic nursing (GSN): everything but the nodes. Only host/ imports ComfyUI.
+
+Imports run downwards: host > optimise > objectives > report, subjects > the files of this folder (data) >
+torch_ops (torch only).
+"""
 
 import re
 from pathlib import Path

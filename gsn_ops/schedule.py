@@ -29,6 +29,19 @@ class Moment:
     sigma: float = 0.0
     step: int = -1
 
+    def check(self) -> None:
+        """Raises ValueError, with the cure, for a percent or sigma that no run has."""
+        if not 0 <= self.percent <= 1:
+            raise ValueError(
+                f"at_percent is {self.percent:g}: it is a share of the run and lies between 0 (start) and 1 "
+                "(end)."
+            )
+        if not (math.isfinite(self.sigma) and self.sigma >= 0):
+            raise ValueError(
+                f"at_sigma is {self.sigma:g}: choose a noise level greater than 0, or 0 to choose by "
+                "at_percent."
+            )
+
 
 @dataclass(frozen=True)
 class FoundStep:

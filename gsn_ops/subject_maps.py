@@ -110,6 +110,11 @@ def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], option
     return torch.stack(result, 1)  # [B, k, h, w]
 
 
+def maxima(m: Tensor) -> Tensor:
+    """The highest attention of each subject, [B, k], from subject maps [B, k, h, w]."""
+    return m.flatten(2).amax(-1)
+
+
 def no_column(subject: SubjectColumns) -> str:
     """The error for a subject none of whose columns is in the maps."""
     return f"The subject '{subject.label}' has no column in the captured text: name other words."

@@ -1,6 +1,7 @@
 """Inputs that several nodes share, and the functions that turn their values into settings of a recipe."""
 
 from collections.abc import Callable
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -29,21 +30,18 @@ def optional_float(
     *,
     step: float = 0.001,
     precision: float | None = 0.0001,
-    advanced: bool | None = None,
+    advanced: bool = False,
 ) -> io.Float.Input:
     """An optional number widget. bounds: least and greatest value; precision: values are rounded to it."""
-    low, high = bounds
-    return io.Float.Input(
-        name,
-        optional=True,
-        default=default,
-        min=low,
-        max=high,
-        step=step,
-        round=precision,
-        tooltip=tooltip,
-        advanced=advanced,
-    )
+    options: dict[str, Any] = {"min": bounds[0], "max": bounds[1], "step": step} | shown_as(advanced)
+    if precision is not None:
+        options["round"] = precision
+    return io.Float.Input(name, optional=True, default=default, tooltip=tooltip, **options)
+
+
+def shown_as(advanced: bool) -> dict[str, Any]:
+    """The option of an input that the browser folds away; none for the others."""
+    return {"advanced": True} if advanced else {}
 
 
 def model_input() -> io.Input:
@@ -146,8 +144,8 @@ def tuning_inputs() -> list[io.Input]:
     ]
 
 
-def levels_input(advanced: bool | None = None) -> io.Input:
-    return io.String.Input("levels", optional=True, default="auto", advanced=advanced, tooltip=LEVELS_HELP)
+def levels_input(advanced: bool = False) -> io.Input:
+    return io.String.Input("levels", optional=True, default="auto", tooltip=LEVELS_HELP, **shown_as(advanced))
 
 
 def watching_inputs() -> list[io.Input]:

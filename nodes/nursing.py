@@ -116,10 +116,8 @@ class GSNNursing(io.ComfyNode):
             raise ValueError(
                 f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
             )
-        recipes = override(preset(method), overrides)
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
-        if moment is not None:
-            recipes = moved(recipes, moment)
+        recipes = moved(override(preset(method), overrides), moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(subjects)}
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)

@@ -3,21 +3,12 @@
 from comfy_api.latest import io
 
 from ..gsn_ops.host.extensions import collect
-from ..gsn_ops.objectives.base import REGISTRY
+from ..gsn_ops.objectives.base import user_choices
 from ..gsn_ops.objectives.from_text import at_levels, build, option_names, weighed
 from ..gsn_ops.optimise.overrides import pairs, parse_levels
 from .inputs import Objective, levels_input, optional_float
 
-NOT_OFFERED = {
-    "weighted_sum",  # made by add_to
-    "lmd_transfer",  # needs reference maps that no node makes yet
-}
 ALIASES = ["gsn", "loss", "syngen", "attend and excite", "divide and bind", "objective"]
-
-
-def objective_ids() -> list[str]:
-    """The ids offered to users."""
-    return sorted(REGISTRY.keys() - NOT_OFFERED)
 
 
 def loss_inputs() -> list[io.Input]:
@@ -25,7 +16,7 @@ def loss_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "objective",
-            options=objective_ids(),
+            options=user_choices(),
             optional=True,
             default="cn_iou",
             tooltip="The loss. This node's help page says what each one does.",

@@ -83,11 +83,10 @@ COMMANDS = {
     ),
     "run": Command("run SCRIPT or -m MODULE in the host's environment, from the clone's root", run),
     "models": Command("the table of supported models: --write docs/models.md", "tools.models_table"),
-    "eval": Command("measure one method on many images", "tools.eval", few_threads=True),
-    "compare": Command(
-        "compare all published methods on the embedded model", "tools.compare", few_threads=True
+    "methods": Command("the table of methods: --write docs/methods.md", "tools.methods_table"),
+    "study": Command(
+        "measure methods on the embedded models, and print stored tables", "tools.study", few_threads=True
     ),
-    "worth": Command("success per unit of compute, against new seeds", "tools.worth", few_threads=True),
     "bench": Command(
         "cost of one update step, beside a plain step and the published way", "tools.bench", few_threads=True
     ),

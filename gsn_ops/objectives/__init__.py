@@ -1,4 +1,9 @@
-"""Objectives: attention maps in, one loss per image out. One idea per file; importing this package registers them all."""
+"""Objectives: attention maps in, one loss per image out.
+
+One idea per file; importing this package registers all. base (contract, registry) < _regions, _foreground,
+_self_attention, per_encoder (shared) < one file per objective < weighted_sum < from_text (an objective as the
+user types it).
+"""
 
 from . import (  # noqa: F401
     astar,

@@ -1,4 +1,4 @@
-"""The place that a map means: its Otsu foreground around its highest cell (InitNO, Guo et al., CVPR 2024)."""
+"""Foreground of a map: Otsu's threshold, and the component around the maximum (as in InitNO, CVPR 2024)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,16 @@ def peak(m: Tensor) -> Tensor:
     """The highest cell of maps [..., h, w]: bool, exactly one cell each (the first of equals)."""
     cells = m.flatten(-2)  # [..., (h w)]
     number = torch.arange(cells.shape[-1], device=m.device)
-    return (number == cells.argmax(-1, keepdim=True)).unflatten(
-        -1, m.shape[-2:]
-    )  # [..., (h w)] -> [..., h, w]
+    highest = number == cells.argmax(-1, keepdim=True)
+    return highest.unflatten(-1, m.shape[-2:])  # [..., (h w)] -> [..., h, w]
 
 
 def component(inside: Tensor, seed: Tensor, at_once: int | None = None) -> Tensor:
     """Cells of `inside` connected to `seed` by shared edges, both bool [..., h, w]: bool.
 
-    Grows by one cell until nothing changes, so no recursion and no limit on the grid. Whether it has changed
-    is asked after `at_once` cells: one on a CPU, and elsewhere, where asking means waiting, as many as take
-    it across the grid.
+    Grows by one cell until nothing changes: no recursion, and no limit on the grid. On a CPU the test for a
+    change follows every growth; elsewhere, where a test waits for the device, it follows as many as cross the
+    grid (`at_once`).
     """
     at_once = at_once or (1 if inside.device.type == "cpu" else max(inside.shape[-2:]))
     grid = (-1, 1, *inside.shape[-2:])
@@ -47,18 +46,18 @@ def component(inside: Tensor, seed: Tensor, at_once: int | None = None) -> Tenso
     while True:
         grown = reached
         for _ in range(at_once):
-            upright, level = F.max_pool2d(grown, (3, 1), 1, (1, 0)), F.max_pool2d(grown, (1, 3), 1, (0, 1))
-            grown = torch.maximum(upright, level) * room
+            vertical = F.max_pool2d(grown, (3, 1), 1, (1, 0))
+            horizontal = F.max_pool2d(grown, (1, 3), 1, (0, 1))
+            grown = torch.maximum(vertical, horizontal) * room
         if torch.equal(grown, reached):
             return reached.bool().view(inside.shape)
         reached = grown
 
 
 def blob(m: Tensor) -> Tensor:
-    """B: the 4-connected component of {M >= Otsu's threshold} around the maximum, maps [..., h, w] -> bool,
-    detached.
+    """B: the 4-connected component of {M >= Otsu's threshold} around the maximum, maps [..., h, w] -> bool.
 
-    A flat map is all foreground.
+    Authors' code of InitNO. Detached; a flat map is all foreground.
     """
     m = m.detach()
     top = peak(m)

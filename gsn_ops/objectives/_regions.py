@@ -1,4 +1,4 @@
-"""What layout objectives share: the cells that a subject shall have, the columns of its phrase, strongest cells."""
+"""Helpers of layout objectives: the cells of each subject's region, the columns of its phrase."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from torch import Tensor
 from ..maps import AttentionMaps, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
+from ..subject_maps import no_column
 from .base import with_role
 
 
 def has_area(region: Region | None) -> bool:
-    """Does a region say more than a point?"""
+    """Whether a region is more than a point."""
     return region is not None and bool(region.boxes or region.mask is not None)
 
 
@@ -30,14 +31,15 @@ def must_be_placed(subjects: Sequence[SubjectColumns], regions: Mapping[str, Reg
 
 
 def placed(
-    subjects: Sequence[SubjectColumns], context: StepContext, height: int, width: int, convention: str
+    subjects: Sequence[SubjectColumns], context: StepContext, grid: Sequence[int], convention: str
 ) -> list[tuple[int, Tensor]]:
-    """(index of the subject, cells bool [height, width], at least one) for every subject that has a box or a mask.
+    """(index, cells bool on the grid (h, w), at least one) of every subject that has a box or a mask.
 
-    The cells stay on the CPU: counts and edges of boxes are then known without waiting for the device.
+    The cells are on the CPU, so that counting them and finding a box's edges does not wait for the device.
     Raises ValueError if no subject has one, or for an unknown convention (`regions.CONVENTIONS`).
     """
     must_be_placed(subjects, context.regions)
+    height, width = grid
     return [
         (j, context.regions[s.label].on_grid(height, width, convention).cpu())
         for j, s in enumerate(subjects)
@@ -46,11 +48,16 @@ def placed(
 
 
 def phrase_columns(maps: AttentionMaps, subject: SubjectColumns) -> list[int]:
-    """Columns of all words of a phrase in all encoders of the maps, each once. Raises ValueError if there is none."""
+    """Columns of all words of a phrase in all encoders of the maps, each once.
+
+    Raises ValueError if there is none.
+    """
     columns = subject.columns("phrase")
-    found = {c for span in maps.spans for c in columns.get(span.encoder, ()) if span.start <= c < span.stop}
+    found: set[int] = set()
+    for span in maps.spans:
+        found.update(c for c in columns.get(span.encoder, ()) if span.start <= c < span.stop)
     if not found:
-        raise ValueError(f"The subject '{subject.label}' has no column in the captured text.")
+        raise ValueError(no_column(subject))
     return sorted(found)
 
 

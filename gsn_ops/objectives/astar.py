@@ -1,4 +1,4 @@
-"""A-STAR: subjects apart from each other, each where it was a step ago (Agarwal et al., ICCV 2023)."""
+"""A-STAR: subjects apart from each other, each where it was before (Agarwal et al., ICCV 2023)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
-from ..subject_maps import subject_maps
+from ..subject_maps import subject_maps, total
 from .base import choice, register, with_role
-from .retention import SOURCES, outside, places
+from .retention import SOURCES, kept_masks, lost_share
 from .separation import separation
 
 
@@ -21,8 +21,8 @@ from .separation import separation
 class AStar:
     """L = L_seg + L_ret (eq. 2 and 3 of A-STAR), both summed: over pairs and over subjects.
 
-    How maps become places B_j is not published: Otsu foreground, component of the maximum, frozen. At the first step
-    L_ret is 0. mask, source: as in `retention`.
+    The paper does not say how maps become masks B_j: ours is the Otsu foreground, component of the maximum,
+    detached. At the first step L_ret is 0. mask, source: as in `retention`.
     """
 
     mask: str = "inclusive"
@@ -30,7 +30,7 @@ class AStar:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
         choice("source", self.source, SOURCES)
 
@@ -39,6 +39,9 @@ class AStar:
     ) -> Tensor:
         subjects = with_role(subjects)
         m = subject_maps(maps, subjects, self.maps)
-        k = m.shape[1]
-        kept = places(maps, m, subjects, context, self.maps, self.mask, self.source)
-        return separation(m) * (k * (k - 1) / 2) + sum(outside(m[:, j], place) for j, place in kept)
+        pairs = m.shape[1] * (m.shape[1] - 1) / 2
+        masks = kept_masks(maps, m, subjects, context, self.maps, self.mask, self.source)
+        segregation = separation(m) * pairs
+        if not masks:
+            return segregation
+        return segregation + total(lost_share(m[:, j], mask) for j, mask in masks)

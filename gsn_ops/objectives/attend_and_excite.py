@@ -1,4 +1,4 @@
-"""Presence: every subject needs one place with strong attention (Chefer et al., SIGGRAPH 2023)."""
+"""Presence: every subject needs a strong maximum (Attend-and-Excite, Chefer et al., SIGGRAPH 2023)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..subject_maps import subject_maps
+from ._regions import top_mean
 from .base import register, with_role
 
 
@@ -19,17 +20,17 @@ def presence(m: Tensor, top_k: int = 1) -> Tensor:
     Eq. 2 of Attend-and-Excite (Chefer et al., SIGGRAPH 2023), eq. 5 of Grimal et al., IJCAI 2025.
     top_k: mean of the top_k largest values instead of the largest (Self-Cross Guidance).
     """
-    cells = m.flatten(2)  # [B, k, (h w)]
-    values = (
-        cells.amax(-1) if top_k <= 1 else cells.topk(min(top_k, cells.shape[-1]), -1).values.mean(-1)
-    )  # [B, k]
+    values = m.flatten(2).amax(-1) if top_k <= 1 else top_mean(m.flatten(2), top_k)  # [B, k]
     return (1 - values).clamp(min=0).amax(1)
 
 
 @register("presence")
 @dataclass(frozen=True)
 class Presence:
-    """Lifts the weakest subject. top_k: cells averaged instead of the maximum."""
+    """Increases the attention of the weakest subject: `presence`.
+
+    top_k: values averaged instead of the maximum.
+    """
 
     top_k: int = 1
     maps: MapOptions = MapOptions()

@@ -1,28 +1,35 @@
-"""Objectives: attention maps in, one loss per image out. One idea per file, imported at the end of this one."""
+"""The contract of an objective, attention maps in and one loss per image out, and the registry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
-from typing import Protocol
+from dataclasses import fields
+from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
+from ..subject_maps import maxima, subject_maps
 
 
 class Objective(Protocol):
     """`objective(maps, subjects, context) -> Tensor[B]`: float32, differentiable, one value per image.
 
-    `needs` says what to capture. An objective may have more:
-    role: the subjects it looks at, "unwanted" for one that suppresses things ("wanted" if it does not say).
+    `needs` says what to capture. These members are optional, each read in one function only:
+    maps: MapOptions, how attention becomes subject maps, see `map_options`.
+    role: the subjects it reads, "unwanted" for one that suppresses objects, see `role_of`.
     shortfall(maps, subjects, context, threshold) -> Tensor[B]: its own test of a refinement, see `shortfall`.
     check(subjects, regions): raises ValueError for a prompt that it can do nothing for, see `check`.
+    internal: True keeps it out of the choices of a user, see `user_choices`.
     """
 
-    needs: MapNeeds
+    @property
+    def needs(self) -> MapNeeds:
+        """What it needs captured."""
+        ...
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
@@ -30,18 +37,57 @@ class Objective(Protocol):
 
 
 REGISTRY: dict[str, Callable[..., Objective]] = {}
+"""Objective id -> its class."""
+
+O = TypeVar("O", bound=Callable[..., Objective])
 
 
-def register(name: str) -> Callable:
+def register(name: str) -> Callable[[O], O]:
     """Class decorator: make an objective known under `name`. Raises ValueError if another class has it."""
 
-    def add(cls):
+    def add(cls: O) -> O:
         if REGISTRY.get(name, cls) is not cls:
             raise ValueError(f"The objective id '{name}' is already taken by {REGISTRY[name].__module__}.")
         REGISTRY[name] = cls
         return cls
 
     return add
+
+
+def user_choices() -> list[str]:
+    """The ids that a user can choose, sorted: all but those of classes with `internal = True`."""
+    return sorted(name for name, cls in REGISTRY.items() if not getattr(cls, "internal", False))
+
+
+def has_map_options(objective: Objective) -> bool:
+    """Whether the objective says how attention becomes subject maps."""
+    return hasattr(objective, "maps")
+
+
+def map_options(objective: Objective) -> MapOptions:
+    """How attention becomes this objective's subject maps: its own `maps`, else the defaults."""
+    return getattr(objective, "maps", MapOptions())
+
+
+def role_of(objective: Objective) -> str:
+    """The role of the subjects that the objective reads: its own `role`, else "wanted"."""
+    return getattr(objective, "role", "wanted")
+
+
+def own_subject_maps(objective: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> Tensor:
+    """The subject maps [B, k, h, w] that this objective reads."""
+    return subject_maps(maps, subjects, map_options(objective))
+
+
+def own_maxima(objective: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> Tensor:
+    """The highest attention per subject [B, k] in the maps that this objective reads, without a graph."""
+    with torch.no_grad():
+        return maxima(own_subject_maps(objective, maps, subjects))
+
+
+def has_shortfall(objective: Objective) -> bool:
+    """Whether the objective has its own test of a refinement."""
+    return hasattr(objective, "shortfall")
 
 
 def shortfall(
@@ -52,7 +98,9 @@ def shortfall(
     threshold: float,
     loss: Tensor,
 ) -> Tensor:
-    """[B], > 0 while refinement at a checkpoint must go on: the objective's own `shortfall`, else loss - (1 - threshold).
+    """[B], > 0 while refinement at a checkpoint continues.
+
+    The objective's own `shortfall`, else loss - (1 - threshold).
 
     loss: the objective's value [B] on these maps, detached.
     """
@@ -61,19 +109,19 @@ def shortfall(
 
 
 def check(objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
-    """Raises ValueError, before any model call, where the objective lacks something: a region, a point, a subject."""
+    """Raises ValueError, before any model call, if the objective lacks a region, a point or a subject."""
     own = getattr(objective, "check", None)
     if own is not None:
         own(subjects, regions)
 
 
 def options(name: str) -> dict[str, str | int | float | bool]:
-    """Names and defaults of the plain options of a registered objective. Raises KeyError for an unknown one."""
-    return {
-        f.name: f.default
-        for f in fields(REGISTRY[name])
-        if f.default is not MISSING and isinstance(f.default, (str, int, float, bool))
-    }
+    """Names and defaults of a registered objective's options that are text, numbers or flags.
+
+    Raises KeyError for an unknown id.
+    """
+    cls: Any = REGISTRY[name]
+    return {f.name: f.default for f in fields(cls) if isinstance(f.default, str | int | float | bool)}
 
 
 def choice(option: str, value: str, allowed: Sequence[str]) -> None:
@@ -83,5 +131,5 @@ def choice(option: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def with_role(subjects: Sequence[SubjectColumns], role: str = "wanted") -> list[SubjectColumns]:
-    """The subjects that the person wants to see, or (role="unwanted") wants to keep out."""
+    """The subjects that the user wants to see, or (role="unwanted") does not want to see."""
     return [subject for subject in subjects if subject.phrase.role == role]

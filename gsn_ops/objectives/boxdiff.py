@@ -1,4 +1,4 @@
-"""BoxDiff: every subject inside its box, none of it outside, and out to the box's edges (Xie et al., ICCV 2023)."""
+"""BoxDiff: every subject inside its box, not outside, and up to the box's edges (Xie et al., ICCV 2023)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from .base import choice, register, with_role
 
 
 def strongest(m: Tensor, mask: Tensor, share: float) -> Tensor:
-    """fg: mean of the strongest floor(share |B|) cells (at least 1) of M B; m [B, h, w], mask [h, w] -> [B].
+    """fg: mean of the floor(share |B|) largest values (at least 1) of M B; m [B, h, w], mask [h, w] -> [B].
 
-    1 - fg is BoxDiff's inner-box constraint; with the cells outside for the mask, the same mean is the outer-box one.
-    The authors' code omits "at least 1" and gives NaN for small boxes.
+    1 - fg is BoxDiff's inner-box constraint L_IB; with the complement as mask, fg is the outer-box constraint
+    L_OB (Xie et al., ICCV 2023; equation numbers not verified). The authors' code omits "at least 1" and
+    gives NaN for small boxes.
     """
     return top_mean((m * onto(mask, m)).flatten(1), int(share * mask.sum().item()))
 
 
 def corner(m: Tensor, mask: Tensor, reach: int) -> Tensor:
-    """BoxDiff's corner constraint along x: dx = mean_x(|max_y M - max_y B| c), m [B, h, w], mask [h, w] -> [B].
+    """dx = mean_x(|max_y M - max_y B| c), m [B, h, w], mask [h, w] -> [B]; transpose both for dy.
 
-    c(x) = 1 within `reach` cells of the box's first column and of the one after its last. Transpose both for y.
+    BoxDiff's corner constraint L_CC = dx + dy (Xie et al., ICCV 2023; equation number not verified).
+    c(x) = 1 within `reach` cells of the box's first column and of the one after its last.
     """
     box = mask.any(0)  # [w]
     first, width = int(box.int().argmax()), len(box)
@@ -42,7 +44,7 @@ def corner(m: Tensor, mask: Tensor, reach: int) -> Tensor:
 @register("boxdiff")
 @dataclass(frozen=True)
 class BoxDiff:
-    """L = sum over subjects with a region of max(0, 1 - fg) + max(0, bg) + dx + dy.
+    """L = sum over subjects with a region of L_IB + L_OB + L_CC = max(0, 1 - fg) + max(0, bg) + dx + dy.
 
     mask, floor_at_zero: "round" and True as published; "inclusive" and False in SAGA's variant (AAAI 2026).
     p: share of the cells that is averaged. corner: reach of the corner constraint in cells.
@@ -56,7 +58,7 @@ class BoxDiff:
     needs: MapNeeds = MapNeeds()
     check = staticmethod(must_be_placed)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
 
     def __call__(
@@ -64,23 +66,24 @@ class BoxDiff:
     ) -> Tensor:
         losses = []
         for m, mask in self._pairs(maps, subjects, context):
-            missing, spilled = 1 - strongest(m, mask, self.p), strongest(m, ~mask, self.p)
+            inner, outer = 1 - strongest(m, mask, self.p), strongest(m, ~mask, self.p)
             if self.floor_at_zero:
-                missing, spilled = missing.clamp(min=0), spilled.clamp(min=0)
-            losses.append(
-                missing + spilled + corner(m, mask, self.corner) + corner(m.mT, mask.T, self.corner)
-            )
+                inner, outer = inner.clamp(min=0), outer.clamp(min=0)
+            dx, dy = corner(m, mask, self.corner), corner(m.mT, mask.T, self.corner)
+            losses.append(inner + outer + dx + dy)
         return torch.stack(losses).sum(0)
 
     def shortfall(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
     ) -> Tensor:
-        """[B], > 0 while max_j (1 - fg_j) > 1 - threshold: the weakest box decides, nothing else of the loss does."""
+        """[B], > 0 while max_j (1 - fg_j) > 1 - threshold: the weakest box alone decides (authors' code)."""
         inside = [strongest(m, mask, self.p) for m, mask in self._pairs(maps, subjects, context)]
         return threshold - torch.stack(inside).amin(0)
 
-    def _pairs(self, maps, subjects, context) -> list[tuple[Tensor, Tensor]]:
+    def _pairs(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> list[tuple[Tensor, Tensor]]:
         """Map [B, h, w] and cells [h, w] of each subject that has a region."""
         subjects = with_role(subjects)
         m = subject_maps(maps, subjects, self.maps)
-        return [(m[:, j], mask) for j, mask in placed(subjects, context, *m.shape[-2:], self.mask)]
+        return [(m[:, j], mask) for j, mask in placed(subjects, context, m.shape[-2:], self.mask)]

@@ -27,7 +27,7 @@ class PresenceAndSeparation:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("reduction", self.reduction, ("sum", "mean"))
 
     def __call__(

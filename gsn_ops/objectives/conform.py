@@ -1,4 +1,4 @@
-"""CONFORM: words of one subject attend alike, words of different subjects do not (Meral et al., CVPR 2024)."""
+"""CONFORM: words of one subject attend alike, of different subjects not (Meral et al., CVPR 2024)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from .base import register, with_role
 
 
 def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross entropy over all ordered pairs of one label, rows e [B, n, d] -> [B], >= 0.
+    """NT-Xent (normalised temperature-scaled cross entropy) over pairs of one label, rows e [B, n, d] -> [B].
 
-    L = mean of l_ij over pairs i != j of one label, s_ij = cos(e_i, e_j) / T,
+    L = mean of l_ij over ordered pairs i != j of one label, s_ij = cos(e_i, e_j) / T,
     l_ij = -ln(exp(s_ij) / (exp(s_ij) + sum of exp(s_in) over the n of other labels)).
+    The contrastive loss of CONFORM (Meral et al., CVPR 2024; equation number not verified).
     Without such a pair, or without another label, a differentiable 0.
     """
     if len(set(labels)) in (1, len(labels)):
@@ -35,26 +36,27 @@ def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:
     return (F.softplus(others - s) * pairs).sum((1, 2)) / pairs.sum()
 
 
-def words_of(
+def tokens_of(
     maps: AttentionMaps, subjects: Sequence[SubjectColumns]
 ) -> tuple[list[SubjectColumns], list[int]]:
-    """Every piece of every phrase as a subject of its own, and the number of the phrase it belongs to.
+    """Every token of every phrase as a subject of its own, and the index of the phrase it belongs to.
 
-    A column that two encoders share is one piece.
+    A column that two encoders share is one token.
     """
-    pieces, labels = [], []
+    tokens: list[SubjectColumns] = []
+    labels: list[int] = []
     for j, subject in enumerate(subjects):
         columns = subject.columns("phrase")
         for c in phrase_columns(maps, subject):
-            pieces.append(SubjectColumns(subject.phrase, {e: (c,) for e in columns if c in columns[e]}))
+            tokens.append(SubjectColumns(subject.phrase, {e: (c,) for e in columns if c in columns[e]}))
             labels.append(j)
-    return pieces, labels
+    return tokens, labels
 
 
 @register("conform")
 @dataclass(frozen=True)
 class Conform:
-    """L = NT-Xent over the maps of all pieces of all phrases, the same pieces' maps of the previous step among them.
+    """L = NT-Xent over the maps of all tokens of all phrases, and the same tokens' previous maps.
 
     temperature: T. use_previous: compare with the previous step as well.
     """
@@ -64,7 +66,7 @@ class Conform:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise ValueError(
                 f"The option 'temperature' is {self.temperature:g}: it must be above 0 (published: 0.5)."
@@ -73,9 +75,9 @@ class Conform:
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
-        pieces, labels = words_of(maps, with_role(subjects))
-        e = subject_maps(maps, pieces, self.maps).flatten(2)  # [B, pieces, (h w)]
+        tokens, labels = tokens_of(maps, with_role(subjects))
+        e = subject_maps(maps, tokens, self.maps).flatten(2)  # [B, tokens, (h w)]
         if self.use_previous and context.previous is not None:
-            e = torch.cat([e, subject_maps(context.previous, pieces, self.maps).detach().flatten(2)], 1)
-            labels = labels * 2
+            before = subject_maps(context.previous, tokens, self.maps).detach().flatten(2)
+            e, labels = torch.cat([e, before], 1), labels * 2
         return nt_xent(e, labels, self.temperature)

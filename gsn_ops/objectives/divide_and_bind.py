@@ -1,4 +1,4 @@
-"""Total variation plus binding: a subject's attribute looks where the subject looks (Divide & Bind, BMVC 2023)."""
+"""Total variation, alone and with attribute binding (Divide & Bind, Li et al., BMVC 2023)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,33 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..subject_maps import subject_maps
+from ..subject_maps import subject_maps, total
 from .base import choice, register, with_role
+
+TV_KINDS = ("legacy", "textbook")
+
+
+def total_variation(m: Tensor, kind: str = "legacy") -> Tensor:
+    """TV(M) = mean |M[:, 1:] - M[:, :-1]| + V(M), maps [..., h, w] -> [...].
+
+    Eq. 4 of Divide & Bind. kind: "textbook" V = mean |M[1:] - M[:-1]|; "legacy" V = mean |M[h-1] - M[1:]|,
+    the last row against every later one, as in the authors' code, to which the published thresholds belong
+    (about twice as large).
+    """
+    rows = m[..., -1:, :] - m[..., 1:, :] if kind == "legacy" else m[..., 1:, :] - m[..., :-1, :]
+    return _mean_size(m[..., 1:] - m[..., :-1]) + _mean_size(rows)
+
+
+def _mean_size(d: Tensor) -> Tensor:
+    return d.abs().sum((-2, -1)) / max(1, d.shape[-2] * d.shape[-1])  # 0 where there is no neighbour
 
 
 def attribute_divergence(m: Tensor, c: Tensor, variation: Tensor) -> Tensor:
-    """JS between the foregrounds of a subject's map and of its attribute's, [B, h, w] each -> [B].
+    """JS divergence of the foregrounds of a subject's map and its attribute's, [B, h, w] each -> [B].
 
-    L_bind of Divide & Bind (eq. 6) as in the authors' code: the attribute's map is scaled to the subject's maximum,
-    both become distributions over pixels, what is below f max(p) is cut, nothing is normalised again.
+    L_bind of Divide & Bind (eq. 6) as in the authors' code: the attribute's map is scaled to the subject's
+    maximum, both become distributions over pixels, what is below f max(p) is cut, nothing is normalised
+    again.
     variation: TV of the subject's map [B]; f = 0.3 below 0.1, else 0.2.
     """
     m, c = m.flatten(1), c.flatten(1)  # [B, (h w)]
@@ -33,18 +51,51 @@ def attribute_divergence(m: Tensor, c: Tensor, variation: Tensor) -> Tensor:
 
 
 def binding_weight(index: int, n_steps: int) -> int:
-    """1, 5 and 10 in the first fifth, the second and the rest of the run (published: steps 0, 10 and 20 of 50)."""
-    return 1 if 5 * index < n_steps else 5 if 5 * index < 2 * n_steps else 10
+    """Weight of L_bind: 1, 5, 10 from steps 0, 10, 20 of 50 on (authors' code), as shares of the run."""
+    if 5 * index < n_steps:
+        return 1
+    return 5 if 5 * index < 2 * n_steps else 10
+
+
+@register("tv")
+@dataclass(frozen=True)
+class TotalVariation:
+    """L = -min_j TV(M_j): increases the variation of the flattest map (L_attend of Divide & Bind).
+
+    tv: rows as in "legacy" or "textbook", see `total_variation`.
+    """
+
+    tv: str = "legacy"
+    maps: MapOptions = MapOptions()
+    needs: MapNeeds = MapNeeds()
+
+    def __post_init__(self) -> None:
+        choice("tv", self.tv, TV_KINDS)
+
+    def __call__(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> Tensor:
+        return -self._least(maps, subjects)
+
+    def shortfall(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
+    ) -> Tensor:
+        """[B], > 0 while min_j TV(M_j) < threshold: the published threshold is one of TV, not of the loss."""
+        return threshold - self._least(maps, subjects)
+
+    def _least(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> Tensor:
+        return total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(1)
 
 
 @register("tv_bind")
 @dataclass(frozen=True)
 class TotalVariationAndBinding:
-    """L = max_j -(TV(M_j) - coef JS_j), coef growing in three stages of the run; subjects without modifier: TV alone.
+    """L = max_j -(TV(M_j) - weight JS_j), weight by `binding_weight`; subjects without modifier: TV alone.
 
-    Several modifiers: the mean of their JS. tv: "legacy" or "textbook" rows. attribute_levels: "same" = attribute maps
-    from the subjects' attention; "finer" (the authors) = from the captured levels finer than the coarsest, nearest
-    cell, while the subjects' come from the coarsest alone; with one level that is the same.
+    Several modifiers: the mean of their JS. tv: rows as in "legacy" or "textbook". attribute_levels: "same" =
+    attribute maps from the subjects' attention; "finer" (authors' code) = attribute maps from the captured
+    levels finer than the coarsest, nearest pixel, the subjects' from the coarsest alone; with one level that
+    is the same.
     """
 
     tv: str = "legacy"
@@ -52,29 +103,26 @@ class TotalVariationAndBinding:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
-    def __post_init__(self):
-        choice("tv", self.tv, KINDS)
+    def __post_init__(self) -> None:
+        choice("tv", self.tv, TV_KINDS)
         choice("attribute_levels", self.attribute_levels, ("same", "finer"))
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
-        subjects, coarse, fine = with_role(subjects), self._coarse(maps), self._fine(maps)
-        m = subject_maps(coarse, subjects, self.maps)
+        subjects = with_role(subjects)
+        fine = self._fine(maps)
+        m = subject_maps(self._coarse(maps), subjects, self.maps)
         variation = total_variation(m, self.tv)  # [B, k]
         weight = binding_weight(context.index, context.n_steps)
         values = []
         for j, subject in enumerate(subjects):
-            attributes = [
-                replace(subject, noun=words, modifiers=())
-                for words in subject.modifiers
-                if any(words.values())
-            ]
             value = variation[:, j]
+            attributes = _attributes(subject)
             if attributes:
                 c = subject_maps(fine, attributes, self.maps)  # [B, attributes, h, w]
                 apart = [attribute_divergence(m[:, j], each, variation[:, j]) for each in c.unbind(1)]
-                value = value - weight * sum(apart) / len(apart)
+                value = value - weight * total(apart) / len(apart)
             values.append(value)
         return -torch.stack(values, 1).amin(1)
 
@@ -86,10 +134,14 @@ class TotalVariationAndBinding:
         return threshold - total_variation(m, self.tv).amin(1)
 
     def _coarse(self, maps: AttentionMaps) -> AttentionMaps:
+        """The maps that the subjects are read from."""
+        if self.attribute_levels == "same":
+            return maps
         level = max(maps.cross)
-        return replace(maps, cross={level: maps.cross[level]}) if self.attribute_levels == "finer" else maps
+        return replace(maps, cross={level: maps.cross[level]})
 
     def _fine(self, maps: AttentionMaps) -> AttentionMaps:
+        """The maps that the attributes are read from, on the coarsest grid."""
         if self.attribute_levels == "same" or len(maps.cross) == 1:
             return maps
         level = max(maps.cross)
@@ -99,47 +151,9 @@ class TotalVariationAndBinding:
             for at, a in maps.cross.items()
             if at != level
         ]
-        return replace(maps, cross={level: sum(finer) / len(finer)})
+        return replace(maps, cross={level: total(finer) / len(finer)})
 
 
-KINDS = ("legacy", "textbook")
-
-
-def total_variation(m: Tensor, kind: str = "legacy") -> Tensor:
-    """TV(M) = mean |M[:, 1:] - M[:, :-1]| + V(M), maps [..., h, w] -> [...].
-
-    Eq. 4 of Divide & Bind. kind: "textbook" V = mean |M[1:] - M[:-1]|; "legacy" V = mean |M[h-1] - M[1:]|, the last row
-    against every later one, as in the authors' code, to which the published thresholds belong (about twice as large).
-    """
-    rows = m[..., -1:, :] - m[..., 1:, :] if kind == "legacy" else m[..., 1:, :] - m[..., :-1, :]
-    return _mean_size(m[..., 1:] - m[..., :-1]) + _mean_size(rows)
-
-
-def _mean_size(d: Tensor) -> Tensor:
-    return d.abs().sum((-2, -1)) / max(1, d.shape[-2] * d.shape[-1])  # 0 where there is no neighbour
-
-
-@register("tv")
-@dataclass(frozen=True)
-class TotalVariation:
-    """L = -min_j TV(M_j): lifts the flattest map (L_attend of Divide & Bind). tv: "legacy" or "textbook" rows."""
-
-    tv: str = "legacy"
-    maps: MapOptions = MapOptions()
-    needs: MapNeeds = MapNeeds()
-
-    def __post_init__(self):
-        choice("tv", self.tv, KINDS)
-
-    def __call__(
-        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
-    ) -> Tensor:
-        return -total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(1)
-
-    def shortfall(
-        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
-    ) -> Tensor:
-        """[B], > 0 while min_j TV(M_j) < threshold: the published test looks at the variation, not at the loss."""
-        return threshold - total_variation(subject_maps(maps, with_role(subjects), self.maps), self.tv).amin(
-            1
-        )
+def _attributes(subject: SubjectColumns) -> list[SubjectColumns]:
+    """The modifiers of a subject that have columns, each as a subject of its own."""
+    return [replace(subject, noun=words, modifiers=()) for words in subject.modifiers if any(words.values())]

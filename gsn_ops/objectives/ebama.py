@@ -1,4 +1,4 @@
-"""EBAMA: modifiers attend with their noun, the noun apart from all else and strongly (Zhang et al., ECCV 2024)."""
+"""EBAMA: modifiers attend with their noun, nouns strongly and apart (Zhang et al., ECCV 2024)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..subject_maps import NO_SUBJECT, aggregate, subject_maps
+from ..subject_maps import NO_SUBJECT, aggregate, maxima, subject_maps, total
 from .base import choice, register, with_role
 from .syngen import distance
 
@@ -25,9 +25,10 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def between_words(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """Distance of two words given by the maps of their pieces, [B, m, s] and [B, n, s]: [B].
+    """Distance of two words given by the maps of their tokens, [B, m, s] and [B, n, s]: [B].
 
-    "cos": sum over the pieces of a of the largest over the pieces of b. "kl": the largest of all pairs of SynGen's D.
+    "cos": sum over the tokens of a of the largest over the tokens of b. "kl": the largest of all pairs of
+    SynGen's D. Authors' code.
     """
     if kind == "kl":
         return distance(a, b).amax((1, 2))
@@ -35,29 +36,29 @@ def between_words(a: Tensor, b: Tensor, kind: str) -> Tensor:
 
 
 def binding_energy(noun: Tensor, modifiers: Sequence[Tensor], others: Tensor | None, kind: str) -> Tensor:
-    """sum over its modifiers of d(m, noun) - mean over o of d(noun, o), words as maps of their pieces [B, m, s]: [B].
+    """sum over modifiers m of d(m, noun) - mean over o of d(noun, o), [B, tokens, s] per word -> [B].
 
-    The attribute-object energy of EBAMA for one noun. others: [B, n, s], one map per other token, or None.
-    No modifier: a differentiable 0.
+    The attribute-object energy of EBAMA for one noun (Zhang et al., ECCV 2024; equation number not verified).
+    others: [B, n, s], one map per other token, or None. No modifier: a differentiable 0.
     """
     if not modifiers:
         return 0 * noun.sum((1, 2))
-    bound = sum(between_words(m, noun, kind) for m in modifiers)
+    bound = total(between_words(m, noun, kind) for m in modifiers)
     if others is None:
         return bound
-    apart = (
-        (distance if kind == "kl" else cosine_distance)(noun, others).amax(1).mean(1)
-    )  # the piece that is furthest
+    distances = distance(noun, others) if kind == "kl" else cosine_distance(noun, others)  # [B, m, n]
+    apart = distances.amax(1).mean(1)  # of the noun's most distant token
     return bound - len(modifiers) * apart
 
 
 @register("ebama")
 @dataclass(frozen=True)
 class Ebama:
-    """L = sum over nouns of their `binding_energy` - lam * sum over nouns of max_yx M_noun (its first piece).
+    """L = sum over nouns of their `binding_energy` - lam * sum over nouns of max_yx M_noun (its first token).
 
-    The energy compares raw attention maps, M has the second softmax. distance: "cos" as published, or "kl", SynGen's.
-    Other tokens are those of the prompt outside the phrase. Encoders are evaluated one by one, the losses averaged.
+    The energy compares raw attention maps, M has the second softmax.
+    distance: "cos" as published, or "kl", SynGen's D. lam: lambda. Other tokens are those of the prompt
+    outside the phrase. Encoders are evaluated separately, the losses averaged.
     """
 
     distance: str = "cos"
@@ -65,7 +66,7 @@ class Ebama:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("distance", self.distance, DISTANCES)
 
     def __call__(
@@ -79,28 +80,25 @@ class Ebama:
             known = [s for s in subjects if s.noun.get(encoder)]
             prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
             if known:
-                losses.append(
-                    sum(self._energy(of_column, prompt, s, encoder) for s in known)
-                    - self.lam * self._strength(maps, known, encoder)
-                )
+                energy = total(self._energy(of_column, prompt, s, encoder) for s in known)
+                losses.append(energy - self.lam * self._strength(maps, known, encoder))
         if not losses:
             raise ValueError(NO_SUBJECT)
-        return sum(losses) / len(losses)
+        return total(losses) / len(losses)
 
     def _energy(
         self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns, encoder: str
     ) -> Tensor:
         def maps_of(columns: Sequence[int]) -> Tensor:
-            return torch.stack([of_column[c] for c in columns], 1)  # [B, pieces, s]
+            return torch.stack([of_column[c] for c in columns], 1)  # [B, tokens, s]
 
         own = subject.columns("phrase")[encoder]
-        others = [c for c in prompt if c not in own]
+        other = [c for c in prompt if c not in own]
         modifiers = [maps_of(m[encoder]) for m in subject.modifiers if m.get(encoder)]
-        return binding_energy(
-            maps_of(subject.noun[encoder]), modifiers, maps_of(others) if others else None, self.distance
-        )
+        others = maps_of(other) if other else None
+        return binding_energy(maps_of(subject.noun[encoder]), modifiers, others, self.distance)
 
     def _strength(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], encoder: str) -> Tensor:
-        """Sum over nouns of the highest attention to the first piece: [B]."""
+        """Sum over nouns of the highest attention to the first token: [B]."""
         first = [replace(s, noun={encoder: s.noun[encoder][:1]}, modifiers=()) for s in subjects]
-        return subject_maps(maps, first, self.maps).flatten(2).amax(-1).sum(1)
+        return maxima(subject_maps(maps, first, self.maps)).sum(1)

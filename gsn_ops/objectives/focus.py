@@ -1,4 +1,4 @@
-"""FOCUS: the words of one subject share a place, different subjects do not (Bill et al. 2025, for flow models)."""
+"""FOCUS: words of one subject attend to the same positions, different subjects do not (Bill et al. 2025)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..subject_maps import NO_SUBJECT, aggregate, smooth
+from ..subject_maps import NO_SUBJECT, aggregate, smooth, total
 from ._regions import phrase_columns
 from .base import register, with_role
 
@@ -19,10 +19,11 @@ BLUR = MapOptions(kernel_size=3, kernel_sigma=1.0, legacy_sigma=False)
 """FOCUS smooths with a true Gaussian of one cell."""
 
 
-def divergence(rows: Tensor) -> Tensor:
-    """Normalised Jensen-Shannon divergence of T >= 2 rows [B, T, n] of weights: [B], 0 (the same) to 1 (disjoint).
+def js_divergence(rows: Tensor) -> Tensor:
+    """Normalised Jensen-Shannon divergence of T >= 2 rows [B, T, n]: [B], 0 (equal) to 1 (disjoint).
 
-    JSD = (1 / T) sum_t KL(q_t || mean_t q_t) / ln T with q = e^3 / sum(e^3): cubes make a row its peak.
+    JSD = (1 / T) sum_t KL(q_t || mean_t q_t) / ln T with q = e^3 / sum(e^3), which emphasises a row's peak.
+    FOCUS (Bill et al. 2025, arXiv 2510.02315; equation number not verified).
     """
     cubes = rows**3
     q = cubes / cubes.sum(-1, keepdim=True).clamp(min=1e-10)
@@ -31,21 +32,22 @@ def divergence(rows: Tensor) -> Tensor:
 
 
 def bound_apart(groups: Sequence[Tensor]) -> Tensor:
-    """L = (mean over groups of >= 2 rows of JSD(rows) + 1 - JSD(mean row of each group)) / 2: k of [B, T_j, n] -> [B].
+    """L = (mean_j JSD(rows of group j) + 1 - JSD(mean rows of the groups)) / 2: k of [B, T_j, n] -> [B].
 
+    FOCUS's loss (Bill et al. 2025, arXiv 2510.02315; equation number not verified).
     One group has no second part; without a group of two rows there is no first.
     """
-    loss = sum(0 * g.sum((1, 2)) for g in groups)
-    inside = [divergence(g) for g in groups if g.shape[1] > 1]
+    loss = total(0 * g.sum((1, 2)) for g in groups)
+    inside = [js_divergence(g) for g in groups if g.shape[1] > 1]
     if inside:
         loss = loss + torch.stack(inside).mean(0)
     if len(groups) > 1:
-        loss = loss + 1 - divergence(torch.stack([g.mean(1) for g in groups], 1))
+        loss = loss + 1 - js_divergence(torch.stack([g.mean(1) for g in groups], 1))
     return loss / 2
 
 
 def rows_of(maps: AttentionMaps, subjects: Sequence[SubjectColumns], options: MapOptions) -> list[Tensor]:
-    """Raw attention to all pieces of a phrase in all encoders, smoothed: one [B, pieces, h, w] per wanted subject."""
+    """Raw attention to all tokens of a phrase in all encoders, smoothed: [B, tokens, h, w] per subject."""
     subjects = with_role(subjects)
     if not subjects:
         raise ValueError(NO_SUBJECT)
@@ -57,7 +59,10 @@ def rows_of(maps: AttentionMaps, subjects: Sequence[SubjectColumns], options: Ma
 @register("focus")
 @dataclass(frozen=True)
 class Focus:
-    """Words of a subject together, subjects apart. There is no second softmax; maps: only its smoothing is used."""
+    """Words of a subject together, subjects apart: `bound_apart`. For flow models.
+
+    There is no second softmax; of `maps` only the smoothing is used.
+    """
 
     maps: MapOptions = BLUR
     needs: MapNeeds = MapNeeds()

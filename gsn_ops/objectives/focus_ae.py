@@ -10,24 +10,28 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
+from ..subject_maps import total
 from .attend_and_excite import presence
 from .base import register
 from .focus import BLUR, rows_of
 
 
 def shares(groups: Sequence[Tensor]) -> Tensor:
-    """Each subject's share of every cell, k of [B, T_j, h, w] -> [B, k, h, w].
+    """Each subject's share of every position, k of [B, T_j, h, w] -> [B, k, h, w].
 
-    Rows are divided by the sum of all subjects' rows; a subject is the mean of its own.
+    Rows are divided by the sum of all subjects' rows; a subject is the mean of its own. Authors' code.
     """
-    total = sum(g.sum(1) for g in groups).clamp(min=1e-12)  # [B, h, w]
-    return torch.stack([g.mean(1) / total for g in groups], 1)
+    all_rows = total(g.sum(1) for g in groups).clamp(min=1e-12)  # [B, h, w]
+    return torch.stack([g.mean(1) / all_rows for g in groups], 1)
 
 
 @register("focus_ae")
 @dataclass(frozen=True)
 class FocusPresence:
-    """L = max(0, 1 - min_j max_yx share_j). There is no second softmax; maps: only its smoothing is used."""
+    """L = max(0, 1 - min_j max_yx share_j): eq. 2 of Attend-and-Excite on shares (authors' code of FOCUS).
+
+    There is no second softmax; of `maps` only the smoothing is used.
+    """
 
     maps: MapOptions = BLUR
     needs: MapNeeds = MapNeeds()

@@ -11,12 +11,12 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from .base import choice, register
-from .divide_and_bind import KINDS, total_variation
+from .divide_and_bind import TV_KINDS, total_variation
 from .focus import BLUR, rows_of
 
 
 def around_one(groups: Sequence[Tensor]) -> Tensor:
-    """Each subject's mean row with a mean of 1 over its cells, k of [B, T_j, h, w] -> [B, k, h, w]."""
+    """Each subject's mean row with a mean of 1 over its positions, k of [B, T_j, h, w] -> [B, k, h, w]."""
     rows = torch.stack([g.mean(1) for g in groups], 1)
     return rows / rows.mean((2, 3), keepdim=True).clamp(min=1e-12)
 
@@ -24,17 +24,18 @@ def around_one(groups: Sequence[Tensor]) -> Tensor:
 @register("focus_tv")
 @dataclass(frozen=True)
 class FocusVariation:
-    """L = -min_j TV(row_j), rows with the sum H W. There is no second softmax; maps: only its smoothing is used.
+    """L = -min_j TV(row_j), rows with the sum H W: eq. 4 of Divide & Bind on them (authors' code of FOCUS).
 
-    tv: "textbook" as published for flow models; "legacy" = the rows of Divide & Bind's code.
+    tv: "textbook" as published for flow models; "legacy" as in the code of Divide & Bind.
+    There is no second softmax; of `maps` only the smoothing is used.
     """
 
     tv: str = "textbook"
     maps: MapOptions = BLUR
     needs: MapNeeds = MapNeeds()
 
-    def __post_init__(self):
-        choice("tv", self.tv, KINDS)
+    def __post_init__(self) -> None:
+        choice("tv", self.tv, TV_KINDS)
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

@@ -1,4 +1,4 @@
-"""InitNO: every subject present, in a place of its own, and nowhere else (Guo et al., CVPR 2024)."""
+"""InitNO: every subject present, at positions of its own, and nowhere else (Guo et al., CVPR 2024)."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from .per_encoder import memory_key
 
 
 def self_overlap(s: Tensor) -> Tensor:
-    """L_s = mean over pairs of sum(min(S_a, S_b)) / (sum(S_a + S_b) + 1e-6), self-attention maps [B, k, h, w] -> [B].
+    """L_s = mean over pairs of sum(min(S_a, S_b)) / (sum(S_a + S_b) + 1e-6), maps [B, k, h, w] -> [B].
 
-    Self-attention conflict loss, eq. 5 of InitNO. One subject: a differentiable 0.
+    S: self-attention maps. Self-attention conflict loss, eq. 5 of InitNO. One subject: a differentiable 0.
     """
     rows = s.flatten(2).unbind(1)  # k of [B, (h w)]
     if len(rows) == 1:
         return 0 * rows[0].sum(1)
-    return torch.stack(
-        [torch.minimum(a, b).sum(1) / ((a + b).sum(1) + 1e-6) for a, b in combinations(rows, 2)]
-    ).mean(0)
+    overlaps = [torch.minimum(a, b).sum(1) / ((a + b).sum(1) + 1e-6) for a, b in combinations(rows, 2)]
+    return torch.stack(overlaps).mean(0)
 
 
 def stray_attention(m: Tensor) -> Tensor:
-    """L_clean = sum over subjects of bgmax where bgmax > fgmin, maps [B, k, h, w] -> [B] (authors' code only).
+    """L_clean = sum over subjects of bgmax if bgmax > fgmin, maps [B, k, h, w] -> [B] (authors' code only).
 
     With B = the blob around the maximum: fgmin = min(M B + 1 - B), bgmax = max(M (1 - B)).
     """
@@ -43,13 +42,19 @@ def stray_attention(m: Tensor) -> Tensor:
 
 
 def noise_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL of N(mu, exp(logvar)) and N(0, 1) = mean(-(1 + logvar - mu^2 - exp(logvar)) / 2), [B, ...] -> [B]. Eq. 8."""
+    """KL of N(mu, exp(logvar)) and N(0, 1) = mean(-(1 + logvar - mu^2 - exp(logvar)) / 2), [B, ...] -> [B].
+
+    Eq. 8.
+    """
     return (-(1 + logvar - mu.square() - logvar.exp()) / 2).flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
 class InitNOTerms:
-    """The parts of InitNO's objective, each [B]. overlap: 0 where gated off; alignment: 0 outside "refine"."""
+    """The terms of InitNO's objective, each [B].
+
+    overlap: 0 while gated; alignment: 0 outside phase "refine".
+    """
 
     cross: Tensor
     overlap: Tensor
@@ -62,11 +67,11 @@ class InitNOTerms:
 class InitNO:
     """InitNO's joint objective in three phases.
 
-    phase: "init" (initial noise) = L_c + L_s + L_clean, L_s gated: 0 while L_c > 0.5; "refine" (later steps, authors'
-    code) = L_c + L_s + 0.1 L_clean + 0.1 L_align, no gate; "guidance" (per step) = L_c.
-    top_k: cells averaged in L_c. overlap_target: what L_s must reach in a refinement.
-    L_align = sum_j mean |M_j - cache_j|, the cache being 0.9 cache + 0.1 M, kept in `context.memory`. A loop in which
-    images stop one by one says which still go on in context.memory["active"] [B] bool: the others' cache rests.
+    phase: "init" (initial noise) = L_c + L_s + L_clean, L_s gated: 0 while L_c > 0.5; "refine" (later steps,
+    authors' code) = L_c + L_s + 0.1 L_clean + 0.1 L_align, no gate; "guidance" (per step) = L_c.
+    top_k: values averaged in L_c. overlap_target: what L_s must reach in a refinement. L_align = sum_j mean
+    |M_j - cache_j|, cache <- 0.9 cache + 0.1 M, kept in `context.memory`. A loop in which images stop one by
+    one writes the continuing ones to context.memory["active"], [B] bool: the others' cache does not change.
     """
 
     phase: str = "init"
@@ -75,7 +80,7 @@ class InitNO:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds(self_rows=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("phase", self.phase, ("init", "refine", "guidance"))
 
     def __call__(
@@ -86,7 +91,7 @@ class InitNO:
         return self.total(self.terms(maps, subjects, context))
 
     def total(self, terms: InitNOTerms) -> Tensor:
-        """The phase's loss [B] from its parts."""
+        """The phase's loss [B] from its terms."""
         if self.phase == "guidance":
             return terms.cross
         clean = 1.0 if self.phase == "init" else 0.1
@@ -95,7 +100,10 @@ class InitNO:
     def terms(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> InitNOTerms:
-        """The parts one by one, for the success test of the noise phase. Phase "refine" moves L_align's cache on."""
+        """The terms separately, for the success test of the noise phase.
+
+        Phase "refine" updates L_align's cache.
+        """
         m = subject_maps(maps, with_role(subjects), self.maps)
         cross, overlap = presence(m, self.top_k), self._overlap(maps, m)
         if self.phase == "init":
@@ -116,19 +124,18 @@ class InitNO:
         return torch.maximum(lacking, self._overlap(maps, m) - self.overlap_target)
 
     def _overlap(self, maps: AttentionMaps, m: Tensor) -> Tensor:
-        """L_s of the self-attention maps at the highest cells, on the grid of the subject maps: [B]."""
+        """L_s of the self-attention maps at the subjects' maxima, on the grid of the subject maps: [B]."""
         if m.shape[1] == 1:
             return 0 * m.sum((1, 2, 3))
         level = max(maps.cross)
         if level not in maps.self_rows:
             raise ValueError(
-                "InitNO compares the self-attention of the subjects' places, which is not captured here "
+                "InitNO compares self-attention at the subjects' positions, which is not captured here "
                 "(joint attention has none of its own). Choose another objective for this model."
             )
         rows = maps.self_rows[level](m.detach().flatten(2).argmax(-1))  # [B, k, h, w]
-        return self_overlap(
-            smooth(rows, self.maps.kernel_size, self.maps.kernel_sigma, self.maps.legacy_sigma)
-        )
+        o = self.maps
+        return self_overlap(smooth(rows, o.kernel_size, o.kernel_sigma, o.legacy_sigma))
 
     def _alignment(self, m: Tensor, key: str, memory: dict[str, Tensor]) -> Tensor:
         """L_align [B] against the cache that includes the maps themselves; the first call starts it (0)."""

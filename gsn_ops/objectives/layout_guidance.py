@@ -16,10 +16,11 @@ from ._regions import must_be_placed, phrase_columns, placed
 from .base import choice, register, with_role
 
 
-def outside(a: Tensor, mask: Tensor) -> Tensor:
+def box_energy(a: Tensor, mask: Tensor) -> Tensor:
     """(1 - sum(A B) / sum(A))^2 of maps a [..., h, w] in the box mask [h, w]: [...] in [0, 1].
 
-    The backward-guidance energy of Chen et al. for one word in one head.
+    The energy of backward guidance for one word in one head (Chen et al., WACV 2024; equation number not
+    verified).
     """
     inside = (a * onto(mask, a)).sum((-2, -1)) / a.sum((-2, -1)).clamp(min=1e-12)
     return (1 - inside) ** 2
@@ -28,11 +29,11 @@ def outside(a: Tensor, mask: Tensor) -> Tensor:
 @register("layout_guidance")
 @dataclass(frozen=True)
 class LayoutGuidance:
-    """L = loss_scale * mean over layers and placed subjects of the mean over words and heads of `outside`.
+    """L = loss_scale * mean over layers and placed subjects of the mean over words and heads of `box_energy`.
 
-    On raw maps, head by head; published for the middle block and the first up block that has
-    attention (levels 8 and 4 of SD1): blocks="middle_up". mask: convention of the boxes. loss_scale: 30 as published; the
-    published step is native to x: x - sigma^2 dL/dx.
+    On raw maps per head; published for the middle block and the first up block with text attention (levels 8
+    and 4 of SD1): blocks="middle_up". mask: box convention. loss_scale: published: 30.
+    The published update is one of x: x - sigma^2 dL/dx.
     """
 
     mask: str = "floor"
@@ -40,7 +41,7 @@ class LayoutGuidance:
     needs: MapNeeds = MapNeeds(heads=True)
     check = staticmethod(must_be_placed)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
         if self.loss_scale <= 0:
             raise ValueError(
@@ -52,15 +53,15 @@ class LayoutGuidance:
     ) -> Tensor:
         subjects, losses = with_role(subjects), []
         for layers in maps.heads.values():
-            boxes = placed(subjects, context, *layers[0].shape[2:4], self.mask)
+            boxes = placed(subjects, context, layers[0].shape[2:4], self.mask)
             for a in layers:  # [B, heads, h, w, n]
                 for j, mask in boxes:
                     words = torch.stack([a[..., n] for n in maps.index(phrase_columns(maps, subjects[j]))], 1)
-                    losses.append(outside(words, mask).mean((1, 2)))  # [B, words, heads] -> [B]
+                    losses.append(box_energy(words, mask).mean((1, 2)))  # [B, words, heads] -> [B]
         return self.loss_scale * torch.stack(losses).mean(0)
 
     def shortfall(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
     ) -> Tensor:
-        """[B], > 0 while L / loss_scale > threshold (0.2 as published)."""
+        """[B], > 0 while L / loss_scale > threshold (published: 0.2)."""
         return self(maps, subjects, context) / self.loss_scale - threshold

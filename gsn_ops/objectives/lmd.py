@@ -1,4 +1,4 @@
-"""LMD's energy: every head of every layer attends to a subject inside its boxes (LLM-grounded Diffusion, TMLR 2024)."""
+"""LMD's energy: every head attends to a subject inside its boxes (Lian et al., TMLR 2024)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from .base import choice, register, with_role
 
 
 def energy(a: Tensor, mask: Tensor, p: float, omega: float) -> Tensor:
-    """(1 - mean of the k_f largest of a B) + omega mean of the k_b largest of a (1 - B), a [..., h, w] -> [...].
+    """(1 - mean of k_f largest of a B) + omega mean of k_b largest of a (1 - B): [..., h, w] -> [...].
 
-    Eq. 3 of LMD for one map: k_f = floor(p |B|) and k_b = floor(p |1 - B|), at least 1. mask B: [h, w] on the CPU.
+    Eq. 3 of LMD for one map: k_f = floor(p |B|) and k_b = floor(p |1 - B|), at least 1. mask B: [h, w] on the
+    CPU.
     """
     size, cells = int(mask.sum()), a.flatten(-2)  # [..., (h w)]
     b = onto(mask, a).flatten()
@@ -30,12 +31,12 @@ def energy(a: Tensor, mask: Tensor, p: float, omega: float) -> Tensor:
 @register("lmd")
 @dataclass(frozen=True)
 class LMD:
-    """E = mean over subjects with a region and over layers of mean over columns of SUM over heads of the `energy`.
+    """E = mean over placed subjects and layers of mean over columns of SUM over heads of the `energy`.
 
-    Raw probabilities: no second softmax, no smoothing. p, omega, mask (how boxes become cells): as published.
-    heads: "sum" = as published, where E > 5 is tested on SD1's 8 heads; "mean" = 8 times the mean over heads, the same
-    scale on models with other numbers of heads. Words are all columns of the phrase. Published for the middle block and
-    the first up block that has attention (levels 8 and 4 of SD1): blocks="middle_up".
+    Raw probabilities: no second softmax, no smoothing. p, omega, mask (box convention): as published.
+    heads: "sum" = as published, where E > 5 is tested on SD1's 8 heads; "mean" = 8 times the mean over heads,
+    the same scale on models with other numbers of heads. Words are all columns of the phrase. Published for
+    the middle block and the first up block with text attention (levels 8 and 4 of SD1): blocks="middle_up".
     """
 
     p: float = 0.2
@@ -45,7 +46,7 @@ class LMD:
     needs: MapNeeds = MapNeeds(heads=True)
     check = staticmethod(must_be_placed)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
         choice("heads", self.heads, ("sum", "mean"))
 
@@ -54,12 +55,13 @@ class LMD:
     ) -> Tensor:
         subjects, losses = with_role(subjects), []
         for layers in maps.heads.values():
-            boxes = placed(subjects, context, *layers[0].shape[2:4], self.mask)
+            boxes = placed(subjects, context, layers[0].shape[2:4], self.mask)
             for a in layers:  # [B, heads, h, w, n]
                 for j, mask in boxes:
                     words = torch.stack([a[..., n] for n in maps.index(phrase_columns(maps, subjects[j]))], 1)
                     e = energy(words, mask, self.p, self.omega)  # [B, words, heads]
-                    losses.append((e.sum(2) if self.heads == "sum" else 8 * e.mean(2)).mean(1))
+                    over_heads = e.sum(2) if self.heads == "sum" else 8 * e.mean(2)  # [B, words]
+                    losses.append(over_heads.mean(1))
         return torch.stack(losses).mean(0)
 
     def shortfall(

@@ -1,4 +1,4 @@
-"""Neglect: the inverse of presence, for things that shall not appear (a study of Attend-and-Excite, USTC 2024)."""
+"""Neglect: the inverse of presence, for unwanted objects (USTC study of Attend-and-Excite, 2024)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from ..subject_maps import subject_maps
+from ..subject_maps import maxima, subject_maps
 from .base import register, with_role
 
 
 def excess(m: Tensor, tolerated: float) -> Tensor:
-    """L_neg = max_j max(0, max_yx M_j - tolerated), maps [B, k, h, w] -> [B]. The study gives no formula."""
-    return (m.flatten(2).amax(-1) - tolerated).clamp(min=0).amax(1)
+    """L_neg = max_j max(0, max_yx M_j - tolerated), maps [B, k, h, w] -> [B].
+
+    The report gives no formula; this one is ours.
+    """
+    return (maxima(m) - tolerated).clamp(min=0).amax(1)
 
 
 @register("neglect")
 @dataclass(frozen=True)
 class Neglect:
-    """Holds the strongest unwanted subject down. tau: attention that is tolerated.
+    """Reduces the attention of the strongest unwanted subject: `excess`. tau: attention that is tolerated.
 
-    Looks at the subjects whose role is "unwanted" only; add `presence` (weight 1) for the wanted ones.
+    Reads only the subjects whose role is "unwanted"; add `presence` (weight 1) for the wanted ones.
     """
 
     tau: float = 0.05
@@ -46,9 +49,10 @@ class Neglect:
         return self(maps, subjects, context)
 
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
+        """Raises ValueError if no subject is unwanted."""
         if not with_role(subjects, self.role):
-            wanted = ", ".join(f"'{s.label}'" for s in subjects) or "none"
+            labels = ", ".join(f"'{s.label}'" for s in subjects) or "none"
             raise ValueError(
                 "There is nothing to suppress: no subject is marked as unwanted "
-                f"(subjects: {wanted}). Put a minus before one, as in '-glasses', or choose another method."
+                f"(subjects: {labels}). Put a minus before one, as in '-glasses', or choose another method."
             )

@@ -1,60 +1,65 @@
-"""Text encoders one by one, for models that have several: maps of one encoder, and an objective over each of them."""
+"""Models with several text encoders: the maps of one encoder, and an objective evaluated on each encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from .base import Objective, check, shortfall
+from ..subject_maps import total
+from .base import Objective, check, map_options, role_of, shortfall
 
 
 def one_encoder(
     maps: AttentionMaps, subjects: Sequence[SubjectColumns], encoder: str
 ) -> tuple[AttentionMaps, list[SubjectColumns]]:
-    """The maps with the spans of one encoder only, and the subjects that it knows."""
-    spans, prompt = (tuple(s for s in some if s.encoder == encoder) for some in (maps.spans, maps.prompt))
-    return replace(maps, spans=spans, prompt=prompt), [
-        subject for subject in subjects if subject.noun.get(encoder)
-    ]
+    """The maps with the spans of one encoder only, and the subjects that it has."""
+    spans = tuple(span for span in maps.spans if span.encoder == encoder)
+    prompt = tuple(span for span in maps.prompt if span.encoder == encoder)
+    known = [subject for subject in subjects if subject.noun.get(encoder)]
+    return replace(maps, spans=spans, prompt=prompt), known
 
 
 def memory_key(name: str, maps: AttentionMaps) -> str:
-    """Where an objective keeps something in `StepContext.memory`: apart for each set of encoders it is asked about."""
+    """The key in `StepContext.memory` of what an objective keeps separately for each set of encoders."""
     return f"{name}:{'+'.join(dict.fromkeys(span.encoder for span in maps.spans))}"
 
 
 @dataclass(frozen=True)
 class ByEncoder:
-    """The mean of an objective's losses on the single encoders ("separate": (L(M^CLIP) + L(M^T5)) / 2).
+    """The mean of an objective's losses on the single encoders, (L(M^CLIP) + L(M^T5)) / 2: encoders=separate.
 
-    An objective that is not in here averages the subject maps over the encoders before the loss. Raises ValueError if no
-    encoder knows a subject.
+    Authors' code of Latent Refine on SD3. An objective by itself averages the subject maps over the encoders
+    before the loss. Raises ValueError if no encoder has a subject.
     """
 
     objective: Objective
 
     @property
     def needs(self) -> MapNeeds:
+        """What the objective needs captured."""
         return self.objective.needs
 
     @property
     def maps(self) -> MapOptions:
-        return getattr(self.objective, "maps", MapOptions())
+        """How the objective processes its maps."""
+        return map_options(self.objective)
 
     @property
     def role(self) -> str:
-        return getattr(self.objective, "role", "wanted")
+        """The role of the subjects that the objective reads."""
+        return role_of(self.objective)
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
         losses = [self.objective(*view) for view in self._views(maps, subjects, context)]
-        return sum(losses) / len(losses)
+        return total(losses) / len(losses)
 
     def shortfall(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
@@ -64,23 +69,24 @@ class ByEncoder:
             shortfall(self.objective, *view, threshold, self.objective(*view).detach())
             for view in self._views(maps, subjects, context)
         ]
-        return sum(tests) / len(tests)
+        return total(tests) / len(tests)
 
-    def terms(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext):
-        """Of an objective that has terms: the mean of each over the encoders."""
-        terms = [self.objective.terms(*view) for view in self._views(maps, subjects, context)]
-        return replace(
-            terms[0],
-            **{f.name: sum(getattr(t, f.name) for t in terms) / len(terms) for f in fields(terms[0])},
-        )
+    def terms(self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext) -> Any:
+        """Of an objective that has terms, as InitNO's: the mean of each over the encoders."""
+        inner: Any = self.objective
+        terms = [inner.terms(*view) for view in self._views(maps, subjects, context)]
+        names = [f.name for f in fields(terms[0])]
+        means = {name: total(getattr(t, name) for t in terms) / len(terms) for name in names}
+        return replace(terms[0], **means)
 
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
+        """The objective's own check."""
         check(self.objective, subjects, regions)
 
     def _views(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
-    ) -> list[tuple]:
-        """(maps, subjects, context) of each encoder that knows a subject."""
+    ) -> list[tuple[AttentionMaps, list[SubjectColumns], StepContext]]:
+        """(maps, subjects, context) of each encoder that has a subject."""
         names = list(dict.fromkeys(span.encoder for span in maps.spans))
         views = []
         for name in names:
@@ -90,6 +96,19 @@ class ByEncoder:
                 views.append((view, known, replace(context, previous=before)))
         if not views:
             raise ValueError(
-                f"No encoder knows any of the subjects; the encoders of this model are {', '.join(names)}."
+                "No encoder knows any of the subjects: name words of the prompt "
+                f"(encoders: {', '.join(names)})."
             )
         return views
+
+
+def innermost(objective: Objective) -> Objective:
+    """The objective itself, or the one that is evaluated per encoder."""
+    return objective.objective if isinstance(objective, ByEncoder) else objective
+
+
+def encoders_read(objective: Objective) -> str:
+    """How several text encoders are read: "separate", "average", or the name of the one read alone."""
+    if isinstance(objective, ByEncoder):
+        return "separate"
+    return "average" if objective.needs.encoders == "all" else objective.needs.encoders

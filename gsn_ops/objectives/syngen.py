@@ -1,4 +1,4 @@
-"""SynGen: a modifier looks where its noun looks, and nowhere else (Rassin et al., NeurIPS 2023)."""
+"""SynGen: a modifier attends where its noun does and other words do not (Rassin et al., NeurIPS 2023)."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
-from ..subject_maps import aggregate
+from ..subject_maps import aggregate, total
 from .base import choice, register, with_role
 
-Unit = tuple[int, ...]
+WordColumns = tuple[int, ...]
 """Columns that count as one word."""
+Entity = tuple[WordColumns, list[WordColumns]]
+"""A noun and its modifiers."""
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
     """D(a, b) = (KL(p || q) + KL(q || p)) / 2 of all pairs of maps [B, m, s] and [B, n, s]: [B, m, n].
 
-    p and q are the maps as distributions over their s cells (Rassin et al., section 3.2). Inside the logarithms they
-    are clamped to eps ... 1 - eps of the dtype, as in the authors' code.
+    p and q are the maps as distributions over their s positions (Rassin et al., unnumbered, section 3.2).
+    Inside the logarithms they are clamped to eps ... 1 - eps of the dtype, as in the authors' code.
     """
-    p, q = (x / x.sum(-1, keepdim=True).clamp(min=1e-12) for x in (a, b))
+    p = a / a.sum(-1, keepdim=True).clamp(min=1e-12)
+    q = b / b.sum(-1, keepdim=True).clamp(min=1e-12)
     eps = torch.finfo(a.dtype).eps
-    log_p, log_q = (x.clamp(eps, 1 - eps).log() for x in (p, q))
+    log_p, log_q = p.clamp(eps, 1 - eps).log(), q.clamp(eps, 1 - eps).log()
     return ((p[:, :, None] - q[:, None]) * (log_p[:, :, None] - log_q[:, None])).sum(-1) / 2  # [B, m, n]
 
 
 def pair_distance(a: Tensor, b: Tensor) -> Tensor:
-    """D of two words given by the maps of their pieces, [B, m, s] and [B, n, s]: the largest over all pairs, [B]."""
+    """D of two words by the maps of their tokens, [B, m, s] and [B, n, s]: the largest over pairs, [B]."""
     return distance(a, b).amax((1, 2))
 
 
 def away(word: Tensor, others: Tensor | None) -> Tensor:
-    """neg(e) = -mean over o of D(e, o): word [B, m, s] (its pieces), others [B, n, s] or None -> [B]."""
+    """neg(e) = -mean over o of D(e, o): word [B, m, s] (its tokens), others [B, n, s] or None -> [B]."""
     if others is None:
         return 0 * word.sum((1, 2))
     return -distance(word, others).amax(1).mean(1)
@@ -44,35 +47,36 @@ def away(word: Tensor, others: Tensor | None) -> Tensor:
 def binding(
     noun: Tensor, modifiers: Sequence[Tensor], others: Tensor | None, include_entity: bool = False
 ) -> Tensor:
-    """One entity's part of the loss, words as maps of their pieces [B, m, s]: [B].
+    """One entity's part of the loss, words as maps of their tokens [B, m, s]: [B].
 
-    L_pos + L_neg of Rassin et al. (eq. 1 and 2): sum over its modifiers of D(m, noun) + (neg(noun) + neg(m)) / 2;
-    without modifiers neg(noun) if include_entity, else a differentiable 0.
+    L_pos + L_neg of Rassin et al. (eq. 1 and 2): sum over its modifiers of D(m, noun) + (neg(noun) + neg(m))
+    / 2; without modifiers neg(noun) if include_entity, else a differentiable 0.
     """
     if not modifiers:
         return away(noun, others) if include_entity else 0 * noun.sum((1, 2))
-    return sum(pair_distance(m, noun) + (away(noun, others) + away(m, others)) / 2 for m in modifiers)
+    return total(pair_distance(m, noun) + (away(noun, others) + away(m, others)) / 2 for m in modifiers)
 
 
-def entities(subjects: Sequence[SubjectColumns], encoder: str) -> list[tuple[Unit, list[Unit]]]:
-    """(noun, modifiers) of the subjects that an encoder knows, as columns."""
-    return [
-        (tuple(s.noun[encoder]), [tuple(m[encoder]) for m in s.modifiers if m.get(encoder)])
-        for s in subjects
-        if s.noun.get(encoder)
-    ]
+def entity_columns(subjects: Sequence[SubjectColumns], encoder: str) -> list[Entity]:
+    """(noun, modifiers) of the subjects that an encoder has, as columns."""
+    found: list[Entity] = []
+    for s in subjects:
+        if s.noun.get(encoder):
+            found.append((tuple(s.noun[encoder]), [tuple(m[encoder]) for m in s.modifiers if m.get(encoder)]))
+    return found
 
 
 @register("syngen")
 @dataclass(frozen=True)
 class SynGen:
-    """Binds modifiers to their nouns, on the raw attention maps (no second softmax, no smoothing).
+    """L = sum over entities of their `binding`, on the raw attention maps (no second softmax, no smoothing).
 
-    variant: "original" = each piece has its own map, the worst pair counts, and only entities with modifiers do unless
-    include_entities; "group_mean" = a word is the mean map of its pieces and all entities count (Latent Refine's "+",
-    SAGA+). skip: leading tokens of the prompt that are no "other" words; -1 = those of a template such as "a photo of",
-    if it begins with one (about +1 TIAM point in the appendix of Grimal et al.). Encoders are evaluated one by one, the losses averaged.
-    No entity that counts: a differentiable 0.
+    variant: "original" = each token has its own map, the largest distance of a pair counts, and only entities
+    with modifiers count unless include_entities; "group_mean" = a word is the mean map of its tokens and all
+    entities count (Latent Refine's "+", SAGA+).
+    skip: leading tokens of the prompt that are no "other" words; -1 = those of a template such as "a photo
+    of", if it begins with one (about +1 TIAM point in the appendix of Grimal et al.). Encoders are evaluated
+    separately, the losses averaged. No entity that counts: a differentiable 0.
     """
 
     variant: str = "original"
@@ -80,11 +84,12 @@ class SynGen:
     skip: int = 0
     needs: MapNeeds = MapNeeds()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         choice("variant", self.variant, ("original", "group_mean"))
         if self.skip < -1:
             raise ValueError(
-                f"The option 'skip' is {self.skip}: it counts tokens at the beginning of the prompt, 0 or more, or is -1."
+                f"The option 'skip' is {self.skip}: it counts tokens at the beginning of the prompt: choose "
+                "0 or more, or -1 for those of a template."
             )
 
     def __call__(
@@ -95,44 +100,33 @@ class SynGen:
         losses = []
         spans = maps.prompt or maps.spans
         for encoder in dict.fromkeys(span.encoder for span in spans):
-            known = entities(with_role(subjects), encoder)
-            prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
+            known = entity_columns(with_role(subjects), encoder)
             if known:
-                losses.append(
-                    self._one_encoder(
-                        of_column,
-                        prompt[maps.template.get(encoder, 0) if self.skip < 0 else self.skip :],
-                        known,
-                    )
-                )
-        return sum(losses) / len(losses) if losses else 0 * a.sum((1, 2))
+                prompt = [c for s in spans if s.encoder == encoder for c in range(s.start, s.stop)]
+                skipped = maps.template.get(encoder, 0) if self.skip < 0 else self.skip
+                losses.append(self._one_encoder(of_column, prompt[skipped:], known))
+        return total(losses) / len(losses) if losses else 0 * a.sum((1, 2))
 
     def _one_encoder(
-        self, of_column: dict[int, Tensor], prompt: list[int], known: list[tuple[Unit, list[Unit]]]
+        self, of_column: dict[int, Tensor], prompt: list[int], known: Sequence[Entity]
     ) -> Tensor:
+        """The loss [B] on one encoder's columns."""
         grouped = self.variant == "group_mean"
 
-        def word(unit: Unit) -> Tensor:
-            pieces = torch.stack([of_column[c] for c in unit], 1)  # [B, pieces, s]
-            return pieces.mean(1, keepdim=True) if grouped else pieces
+        def maps_of(columns: WordColumns) -> Tensor:
+            tokens = torch.stack([of_column[c] for c in columns], 1)  # [B, tokens, s]
+            return tokens.mean(1, keepdim=True) if grouped else tokens
 
-        words = (
-            list(dict.fromkeys(unit for noun, modifiers in known for unit in (noun, *modifiers)))
-            if grouped
-            else []
-        )
-        taken = {c for unit in words for c in unit}
-        words += [(c,) for c in prompt if c not in taken]
-        loss = []
+        words: list[WordColumns] = []  # that others are compared with
+        if grouped:
+            words = list(dict.fromkeys(word for noun, modifiers in known for word in (noun, *modifiers)))
+        taken = {column for word in words for column in word}
+        words += [(column,) for column in prompt if column not in taken]
+        losses = []
         for noun, modifiers in known:
-            own = {c for unit in (noun, *modifiers) for c in unit}
-            others = [word(unit) for unit in words if not own.intersection(unit)]
-            loss.append(
-                binding(
-                    word(noun),
-                    [word(m) for m in modifiers],
-                    torch.cat(others, 1) if others else None,
-                    grouped or self.include_entities,
-                )
-            )
-        return sum(loss)
+            own = {column for word in (noun, *modifiers) for column in word}
+            apart = [maps_of(word) for word in words if not own.intersection(word)]
+            others = torch.cat(apart, 1) if apart else None
+            all_count = grouped or self.include_entities
+            losses.append(binding(maps_of(noun), [maps_of(m) for m in modifiers], others, all_count))
+        return total(losses)

@@ -1,9 +1,10 @@
-"""A weighted sum of objectives, each looking at the maps and subjects that it would have alone."""
+"""A weighted sum of objectives, each with the maps and subjects that it would have alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,11 @@ from torch import Tensor
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
-from .base import Objective, check, register
+from ..subject_maps import total
+from .base import Objective, check, has_map_options, has_shortfall, map_options, register, role_of
+
+Parts = tuple[tuple[float, Objective], ...]
+"""(weight, objective) each."""
 
 
 @register("weighted_sum")
@@ -19,58 +24,66 @@ from .base import Objective, check, register
 class WeightedSum:
     """L = sum over parts (weight, objective) of weight L_part.
 
-    A part whose levels are given sees only those; one without takes all that the others ask for. A part that looks at
-    subjects of a role of which there are none (neglect without anything unwanted) counts 0.
-    Raises ValueError for no parts, or for parts that want different spans of the second softmax, blocks or encoders.
+    A part with levels reads only those; one without reads all levels that the others need. A part that reads
+    subjects of a role of which there are none (neglect without anything unwanted) counts 0. Raises ValueError
+    for no parts, or for parts that need different spans of the second softmax, blocks or encoders.
     """
 
-    parts: tuple[tuple[float, Objective], ...]
+    parts: Parts
+    internal: ClassVar[bool] = True  # a user makes it by adding objectives
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.parts:
             raise ValueError("A weighted sum needs at least one objective.")
-        flat = [
-            (weight * w, p) for weight, part in self.parts for w, p in getattr(part, "parts", ((1.0, part),))
-        ]
-        object.__setattr__(self, "parts", tuple(flat))  # a sum of sums is one sum
+        flat: list[tuple[float, Objective]] = []  # a sum of sums is one sum
+        for weight, part in self.parts:
+            inner = part.parts if isinstance(part, WeightedSum) else ((1.0, part),)
+            flat += [(weight * w, p) for w, p in inner]
+        object.__setattr__(self, "parts", tuple(flat))
         spans = {part.needs.span: type(part).__name__ for _, part in self.parts if part.needs.span != "auto"}
         if len(spans) > 1:
-            asked = ", ".join(f"{name} wants '{span}'" for span, name in spans.items())
+            needed = ", ".join(f"{name} needs '{span}'" for span, name in spans.items())
             raise ValueError(
-                f"These objectives compare words over different parts of the text ({asked}) and cannot "
+                f"These objectives compare words over different parts of the text ({needed}) and cannot "
                 "share one pass: run them as two nodes, one after the other."
             )
+        self._must_agree("blocks", [part.needs.blocks for _, part in self.parts])
+        self._must_agree("encoders", [part.needs.encoders for _, part in self.parts])
 
-        for name in ("blocks", "encoders"):
-            wanted = sorted({getattr(part.needs, name) for _, part in self.parts})
-            if len(wanted) > 1:
-                raise ValueError(
-                    f"These objectives look at different {name} ({', '.join(wanted)}) and cannot share one pass: give them the "
-                    f"same {name} in their options, or run them as two nodes, one after the other."
-                )
+    @staticmethod
+    def _must_agree(name: str, values: Sequence[str]) -> None:
+        needed = sorted(set(values))
+        if len(needed) > 1:
+            raise ValueError(
+                f"These objectives need different {name} ({', '.join(needed)}) and cannot share one pass: "
+                f"give them the same {name} in their options, or run them as two nodes, one after the other."
+            )
 
     @property
     def needs(self) -> MapNeeds:
+        """What all parts together need captured."""
         all_needs = [part.needs for _, part in self.parts]
-        levels = sorted({level for needs in all_needs for level in needs.levels or ()})
+        levels: set[int] = set()
+        for needs in all_needs:
+            levels.update(needs.levels or ())
         return MapNeeds(
-            tuple(levels) or None,
-            any(n.heads for n in all_needs),
-            any(n.self_rows for n in all_needs),
-            next((n.span for n in all_needs if n.span != "auto"), "auto"),
-            all_needs[0].blocks,
-            all_needs[0].encoders,
+            levels=tuple(sorted(levels)) or None,
+            heads=any(n.heads for n in all_needs),
+            self_rows=any(n.self_rows for n in all_needs),
+            span=next((n.span for n in all_needs if n.span != "auto"), "auto"),
+            blocks=all_needs[0].blocks,
+            encoders=all_needs[0].encoders,
         )
 
     @property
     def maps(self) -> MapOptions:
-        """How the first part that says so processes its maps (for the report)."""
-        return next((part.maps for _, part in self.parts if hasattr(part, "maps")), MapOptions())
+        """How the first part with map options processes its maps (for the report)."""
+        return next((map_options(part) for _, part in self.parts if has_map_options(part)), MapOptions())
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
-        return sum(
+        return total(
             weight * part(*_view(part, maps, subjects, context)) for weight, part in self._parts(subjects)
         )
 
@@ -78,29 +91,27 @@ class WeightedSum:
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext, threshold: float
     ) -> Tensor:
         """[B]: the largest of the parts' own tests; if none has one, loss - (1 - threshold)."""
-        own = [
-            part.shortfall(*_view(part, maps, subjects, context), threshold)
-            for _, part in self._parts(subjects)
-            if hasattr(part, "shortfall")
-        ]
-        if not own:
+        tested: list[Any] = [part for _, part in self._parts(subjects) if has_shortfall(part)]
+        if not tested:
             return self(maps, subjects, context).detach() - (1 - threshold)
+        own = [part.shortfall(*_view(part, maps, subjects, context), threshold) for part in tested]
         return torch.stack(own).amax(0)
 
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
+        """The parts' own checks."""
         for _, part in self._parts(subjects):
             check(part, subjects, regions)
 
-    def _parts(self, subjects: Sequence[SubjectColumns]) -> list[tuple[float, Objective]]:
+    def _parts(self, subjects: Sequence[SubjectColumns]) -> Parts:
+        """The parts that have subjects of their role; all if none has, so that they say what is missing."""
         roles = {subject.phrase.role for subject in subjects}
-        parts = [(weight, part) for weight, part in self.parts if getattr(part, "role", "wanted") in roles]
-        return parts or list(self.parts)  # none fits: let the parts say what is missing
+        return tuple((weight, part) for weight, part in self.parts if role_of(part) in roles) or self.parts
 
 
 def _view(
     part: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
-) -> tuple:
-    """What a part is called with: everything, the maps on its own levels."""
+) -> tuple[AttentionMaps, Sequence[SubjectColumns], StepContext]:
+    """A part's arguments: the maps on its own levels only."""
     if part.needs.levels is None:
         return maps, subjects, context
     before = context.previous and _on_levels(context.previous, part.needs.levels)
@@ -108,7 +119,7 @@ def _view(
 
 
 def _on_levels(maps: AttentionMaps, levels: Sequence[int]) -> AttentionMaps:
-    """Raises ValueError if none of the levels was captured."""
+    """The maps of these levels. Raises ValueError if none of them was captured."""
     if not set(levels) & set(maps.cross):
         raise ValueError(
             f"No map of level {', '.join(map(str, levels))} was captured; there are levels "
@@ -116,8 +127,7 @@ def _on_levels(maps: AttentionMaps, levels: Sequence[int]) -> AttentionMaps:
         )
     return replace(
         maps,
-        **{
-            name: {level: found for level, found in getattr(maps, name).items() if level in levels}
-            for name in ("cross", "heads", "self_rows")
-        },
+        cross={level: a for level, a in maps.cross.items() if level in levels},
+        heads={level: layers for level, layers in maps.heads.items() if level in levels},
+        self_rows={level: rows for level, rows in maps.self_rows.items() if level in levels},
     )

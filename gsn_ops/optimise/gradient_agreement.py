@@ -16,41 +16,45 @@ AGREEMENT = 0.999
 
 
 def agreement(a: Tensor, b: Tensor) -> float:
-    """The least cosine over the images of two gradients [B, ...]; equal ones (also if zero) have 1, and NaN agrees with nothing."""
+    """The least cosine over the images of two gradients [B, ...]. Equal ones (also if zero) have 1, NaN has
+    -1.
+    """
     cosines = F.cosine_similarity(a.flatten(1).double(), b.flatten(1).double())  # [B]
     same = (a == b).flatten(1).all(1)
     return float(torch.where(same, 1.0, cosines).nan_to_num(-1.0).min())
 
 
 class GradientAgreementCheck:
-    """Stands in for maps_of during a run's first evaluations: compares the first gradient with its like in bfloat16.
+    """Stands in for maps_of during a run's first evaluations: compares the first gradient with its like in
+    bfloat16.
 
-    The first evaluation is made in full precision; its gradient is kept as it comes by, and so is what the objective asked of
-    the maps there (`map_gradients`: level -> gradient of the loss [B, h, w, n]). Before the second one (or when told to `decide`)
-    in_half(z, map_gradients) makes the other gradient at the same z, and decided(cosine) is called. Asking the same of the maps
-    compares the two passes. A loss has kinks as well (L_IoU takes the lesser of two maps at each place): beside one, both
-    sides are right, and the two would turn away from each other without either being imprecise.
-    Nothing more happens to a run that needs no gradient or only one.
+    The first evaluation is made in full precision. Its gradient is kept, and so is the gradient of the loss
+    with respect to the maps (map_gradients: level -> [B, h, w, n]). Before the second evaluation (or when
+    told to `decide`) bfloat16_gradient(z, map_gradients) makes the other gradient at the same z, and
+    decided(cosine) is called. Giving both passes the same map gradients compares the passes, not the loss.
+    That has kinks (L_IoU takes the lesser of two maps at each position): near one, the two gradients could
+    point in opposite directions without either being imprecise. A run that needs no gradient or only one
+    makes no other evaluations.
     """
 
     def __init__(
         self,
         maps_of: Callable[[Tensor], AttentionMaps],
-        in_half: Callable[[Tensor, dict[int, Tensor]], Tensor],
+        bfloat16_gradient: Callable[[Tensor, dict[int, Tensor]], Tensor],
         decided: Callable[[float], None],
     ):
-        self.maps_of, self.in_half, self.decided = maps_of, in_half, decided
+        self.maps_of, self.decided = maps_of, decided
+        self.bfloat16_gradient = bfloat16_gradient
         self.begun = False
-        self.first: tuple[Tensor, Tensor] | None = (
-            None  # z and the gradient there, until it has been compared
-        )
+        self.first: tuple[Tensor, Tensor] | None = None  # z and the gradient there, until they are compared
         self.map_gradients: dict[int, Tensor] = {}
 
     def __call__(self, z: Tensor) -> AttentionMaps:
         if self.begun or not z.requires_grad:
             self.decide()
             return self.maps_of(z)
-        self.begun, at = True, z.detach().clone()
+        self.begun = True
+        at = z.detach().clone()
 
         def keep(gradient: Tensor) -> None:
             self.first = at, gradient.detach().clone()
@@ -59,10 +63,10 @@ class GradientAgreementCheck:
         hook = z.register_hook(keep)
         maps = self.maps_of(z)
         for level, m in maps.cross.items():
-            m.register_hook(functools.partial(self._asked, level))
+            m.register_hook(functools.partial(self._keep_map_gradient, level))
         return maps
 
-    def _asked(self, level: int, gradient: Tensor) -> None:
+    def _keep_map_gradient(self, level: int, gradient: Tensor) -> None:
         self.map_gradients[level] = gradient.detach().clone()
 
     def decide(self) -> None:
@@ -70,4 +74,4 @@ class GradientAgreementCheck:
         if self.first is not None:
             (z, gradient), map_gradients = self.first, self.map_gradients
             self.first, self.map_gradients = None, {}
-            self.decided(agreement(gradient, self.in_half(z, map_gradients)))
+            self.decided(agreement(gradient, self.bfloat16_gradient(z, map_gradients)))

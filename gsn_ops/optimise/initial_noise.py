@@ -1,49 +1,68 @@
-"""Initial-noise optimisation: find a start from which the subjects will appear (InitNO, Guo et al., CVPR 2024, algorithm 1)."""
+"""Initial-noise optimisation: find noise from which the subjects appear (InitNO, Guo et al., CVPR 2024)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..maps import AttentionMaps, MapOptions, StepContext
+from ..maps import AttentionMaps, StepContext
+from ..objectives.base import Objective, own_maxima
 from ..objectives.initno import InitNO, InitNOTerms, noise_divergence
-from ..prompt import SubjectColumns, SubjectPhrase
+from ..prompt import SubjectColumns
 from ..schedule import Moment, Schedule
-from ..subject_maps import subject_maps
-from .recipe import ActiveSteps, StepResult
+from .recipe import (
+    NO_EXTRA_INPUTS,
+    ActiveSteps,
+    ExtraInputs,
+    MapsOf,
+    OnEvaluation,
+    Priority,
+    Recipe,
+    StepResult,
+    Worker,
+)
 from .seeded_noise import generator, noise_like
+from .setting import learning_rate_setting, setting
 
 BETAS = (0.9, 0.999)
-MOST_RETURNS = 10_000  # Adam steps on the divergence after one on the loss; with the published numbers it needs far fewer
+MAX_RETURN_STEPS = 10_000
+"""Adam steps on the divergence after one on the loss; with the published numbers it needs far fewer."""
 
 
-@dataclass(frozen=True)
-class OptimiseNoise:
-    """The noise phase of InitNO, at the first step of a run that starts from noise.
+class ObjectiveWithTerms(Objective, Protocol):
+    """An objective that also gives the terms which decide about success."""
 
-    rounds: fresh noises tried, each with `iterations` looks; `more`: looks spent on the best one if none succeeded.
-    cross_target, overlap_target: L_c and L_s below which an image is done. divergence: KL to N(0, 1) allowed to the noise.
-    learning_rate, eps: Adam's. The first round starts from the run's own noise, so an image that succeeds at once is the
-    one its seed means. report, subjects, strict: as in Refine.
+    def terms(
+        self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+    ) -> InitNOTerms: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiseNoise(Recipe):
+    """The noise phase of InitNO (algorithm 1), at the first step of a run that starts from noise.
+
+    rounds: number of noise candidates, `iterations` evaluations each; final_iterations: evaluations of the
+    best candidate if none succeeded. cross_target, overlap_target: L_c and L_s below which an image is done.
+    divergence: KL to N(0, 1) allowed to the noise. learning_rate, eps: Adam's. The first candidate is the
+    run's own noise, so an image that succeeds at once is the one its seed means.
     """
 
     method: str = "InitNO noise phase"
-    objective: InitNO = field(default_factory=InitNO)
-    rounds: int = 5
-    iterations: int = 10
-    final_iterations: int = 50
-    cross_target: float = 0.2
-    overlap_target: float = 0.3
-    divergence: float = 1e-3
-    learning_rate: float = 0.01
-    eps: float = 1e-3
-    report: str = "full"
-    subjects: tuple[SubjectPhrase, ...] = ()
-    strict: bool = False
-    priority = 0
+    objective: ObjectiveWithTerms = field(default_factory=InitNO)
+    rounds: int = setting(5, at_least=0, cure="choose 0 (off) or more; 5 is the published number")
+    iterations: int = setting(10, at_least=1, cure="choose 1 or more; 10 is the published number")
+    final_iterations: int = setting(50, at_least=0, cure="choose 0 or more; 50 is the published number")
+    cross_target: float = setting(0.2, overridable=False)
+    overlap_target: float = setting(0.3, overridable=False)
+    divergence: float = setting(1e-3, overridable=False)
+    learning_rate: float = learning_rate_setting(0.01)
+    eps: float = setting(1e-3, more_than=0, finite=True, cure="it must be greater than 0 (published: 0.001)")
+
+    priority = Priority.NOISE
     starts_from_new_noise = True
 
     @property
@@ -51,22 +70,38 @@ class OptimiseNoise:
         return self.rounds == 0
 
     def scaled(self, strength: float) -> OptimiseNoise:
-        return (
-            replace(self, learning_rate=self.learning_rate * strength)
-            if strength
-            else replace(self, rounds=0)
-        )
+        if strength == 0:
+            return replace(self, rounds=0)
+        return replace(self, learning_rate=self.learning_rate * strength)
 
-    def when(self, schedule: Schedule) -> ActiveSteps:
-        found = schedule.find(Moment(percent=0.0))
-        if found.step is None:
-            return ActiveSteps(
-                (), {}, "this run does not start from noise, so there is no initial noise to choose"
-            )
-        return ActiveSteps((found.step,), {found.step: self.rounds * self.iterations + self.final_iterations})
+    def active_steps(self, schedule: Schedule) -> ActiveSteps:
+        step = schedule.find(Moment(percent=0.0)).step
+        if step is None:
+            reason = "this run does not start from noise, so there is no initial noise to choose"
+            return ActiveSteps((), {}, reason)
+        return ActiveSteps((step,), {step: self.rounds * self.iterations + self.final_iterations})
 
-    def start(self, schedule: Schedule, seed: int = 0) -> NoiseWork:
-        return NoiseWork(self, seed)
+    def start(self, schedule: Schedule, seed: int = 0) -> NoiseWorker:
+        return NoiseWorker(self, seed)
+
+
+class NoiseWorker(Worker):
+    """An OptimiseNoise in one run. It carries nothing: there is one step."""
+
+    def __init__(self, recipe: OptimiseNoise, seed: int):
+        self.recipe, self.seed = recipe, seed
+
+    def __call__(
+        self,
+        z: Tensor,
+        maps_of: MapsOf,
+        subjects: tuple[SubjectColumns, ...],
+        context: StepContext,
+        on_evaluation: OnEvaluation,
+        extra: ExtraInputs = NO_EXTRA_INPUTS,
+    ) -> StepResult:
+        search = NoiseSearch(self.recipe, z, maps_of, subjects, context, on_evaluation)
+        return search.run([generator(self.seed, b, "initial noise") for b in range(len(z))])
 
 
 class NoiseCandidate:
@@ -81,13 +116,14 @@ class NoiseCandidate:
         self.score = float("inf")
 
     def z(self) -> Tensor:
+        """The latent of this candidate, with a graph to mu and logvar."""
         return self.noise * torch.exp(self.logvar / 2) + self.mu
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """An Adam step on the loss, then as many on the divergence (same state) as bring it back to what is allowed."""
+        """An Adam step on the loss, then steps on the divergence (same state) until it is allowed again."""
         self.logvar.grad, self.mu.grad = gradients
         self.adam.step()
-        for _ in range(MOST_RETURNS):
+        for _ in range(MAX_RETURN_STEPS):
             divergence = noise_divergence(self.mu[None], self.logvar[None])[0]
             if not divergence > self.recipe.divergence:
                 return
@@ -95,60 +131,59 @@ class NoiseCandidate:
             self.adam.step()
 
 
-class NoiseWork:
-    """OptimiseNoise in one run. The images of a batch share forward passes and nothing else."""
+class NoiseSearch:
+    """The noise phase of one batch z [B, ...]. Its images share forward passes and nothing else."""
 
-    def __init__(self, recipe: OptimiseNoise, seed: int):
-        self.recipe, self.seed = recipe, seed
-
-    def __call__(
+    def __init__(
         self,
+        recipe: OptimiseNoise,
         z: Tensor,
-        maps_of: Callable[[Tensor], AttentionMaps],
+        maps_of: MapsOf,
         subjects: tuple[SubjectColumns, ...],
         context: StepContext,
-        on_shift: Callable[[int], None],
-    ) -> StepResult:
-        self.z, self.maps_of, self.subjects, self.context, self.on_shift = (
-            z.detach().float(),
-            maps_of,
-            subjects,
-            context,
-            on_shift,
-        )
+        on_evaluation: OnEvaluation,
+    ):
+        self.recipe, self.z = recipe, z.detach().float()
+        self.maps_of, self.on_evaluation = maps_of, on_evaluation
+        self.subjects, self.context = subjects, context
         self.losses: list[Tensor] = []
         self.maxima: Tensor | None = None
         self.updates = [0] * len(z)
         self.found: dict[int, Tensor] = {}  # image -> the z that succeeded
-        self.broken: set[int] = set()
-        sources = [generator(self.seed, b, "initial noise") for b in range(len(z))]
+        self.failed: set[int] = set()  # images whose loss or gradient was not finite
+
+    def run(self, sources: Sequence[torch.Generator]) -> StepResult:
+        """All rounds; one generator of new noise per image."""
         best: dict[int, NoiseCandidate] = {}
         for n in range(self.recipe.rounds):
-            tried = {
-                b: NoiseCandidate(noise_like(self.z[b], sources[b]) if n else self.z[b], self.recipe)
-                for b in self._open()
-            }
+            tried = {}
+            for b in self._open():
+                noise = noise_like(self.z[b], sources[b]) if n else self.z[b]
+                tried[b] = NoiseCandidate(noise, self.recipe)
             self._iterate(tried, self.recipe.iterations)
             for b, candidate in tried.items():
                 if b not in best or candidate.score < best[b].score:
                     best[b] = candidate
         last = {b: NoiseCandidate(best[b].noise, self.recipe) for b in self._open()}
         self._iterate(last, self.recipe.final_iterations)
-        chosen = (
-            {b: candidate.z().detach() for b, candidate in last.items()}
-            | dict.fromkeys(self.broken)
-            | self.found
-        )
-        result = torch.stack([self.z[b] if chosen[b] is None else chosen[b] for b in range(len(z))])
-        made = torch.tensor(
-            [0 if b in self.broken else n for b, n in enumerate(self.updates)], device=z.device
-        )
+        return self._result(last)
+
+    def _result(self, last: dict[int, NoiseCandidate]) -> StepResult:
+        """Per image: the z that succeeded, else that of its last candidate; the z of the run where it
+        failed.
+        """
+        chosen = dict(enumerate(self.z))
+        chosen |= {b: candidate.z().detach() for b, candidate in last.items() if b not in self.failed}
+        chosen |= self.found
+        counts = [0 if b in self.failed else n for b, n in enumerate(self.updates)]
+        made = torch.tensor(counts, device=self.z.device)
+        assert self.maxima is not None, "at least one evaluation was made"
         return StepResult(
-            result,
+            torch.stack([chosen[b] for b in range(len(self.z))]),
             torch.stack(self.losses),
             made,
             self.maxima,
-            _flags(self.broken, made),
+            _flags(self.failed, made),
             guided=made > 0,
             success=(made > 0) & _flags(self.found, made),
             rounds=made,
@@ -156,27 +191,27 @@ class NoiseWork:
 
     def _open(self) -> list[int]:
         """The images that are still worked on."""
-        return [b for b in range(len(self.z)) if b not in self.found and b not in self.broken]
+        return [b for b in range(len(self.z)) if b not in self.found and b not in self.failed]
 
-    def _iterate(self, candidates: dict[int, NoiseCandidate], looks: int) -> None:
-        """Look and step; images leave as they succeed or break."""
-        for _ in range(looks):
+    def _iterate(self, candidates: dict[int, NoiseCandidate], evaluations: int) -> None:
+        """Evaluate and step; images leave as they succeed or fail."""
+        for _ in range(evaluations):
             now = self._open()
             if not now:
                 return
-            self.on_shift(len(self.losses))
+            self.on_evaluation(len(self.losses))
             z = torch.stack([candidates[b].z() if b in now else self.z[b] for b in range(len(self.z))])
             maps = self.maps_of(z)
             loss = self.recipe.objective(maps, self.subjects, self.context)
-            gradients = torch.autograd.grad(
-                loss.sum(), [leaf for b in now for leaf in (candidates[b].logvar, candidates[b].mu)]
-            )
+            leaves = []
+            for b in now:
+                leaves += [candidates[b].logvar, candidates[b].mu]
+            gradients = torch.autograd.grad(loss.sum(), leaves)
             self.losses.append(torch.where(_flags(now, loss), loss.detach(), torch.nan))
             with torch.no_grad():
                 terms = self.recipe.objective.terms(maps, self.subjects, self.context)
-                if self.maxima is None:
-                    options = getattr(self.recipe.objective, "maps", MapOptions())
-                    self.maxima = subject_maps(maps, self.subjects, options).flatten(2).amax(-1)  # [B, k]
+            if self.maxima is None:
+                self.maxima = own_maxima(self.recipe.objective, maps, self.subjects)  # [B, k]
             for i, b in enumerate(now):
                 self._judge(b, candidates[b], terms, gradients[2 * i : 2 * i + 2])
 
@@ -186,9 +221,9 @@ class NoiseWork:
         """Success ends the image's work before its step."""
         cross, overlap = float(terms.cross[b]), float(terms.overlap[b])
         if not (self.losses[-1][b].isfinite() and all(g.isfinite().all() for g in gradients)):
-            self.broken.add(b)
+            self.failed.add(b)
             return
-        # An overlap of 0 means that its gate was closed: it has not been looked at, so the score must not trust it.
+        # An overlap of 0 means that its gate was closed: it is unknown, so the score must not trust it.
         candidate.score = cross + overlap + (1 if overlap <= 1e-6 else 0)
         if cross < self.recipe.cross_target and overlap < self.recipe.overlap_target:
             self.found[b] = candidate.z().detach()

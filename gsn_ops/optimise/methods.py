@@ -1,7 +1,8 @@
-"""The papers' numbers: each published method as a few recipes, looked up by the name shown to people.
+"""The published methods: the papers' numbers as recipes, looked up by the name shown to users.
 
-Steps are those of the papers, 50 DDPM/DDIM steps of SD1; `at(k)` is the share of the host's noise schedule that step k
-stands for, so that a preset means the same moments under any scheduler, number of steps and model.
+Steps are those of the papers, 50 DDPM/DDIM steps of SD1; `at(k)` is the share of ComfyUI's noise schedule
+that step k stands for, so that a method acts at the same noise levels under any scheduler, number of steps
+and model.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import replace
 from ..maps import MIDDLE_UP, MapOptions
 from ..objectives.astar import AStar
 from ..objectives.attend_and_excite import Presence
-from ..objectives.bounded_attention import Bounded
+from ..objectives.base import Objective
+from ..objectives.bounded_attention import BoundedAttention
 from ..objectives.boxdiff import BoxDiff
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..objectives.conform import Conform
@@ -30,14 +32,18 @@ from ..objectives.syngen import SynGen
 from ..schedule import Moment
 from .guidance import Checkpoint, Guide, InnerLoop, StepSize
 from .initial_noise import OptimiseNoise
+from .recipe import Recipe
 from .refine import Refine
 from .saga import Saga
 from .velocity import SteerVelocity
 
 LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
 FAST = "Latent Refine (fast)"
+DESCENDING = StepSize()
+"""That of Attend-and-Excite."""
 CONSTANT = StepSize(20.0, 1.0, 1.0, "constant")
-FIRST_HALF = {"start_percent": 0.0, "end_percent": 0.5}
+
+Recipes = tuple[Recipe, ...]
 
 
 def at(step: float) -> float:
@@ -45,17 +51,59 @@ def at(step: float) -> float:
     return 1 - (981 - 20 * step) / 999
 
 
+def first_half(
+    objective: Objective,
+    *thresholds: tuple[int, float | None],
+    max_rounds: int = 20,
+    step_size: StepSize = DESCENDING,
+) -> Guide:
+    """One update per step in the first half of the run, and refinement at these (step, threshold)."""
+    return Guide(
+        objective=objective,
+        start_percent=0.0,
+        end_percent=0.5,
+        checkpoints=checkpoints(*thresholds),
+        max_rounds=max_rounds,
+        step_size=step_size,
+    )
+
+
 def checkpoints(*thresholds: tuple[int, float | None]) -> tuple[Checkpoint, ...]:
+    """Checkpoints at these (step, threshold)."""
     return tuple(
         Checkpoint(Moment(percent=at(step) if step else 0.0), threshold) for step, threshold in thresholds
     )
 
 
-def latent_refine() -> Refine:
-    """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025, method "Ours".
+def per_step(objective: Objective, last: int, rounds: int, threshold: float, size: StepSize) -> Recipes:
+    """Up to `rounds` updates in each of the steps 0 ... last, the first one always."""
+    loops = (InnerLoop(at(last), rounds, threshold),)
+    return (
+        Guide(
+            objective=objective,
+            start_percent=0.0,
+            end_percent=at(last),
+            inner_loops=loops,
+            step_size=size,
+        ),
+    )
 
-    L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates (lr 1e-2; eps 1e-3 in the authors' code) at step 8 of
-    50 DDPM steps of SD1 = sigma 5.633, which is 18 % of the host's scale.
+
+def syngen_between(first: int, last: int) -> Guide:
+    """SynGen over group means at these steps, without "a photo of" (the guidance of Ours+ and SAGA+)."""
+    return Guide(
+        objective=SynGen(variant="group_mean", skip=-1),
+        start_percent=at(first),
+        end_percent=at(last),
+        step_size=CONSTANT,
+    )
+
+
+def latent_refine() -> Refine:
+    """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025.
+
+    Method "Ours": L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates at one step. lr 1e-2; eps
+    1e-3 in the authors' code; step 8 of 50 DDPM steps of SD1 = sigma 5.633, 18 % of ComfyUI's scale.
     """
     return Refine(
         method=LATENT_REFINE,
@@ -68,13 +116,14 @@ def latent_refine() -> Refine:
 
 
 def latent_refine_fast() -> Refine:
-    """This pack's own, no paper's: Latent Refine's loss and moment in at most 15 passes, and none but a look where all is there.
+    """Latent Refine's loss and step in at most 15 passes, and one evaluation where all subjects are present.
 
-    Nouns instead of phrases, because "present" must mean one thing with and without adjectives: the words of a phrase share the
-    softmax, so that the map of "red car" cannot pass one half. One second moment per image with lr 0.05: for a gradient of one
-    size all along, 15 x 0.05 = 0.75 (root mean square) where the paper's numbers give 50 x 0.01 = 0.5, by the same eps 1e-3
-    less where gradients are small. lr, shifts and `stop_at_presence` were chosen on the embedded model's validation prompts
-    (docs/settings.md); `reach` is the width of a latent's distribution, and bounds them on every model.
+    Nouns instead of phrases, because "present" must mean one thing with and without adjectives: the words of
+    a phrase share the softmax, so the map of "red car" cannot pass one half. One second moment per image with
+    lr 0.05: for a gradient of constant size, 15 x 0.05 = 0.75 (root mean square) where the paper's numbers
+    give 50 x 0.01 = 0.5, by the same eps 1e-3 less where gradients are small. lr, shifts and
+    `stop_at_presence` were chosen on the embedded model's validation prompts (docs/settings.md);
+    `max_displacement` is the width of a latent's distribution, and bounds them on every model.
     """
     return Refine(
         method=FAST,
@@ -88,201 +137,139 @@ def latent_refine_fast() -> Refine:
     )
 
 
-def ours_plus() -> tuple[Recipe, ...]:
-    """Grimal et al., method "Ours+": the refinement at step 2, then SynGen over group means at steps 2 ... 24, without "a photo of"."""
-    refine = replace(latent_refine(), moment=Moment(percent=round(at(2), 3)))
-    guide = Guide(
-        objective=SynGen(variant="group_mean", skip=-1),
-        start_percent=at(2),
-        end_percent=at(24),
-        step_size=CONSTANT,
-    )
-    return refine, guide
+def ours_plus() -> Recipes:
+    """Grimal et al., "Ours+": Latent Refine at step 2, then SynGen at steps 2 ... 24."""
+    return replace(latent_refine(), moment=Moment(percent=round(at(2), 3))), syngen_between(2, 24)
 
 
-def syngen() -> tuple[Recipe, ...]:
+def syngen() -> Recipes:
     """Rassin et al., NeurIPS 2023: steps 0 ... 24, constant step size 20."""
-    return (Guide(objective=SynGen(), step_size=CONSTANT, **FIRST_HALF),)
+    return (first_half(SynGen(), step_size=CONSTANT),)
 
 
-def syngen_plus() -> tuple[Recipe, ...]:
-    """Grimal et al., table 2, "Syngen+" (a negative result): 20 Adam updates on SynGen's loss at step 0, then SynGen."""
+def syngen_plus() -> Recipes:
+    """Grimal et al., table 2, a negative result: 20 Adam updates on SynGen's loss at step 0, then SynGen."""
     return Refine(objective=SynGen(), moment=Moment(percent=0.0), shifts=20), *syngen()
 
 
-def attend_and_excite(first: float = 0.05) -> tuple[Recipe, ...]:
-    """Chefer et al., SIGGRAPH 2023: refinement at steps 0, 10, 20; first = 0.2 is the study's variant that separates subjects."""
-    return (
-        Guide(
-            objective=Presence(),
-            checkpoints=checkpoints((0, first), (10, 0.5), (20, 0.8)),
-            max_rounds=20,
-            **FIRST_HALF,
-        ),
-    )
+def attend_and_excite(first: float = 0.05) -> Recipes:
+    """Chefer et al., SIGGRAPH 2023: refinement at steps 0, 10, 20; first = 0.2 is the study's variant that
+    separates subjects.
+    """
+    return (first_half(Presence(), (0, first), (10, 0.5), (20, 0.8)),)
 
 
-def divide_and_bind() -> tuple[Recipe, ...]:
-    """Li et al., BMVC 2023: total variation (and binding where a subject has a modifier), thresholds on min TV."""
-    return (
-        Guide(
-            objective=TotalVariationAndBinding(),
-            checkpoints=checkpoints((0, 0.05), (10, 0.2), (20, 0.3)),
-            max_rounds=50,
-            **FIRST_HALF,
-        ),
-    )
+def divide_and_bind() -> Recipes:
+    """Li et al., BMVC 2023: total variation (and binding where a subject has a modifier), thresholds on min
+    TV.
+    """
+    return (first_half(TotalVariationAndBinding(), (0, 0.05), (10, 0.2), (20, 0.3), max_rounds=50),)
 
 
-def initno() -> tuple[Recipe, ...]:
+def initno() -> Recipes:
     """Guo et al., CVPR 2024: the noise phase alone."""
     return (OptimiseNoise(),)
 
 
-def initno_plus() -> tuple[Recipe, ...]:
-    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on L_c."""
-    return (
-        *initno(),
-        Guide(
-            objective=InitNO(phase="refine"),
-            start_percent=0,
-            end_percent=0,
-            checkpoints=checkpoints((10, 0.8), (20, 0.8)),
-        ),
-        Guide(objective=InitNO(phase="guidance"), **FIRST_HALF),
+def initno_plus() -> Recipes:
+    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on
+    L_c.
+    """
+    refine = Guide(
+        objective=InitNO(phase="refine"),
+        start_percent=0,
+        end_percent=0,
+        checkpoints=checkpoints((10, 0.8), (20, 0.8)),
     )
+    return *initno(), refine, first_half(InitNO(phase="guidance"))
 
 
-def self_cross() -> tuple[Recipe, ...]:
+def self_cross() -> Recipes:
     """Qiu et al., CVPR 2025: InitNO's schedule with the self-cross loss."""
-    return (
-        OptimiseNoise(objective=SelfCross()),
-        Guide(
-            objective=SelfCross(phase="guidance"), checkpoints=checkpoints((10, 0.8), (20, 0.8)), **FIRST_HALF
-        ),
-    )
+    noise = OptimiseNoise(objective=SelfCross())
+    return noise, first_half(SelfCross(phase="guidance"), (10, 0.8), (20, 0.8))
 
 
-def a_star() -> tuple[Recipe, ...]:
-    """Agarwal et al., ICCV 2023: one step of segregation and retention per sampling step (no official code: A&E's step size and window)."""
-    return (Guide(objective=AStar(), **FIRST_HALF),)
+def a_star() -> Recipes:
+    """Agarwal et al., ICCV 2023: one update on segregation and retention per step (no official code: A&E's
+    step size and window).
+    """
+    return (first_half(AStar()),)
 
 
-def conform() -> tuple[Recipe, ...]:
+def conform() -> Recipes:
     """Meral et al., CVPR 2024: exactly 20 iterations at steps 0, 10, 20, no threshold."""
-    return (
-        Guide(
-            objective=Conform(),
-            checkpoints=checkpoints((0, None), (10, None), (20, None)),
-            max_rounds=20,
-            **FIRST_HALF,
-        ),
-    )
+    return (first_half(Conform(), (0, None), (10, None), (20, None)),)
 
 
-def ebama() -> tuple[Recipe, ...]:
+def ebama() -> Recipes:
     """Zhang et al., ECCV 2024: steps 0 ... 25, constant step size 20."""
     return (Guide(objective=Ebama(), start_percent=0.0, end_percent=at(25), step_size=CONSTANT),)
 
 
-def box_diff() -> tuple[Recipe, ...]:
+def box_diff() -> Recipes:
     """Xie et al., ICCV 2023: A&E's schedule, the refinement tested on the weakest box."""
-    return (
-        Guide(
-            objective=BoxDiff(),
-            checkpoints=checkpoints((0, 0.05), (10, 0.5), (20, 0.8)),
-            max_rounds=20,
-            **FIRST_HALF,
-        ),
-    )
+    return (first_half(BoxDiff(), (0, 0.05), (10, 0.5), (20, 0.8)),)
 
 
-def per_step(objective, last: int, rounds: int, threshold: float, size: StepSize) -> tuple[Recipe, ...]:
-    """Up to `rounds` updates in each of the steps 0 ... last, the first one always."""
-    return (
-        Guide(
-            objective=objective,
-            start_percent=0.0,
-            end_percent=at(last),
-            inner_loops=(InnerLoop(at(last), rounds, threshold),),
-            step_size=size,
-        ),
-    )
-
-
-def layout_guidance() -> tuple[Recipe, ...]:
-    """Chen et al., WACV 2024: the first 10 steps, x <- x - sigma^2 dL/dx while L / 30 > 0.2; middle and first up block."""
+def layout_guidance() -> Recipes:
+    """Chen et al., WACV 2024: the first 10 steps, x <- x - sigma^2 dL/dx while L / 30 > 0.2; middle and first
+    up block.
+    """
     return per_step(in_blocks(LayoutGuidance(), MIDDLE_UP), 9, 5, 0.2, StepSize(1.0, function="x"))
 
 
-def region_and_boundary() -> tuple[Recipe, ...]:
+def region_and_boundary() -> Recipes:
     """Xiao et al., ICLR 2024 (R&B): the first 10 steps, step size 70."""
     return per_step(RegionAndBoundary(), 9, 5, 1.0, StepSize(70.0, 1.0, 1.0, "constant"))
 
 
-def bounded_attention() -> tuple[Recipe, ...]:
-    """Dahary et al., ECCV 2024: step size 18 to 5 over the first 15 steps while L / N_box > 0.2 (the loss only, attention is not masked)."""
-    return per_step(Bounded(), 14, 5, 0.2, StepSize(1.0, 18.0, 18.0 - 13.0 * 49 / 14, "linear"))
-
-
-def lmd() -> tuple[Recipe, ...]:
-    """Lian et al., TMLR 2024: the energy of boxes in the middle and the first up block, up to 4, 3, 2, 1 updates per step while
-    E > 5, carried from step to step.
-
-    8 x (head mean) is the published sum on the 8 heads of SD1, and keeps the threshold meaningful on other models.
+def bounded_attention() -> Recipes:
+    """Dahary et al., ECCV 2024: step size 18 to 5 over the first 15 steps while L / N_box > 0.2 (the loss
+    only, attention is not masked).
     """
-    loops = tuple(
-        InnerLoop(at(last), rounds, 5.0, carried=True) for last, rounds in ((4, 4), (9, 3), (19, 2), (29, 1))
-    )
-    energy = in_blocks(LMD(heads="mean"), MIDDLE_UP)
+    return per_step(BoundedAttention(), 14, 5, 0.2, StepSize(1.0, 18.0, 18.0 - 13.0 * 49 / 14, "linear"))
+
+
+def lmd() -> Recipes:
+    """Lian et al., TMLR 2024: the energy of boxes in the middle and the first up block.
+
+    Up to 4, 3, 2, 1 updates per step while E > 5, carried from step to step. 8 x (head mean) is the published
+    sum on the 8 heads of SD1, and keeps the threshold meaningful on other models.
+    """
+    ends = ((4, 4), (9, 3), (19, 2), (29, 1))
     return (
         Guide(
-            objective=energy,
+            objective=in_blocks(LMD(heads="mean"), MIDDLE_UP),
             start_percent=0.0,
             end_percent=at(29),
-            inner_loops=loops,
+            inner_loops=tuple(InnerLoop(at(last), rounds, 5.0, carried=True) for last, rounds in ends),
             step_size=StepSize(5.0, function="noise"),
         ),
     )
 
 
-def point_layout() -> tuple[Recipe, ...]:
-    """A&E exploration study (USTC 2024): a step towards the point, then one of A&E's at the shifted latent."""
-    return Guide(objective=PointLayout(), **FIRST_HALF), Guide(objective=Presence(), **FIRST_HALF)
+def point_layout() -> Recipes:
+    """Study of Attend-and-Excite, USTC 2024: a step towards the point, then one of A&E's at the updated
+    latent.
+    """
+    return first_half(PointLayout()), first_half(Presence())
 
 
-def neglect() -> tuple[Recipe, ...]:
-    """A&E exploration study (USTC 2024): what is unwanted is pushed below its threshold, at A&E's steps."""
-    return (
-        Guide(
-            objective=Neglect(),
-            checkpoints=checkpoints((0, 0.0), (10, 0.0), (20, 0.0)),
-            max_rounds=20,
-            **FIRST_HALF,
-        ),
-    )
+def neglect() -> Recipes:
+    """Study of Attend-and-Excite, USTC 2024: what is unwanted is pushed below its threshold, at A&E's
+    steps.
+    """
+    return (first_half(Neglect(), (0, 0.0), (10, 0.0), (20, 0.0)),)
 
 
-def saga(plus: bool = False, sigma: bool = False) -> tuple[Recipe, ...]:
-    """SAGA (AAAI 2026): the mean of a Gaussian at step 10; "+" at step 6 with SynGen from there on; "Sigma" learns the variance too."""
-    moment = Moment(percent=at(6 if plus else 12 if sigma else 10))
-    learn = Saga(moment=moment, momentum=0.1 if plus else 0.4, block=4 if sigma else 0, per_channel=sigma)
-    if not plus:
-        return (learn,)
-    return learn, Guide(
-        objective=SynGen(variant="group_mean", skip=-1),
-        start_percent=at(6),
-        end_percent=at(24),
-        step_size=CONSTANT,
-    )
+def saga(step: int, momentum: float = 0.4, sigma: bool = False) -> Saga:
+    """SAGA, AAAI 2026, at this step; sigma: learns the variance too."""
+    moment = Moment(percent=at(step))
+    return Saga(moment=moment, momentum=momentum, block=4 if sigma else 0, per_channel=sigma)
 
 
-def focus() -> tuple[Recipe, ...]:
-    """FOCUS (2025): a term in the velocity of every step; flow models (SD3, Flux) only."""
-    return (SteerVelocity(),)
-
-
-_PRESETS: dict[str, Callable[[], tuple[Recipe, ...]]] = {
+_METHODS: dict[str, Callable[[], Recipes]] = {
     LATENT_REFINE: lambda: (latent_refine(),),
     "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)": ours_plus,
     "SynGen (Rassin et al. 2023)": syngen,
@@ -303,37 +290,34 @@ _PRESETS: dict[str, Callable[[], tuple[Recipe, ...]]] = {
     "LMD energy (Lian et al. 2024)": lmd,
     "Point Layout (USTC study 2024)": point_layout,
     "Neglect (USTC study 2024)": neglect,
-    "SAGA (2026)": saga,
-    "SAGA+ (2026)": lambda: saga(plus=True),
-    "SAGA-Sigma (2026)": lambda: saga(sigma=True),
-    "SAGA-Sigma+ (2026)": lambda: saga(plus=True, sigma=True),
-    "FOCUS (2025)": focus,
+    "SAGA (2026)": lambda: (saga(10),),
+    "SAGA+ (2026)": lambda: (saga(6, momentum=0.1), syngen_between(6, 24)),
+    "SAGA-Sigma (2026)": lambda: (saga(12, sigma=True),),
+    "SAGA-Sigma+ (2026)": lambda: (saga(6, momentum=0.1, sigma=True), syngen_between(6, 24)),
+    "FOCUS (2025)": lambda: (SteerVelocity(),),
     FAST: lambda: (latent_refine_fast(),),
 }
-METHODS: tuple[str, ...] = tuple(_PRESETS)
+METHODS: tuple[str, ...] = tuple(_METHODS)
 """The methods that come with the pack."""
 
 
 def methods() -> list[str]:
     """All methods, those of other packs last."""
-    return list(_PRESETS)
+    return list(_METHODS)
 
 
-def register_method(name: str, recipes: Callable[[], tuple[Recipe, ...]]) -> None:
-    """Make a method known under the name shown to people. Raises ValueError if the name is taken."""
-    if name in _PRESETS:
-        raise ValueError(f"The method '{name}' is already taken.")
-    _PRESETS[name] = recipes
+def register_method(name: str, recipes: Callable[[], Recipes]) -> None:
+    """Make a method known under the name shown to users. Raises ValueError if the name is taken."""
+    if name in _METHODS:
+        raise ValueError(f"The method '{name}' is already taken: choose another name.")
+    _METHODS[name] = recipes
 
 
-def preset(method: str) -> tuple[Recipe, ...]:
+def preset(method: str) -> Recipes:
     """The recipes of a method, each under its name, to be adjusted with `dataclasses.replace`.
 
     Raises ValueError that lists the methods.
     """
-    if method not in _PRESETS:
-        raise ValueError(f"Unknown method '{method}': choose one of {', '.join(_PRESETS)}.")
-    return tuple(replace(recipe, method=method) for recipe in _PRESETS[method]())
-
-
-Recipe = OptimiseNoise | Saga | Refine | Guide | SteerVelocity
+    if method not in _METHODS:
+        raise ValueError(f"Unknown method '{method}': choose one of {', '.join(_METHODS)}.")
+    return tuple(replace(recipe, method=method) for recipe in _METHODS[method]())

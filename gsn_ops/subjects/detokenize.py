@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 BARE_MARK = "\u2581"
 """A sentencepiece word mark with no letters: it belongs to the user's text, not to a template before it."""
@@ -13,8 +14,8 @@ BARE_MARK = "\u2581"
 BROKEN = "\ufffd"
 """What an incomplete character decodes to."""
 
-Embedding = tuple[str, int]
-"""(name, number) of a textual-inversion embedding among the tokens."""
+Embedding = tuple[Any, ...]
+"""A vector of a textual-inversion embedding among the tokens; its name comes first."""
 
 
 def user_span(ids: Sequence, others: Sequence[Sequence], pad) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 from torch.overrides import TorchFunctionMode
 
 from .frozen_weight import frozen_weight
@@ -65,7 +66,7 @@ class BFloat16Products(TorchFunctionMode):
     precision of its values.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args: tuple = (), kwargs: dict | None = None):
         kwargs = kwargs or {}
         if func is F.linear and are_float32(args[:2]) and args[0].numel() >= MIN_ROWS * args[0].shape[-1]:
             return _linear(*args, **kwargs)
@@ -96,9 +97,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b for x [.., C]."""
     return frozen_weight(
         x,
-        weight,
         lambda x, weight: F.linear(x.to(BFLOAT16), weight.to(BFLOAT16), _cast(bias)).float(),
         lambda g, weight: (g.to(BFLOAT16) @ weight.to(BFLOAT16)).float(),
+        weight,
     )
 
 
@@ -120,9 +121,9 @@ def _conv2d(
 
     def backward(g: Tensor, weight: Tensor) -> Tensor:
         weight, g = _channels_last(weight), _channels_last(g)
-        return torch.nn.grad.conv2d_input(shape, weight, g, *options).float()
+        return conv2d_input(shape, weight, g, *options).float()
 
-    return frozen_weight(x, weight, forward, backward)
+    return frozen_weight(x, forward, backward, weight)
 
 
 def _channels_last(t: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ class OneDNNProducts(TorchFunctionMode):
     Their gradients too. Surround a forward pass with it; only this thread is affected.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.linear and not kwargs and _is_large_linear(*args[:2]):
+    def __torch_function__(self, func, types, args: tuple = (), kwargs: dict | None = None):
+        if func is F.linear and not kwargs and _is_large_linear(args[:2]):
             return _linear(*args)
         if func in CONVOLUTIONS and not kwargs and _is_supported(args[:2]) and is_small_conv(*args):
             return conv2d_gemm(_COLUMN_PRODUCTS, *args)
@@ -57,10 +57,10 @@ def _is_supported(factors: tuple) -> bool:
     return are_float32(factors) and all(t.device.type == "cpu" for t in factors)
 
 
-def _is_large_linear(x: Tensor, weight: Tensor | None = None) -> bool:
-    if not _is_supported((x, weight)) or weight.ndim != 2:
+def _is_large_linear(factors: tuple) -> bool:
+    if not _is_supported(factors) or factors[1].ndim != 2:
         return False
-    return x.numel() >= MIN_ROWS * x.shape[-1]
+    return factors[0].numel() >= MIN_ROWS * factors[0].shape[-1]
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,9 +69,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rows = x.reshape(-1, x.shape[-1]).contiguous()
     made = frozen_weight(
         rows,
-        weight,
         lambda x, weight: _product(x, weight, bias),
         lambda g, weight: _product(g.contiguous(), weight.t(), None),
+        weight,
     )
     return made.unflatten(0, x.shape[:-1])
 

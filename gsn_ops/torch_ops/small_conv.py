@@ -45,7 +45,9 @@ class Window(NamedTuple):
     padding: tuple[int, int]
 
 
-def has_numeric_padding(x: Tensor, weight: Tensor, bias=None, stride: Sizes = 1, padding=0, *_) -> bool:
+def has_numeric_padding(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sizes = 1, padding: Sizes | str = 0, *_
+) -> bool:
     """Has this call of `F.conv2d` a batch of images [B, C, h, w], and padding as numbers?"""
     return x.ndim == 4 and not isinstance(padding, str)
 
@@ -57,7 +59,13 @@ def output_positions(x: Tensor, weight: Tensor, bias: Tensor | None = None, stri
 
 
 def is_small_conv(
-    x: Tensor, weight: Tensor, bias=None, stride: Sizes = 1, padding=0, dilation: Sizes = 1, groups: int = 1
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
 ) -> bool:
     """Can `conv2d_gemm` compute this call of `F.conv2d`, and is it small enough to be faster?"""
     if not has_numeric_padding(x, weight, bias, stride, padding) or _pair(dilation) != (1, 1) or groups != 1:
@@ -75,7 +83,7 @@ def conv2d_gemm(
     *_,
 ) -> Tensor:
     """`F.conv2d` of x [B, C, h, w] with dilation 1 and one group -> [B, O, h', w']."""
-    window = Window(tuple(weight.shape[2:]), _pair(stride), _pair(padding))
+    window = Window(_pair(tuple(weight.shape[2:])), _pair(stride), _pair(padding))
     shape, grid = x.shape, _output_grid(x, window)
     kernel_and_positions = (weight.shape[1], *window.kernel, len(x), *grid)  # [C, *kernel, B, h', w']
 
@@ -88,7 +96,7 @@ def conv2d_gemm(
         return col2im(columns.view(kernel_and_positions), shape, window)
 
     # [O, P]; reordered outside of the Function, whose result must not be a view.
-    made = frozen_weight(x, weight, forward, backward)
+    made = frozen_weight(x, forward, backward, weight)
     if bias is not None:
         made = made + bias[:, None]
     return made.unflatten(1, (len(x), *grid)).transpose(0, 1).contiguous()  # [O, B, h', w'] -> [B, O, h', w']
@@ -124,5 +132,9 @@ def col2im(columns: Tensor, shape: tuple[int, ...], window: Window) -> Tensor:
     return image[..., top : top + h, left : left + w].transpose(0, 1).contiguous()  # [C, B, ..] -> [B, C, ..]
 
 
-def _pair(n: Sizes) -> tuple[int, ...]:
-    return (n, n) if isinstance(n, int) else tuple(n)
+def _pair(n: Sizes) -> tuple[int, int]:
+    """(vertical, horizontal)."""
+    if isinstance(n, int):
+        return n, n
+    vertical, horizontal = n
+    return vertical, horizontal

@@ -106,7 +106,7 @@ def test_nothing_unwanted_to_neglect(refused):
 
 
 def test_a_method_that_this_architecture_cannot_serve(refused):
-    refused(FOCUS, "turns the velocity of flow models")
+    refused(FOCUS, "modifies the velocity of flow models")
 
 
 def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
@@ -114,7 +114,7 @@ def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
     latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     model, _, book = run("GSNNursing", tiny.model, method="InitNO (Guo et al. 2024)")
     out = tiny.sample(model, latent=latent)
-    assert "starts from a picture" in book.find(out).recipes[0].status
+    assert "starts from an image" in book.find(out).recipes[0].status
     assert torch.equal(out, tiny.sample(latent=latent))
 
 
@@ -155,7 +155,12 @@ def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
             "overrides, character 17",
             "end_percent",
         ),
-        ("GSNNursing", {"method": SYNGEN, "at_step": 3}, "does not act at one moment", "start_percent=0.1"),
+        (
+            "GSNNursing",
+            {"method": SYNGEN, "at_step": 3},
+            "has no refinement at one step",
+            "start_percent=0.1",
+        ),
     ),
 )
 def test_text_that_does_not_parse_names_its_place_and_the_keys(tiny, run, node, settings, cause, cure):

@@ -89,7 +89,7 @@ def run(tiny, **changes):
 def test_a_run_in_bfloat16_counts_its_comparison_and_says_how_well_they_agree(
     tiny, precision, pack_module, monkeypatch
 ):
-    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.recipe_run"), "AGREEMENT", 0.99)
+    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.gradient_precision"), "AGREEMENT", 0.99)
     full, exact = run(tiny, precision="full")
     half, action = run(tiny, precision="bfloat16")
     assert (
@@ -105,14 +105,14 @@ def test_a_run_in_bfloat16_counts_its_comparison_and_says_how_well_they_agree(
 
 
 def test_a_gradient_that_does_not_agree_leaves_the_run_in_full_precision(tiny, pack_module, monkeypatch):
-    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.recipe_run"), "AGREEMENT", 1.1)
+    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.gradient_precision"), "AGREEMENT", 1.1)
     half, action = run(tiny, precision="bfloat16")
     assert torch.equal(half, run(tiny, precision="full")[0])
     assert "full precision (the gradient in bfloat16 agrees to a cosine of 0.999" in action.status
 
 
 def test_guidance_compares_at_its_first_step(tiny, pack_module, monkeypatch):
-    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.recipe_run"), "AGREEMENT", 0.99)
+    monkeypatch.setattr(pack_module("gsn_ops.host.sampling.gradient_precision"), "AGREEMENT", 0.99)
     guidance, sampling = pack_module("gsn_ops.optimise.guidance"), pack_module("gsn_ops.host.sampling.patch")
     actions = []
     for name in ("full", "bfloat16"):

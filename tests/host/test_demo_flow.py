@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from tools.paired_run import Demo, Sampling, judge
+from tools.study.embedded import Demo, Sampling, judge
 from tools.tiny import captions, t5_encoder
 from tools.tiny.model_sd3 import SD3
 from tools.tiny.prompts import prompts
@@ -161,7 +161,7 @@ def test_it_draws_what_is_asked(runs):
 
 
 def test_shifts_as_in_its_evaluation_lower_the_loss_of_every_picture(runs, pack_module):
-    from tools.eval import SD3_NODE
+    from tools.study.data import SD3_NODE
 
     overrides, methods = (pack_module(f"gsn_ops.optimise.{name}") for name in ("overrides", "methods"))
     moment = pack_module("gsn_ops.schedule").Moment(percent=SD3_NODE["at_percent"])

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tools.demo_workflow import shipped_settings
 from tools.host_env.inprocess import pack_module
-from tools.paired_run import Demo, Sampling
+from tools.study.embedded import Demo, Sampling
 from tools.tiny.prompts import prompts
+from tools.workflows.demo import shipped_settings
 
 from ..support.architectures import ARCHITECTURES
 from ..support.networks import loaded

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from tools.demo_workflow import shipped_settings
-from tools.paired_run import Demo, Refined, Sampling, Verdict, judge
-from tools.paired_statistics import compare
+from tools.study.embedded import Demo, Refined, Sampling, Verdict, judge
+from tools.study.paired_statistics import compare
 from tools.tiny.prompts import prompts
+from tools.workflows.demo import shipped_settings
 
 HOW = Sampling(steps=20)
 PROMPTS = prompts(3, 32, "test", seed=4)

@@ -74,7 +74,7 @@ def test_a_pass_waits_no_more_than_the_hosts_own(tiny, name):
                 maps = probe.maps_of(leaf).cross
                 torch.autograd.grad(weighted(maps).sum(), leaf)
         with Waiting() as host, torch.no_grad():
-            probe.model_k(z * probe.c, probe.sigma, **probe.extra)
+            probe.model(z * probe.c, probe.sigma, **probe.arguments)
         found = ours.times, host.times
         return found
 

@@ -304,7 +304,7 @@ def test_strength_scales_the_learning_rate(tiny, run, pack_module):
         model, _, _ = run("GSNNursing", tiny.model, **settings)
         sampling = pack_module("gsn_ops.host.sampling.patch")
         (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
-        return wrapper.acts[-1].recipe.learning_rate
+        return wrapper.attached[-1].recipe.learning_rate
 
     assert rate() == 0.01
     assert rate(strength=0.5, overrides="learning_rate=0.04") == pytest.approx(0.02)
@@ -385,7 +385,7 @@ def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cau
         ({"strength": -0.5}, "strength is -0.5", "choose 0"),
         ({"at_percent": -0.5}, "at_percent is -0.5", "-1 for the method's own step"),
         ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
-        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 0.2}, "BoxDiff", "use overrides"),
+        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 0.18}, "BoxDiff", "use overrides"),
     ],
 )
 def test_bad_settings_of_nursing(tiny, run, settings, cause, cure):
@@ -402,7 +402,7 @@ OURS_PLUS = "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)"
     [
         ({}, {"percent": 0.058}),
         ({"at_percent": -1.0}, {"percent": 0.058}),
-        ({"at_percent": 0.2}, {"percent": 0.2}),
+        ({"at_percent": 0.18}, {"percent": 0.18}),
         ({"at_sigma": 3.0}, {"sigma": 3.0}),
         ({"at_step": 4}, {"step": 4}),
         ({"at_percent": 0.18, "at_step": 0}, {"step": 0}),
@@ -414,7 +414,7 @@ def test_minus_one_is_the_methods_own_step_and_every_percent_means_itself(
     model, _, _ = run("GSNNursing", tiny.model, method=OURS_PLUS, **settings)
     sampling = pack_module("gsn_ops.host.sampling.patch")
     (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
-    chosen = wrapper.acts[0].recipe.moment
+    chosen = wrapper.attached[0].recipe.moment
     assert {name: pytest.approx(getattr(chosen, name)) for name in moment} == moment
 
 

@@ -45,7 +45,7 @@ def test_the_list_of_samplers_here_is_the_hosts(tiny):
     import comfy.samplers
 
     assert set(SAMPLERS) == set(comfy.samplers.KSampler.SAMPLERS), (
-        "a new sampler: add it to tiny.SAMPLERS (and to host/samplers.py if it needs it)"
+        "a new sampler: add it to tiny.SAMPLERS (and to sampling/sampler_facts.py if it needs it)"
     )
 
 

@@ -19,7 +19,7 @@ def preview(pack_module):
 
 @pytest.fixture
 def preview_matrix(pack_module):
-    return pack_module("gsn_ops.host.sampling.sampler_run").preview_matrix
+    return pack_module("gsn_ops.host.sampling.sampler_report").preview_matrix
 
 
 @pytest.fixture

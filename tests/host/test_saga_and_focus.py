@@ -58,7 +58,7 @@ def test_saga_does_not_throw_a_picture_away(tiny):
     stock = tiny.sample(latent=latent)
     model, book = saga(tiny)
     assert torch.equal(tiny.sample(model, latent=latent), stock)
-    assert "starts from a picture" in book.last().recipes[0].status
+    assert "starts from an image" in book.last().recipes[0].status
 
 
 def test_focus_turns_the_velocity_downhill(tiny, flow_model):
@@ -82,5 +82,5 @@ def test_focus_off_is_stock_and_on_is_deterministic(tiny, flow_model):
 
 
 def test_focus_needs_a_flow_model(tiny):
-    with pytest.raises(ValueError, match="turns the velocity of flow models"):
+    with pytest.raises(ValueError, match="modifies the velocity of flow models"):
         tiny.sample(attach(tiny, tiny.model, "FOCUS (2025)")[0])

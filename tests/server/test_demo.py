@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools import demo, demo_workflow
-from tools.demo_sheet import pair_sheet
+from tools import demo
+from tools.workflows import demo as demo_workflow
 
 STEPS = 6
 
@@ -50,8 +50,7 @@ def without_our_patch(workflow: dict) -> dict:
 def test_every_prompt_gives_its_batch_of_pairs(judged):
     assert [(j.prompt, j.number) for j in judged] == [(p, n) for p in demo.chosen(1, 1) for n in (0, 1)]
     for j in judged:
-        assert j.pair.plain.shape == j.pair.refined.shape == (256, 256, 3)
-        assert j.pair.text == j.prompt.text
+        assert j.plain.shape == j.refined.shape == (256, 256, 3)
 
 
 def test_the_plain_half_is_a_run_without_our_patch(judged, client, workflow):
@@ -59,26 +58,26 @@ def test_the_plain_half_is_a_run_without_our_patch(judged, client, workflow):
     stock = without_our_patch(demo_workflow.substitute(workflow, prompt.text, prompt.seed, 2, STEPS))
     pictures = client.images(client.run(stock))
     for j, png in zip(judged[:2], pictures, strict=True):
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), j.pair.plain)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), j.plain)
 
 
 def test_refined_differs_and_starts_from_the_same_noise(judged):
     for j in judged:
-        assert not np.array_equal(j.pair.plain, j.pair.refined)
-        assert np.abs(j.pair.plain.astype(int) - j.pair.refined).mean() < 40  # of 255: still the same picture
-    assert not np.array_equal(judged[0].pair.plain, judged[1].pair.plain)
+        assert not np.array_equal(j.plain, j.refined)
+        assert np.abs(j.plain.astype(int) - j.refined).mean() < 40  # of 255: still the same picture
+    assert not np.array_equal(judged[0].plain, judged[1].plain)
 
 
 def test_the_sheet_holds_all_pairs(judged, tmp_path):
     demo.save_sheet(judged, tmp_path / "new folder" / "sheet.png", pairs=4, columns=2)
     sheet = Image.open(tmp_path / "new folder" / "sheet.png")
-    assert sheet.size == pair_sheet([j.pair for j in judged], 2, title="any").size
-    assert sheet.width > 2 * 160 and sheet.height > 4 * 160
+    assert sheet.size == demo.pair_sheet(judged, 2, title="any").size
+    assert sheet.width > 4 * 160 and sheet.height > 2 * 160
 
 
 def test_the_summary_counts_pairs(judged):
     text = demo.summary(judged)
-    assert f"{len(judged)} pairs" in text and "mended" in text
+    assert f"{len(judged)} pairs" in text and "fixed" in text
 
 
 def test_substitution_leaves_the_shipped_workflow_alone(workflow):

@@ -67,12 +67,13 @@ class Made:
         """What `look(probe, z, conds)` makes of the state of the first step of a run."""
         import comfy.samplers
 
-        gradients, plan, probes, maps, families = (
+        gradients, plan, probes, states, maps, families = (
             self.tiny.module(f"gsn_ops.{name}")
             for name in (
                 "host.autograd.differentiable",
                 "host.sampling.plan",
                 "host.attention.probe",
+                "host.attention.sampler_state",
                 "maps",
                 "host.find_family",
             )
@@ -95,9 +96,8 @@ class Made:
                 for name, cond in guider.conds["positive"][0]["model_conds"].items()
             }
             with gradients.differentiable(guider.inner_model):
-                probe = probes.Probe(
-                    guider, model_k, extra, sigma, entry, family, maps.MapNeeds(**needs or {}), c
-                )
+                state = states.SamplerState(guider, model_k, x, sigma, extra)
+                probe = probes.Probe(state, entry, family, maps.MapNeeds(**needs or {}), c)
                 conds = {
                     name: gradients.without_inference_flag(cond).clone() if isinstance(cond, Tensor) else cond
                     for name, cond in conds.items()

@@ -40,13 +40,14 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
     """Run `tiny.sample_with` and let the probe look at the state of one step, twice; the run itself is not changed."""
     import comfy.samplers
 
-    gradients, plan, probes, entries, maps, families = (
+    gradients, plan, probes, entries, states, maps, families = (
         tiny.module(f"gsn_ops.{name}")
         for name in (
             "host.autograd.differentiable",
             "host.sampling.plan",
             "host.attention.probe",
             "host.attention.entry",
+            "host.attention.sampler_state",
             "maps",
             "host.find_family",
         )
@@ -59,10 +60,7 @@ def look(tiny, model=None, step=1, levels=(2,), blocks="auto", **run) -> Look:
         c = plan.network_scale(guider.inner_model.model_sampling, sigma, x.ndim)
         with gradients.differentiable(guider.inner_model, *entries.side_networks(guider, entry)):
             probe = probes.Probe(
-                guider,
-                model_k,
-                extra,
-                sigma,
+                states.SamplerState(guider, model_k, x, sigma, extra),
                 entry,
                 families.family_of(model),
                 maps.MapNeeds(levels=levels, blocks=blocks),

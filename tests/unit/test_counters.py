@@ -60,7 +60,7 @@ def reports(recipe, z, n):
     """StepReports of a run whose sampler changes nothing, with the same fields as the host makes them."""
     schedule = Schedule((*map(float, range(n, 0, -1)), 0.0), lambda p: n * (1 - p))
     work, made = recipe.start(schedule), []
-    for i in recipe.when(schedule).steps:
+    for i in recipe.active_steps(schedule).steps:
         done = work(
             z,
             lambda z: AttentionMaps({2: z.movedim(1, -1)}, (0, 1, 2, 3), (Span("l", 0, 4),)),
@@ -73,7 +73,7 @@ def reports(recipe, z, n):
             () if t is None else tuple(t.tolist())
             for t in (done.guided, done.success, done.rounds if done.guided is not None else None)
         ]
-        made.append(StepReport(i, schedule.sigmas[i], (), (), tuple(done.shifts.tolist()), *fields))
+        made.append(StepReport(i, schedule.sigmas[i], (), (), tuple(done.updates.tolist()), *fields))
     return tuple(made)
 
 

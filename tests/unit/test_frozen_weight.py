@@ -7,12 +7,8 @@ from gsn_ops.torch_ops.frozen_weight import frozen_weight
 
 def product(x, weight, keep: bool):
     """x W^T by `frozen_weight`; keep: the graph saves the weight, instead of its being at hand later."""
-    return frozen_weight(
-        x,
-        weight if keep else None,
-        lambda x, saved: x @ weight.t(),
-        lambda g, saved: g @ (weight if saved is None else saved),
-    )
+    saved = (weight,) if keep else ()
+    return frozen_weight(x, lambda x, *_: x @ weight.t(), lambda g, *kept: g @ (*kept, weight)[0], *saved)
 
 
 def test_result_and_gradient_are_those_of_autograd_and_the_weight_alone_is_saved():
@@ -34,7 +30,7 @@ def test_result_and_gradient_are_those_of_autograd_and_the_weight_alone_is_saved
 def test_a_weight_that_requires_a_gradient_gets_none():
     leaf, weight = torch.ones(2, 3, requires_grad=True), torch.ones(4, 3, requires_grad=True)
     constant = weight.detach()
-    y = frozen_weight(leaf, weight, lambda x, w: x @ constant.t(), lambda g, w: g @ constant)
+    y = frozen_weight(leaf, lambda x, _: x @ constant.t(), lambda g, _: g @ constant, weight)
     assert torch.autograd.grad(y.sum(), (leaf, weight), allow_unused=True)[1] is None
 
 

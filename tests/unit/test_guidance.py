@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
-from gsn_ops.optimise.guidance import Descent, descend, guide
+from gsn_ops.optimise.descent import Descent
+from gsn_ops.optimise.guidance import descend, guide
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 
 SUBJECTS = [SubjectColumns(SubjectPhrase("dog", "dog"), {"l": (1,)})]
@@ -52,8 +53,8 @@ def images(*means):
     return torch.stack([torch.full((4, 2, 2), float(m)) for m in means])
 
 
-def descent(world, z, on_shift=lambda j: None, subjects=SUBJECTS):
-    return Descent(z, world.maps_of, world, subjects, StepContext(10, 50, 4.69, 4.8), on_shift)
+def descent(world, z, on_evaluation=lambda j: None, subjects=SUBJECTS):
+    return Descent(z, world.maps_of, world, subjects, StepContext(10, 50, 4.69, 4.8), on_evaluation)
 
 
 def means(z):
@@ -96,7 +97,7 @@ def test_a_step_is_the_authors_code(level, threshold, in_window):
     m, looks, updates, n = attend_and_excite(level, threshold, in_window, 6)
     done = guide(descent(world, images(level)), SIZE, in_window=in_window, threshold=threshold, max_rounds=6)
     assert means(done.z) == pytest.approx([m], abs=1e-6)
-    assert done.shifts.tolist() == [updates] and done.rounds.tolist() == [n]
+    assert done.updates.tolist() == [updates] and done.rounds.tolist() == [n]
     assert (
         len(world.seen) == len(done.losses) == looks - (n > 0)
     )  # the first iteration looks where the entry has looked
@@ -120,7 +121,7 @@ def test_at_most_max_rounds_and_then_one_more():
     world = World()
     done = guide(descent(world, images(100)), SIZE, in_window=True, threshold=0.05, max_rounds=20)
     assert (
-        done.shifts.tolist() == [21] and done.rounds.tolist() == [20] and len(world.seen) == 21
+        done.updates.tolist() == [21] and done.rounds.tolist() == [20] and len(world.seen) == 21
     )  # one look per update
     assert not done.success.any() and done.guided.all()
 
@@ -135,7 +136,7 @@ def test_every_update_uses_the_gradient_of_the_latent_it_moves():
 def test_loss_zero_means_no_update():
     world, z = World(), images(0.0)
     done = guide(descent(world, z), SIZE, in_window=True)
-    assert torch.equal(done.z, z) and done.shifts.tolist() == [0] and not done.non_finite.any()
+    assert torch.equal(done.z, z) and done.updates.tolist() == [0] and not done.non_finite.any()
 
 
 def test_above_one_a_threshold_cannot_be_reached_and_loss_zero_ends_it():
@@ -148,30 +149,30 @@ def test_above_one_a_threshold_cannot_be_reached_and_loss_zero_ends_it():
 def test_exact_rounds_have_no_test():
     world = World()  # far below any threshold
     done = guide(descent(world, images(0.1)), SIZE, in_window=True, exact=True, max_rounds=20)
-    assert done.shifts.tolist() == [21] and len(world.seen) == 21
+    assert done.updates.tolist() == [21] and len(world.seen) == 21
     assert done.guided is None and done.success is None  # no checkpoint of the counters: nothing was tested
 
 
 def test_exact_rounds_outside_the_window_look_no_more_than_they_update():
     world = World()
     done = guide(descent(world, images(0.1)), SIZE, in_window=False, exact=True, max_rounds=20)
-    assert done.shifts.tolist() == [20] and len(world.seen) == 20
+    assert done.updates.tolist() == [20] and len(world.seen) == 20
 
 
 def test_exact_rounds_of_nothing_cost_one_look():
     world = World()  # CONFORM at a first step without pairs: loss 0
     done = guide(descent(world, images(0.0)), SIZE, in_window=True, exact=True, max_rounds=20)
-    assert done.shifts.tolist() == [0] and len(world.seen) == 1
+    assert done.updates.tolist() == [0] and len(world.seen) == 1
 
 
 @pytest.mark.parametrize("max_rounds", [0, 5])
 def test_a_threshold_step_outside_the_window_only_looks_if_nothing_lacks(max_rounds):
     world, z = World(), images(0.5)
     done = guide(descent(world, z), SIZE, in_window=False, threshold=0.5, max_rounds=max_rounds)
-    assert torch.equal(done.z, z) and len(world.seen) == 1 and done.shifts.tolist() == [0]
+    assert torch.equal(done.z, z) and len(world.seen) == 1 and done.updates.tolist() == [0]
 
 
-def test_on_shift_comes_before_each_look():
+def test_on_evaluation_comes_before_each_look():
     world, calls = World(), []
     guide(
         descent(world, images(3), lambda j: calls.append((j, len(world.seen)))),
@@ -215,7 +216,7 @@ def test_images_of_a_batch_are_the_images_alone(numbers):
     together = guide(descent(World(), z), SIZE, **numbers)
     for b in range(len(z)):
         alone = guide(descent(World(), z[b : b + 1]), SIZE, **numbers)
-        for name in ("z", "shifts", "rounds", "maxima", "maxima_after", "guided", "success"):
+        for name in ("z", "updates", "rounds", "maxima", "maxima_after", "guided", "success"):
             one, all_ = getattr(alone, name), getattr(together, name)
             assert one is None and all_ is None or torch.equal(one[0], all_[b]), name
         looked = together.losses[:, b][together.losses[:, b].isfinite()]
@@ -300,7 +301,7 @@ def test_an_image_that_breaks_goes_back_and_rests():
     done = guide(descent(world, images(9, 8, 7)), SIZE, **numbers)
     assert done.non_finite.tolist() == [False, True, False]
     assert means(done.z)[1] == pytest.approx(8 * STEP**2)  # where it looked last with a finite loss
-    assert done.shifts.tolist() == [7, 2, 7] and done.success.tolist() == [False] * 3
+    assert done.updates.tolist() == [7, 2, 7] and done.success.tolist() == [False] * 3
     assert all(
         seen[1] == pytest.approx(8 * STEP**2, abs=1e-5) for seen in world.seen[4:]
     )  # no update at all any more
@@ -315,7 +316,7 @@ def test_an_image_that_breaks_goes_back_and_rests():
 def test_broken_at_the_first_look_means_unchanged(numbers):
     world = World(broken={0: 0})
     done = guide(descent(world, images(9)), SIZE, in_window=True, **numbers)
-    assert torch.equal(done.z, images(9)) and done.shifts.tolist() == [0] and done.non_finite.all()
+    assert torch.equal(done.z, images(9)) and done.updates.tolist() == [0] and done.non_finite.all()
     assert len(world.seen) == 1
     assert done.guided is None or not done.guided.any() and not done.success.any()
 
@@ -324,7 +325,7 @@ def test_broken_after_the_refinement_is_no_success():
     world = World(broken={2: 0})  # the look after two rounds, which have mended it
     done = guide(descent(world, images(0.75)), SIZE, in_window=True, threshold=0.5, max_rounds=6)
     assert done.guided.all() and done.rounds.tolist() == [2] and not done.success.any()
-    assert means(done.z) == pytest.approx([0.75 * STEP]) and done.shifts.tolist() == [1]
+    assert means(done.z) == pytest.approx([0.75 * STEP]) and done.updates.tolist() == [1]
 
 
 def test_an_image_that_is_not_concerned_cannot_break():
@@ -346,7 +347,7 @@ def test_a_gradient_that_is_not_finite_ends_the_refinement():
     assert done.losses[0].isfinite().all() and done.non_finite.tolist() == [True, False]
     assert (
         torch.equal(done.z[:1], images(9))
-        and done.shifts.tolist() == [0, 7]
+        and done.updates.tolist() == [0, 7]
         and done.rounds.tolist() == [1, 6]
     )
     world = Steep()
@@ -384,14 +385,14 @@ def test_descend_is_the_authors_loop(level, before):
     if not looks:
         assert done is None  # not one forward
         return
-    assert means(done.z) == pytest.approx([m], abs=1e-6) and done.shifts.tolist() == done.rounds.tolist() == [
-        looks
-    ]
+    assert means(done.z) == pytest.approx(
+        [m], abs=1e-6
+    ) and done.updates.tolist() == done.rounds.tolist() == [looks]
 
 
 def test_the_first_update_is_always_made():
     done, after = descend(descent(World(), images(0.1)), SIZE, max_rounds=5, threshold=0.4)
-    assert done.shifts.tolist() == [1] and not after.any()
+    assert done.updates.tolist() == [1] and not after.any()
 
 
 @pytest.mark.parametrize("before", [None, (True, False, True, True)])
@@ -412,10 +413,10 @@ def test_images_descend_alone(before):
             assert (
                 torch.equal(together.z[b], z[b])
                 and together.losses[:, b].isnan().all()
-                and together.shifts[b] == 0
+                and together.updates[b] == 0
             )
         else:
-            assert torch.equal(alone.z[0], together.z[b]) and alone.shifts.tolist() == [together.shifts[b]]
+            assert torch.equal(alone.z[0], together.z[b]) and alone.updates.tolist() == [together.updates[b]]
             assert torch.equal(alone.maxima_after[0], together.maxima_after[b])
 
 
@@ -424,7 +425,7 @@ def test_an_image_that_breaks_while_descending_is_tried_again_next_time():
     done, after = descend(descent(world, images(3, 3)), SIZE, max_rounds=5, threshold=0.4)
     assert (
         done.non_finite.tolist() == [True, False]
-        and done.shifts.tolist() == [0, 5]
+        and done.updates.tolist() == [0, 5]
         and after.tolist() == [True, True]
     )
     assert torch.equal(done.z[:1], images(3)) and means(done.z)[1] == pytest.approx(3 * STEP**5)

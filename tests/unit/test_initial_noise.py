@@ -77,10 +77,10 @@ def noise(batch=1, seed=1, size=4):
     return torch.randn(batch, 4, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def run(z, world=None, objective=None, seed=SEED, on_shift=lambda j: None, **numbers):
+def run(z, world=None, objective=None, seed=SEED, on_evaluation=lambda j: None, **numbers):
     world = world or World()
     recipe = OptimiseNoise(objective=objective or Bowl(), **numbers)
-    return recipe.start(ANY, seed)(z, world.maps_of, SUBJECTS, HERE, on_shift)
+    return recipe.start(ANY, seed)(z, world.maps_of, SUBJECTS, HERE, on_evaluation)
 
 
 def fresh(z, image=0, rounds=5, seed=SEED):
@@ -157,7 +157,7 @@ def test_it_is_the_published_algorithm(seed, targets):
     now, looks, updates, success = expected(seed, targets)
     done = run(noise(1, seed), world, cross_target=targets[0], overlap_target=targets[1])
     assert torch.allclose(done.z[0], now, atol=1e-6)
-    assert (len(world.seen), done.shifts.tolist()) == (looks, [updates])
+    assert (len(world.seen), done.updates.tolist()) == (looks, [updates])
     assert done.success.tolist() == [success and updates > 0]
 
 
@@ -187,12 +187,12 @@ def test_all_ends_are_among_them():
 def test_at_most_five_times_ten_and_fifty_looks_each_with_an_update():
     world, calls = World(), []
     done = run(
-        noise(), world, Script(world, (0.9, 0.0)), on_shift=lambda j: calls.append((j, len(world.seen)))
+        noise(), world, Script(world, (0.9, 0.0)), on_evaluation=lambda j: calls.append((j, len(world.seen)))
     )
-    assert len(world.seen) == 100 and done.shifts.tolist() == done.rounds.tolist() == [100]
+    assert len(world.seen) == 100 and done.updates.tolist() == done.rounds.tolist() == [100]
     assert calls == [(j, j) for j in range(100)] and done.losses.shape == (100, 1)
     assert done.guided.tolist() == [True] and done.success.tolist() == [False]
-    assert OptimiseNoise().when(ANY).updates == {0: 100}
+    assert OptimiseNoise().active_steps(ANY).updates == {0: 100}
 
 
 def test_the_first_round_is_the_runs_own_noise_and_others_are_fresh():
@@ -208,7 +208,7 @@ def test_the_first_round_is_the_runs_own_noise_and_others_are_fresh():
 def test_success_at_the_first_look_changes_nothing():
     world, z = World(), noise()
     done = run(z, world, Script(world, (0.1, 0.1)))
-    assert torch.equal(done.z, z) and len(world.seen) == 1 and done.shifts.tolist() == [0]
+    assert torch.equal(done.z, z) and len(world.seen) == 1 and done.updates.tolist() == [0]
     assert done.guided.tolist() == [False] and done.success.tolist() == [False]  # there was nothing to mend
 
 
@@ -216,7 +216,7 @@ def test_success_at_the_first_look_changes_nothing():
 def test_success_ends_everything_before_its_step(look):
     world, z = World(), noise()
     done = run(z, world, Script(world, *[(0.9, 0.1)] * (look - 1), (0.19, 0.29)))
-    assert len(world.seen) == look and done.shifts.tolist() == [look - 1] and done.success.tolist() == [True]
+    assert len(world.seen) == look and done.updates.tolist() == [look - 1] and done.success.tolist() == [True]
     assert torch.equal(done.z, world.seen[-1])  # the latent that was looked at, not a step further
 
 
@@ -320,17 +320,17 @@ def test_images_of_a_batch_do_not_notice_each_other():
     z = noise(3, 2)
     numbers = {"cross_target": 0.8, "overlap_target": 1.05}
     together = run(z, **numbers)
-    assert len(set(together.shifts.tolist())) > 1  # they stop at different looks
+    assert len(set(together.updates.tolist())) > 1  # they stop at different looks
     for b in range(3):
         others = noise(3, 77)
         others[b] = z[b]
         mixed = run(others, **numbers)
-        assert torch.equal(mixed.z[b], together.z[b]) and mixed.shifts[b] == together.shifts[b]
+        assert torch.equal(mixed.z[b], together.z[b]) and mixed.updates[b] == together.updates[b]
         assert torch.equal(mixed.maxima[b], together.maxima[b]) and mixed.success[b] == together.success[b]
         mine, theirs = (done.losses[:, b][done.losses[:, b].isfinite()] for done in (mixed, together))
         assert torch.equal(mine, theirs)
         now, looks, updates, _ = published(z[b], Bowl(), image=b, **numbers)
-        assert torch.allclose(together.z[b], now, atol=1e-6) and (len(theirs), int(together.shifts[b])) == (
+        assert torch.allclose(together.z[b], now, atol=1e-6) and (len(theirs), int(together.updates[b])) == (
             looks,
             updates,
         )
@@ -387,7 +387,7 @@ def test_an_image_that_breaks_keeps_the_noise_of_its_seed(look):
     done = run(z, world)
     assert (
         done.non_finite.tolist() == [False, True, False]
-        and done.shifts[1] == 0
+        and done.updates[1] == 0
         and not done.guided[1]
         and not done.success[1]
     )
@@ -410,7 +410,7 @@ def test_cancel_passes_through():
 
     world = World()
     with pytest.raises(KeyboardInterrupt):
-        run(noise(), world, on_shift=cancel)
+        run(noise(), world, on_evaluation=cancel)
     assert len(world.seen) == 13
 
 

@@ -7,11 +7,11 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
 from gsn_ops.objectives._regions import phrase_columns, placed
-from gsn_ops.objectives._self_attention import ENTRIES_AT_ONCE, mixture
+from gsn_ops.objectives._self_attention import ENTRIES_AT_ONCE, weighted_rows
 from gsn_ops.objectives.base import check, shortfall
-from gsn_ops.objectives.bounded_attention import Bounded, leak, words_and_end
+from gsn_ops.objectives.bounded_attention import BoundedAttention, leak, words_and_end
 from gsn_ops.objectives.boxdiff import BoxDiff, corner, strongest
-from gsn_ops.objectives.layout_guidance import LayoutGuidance, outside
+from gsn_ops.objectives.layout_guidance import LayoutGuidance, box_energy
 from gsn_ops.objectives.region_and_boundary import RegionAndBoundary
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
@@ -19,7 +19,7 @@ from gsn_ops.subject_maps import subject_maps
 
 N = 10
 BOXES = {"cat": (0.1, 0.2, 0.5, 0.8), "dog": (0.55, 0.3, 0.95, 0.9)}
-LAYOUTS = [BoxDiff(), LayoutGuidance(), RegionAndBoundary(), Bounded()]
+LAYOUTS = [BoxDiff(), LayoutGuidance(), RegionAndBoundary(), BoundedAttention()]
 
 
 def subject(label, noun, *modifiers, role="wanted"):
@@ -83,7 +83,7 @@ def test_without_a_box_there_is_an_error_before_and_at_the_call(objective, regio
 
 
 @pytest.mark.parametrize(
-    "objective", [BoxDiff(), LayoutGuidance(), Bounded()], ids=lambda o: type(o).__name__
+    "objective", [BoxDiff(), LayoutGuidance(), BoundedAttention()], ids=lambda o: type(o).__name__
 )
 def test_subjects_without_a_box_are_left_alone(objective):
     maps, only_cat = maps_of(attention(2, 2, 8, 8, N), own=self_attention(64)), context({"cat": BOXES["cat"]})
@@ -98,7 +98,7 @@ def test_an_unwanted_subject_has_no_place():
 
 
 def test_places_are_cells_of_the_grid():
-    ((j, mask),) = placed([DOG, CAT], context({"cat": (0.0, 0.0, 0.5, 0.25)}), 8, 6, "lmd")
+    ((j, mask),) = placed([DOG, CAT], context({"cat": (0.0, 0.0, 0.5, 0.25)}), (8, 6), "lmd")
     assert j == 1 and mask.shape == (8, 6) and mask.sum() == 2 * 3 and mask[:2, :3].all()
 
 
@@ -215,9 +215,9 @@ def test_layout_guidance_reads_every_level_on_its_own_grid():
 
 def test_outside_by_hand():
     mask = torch.tensor([[True, False]])
-    assert outside(torch.tensor([[3.0, 1.0]]), mask).item() == pytest.approx(1 / 16)
-    assert outside(torch.tensor([[0.0, 2.0]]), mask).item() == 1
-    assert outside(torch.tensor([[2.0, 0.0]]), mask).item() == 0
+    assert box_energy(torch.tensor([[3.0, 1.0]]), mask).item() == pytest.approx(1 / 16)
+    assert box_energy(torch.tensor([[0.0, 2.0]]), mask).item() == 1
+    assert box_energy(torch.tensor([[2.0, 0.0]]), mask).item() == 0
 
 
 # --- Bounded Attention -----------------------------------------------------------------------------------------------
@@ -248,16 +248,16 @@ def test_bounded_against_loops():
             own_part += (1 - fg / (fg + 2 * bg)) ** 2
         expected.append(1.5 * cross + 0.5 * own_part)
     maps = maps_of(*layers, own=own)
-    assert Bounded()(maps, [CAT, DOG], context()).tolist() == pytest.approx(expected)
-    lacking = shortfall(Bounded(), maps, [CAT, DOG], context(), 0.2, None)
+    assert BoundedAttention()(maps, [CAT, DOG], context()).tolist() == pytest.approx(expected)
+    lacking = shortfall(BoundedAttention(), maps, [CAT, DOG], context(), 0.2, None)
     assert lacking.tolist() == pytest.approx([e / 2 - 0.2 for e in expected])
 
 
 def test_bounded_without_its_self_part_needs_no_self_attention():
     maps = maps_of(attention(1, 2, 8, 8, N))
-    assert Bounded(self_weight=0.0)(maps, [CAT, DOG], context()).isfinite().all()
+    assert BoundedAttention(self_weight=0.0)(maps, [CAT, DOG], context()).isfinite().all()
     with pytest.raises(ValueError, match="No self-attention was captured on level 4"):
-        Bounded()(maps, [CAT, DOG], context())
+        BoundedAttention()(maps, [CAT, DOG], context())
 
 
 def test_the_end_marker_is_that_of_the_words_own_chunk_and_only_if_it_was_captured():
@@ -294,7 +294,7 @@ def test_mixtures_are_made_of_few_rows_at_a_time():
     maps = AttentionMaps({4: torch.zeros(2, h, w, 1)}, (0,), (), self_rows={4: rows})
     some = torch.rand(2, 3, h, w, generator=generator, dtype=torch.float64)
     whole = (weights.flatten(2) @ (logits @ logits.mT).softmax(-1)).unflatten(2, (h, w))
-    mixed = mixture(maps, weights)
+    mixed = weighted_rows(maps, weights)
     assert torch.allclose(mixed, whole) and sum(asked) == h * w
     found, expected = (torch.autograd.grad((m * some).sum(), (weights, logits)) for m in (mixed, whole))
     assert all(torch.allclose(f, e) for f, e in zip(found, expected, strict=True))

@@ -9,7 +9,7 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
 from gsn_ops.objectives.base import shortfall
-from gsn_ops.objectives.focus import Focus, bound_apart, divergence, rows_of
+from gsn_ops.objectives.focus import Focus, bound_apart, js_divergence, rows_of
 from gsn_ops.objectives.focus_ae import FocusPresence
 from gsn_ops.objectives.focus_tv import FocusVariation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
@@ -77,8 +77,8 @@ def test_focus_against_loops(subjects, groups):
 
 def test_divergence_of_equal_and_of_disjoint_rows():
     one = torch.rand(1, 1, 9, generator=torch.Generator().manual_seed(0))
-    assert divergence(one.repeat(1, 3, 1)).item() == pytest.approx(0, abs=1e-6)
-    assert divergence(torch.eye(5)[None]).item() == pytest.approx(1, abs=1e-6)
+    assert js_divergence(one.repeat(1, 3, 1)).item() == pytest.approx(0, abs=1e-6)
+    assert js_divergence(torch.eye(5)[None]).item() == pytest.approx(1, abs=1e-6)
     assert bound_apart([torch.eye(2)[None, :1], torch.eye(2)[None, 1:]]).item() == pytest.approx(0, abs=1e-6)
 
 

@@ -16,8 +16,8 @@ from gsn_ops.objectives.base import check, shortfall
 from gsn_ops.objectives.lmd import LMD, energy
 from gsn_ops.objectives.lmd_transfer import LMDTransfer, reference_key, transfer, word_maps
 from gsn_ops.objectives.neglect import Neglect, excess
-from gsn_ops.objectives.point_kl import PointLayout, divergence, spot
-from gsn_ops.objectives.retention import Retention, outside
+from gsn_ops.objectives.point_kl import PointLayout, kl_to_spot, spot
+from gsn_ops.objectives.retention import Retention, lost_share
 from gsn_ops.objectives.separation import Separation
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.regions import Region, box_mask
@@ -56,9 +56,9 @@ CAT, DOG = word("cat", 3), word("dog", 5)
 def test_outside_by_hand():
     m = torch.tensor([[[0.5, 0.0], [0.5, 0.0]]])
     left = torch.tensor([[True, False], [True, False]])
-    assert outside(m, left).item() == pytest.approx(1 - 1 / 3)
-    assert outside(m, ~left).item() == 1
-    assert outside(left[None].float(), left).item() == 0.5
+    assert lost_share(m, left).item() == pytest.approx(1 - 1 / 3)
+    assert lost_share(m, ~left).item() == 1
+    assert lost_share(left[None].float(), left).item() == 0.5
 
 
 def test_retention_by_region():
@@ -68,7 +68,7 @@ def test_retention_by_region():
     )
     m = subject_maps(maps, [CAT, DOG], MapOptions())
     cells = [box_mask(b, 8, 8, "inclusive") for b in (LEFT, RIGHT)]
-    kept = (outside(m[:, 0], cells[0]) + outside(m[:, 1], cells[1])) / 2
+    kept = (lost_share(m[:, 0], cells[0]) + lost_share(m[:, 1], cells[1])) / 2
     total = kept + Presence()(maps, [CAT, DOG], context())
     assert Retention("sum")(maps, [CAT, DOG], context(regions)).tolist() == pytest.approx(total.tolist())
     assert Retention()(maps, [CAT, DOG], context(regions)).tolist() == pytest.approx((total / 2).tolist())
@@ -77,7 +77,7 @@ def test_retention_by_region():
 def test_a_region_wins_over_the_earlier_place_which_serves_the_others():
     maps, before = maps_of(attention(2, 1, 8, 8, N)), maps_of(attention(2, 1, 8, 8, N, seed=1))
     m, b = subject_maps(maps, [CAT, DOG], MapOptions()), blob(subject_maps(before, [CAT, DOG], MapOptions()))
-    kept = (outside(m[:, 0], box_mask(LEFT, 8, 8, "inclusive")) + outside(m[:, 1], b[:, 1])) / 2
+    kept = (lost_share(m[:, 0], box_mask(LEFT, 8, 8, "inclusive")) + lost_share(m[:, 1], b[:, 1])) / 2
     loss = Retention("sum", source="previous")(
         maps, [CAT, DOG], context({"cat": Region(boxes=(LEFT,))}, before)
     )
@@ -93,7 +93,7 @@ def test_a_frozen_place_is_that_of_the_first_evaluation():
     objective = Retention("sum")
     objective(first, [CAT, DOG], here)
     m, b = subject_maps(second, [CAT, DOG], MapOptions()), blob(subject_maps(first, [CAT, DOG], MapOptions()))
-    kept = (outside(m[:, 0], b[:, 0]) + outside(m[:, 1], b[:, 1])) / 2
+    kept = (lost_share(m[:, 0], b[:, 0]) + lost_share(m[:, 1], b[:, 1])) / 2
     for previous in (None, second):  # whatever has been evaluated since
         loss = objective(second, [CAT, DOG], replace(here, previous=previous))
         assert loss.tolist() == pytest.approx((kept + Presence()(second, [CAT, DOG], here)).tolist())
@@ -124,7 +124,7 @@ def test_astar_sums_over_pairs_and_subjects():
     apart = 3 * Separation()(maps, three, context())
     assert AStar()(maps, three, context()).tolist() == pytest.approx(apart.tolist())
     m, b = subject_maps(maps, three, MapOptions()), blob(subject_maps(before, three, MapOptions()))
-    kept = sum(outside(m[:, j], b[:, j]) for j in range(3))
+    kept = sum(lost_share(m[:, j], b[:, j]) for j in range(3))
     assert AStar()(maps, three, context(previous=before)).tolist() == pytest.approx((apart + kept).tolist())
 
 
@@ -174,21 +174,21 @@ def test_a_spot_by_hand():
 def test_divergence_vanishes_on_the_spot_in_both_directions_and_by_hand():
     d = spot((0.2, 0.8), 1.5, torch.zeros(6, 8, dtype=torch.float64))
     for direction in ("forward", "reverse"):
-        assert divergence(d, 5 * d[None], direction).item() == pytest.approx(0, abs=1e-12)
+        assert kl_to_spot(d, 5 * d[None], direction).item() == pytest.approx(0, abs=1e-12)
     flat = torch.ones(1, 1, 2, dtype=torch.float64)
     d = torch.tensor([[0.25, 0.75]], dtype=torch.float64)
-    assert divergence(d, flat).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
-    assert divergence(d, flat, "reverse").item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+    assert kl_to_spot(d, flat).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
+    assert kl_to_spot(d, flat, "reverse").item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
 
 
 def test_point_layout_is_the_mean_over_subjects_with_a_point():
     maps = maps_of(attention(2, 1, 8, 12, N))
     regions = {"cat": Region(point=(0.25, 0.5)), "dog": Region(boxes=(LEFT,))}
     m = subject_maps(maps, [CAT, DOG], MapOptions(kernel_size=0))
-    one = divergence(spot((0.25, 0.5), 0.15 * 12, m), m[:, 0])
+    one = kl_to_spot(spot((0.25, 0.5), 0.15 * 12, m), m[:, 0])
     assert PointLayout()(maps, [CAT, DOG], context(regions)).tolist() == pytest.approx(one.tolist())
     regions["dog"] = Region(point=(1.0, 1.0))
-    two = divergence(spot((1.0, 1.0), 0.15 * 12, m), m[:, 1])
+    two = kl_to_spot(spot((1.0, 1.0), 0.15 * 12, m), m[:, 1])
     assert PointLayout()(maps, [CAT, DOG], context(regions)).tolist() == pytest.approx(
         ((one + two) / 2).tolist()
     )

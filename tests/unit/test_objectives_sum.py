@@ -97,7 +97,7 @@ def test_different_spans_cannot_share_a_pass():
         (1.0, Separation(needs=MapNeeds(span="prompt_only"))),
     )
     with pytest.raises(
-        ValueError, match="Presence wants 'legacy_sd1', Separation wants 'prompt_only'.*two nodes"
+        ValueError, match="Presence needs 'legacy_sd1', Separation needs 'prompt_only'.*two nodes"
     ):
         WeightedSum(parts)
 

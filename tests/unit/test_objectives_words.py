@@ -14,7 +14,7 @@ from gsn_ops.objectives.base import shortfall
 from gsn_ops.objectives.conform import Conform, nt_xent
 from gsn_ops.objectives.ebama import Ebama
 from gsn_ops.objectives.initno import stray_attention
-from gsn_ops.objectives.self_cross import SelfCross, mixing
+from gsn_ops.objectives.self_cross import SelfCross, self_cross_overlap
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.subject_maps import smooth, subject_maps
 
@@ -255,8 +255,8 @@ def test_selfcross_gradients_where_the_gate_is_open():
 def test_mixing_by_hand():
     left, right = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])
     s, c = torch.stack([left, right])[None], torch.stack([left, left])[None] / 4
-    assert mixing(s, c).item() == pytest.approx((0.5 + 0) / 2)  # S_0 on C_1; S_1 on C_0
-    assert mixing(s[:, :1], c[:, :1]).item() == 0
+    assert self_cross_overlap(s, c).item() == pytest.approx((0.5 + 0) / 2)  # S_0 on C_1; S_1 on C_0
+    assert self_cross_overlap(s[:, :1], c[:, :1]).item() == 0
 
 
 def test_selfcross_of_one_subject_needs_no_self_attention():

@@ -158,9 +158,9 @@ def test_numbers_that_work_pass():
 
 def test_a_moment_moves_refinements_only():
     recipes = (Refine(), Guide())
-    assert moved(recipes, Moment()) is recipes
+    assert moved(recipes, None) is recipes
     assert moved(recipes, Moment(step=3)) == (Refine(moment=Moment(step=3)), Guide())
-    with pytest.raises(ValueError, match="does not act at one moment"):
+    with pytest.raises(ValueError, match="has no refinement at one step"):
         moved((Guide(),), Moment(percent=0.3))
 
 

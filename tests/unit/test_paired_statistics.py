@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.paired_statistics import Comparison, compare, mcnemar, percent, wilson
+from tools.study.paired_statistics import Comparison, compare, mcnemar, percent, wilson
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_wilson_is_symmetric_and_stays_between_0_and_1():
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 0), (-1, 4), (5, 4)])
-def test_wilson_refuses_what_is_no_share(hits, n):
-    with pytest.raises(ValueError, match="no share"):
+def test_wilson_refuses_what_is_not_a_share(hits, n):
+    with pytest.raises(ValueError, match="not a share"):
         wilson(hits, n)
 
 
 @pytest.mark.parametrize(
-    ("mended", "broken", "p"),
+    ("fixed", "broken", "p"),
     [
         (0, 0, 1.0),
         (5, 5, 1.0),
@@ -41,8 +41,8 @@ def test_wilson_refuses_what_is_no_share(hits, n):
         (25, 5, 2 * (1 + 30 + 435 + 4060 + 27405 + 142506) / 2**30),
     ],
 )
-def test_mcnemar_is_the_exact_binomial_test(mended, broken, p):
-    assert mcnemar(mended, broken) == pytest.approx(p, rel=1e-12)
+def test_mcnemar_is_the_exact_binomial_test(fixed, broken, p):
+    assert mcnemar(fixed, broken) == pytest.approx(p, rel=1e-12)
 
 
 def test_mcnemar_of_many_pairs_does_not_overflow():
@@ -51,7 +51,7 @@ def test_mcnemar_of_many_pairs_does_not_overflow():
 
 def test_compare_counts_every_kind_of_pair():
     result = compare([(False, True)] * 5 + [(True, False)] * 2 + [(True, True)] * 3)
-    assert result == Comparison(n=10, plain=5, refined=8, mended=5, broken=2)
+    assert result == Comparison(n=10, plain=5, refined=8, fixed=5, broken=2)
     assert result.points == pytest.approx(30) and result.p == mcnemar(5, 2)
 
 

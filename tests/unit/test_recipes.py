@@ -13,6 +13,7 @@ from gsn_ops.objectives.initno import InitNOTerms
 from gsn_ops.optimise.guidance import Checkpoint, Guide, InnerLoop, StepSize
 from gsn_ops.optimise.initial_noise import OptimiseNoise
 from gsn_ops.optimise.methods import METHODS, preset
+from gsn_ops.optimise.recipe import ExtraInputs
 from gsn_ops.optimise.refine import Refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.schedule import Moment, Schedule
@@ -84,21 +85,21 @@ def context(schedule, i):
 
 
 def sample(recipes, schedule, z=None):
-    """All recipes in one run of a sampler that does nothing: (look log, [(step, name, updates, on_shift calls)], z)."""
+    """All recipes in one run of a sampler that does nothing: (look log, [(step, name, updates, on_evaluation calls)], z)."""
     log, acts = [], []
     z = torch.ones(1, 4, 2, 2) if z is None else z
     ours = [replace(r, objective=Recorder(type(r.objective).__name__, log)) for r in recipes]
-    work = [(r, r.when(schedule), r.start(schedule)) for r in sorted(ours, key=lambda r: r.priority)]
+    work = [(r, r.active_steps(schedule), r.start(schedule)) for r in sorted(ours, key=lambda r: r.priority)]
     for i in range(schedule.n_steps):
         for recipe, when, worker in work:
             if i in when.steps:
                 calls = []
-                more = {"x0_hat": z, "noise": z} if getattr(recipe, "wants_trajectory", False) else {}
-                worked = worker(z, maps_of, SUBJECTS, context(schedule, i), calls.append, **more)
+                extra = ExtraInputs(**dict.fromkeys(recipe.extra_inputs, z))
+                worked = worker(z, maps_of, SUBJECTS, context(schedule, i), calls.append, extra)
                 if worked is not None:
                     z = worked.z
-                    acts.append((i, recipe.objective.name, worked.shifts.item(), len(calls)))
-                    assert worked.shifts.item() <= when.updates[i] and sorted(set(calls)) == list(
+                    acts.append((i, recipe.objective.name, worked.updates.item(), len(calls)))
+                    assert worked.updates.item() <= when.updates[i] and sorted(set(calls)) == list(
                         range(max(calls) + 1)
                     )
     return log, acts, z
@@ -166,27 +167,34 @@ def test_a_published_method_as_a_sequence(method):
     assert [(i, name) for i, name, _, _ in log] == [
         (i, name) for i, name, _, looks in acts for _ in range(looks)
     ]
-    assert most == sum(sum(r.when(PAPER).updates.values()) for r in recipes)  # what the progress bar counts
+    assert most == sum(
+        sum(r.active_steps(PAPER).updates.values()) for r in recipes
+    )  # what the progress bar counts
 
 
 def test_steps_without_work_make_no_forward():
     for method in LATENT_METHODS:
         for recipe in preset(method):
-            when = recipe.when(PAPER)
+            when = recipe.active_steps(PAPER)
             assert set(when.steps) == {i for i, most in when.updates.items() if most > 0}
 
 
 def test_focus_looks_once_per_step():
     (recipe,) = preset("FOCUS (2025)")
-    when = recipe.when(SD3)
+    when = recipe.active_steps(SD3)
     assert when.steps == tuple(range(28)) and set(when.updates.values()) == {1}
     log = []
     work = replace(recipe, objective=Recorder("focus", log)).start(SD3)
     z = torch.ones(1, 4, 2, 2)
-    worked, term = work(z, maps_of, SUBJECTS, context(SD3, 3), lambda j: None)
-    assert len(log) == 1 and torch.equal(worked.z, z) and worked.shifts.item() == 0 and term.abs().max() > 0
-    with pytest.raises(ValueError, match="turns the velocity of flow models"):
-        recipe.when(PAPER)
+    worked = work(z, maps_of, SUBJECTS, context(SD3, 3), lambda j: None)
+    assert (
+        len(log) == 1
+        and torch.equal(worked.z, z)
+        and worked.updates.item() == 0
+        and worked.velocity_term.abs().max() > 0
+    )
+    with pytest.raises(ValueError, match="modifies the velocity of flow models"):
+        recipe.active_steps(PAPER)
 
 
 def test_two_methods_meet_in_the_documented_order():
@@ -230,21 +238,23 @@ OURS, OURS_PLUS = preset(METHODS[0])[0], preset(METHODS[1])
     ],
 )
 def test_steps_of_a_run(schedule, refine, plus, window, checkpoints):
-    assert OURS.when(schedule).steps == (() if refine is None else (refine,))
-    assert [r.when(schedule).steps for r in OURS_PLUS] == [
+    assert OURS.active_steps(schedule).steps == (() if refine is None else (refine,))
+    assert [r.active_steps(schedule).steps for r in OURS_PLUS] == [
         () if plus[0] is None else (plus[0],),
         tuple(plus[1]),
     ]
-    when = GUIDED.when(schedule)
+    when = GUIDED.active_steps(schedule)
     assert GUIDED.window(schedule) == tuple(window) and tuple(GUIDED.checkpoints_at(schedule)) == checkpoints
     assert when.steps == tuple(sorted({*window, *checkpoints}))
     assert when.updates == {i: (i in window) + 20 * (i in checkpoints) for i in when.steps}
 
 
 def test_steps_of_a_flow_model():
-    assert Refine(moment=Moment(sigma=0.93)).when(SD3).steps == (5,) == Refine().when(SD3).steps
-    assert Guide().when(SD3).steps == tuple(range(15))  # flow(0.5) = 0.75; step 14 is at 0.75
-    assert Guide(end_percent=1.0).when(SD3).steps == tuple(range(28))
+    assert (
+        Refine(moment=Moment(sigma=0.93)).active_steps(SD3).steps == (5,) == Refine().active_steps(SD3).steps
+    )
+    assert Guide().active_steps(SD3).steps == tuple(range(15))  # flow(0.5) = 0.75; step 14 is at 0.75
+    assert Guide(end_percent=1.0).active_steps(SD3).steps == tuple(range(28))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +262,7 @@ def test_steps_of_a_flow_model():
 )
 def test_guidance_begins_at_the_step_that_was_refined(schedule):
     refine, guide = OURS_PLUS
-    assert guide.when(schedule).steps[0] == refine.when(schedule).steps[0]
+    assert guide.active_steps(schedule).steps[0] == refine.active_steps(schedule).steps[0]
 
 
 @pytest.mark.parametrize(
@@ -269,19 +279,19 @@ def test_guidance_begins_at_the_step_that_was_refined(schedule):
     ],
 )
 def test_what_is_not_in_a_run_says_why(recipe, words):
-    when = recipe.when(IMG2IMG)
+    when = recipe.active_steps(IMG2IMG)
     assert when.steps == () and when.updates == {} and words in when.reason
-    assert not recipe.when(PAPER).reason
+    assert not recipe.active_steps(PAPER).reason
 
 
 def test_a_window_between_two_steps_is_empty_and_says_so():
-    when = Guide(start_percent=0.501, end_percent=0.502).when(KARRAS)
+    when = Guide(start_percent=0.501, end_percent=0.502).active_steps(KARRAS)
     assert when.steps == () and "widen the window" in when.reason
 
 
 def test_a_checkpoint_outside_the_window_refines_only():
     guide = Guide(end_percent=0.1, checkpoints=(Checkpoint(Moment(sigma=2.135), 0.8),))
-    when = guide.when(PAPER)
+    when = guide.active_steps(PAPER)
     assert when.steps == (0, 1, 2, 3, 4, 20) and when.updates[20] == 20
     _, acts, _ = sample((guide,), PAPER)
     assert acts[-1] == (20, "Presence", 20, 21)
@@ -291,8 +301,8 @@ def test_loops_end_where_the_window_ends():
     guide = Guide(
         start_percent=0.058, end_percent=0.1, inner_loops=(InnerLoop(0.08, 3, 0.0), InnerLoop(0.5, 2, 0.0))
     )
-    assert guide.when(PAPER).updates == {2: 3, 3: 3, 4: 2}
-    assert guide.when(KARRAS).updates == {2: 3}
+    assert guide.active_steps(PAPER).updates == {2: 3, 3: 3, 4: 2}
+    assert guide.active_steps(KARRAS).updates == {2: 3}
 
 
 @pytest.mark.parametrize(
@@ -396,10 +406,10 @@ def test_lmd_carries_its_test_from_step_to_step():
         recipe.start(PAPER),
         {},
     )
-    for i in recipe.when(PAPER).steps:
+    for i in recipe.active_steps(PAPER).steps:
         worked = worker(z, maps_of, SUBJECTS, context(PAPER, i), lambda j: None)
         if worked is not None:
-            z, updates[i] = worked.z, worked.shifts.tolist()
+            z, updates[i] = worked.z, worked.updates.tolist()
     # 5.95: its eleventh look, in step 2, is the first below 5, moves once more and is the last of the run.
     # 9.0: 41 + 1 updates until it is below 5. 1.0: the very first look only.
     ends = (
@@ -423,10 +433,10 @@ def test_layout_guidance_starts_anew_in_each_step():
         recipe.start(PAPER),
         [],
     )
-    for i in recipe.when(PAPER).steps:
+    for i in recipe.active_steps(PAPER).steps:
         worked = worker(z, maps_of, SUBJECTS, context(PAPER, i), lambda j: None)
         z = worked.z
-        updates.append(worked.shifts.tolist())
+        updates.append(worked.updates.tolist())
     assert updates == [
         [5, 1],
         [4, 1],

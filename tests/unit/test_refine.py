@@ -91,10 +91,10 @@ def test_is_adam_on_the_sum_of_the_losses():
 
 def test_cost_is_one_forward_per_shift_and_nothing_else():
     model, calls = Model(), []
-    done = run(noise(), model, shifts=7, on_shift=lambda j: calls.append((j, model.forwards)))
+    done = run(noise(), model, shifts=7, on_evaluation=lambda j: calls.append((j, model.forwards)))
     assert model.forwards == 7
     assert calls == [(j, j) for j in range(7)]  # before each forward
-    assert done.losses.shape == (7, 3) and done.shifts.tolist() == [7, 7, 7]
+    assert done.losses.shape == (7, 3) and done.updates.tolist() == [7, 7, 7]
 
 
 def test_input_is_left_alone_and_output_is_float32():
@@ -136,7 +136,7 @@ def test_stop_at_loss_is_per_image():
     for b in range(3):
         looks = (free.losses[:, b] <= level).nonzero().flatten()
         n = looks[0].item() if len(looks) else 12
-        assert stopped.shifts[b] == n
+        assert stopped.updates[b] == n
         expected = run(z[b : b + 1], learning_rate=0.05, shifts=n) if n else None
         assert torch.equal(stopped.z[b : b + 1], expected.z if n else z[b : b + 1])
         assert torch.equal(stopped.losses[: n + 1, b], free.losses[: n + 1, b])
@@ -146,7 +146,7 @@ def test_stop_at_loss_is_per_image():
 def test_a_batch_that_has_stopped_costs_nothing_more():
     model = Model()
     done = run(noise(), model, stop_at_loss=10.0)
-    assert model.forwards == 1 and done.shifts.tolist() == [0, 0, 0]
+    assert model.forwards == 1 and done.updates.tolist() == [0, 0, 0]
     assert torch.equal(done.z, noise()) and not done.non_finite.any()
 
 
@@ -159,7 +159,7 @@ def test_only_if_needed_leaves_good_images_alone():
     assert done.needed.tolist() == (~good).tolist() and good.sum() == 1
     assert torch.equal(done.z[good], z[good])
     assert torch.equal(done.z[~good], run(z).z[~good])
-    assert done.shifts.tolist() == [0 if g else 12 for g in good]
+    assert done.updates.tolist() == [0 if g else 12 for g in good]
 
 
 def test_only_if_needed_looks_once_when_all_is_there():
@@ -185,7 +185,7 @@ def test_stop_at_presence_is_per_image_and_at_any_look():
     expected = [found[0] if found else 12 for found in looks]
     assert expected[0] == 5
     stopped = run(z, stop_at_presence=level, **numbers)
-    assert stopped.shifts.tolist() == expected
+    assert stopped.updates.tolist() == expected
     assert stopped.needed.tolist() == (course[0] < level).tolist()
     for b, n in enumerate(expected):
         assert torch.equal(stopped.z[b], run(z, shifts=n, **numbers).z[b] if n else z[b])
@@ -199,10 +199,10 @@ def test_the_look_that_ends_the_loop_has_no_backward_pass():
         {"stop_at_presence": 1e-6},
     ):
         done = run(noise(), **numbers)
-        assert (len(done.losses), done.passes, done.shifts.tolist()) == (1, 0, [0, 0, 0])
+        assert (len(done.losses), done.passes, done.updates.tolist()) == (1, 0, [0, 0, 0])
     z, free = noise()[:1], run(noise()[:1], learning_rate=0.05)
     done = run(z, learning_rate=0.05, stop_at_loss=free.losses[5, 0].item() + 1e-7)
-    assert (len(done.losses), done.passes, done.shifts.tolist()) == (6, 5, [5])
+    assert (len(done.losses), done.passes, done.updates.tolist()) == (6, 5, [5])
     assert (len(free.losses), free.passes) == (12, 12)
 
 
@@ -255,14 +255,14 @@ def test_an_image_that_breaks_keeps_its_last_good_latent():
     assert done.non_finite.tolist() == [False, True, False]
     assert torch.equal(done.z[[0, 2]], whole.z[[0, 2]])  # the others do not notice
     assert torch.equal(done.z[1], model.seen[3][1])  # looked at last with a finite loss
-    assert done.shifts.tolist() == [12, 3, 12]
+    assert done.updates.tolist() == [12, 3, 12]
     assert done.losses[:4, 1].isfinite().all() and done.losses[4:, 1].isnan().all()
     assert all(torch.equal(seen[1], model.seen[3][1]) for seen in model.seen[5:])
 
 
 def test_broken_at_the_first_look_means_unchanged():
     done = run(noise(), Model(broken={0: 2}))
-    assert torch.equal(done.z[2], noise()[2]) and done.shifts.tolist() == [12, 12, 0]
+    assert torch.equal(done.z[2], noise()[2]) and done.updates.tolist() == [12, 12, 0]
     assert done.z.isfinite().all()
 
 
@@ -285,7 +285,7 @@ def test_cancel_passes_through_and_changes_nothing():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(z, model, on_shift=cancel)
+        run(z, model, on_evaluation=cancel)
     assert torch.equal(z, before) and model.forwards == 3
 
 

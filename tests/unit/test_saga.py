@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
+from gsn_ops.optimise.recipe import ExtraInputs
 from gsn_ops.optimise.saga import Saga, capped, first_guess, saga, signal_and_noise, spread
 from gsn_ops.optimise.seeded_noise import generator, noise_like
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
@@ -175,7 +176,7 @@ def test_it_is_the_published_loop(numbers):
         z, losses = published(x0[b], e[b], b, Ramp(), seed=5, **numbers)
         assert torch.allclose(done.z[b], z, atol=1e-5)
         assert done.losses[:, b].tolist() == pytest.approx(losses, rel=1e-5)
-    assert done.shifts.tolist() == [len(losses)] * 2
+    assert done.updates.tolist() == [len(losses)] * 2
 
 
 def test_the_cap_binds_in_that_test():
@@ -234,7 +235,9 @@ def test_a_flow_model_without_a_prediction():
 
 def test_cost():
     world, calls = World(), []
-    done = run(*latents(), world, shifts=5, noises=4, on_shift=lambda r: calls.append((r, len(world.seen))))
+    done = run(
+        *latents(), world, shifts=5, noises=4, on_evaluation=lambda r: calls.append((r, len(world.seen)))
+    )
     assert len(world.seen) == 20 == done.passes and done.losses.shape == (5, 2)
     assert calls == [(n // 4, n) for n in range(20)]  # before every forward, so that cancel is prompt
 
@@ -282,7 +285,7 @@ def test_an_image_that_breaks_keeps_its_last_good_mean(block):
         run(x0, e, block=block),
         run(x0, e, shifts=1, block=block),
     )
-    assert done.non_finite.tolist() == [False, True, False] and done.shifts.tolist() == [4, 1, 4]
+    assert done.non_finite.tolist() == [False, True, False] and done.updates.tolist() == [4, 1, 4]
     assert torch.equal(
         done.z[1], before.z[1]
     )  # after one update: the mean that was looked at last with a finite loss
@@ -296,7 +299,7 @@ def test_an_image_that_breaks_keeps_its_last_good_mean(block):
 def test_broken_at_once_is_no_update():
     world = World(broken={0: 0})
     done = run(*latents(1), world)
-    assert done.shifts.tolist() == [0] and done.z.isfinite().all() and len(world.seen) == 3
+    assert done.updates.tolist() == [0] and done.z.isfinite().all() and len(world.seen) == 3
 
 
 def test_cancel_passes_through():
@@ -307,7 +310,7 @@ def test_cancel_passes_through():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(*latents(), world, on_shift=cancel)
+        run(*latents(), world, on_evaluation=cancel)
     assert len(world.seen) == 4
 
 
@@ -360,10 +363,10 @@ def test_recipe():
     assert (
         recipe.objective.reduction == "mean" and recipe.priority == 1
     )  # after the initial noise, before refinement and guidance
-    assert recipe.when(schedule).steps == (3,) and recipe.when(schedule).updates == {3: 50}
+    assert recipe.active_steps(schedule).steps == (3,) and recipe.active_steps(schedule).updates == {3: 50}
     assert recipe.scaled(0.5).learning_rate == 10 and recipe.scaled(0.0).disabled and not recipe.disabled
     late = Schedule((1.0, 0.5, 0.0), lambda p: 14 * (1 - p))
-    assert recipe.when(late).steps == () and "too little noise" in recipe.when(late).reason
+    assert recipe.active_steps(late).steps == () and "too little noise" in recipe.active_steps(late).reason
 
 
 @pytest.mark.parametrize("flow, context", [(False, VP), (True, FLOW)])
@@ -372,7 +375,7 @@ def test_the_worker_finds_signal_and_noise(flow, context):
     schedule = Schedule((context.sigma, 0.0), lambda p: context.sigma * (1 - p), flow=flow)
     recipe = Saga(objective=Ramp(), shifts=2, noises=2, momentum=0.1)
     done = recipe.start(schedule, 4)(
-        torch.zeros_like(e), World(), SUBJECTS, context, lambda j: None, x0_hat=x0, noise=e
+        torch.zeros_like(e), World(), SUBJECTS, context, lambda j: None, ExtraInputs(e, x0)
     )
     a, b = signal_and_noise(context, flow)
     assert torch.equal(

@@ -1,7 +1,7 @@
 """The demo model's latent: a tight linear frame of RGB, exactly invertible, nothing to train.
 
 z = 2 * (M (2 rgb - 1) - mu), four channels of standard deviation about 0.9. M has orthogonal columns (M^T M = 4/3),
-so rgb = 0.5 + 0.375 M^T (z / 2 + mu). `gsn_ops/host/demo_model.py` writes the same numbers into a stock TAESD.
+so rgb = 0.5 + 0.375 M^T (z / 2 + mu). `gsn_ops/host/demo/sd.py` writes the same numbers into a stock TAESD.
 """
 
 import torch

@@ -13,12 +13,16 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from gsn_ops.report.drawing.canvas import to_image, wrap
+from gsn_ops.report.drawing.cards import contact_sheet
+from gsn_ops.report.drawing.charts import SMALL
+
 from .captions import caption
 from .dataset import Dataset, take
 from .files import write_atomically
 from .latent_frame import latent_to_rgb
 from .recipe import Recipe, Stage
-from .world import COLOURS, SHAPES, contact_sheet
+from .world import COLOURS, SHAPES
 
 LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 25, 100, 400
 log = logging.getLogger("train_tiny")
@@ -109,9 +113,8 @@ def look(model: Model, path: Path) -> None:
         z = model.nets.draw(prompts, torch.randn(16, 4, 32, 32, generator=torch.Generator().manual_seed(5)))
     finally:
         model.flat.data.copy_(now)
-    pictures = (latent_to_rgb(z).clamp(0, 1) * 255).round().byte().numpy()
-    contact_sheet(pictures).save(path)
-    path.with_suffix(".txt").write_text("\n".join(prompts) + "\n")
+    labels = ["\n".join(wrap(prompt, SMALL, 256)) for prompt in prompts]
+    to_image(contact_sheet(latent_to_rgb(z).clamp(0, 1).numpy(), labels)).save(path)
 
 
 class Checkpoint:

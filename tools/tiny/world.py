@@ -7,7 +7,6 @@ are drawn at once: the training set of 80,000 pictures takes seconds. Lengths ar
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 SIDE = 32
 SLOTS = 3  # at most three objects in a picture
@@ -187,16 +186,3 @@ def render(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
         alpha = masks[:, j, :, :, None]  # [n, 32, 32, 1]
         picture += alpha * (scenes.paint[:, j, None, None].astype(np.float32) - picture)
     return (picture * 255).round().astype(np.uint8), (masks * 255).round().astype(np.uint8)
-
-
-def contact_sheet(pictures: np.ndarray, columns: int = 8, zoom: int = 4) -> Image.Image:
-    """One image of many: [n, h, w, 3] uint8 -> a grid with a one pixel frame, enlarged without smoothing."""
-    n, h, w, _ = pictures.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (h + 1), columns * (w + 1), 3), 128, np.uint8)
-    for i, picture in enumerate(pictures):
-        y, x = i // columns * (h + 1), i % columns * (w + 1)
-        sheet[y : y + h, x : x + w] = picture
-    return Image.fromarray(sheet).resize(
-        (sheet.shape[1] * zoom, sheet.shape[0] * zoom), Image.Resampling.NEAREST
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...attention_layout import AttentionLayout
 from .family import Inputs, ModelFamily, refuse, register_family
+from .transformer import plane_of
 
 POOLED = 4 + 4
 """Tokens made from the pooled text and from an image prompt, after the text."""
@@ -12,7 +13,7 @@ POOLED = 4 + 4
 def image_then_text(inputs: Inputs) -> AttentionLayout:
     """The keys begin with the image, at any level."""
     n_text = inputs.conds["clip_text"].shape[1] + POOLED
-    return AttentionLayout("joint", inputs.latent[-2:], n_text, n_keys=n_text)
+    return AttentionLayout("joint", plane_of(inputs), n_text, n_keys=n_text)
 
 
 # Published stage C keeps one grid (24x24 at 1024 px) in all its blocks.

@@ -21,12 +21,12 @@ from ...prompt import EncoderTokens, PromptTokens
 class Inputs:
     """What enters the network in one pass.
 
-    network: the diffusion model. latent: its shape, [B, C, h, w] or [B, C, 1, h, w]. conds: the other inputs
-    by ComfyUI's names (tensors, lists of tensors, numbers). rows: rows of the conditioning as its encoder
-    made it.
+    network: the diffusion model, a torch.nn.Module with attributes of its own. latent: its shape, [B, C, h,
+    w] or [B, C, 1, h, w]. conds: the other inputs by ComfyUI's names (tensors, lists of tensors, numbers).
+    rows: rows of the conditioning as its encoder made it.
     """
 
-    network: torch.nn.Module
+    network: Any
     latent: tuple[int, ...]
     conds: Mapping[str, Any]
     rows: int
@@ -167,4 +167,4 @@ def _moved(encoder: EncoderTokens, start: int, name: str) -> EncoderTokens:
         for piece in encoder.pieces
     )
     chunks = tuple((first + start, eot + start, end + start) for first, eot, end in encoder.chunks)
-    return EncoderTokens(name, encoder.text, pieces, chunks, kind=encoder.kind)
+    return replace(encoder, name=name, pieces=pieces, chunks=chunks, tensor="")

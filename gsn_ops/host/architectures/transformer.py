@@ -20,9 +20,9 @@ def patch_of(inputs: Inputs, patch: int | str) -> int:
 
 
 def cross(inputs: Inputs, n_text: int | None = None, patch: int | str = "patch_size") -> AttentionLayout:
-    """Queries are image tokens, keys are text tokens. n_text: of the keys (None = the conditioning's rows)."""
+    """Queries are image tokens, keys are text tokens. n_text: None = the conditioning's rows."""
     n_text = text_rows(inputs) if n_text is None else n_text
-    return AttentionLayout("cross", _plane(inputs), n_text, n_text, patch=patch_of(inputs, patch))
+    return AttentionLayout("cross", plane_of(inputs), n_text, n_text, patch=patch_of(inputs, patch))
 
 
 def joint(
@@ -42,7 +42,7 @@ def joint(
     """
     patch = patch_of(inputs, patch)
     n_text = text_rows(inputs) if n_text is None else n_text
-    n_image = _tokens(_plane(inputs), patch)
+    n_image = _tokens(plane_of(inputs), patch)
     references = inputs.conds.get("ref_latents") or ()
     sizes = {
         "T": n_text,
@@ -52,7 +52,7 @@ def joint(
     starts = {part: sum(sizes[earlier] for earlier in order[:n]) for n, part in enumerate(order)}
     return AttentionLayout(
         "joint",
-        latent=_plane(inputs),
+        latent=plane_of(inputs),
         n_text=n_text,
         n_keys=sum(sizes[part] for part in order),
         first_column=starts["T"] + first_row,
@@ -61,7 +61,7 @@ def joint(
     )
 
 
-def _plane(inputs: Inputs) -> tuple[int, int]:
+def plane_of(inputs: Inputs) -> tuple[int, int]:
     """(h, w) of the latent. Raises ValueError for latents that are not images."""
     shape = inputs.latent
     if len(shape) not in (4, 5) or (len(shape) == 5 and shape[2] != 1):

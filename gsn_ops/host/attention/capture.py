@@ -257,7 +257,8 @@ def observe_replaced(capture: Capture, patches: dict) -> dict:
 
     def wrap(patch):
         def observed(q, k, v, options):
-            capture.observe(*split_heads(q, k, options["n_heads"]), options, replaced=True)
+            q_heads, k_heads = split_heads(q, k, options["n_heads"])
+            capture.observe(q_heads, k_heads, options, replaced=True)
             return patch(q, k, v, options)
 
         return observed

@@ -7,7 +7,7 @@ those of the first run, and the Capture inside a block sees its calls once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +60,7 @@ class Recomputation:
 
 
 @contextlib.contextmanager
-def recomputed(blocks: Collection[torch.nn.Module], how: Recomputation) -> Iterator[None]:
+def recomputed(blocks: Collection[torch.nn.Module], how: Recomputation) -> Generator[None]:
     """Inside, calls of these blocks store their inputs instead of what their gradient needs.
 
     Only instances are changed; undone on every exit.
@@ -156,7 +156,7 @@ class _BlockCall:
         return sum(size for address, size in sizes.items() if address not in self.how.weights)
 
     @contextlib.contextmanager
-    def _restored_capture(self) -> Iterator[None]:
+    def _restored_capture(self) -> Generator[None]:
         """Restores the capture's state from the first run; what it sees inside is dropped."""
         capture = self.how.capture
         now = capture.restore(self.snapshot)

@@ -55,9 +55,9 @@ def host_estimate_bytes(model: BaseModel, shape: Sequence[int]) -> float:
 def reported_batch_size(model: BaseModel, shape: Sequence[int], room: float) -> int:
     """Batch size to report to ComfyUI so that it reserves enough memory for passes on latents [B, C, ...].
 
-    room: bytes of the device that this model's weights leave. Enough for level 0 where that fits into the
-    room. ComfyUI reserves its estimate for this batch at least, and twice that if other models can be
-    unloaded for it.
+    room: bytes of the device that this model's weights leave. Asks for level 0 where that fits into the room.
+    ComfyUI reserves its estimate for this batch at least, and twice that if other models can be unloaded for
+    it.
     """
     estimate = host_estimate_bytes(model, shape)
     units = FULL_UNITS / 2 if FULL_UNITS * estimate <= room else MINIMUM_UNITS

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
+from typing import cast
 
 import comfy.model_patcher
 import comfy.samplers
@@ -23,6 +25,7 @@ from ..autograd.recast_weights import recast_weights, recastable_layers
 from .capture import AllCaptured, Capture, observe_replaced
 from .entry import Entry, distinct_spans
 from .memory_policy import CheckpointPolicy
+from .sampler_state import SamplerState
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
 """Keys of ComfyUI's wrappers that replace the forward pass by something without (fresh) attention."""
@@ -42,35 +45,25 @@ class Probe:
 
     Lives for one step's work; refers to the running guider.
 
-    model_k: what the sampler calls as its model (blends inpainting masks). extra: its keyword arguments, e.g.
-    model_options. sigma [B]. c: scale of the network's input, x = c z.
+    state: the guider, the model that is called, its noise level and arguments; x is given to each evaluation.
+    c: scale of the network's input, x = c z.
     """
 
-    def __init__(
-        self,
-        guider: comfy.samplers.CFGGuider,
-        model_k: Callable,
-        extra: dict,
-        sigma: Tensor,
-        entry: Entry,
-        family: ModelFamily,
-        needs: MapNeeds,
-        c: float,
-    ):
-        self.guider = guider
-        self.model_k = model_k
-        self.extra = extra
-        self.sigma = without_inference_flag(sigma)
+    def __init__(self, state: SamplerState, entry: Entry, family: ModelFamily, needs: MapNeeds, c: float):
+        self.guider = state.guider
+        self.model = state.model
+        self.arguments = state.arguments
+        self.sigma = without_inference_flag(state.sigma)
         self.entry = entry
         self.family = family
         self.needs = needs
         self.c = c
-        self.network = guider.inner_model.diffusion_model
+        self.network = state.guider.inner_model.diffusion_model
         self.levels = needs.levels or family.levels
         self._find_columns()
         self.layers: int | None = None  # wanted layers of one pass; known after the first, complete one
         self.checkpoint_policy = CheckpointPolicy()
-        dtype, device = guider.inner_model.get_dtype_inference(), self.sigma.device
+        dtype, device = state.guider.inner_model.get_dtype_inference(), self.sigma.device
         self.bfloat16 = False  # matrix products of passes with gradients in bfloat16
         self.onednn = should_use_onednn(self.network, device)  # matrix products by oneDNN
         self.recast_layers = recastable_layers(self.network, dtype, device)
@@ -100,72 +93,46 @@ class Probe:
     def evaluate(self, x: Tensor) -> tuple[AttentionMaps, Tensor]:
         """Maps and predicted x0 [B, ...] at the state x [B, ...], by a complete pass without gradients."""
         with torch.no_grad():
-            return self._evaluate(x, None)
+            maps, predicted = self._evaluate(x, None)
+        return maps, cast(Tensor, predicted)
 
     def _evaluate(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
-        captures: list[Capture] = []
+        """Maps, and the predicted x0 unless the pass ended early."""
+        model = _EntryModel(self, stop_after)
         try:
-            predicted = self._forward(x, stop_after, captures)
-            return self._maps(captures[0]), predicted
+            predicted = self._forward(x, model)
+            return self._maps(model.captures[0]), predicted
         finally:
             # A graph with recomputed blocks holds the capture; it must not hold the graph.
-            for capture in captures:
+            for capture in model.captures:
                 capture.restore(capture.snapshot())
 
-    def _forward(self, x: Tensor, stop_after: int | None, captures: list[Capture]) -> Tensor | None:
-        """The forward pass -> predicted x0, or None if it ended early. Appends its capture to `captures`."""
+    def _forward(self, x: Tensor, model: _EntryModel) -> Tensor | None:
+        """The forward pass at x -> predicted x0, or None if it ended early."""
         options = self._options()
-        positive_only = self._positive_only(stop_after, captures)
         self.forwards += 1
         predicted = None
         try:
-            if isinstance(self.model_k, comfy.samplers.KSamplerX0Inpaint):
+            if isinstance(self.model, comfy.samplers.KSamplerX0Inpaint):
                 # ComfyUI's own blending of masked latents, around our model of one entry.
-                blended = copy.copy(self.model_k)
-                positive_only.inner_model = self.guider.inner_model
-                blended.inner_model = positive_only
-                mask = without_inference_flag(self.extra.get("denoise_mask"))
+                blended = copy.copy(self.model)
+                blended.inner_model = model
+                mask = without_inference_flag(self.arguments.get("denoise_mask"))
                 predicted = blended(x, self.sigma, denoise_mask=mask, model_options=options)
             else:
-                predicted = positive_only(x, self.sigma, options)
+                predicted = model(x, self.sigma, options)
         except AllCaptured:
             pass
-        seen = captures[0].state
+        seen = model.captures[0].state
         if not seen.layers:
             raise RuntimeError(self._nothing_seen(seen.lengths))
         self.layers = self.layers or len(seen.layers)
         self.cut_override |= seen.cut_override
         return predicted
 
-    def _positive_only(self, stop_after: int | None, captures: list[Capture]) -> Callable:
-        """What replaces the guider in one pass: a model of this entry alone, whose attention is captured."""
-        model, cond = self.guider.inner_model, self.cond()
-
-        def positive_only(x, sigma, model_options=None, seed=None):
-            transformer = model_options["transformer_options"]
-            capture = self._capture(self.layout(cond, x, sigma), stop_after, transformer)
-            captures.append(capture)
-            transformer["optimized_attention_override"] = capture
-            patches = transformer.get("patches_replace", {})
-            if "attn2" in patches:
-                observed = observe_replaced(capture, patches["attn2"])
-                transformer["patches_replace"] = {**patches, "attn2": observed}
-            context = functools.partial(
-                forward_context,
-                self.network,
-                self.family,
-                capture,
-                self.recast_layers,
-                self.bfloat16,
-                self.onednn,
-            )
-            with context(), self.checkpoint_policy.checkpointed(model, x, capture, context):
-                return comfy.samplers.calc_cond_batch(model, [[cond]], x, sigma, model_options)[0]
-
-        return positive_only
-
-    def _capture(self, layout: AttentionLayout, stop_after: int | None, transformer: dict) -> Capture:
-        previous = transformer.get("optimized_attention_override")
+    def capture(self, layout: AttentionLayout, stop_after: int | None, transformer_options: dict) -> Capture:
+        """A capture of one pass, which keeps another pack's override in these options in force."""
+        previous = transformer_options.get("optimized_attention_override")
         if self.family.drops_options:  # such a network never obeys another pack's override
             previous = None
         return Capture(
@@ -179,6 +146,18 @@ class Probe:
             self_rows=self.needs.self_rows,
             stop_after=stop_after,
             previous=previous,
+        )
+
+    def context(self, capture: Capture) -> Callable[[], AbstractContextManager[None]]:
+        """Makes what surrounds a pass, with the settings of now; checkpointed blocks make it twice."""
+        return functools.partial(
+            forward_context,
+            self.network,
+            self.family,
+            capture,
+            self.recast_layers,
+            self.bfloat16,
+            self.onednn,
         )
 
     def _nothing_seen(self, lengths: set[tuple[int, int]]) -> str:
@@ -227,7 +206,7 @@ class Probe:
 
     def _options(self) -> dict:
         """A private copy of the run's model options, made safe for a single differentiable pass."""
-        options = comfy.model_patcher.create_model_options_clone(self.extra["model_options"])
+        options = comfy.model_patcher.create_model_options_clone(self.arguments["model_options"])
         options.pop("multigpu_clones", None)  # that path runs in threads without gradients
         transformer = options.setdefault("transformer_options", {})
         for table in transformer.get("wrappers", {}).values():
@@ -244,6 +223,31 @@ class Probe:
         return options
 
 
+class _EntryModel:
+    """Replaces the guider in one pass: a model of the probed entry alone, whose attention is captured."""
+
+    def __init__(self, probe: Probe, stop_after: int | None):
+        self.probe = probe
+        self.stop_after = stop_after
+        self.inner_model = probe.guider.inner_model  # where ComfyUI's blending of masked latents looks for it
+        self.cond = probe.cond()
+        self.captures: list[Capture] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor, model_options: dict, seed: int | None = None) -> Tensor:
+        """Predicted x0 [B, ...] of this entry. Raises AllCaptured after the last wanted layer."""
+        probe, transformer = self.probe, model_options["transformer_options"]
+        capture = probe.capture(probe.layout(self.cond, x, sigma), self.stop_after, transformer)
+        self.captures.append(capture)
+        transformer["optimized_attention_override"] = capture
+        patches = transformer.get("patches_replace", {})
+        if "attn2" in patches:
+            observed = observe_replaced(capture, patches["attn2"])
+            transformer["patches_replace"] = {**patches, "attn2": observed}
+        context = probe.context(capture)
+        with context(), probe.checkpoint_policy.checkpointed(self.inner_model, x, capture, context):
+            return comfy.samplers.calc_cond_batch(self.inner_model, [[self.cond]], x, sigma, model_options)[0]
+
+
 @contextlib.contextmanager
 def forward_context(
     network: torch.nn.Module,
@@ -252,7 +256,7 @@ def forward_context(
     recast_layers: Sequence[torch.nn.Module],
     bfloat16: bool,
     onednn: bool,
-) -> Iterator[None]:
+) -> Generator[None]:
     """Surround a pass with what this family needs for its attention to be captured and its gradients right.
 
     recast_layers: layers that cast their weights at each call. bfloat16, onednn: compute matrix products so.

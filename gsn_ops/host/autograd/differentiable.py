@@ -6,25 +6,26 @@ import contextlib
 import functools
 import logging
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, TypeGuard, cast
 
 import comfy.model_management
 import comfy.quant_ops
 import torch
-from comfy.model_patcher import ModelPatcher
+from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 log = logging.getLogger(__name__)
 
 
-def without_inference_flag(t):
+def without_inference_flag(t: Any) -> Any:
     """A copy of a tensor made in inference mode, which autograd may save; anything else unchanged."""
     return t.clone() if isinstance(t, Tensor) and t.is_inference() else t
 
 
 @contextlib.contextmanager
-def weights_without_inference_flag(*modules: torch.nn.Module) -> Iterator[None]:
+def weights_without_inference_flag(*modules: torch.nn.Module) -> Generator[None]:
     """Inside, no parameter or buffer is an inference tensor; put back on every exit.
 
     The replacements share their storage with the originals: nothing is copied.
@@ -58,29 +59,32 @@ def _inference_tensors(modules: Sequence[torch.nn.Module]) -> Iterator[tuple[dic
 
 def storages(t: Tensor) -> list[torch.UntypedStorage]:
     """The storages of a tensor: ComfyUI's quantized weights are tensors that consist of several others."""
-    if hasattr(t, "__tensor_flatten__"):
-        return [s for part in t.__tensor_flatten__()[0] for s in storages(getattr(t, part))]
+    flatten = getattr(t, "__tensor_flatten__", None)
+    if flatten is not None:
+        return [s for part in flatten()[0] for s in storages(getattr(t, part))]
     return [t.untyped_storage()]
 
 
 def _alias(t: Tensor) -> Tensor:
     """The same storage as a tensor made outside of inference mode."""
-    if hasattr(t, "__tensor_flatten__"):
-        names, context = t.__tensor_flatten__()
+    kind: Any = type(t)
+    flatten = getattr(t, "__tensor_flatten__", None)
+    if flatten is not None:
+        names, context = flatten()
         parts = {name: _alias(getattr(t, name)) for name in names}
-        return type(t).__tensor_unflatten__(parts, context, t.size(), t.stride())
+        return kind.__tensor_unflatten__(parts, context, t.size(), t.stride())
     empty = torch.empty(0, dtype=t.dtype, device=t.device)
     same = empty.set_(t.untyped_storage(), t.storage_offset(), t.size(), t.stride())
-    if type(t) in (Tensor, torch.nn.Parameter):
+    if kind in (Tensor, torch.nn.Parameter):
         return same
     # A subclass of another pack (GGUF) needs the attributes it carries in addition to its numbers.
-    same = same.as_subclass(type(t))
+    same = same.as_subclass(kind)
     vars(same).update(vars(t))
     return same
 
 
 @contextlib.contextmanager
-def frozen_weights(*modules: torch.nn.Module) -> Iterator[None]:
+def frozen_weights(*modules: torch.nn.Module) -> Generator[None]:
     """Inside, no parameter requires a gradient (some loaders leave that on); put back on every exit."""
     changed = [p for root in modules for p in root.parameters() if p.requires_grad]
     try:
@@ -120,7 +124,7 @@ def unpack_saved(saved: tuple[Tensor, int]) -> Tensor:
 
 
 @contextlib.contextmanager
-def differentiable(*modules: torch.nn.Module) -> Iterator[None]:
+def differentiable(*modules: torch.nn.Module) -> Generator[None]:
     """Autograd on, with respect to the latent only: no gradients flow to the weights of these modules.
 
     Surround forward and backward with it. Undone on every exit; no global state is changed.
@@ -148,7 +152,7 @@ class DifferentiableForward(TorchFunctionMode):
         self.replacements = _differentiable_kernels() if rope_kernels else {}
         self.in_place = in_place
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args: tuple = (), kwargs: dict | None = None):
         if self.in_place and func is torch.nn.functional.layer_norm and torch.is_grad_enabled():
             args = (args[0].clone(), *args[1:])
         return self.replacements.get(str(func).removesuffix(".default"), func)(*args, **(kwargs or {}))
@@ -170,7 +174,7 @@ def _differentiable_kernels() -> dict[str, Callable]:
 
 
 @contextlib.contextmanager
-def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict) -> Iterator[None]:
+def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict) -> Generator[None]:
     """Inside, attention calls of these Python modules pass `transformer_options`.
 
     These modules would otherwise drop them. modules: names of ComfyUI's modules whose classes are parts of
@@ -180,8 +184,9 @@ def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict
     changed = []
     try:
         for part in network.modules() if modules else ():
-            if _calls_attention(part, modules):
-                part.forward = _forward_with_options(part, options)
+            forward = type(part).forward
+            if _calls_attention(forward, modules) and "forward" not in part.__dict__:
+                part.__dict__["forward"] = types.MethodType(_with_options(forward, options), part)
                 changed.append(part)
         yield
     finally:
@@ -189,26 +194,24 @@ def pass_options(network: torch.nn.Module, modules: Sequence[str], options: dict
             del part.__dict__["forward"]
 
 
-def _calls_attention(part: torch.nn.Module, modules: Sequence[str]) -> bool:
-    forward = type(part).forward
-    return (
-        forward.__module__ in modules
-        and "optimized_attention" in forward.__code__.co_names
-        and "forward" not in part.__dict__
-    )
+def _calls_attention(forward: Callable, modules: Sequence[str]) -> TypeGuard[types.FunctionType]:
+    """Is it a function of one of these modules that calls `optimized_attention`?"""
+    if not isinstance(forward, types.FunctionType) or forward.__module__ not in modules:
+        return False
+    return "optimized_attention" in forward.__code__.co_names
 
 
-def _forward_with_options(part: torch.nn.Module, options: dict) -> Callable:
-    """The part's bound forward method, with these options in each call of `optimized_attention`."""
-    f = type(part).forward
-    attention = f.__globals__["optimized_attention"]
+def _with_options(forward: types.FunctionType, options: dict) -> types.FunctionType:
+    """The same code with these options in each call of `optimized_attention`."""
+    attention = forward.__globals__["optimized_attention"]
 
     def with_options(*args, **kwargs):
         return attention(*args, **{"transformer_options": options, **kwargs})
 
-    scope = {**f.__globals__, "optimized_attention": with_options}
-    code = types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__)
-    return types.MethodType(code, part)
+    scope = {**forward.__globals__, "optimized_attention": with_options}
+    return types.FunctionType(
+        forward.__code__, scope, forward.__name__, forward.__defaults__, forward.__closure__
+    )
 
 
 def static_clone(model: ModelPatcher) -> ModelPatcher:
@@ -221,7 +224,7 @@ def static_clone(model: ModelPatcher) -> ModelPatcher:
     if not model.is_dynamic():
         return model.clone()
     try:
-        return model.get_non_dynamic_delegate()
+        return cast(ModelPatcherDynamic, model).get_non_dynamic_delegate()
     except RuntimeError:
         log.warning(
             "This model has dynamic VRAM and cannot be reloaded without it; attention gradients may be wrong "

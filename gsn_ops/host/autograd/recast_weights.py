@@ -8,18 +8,25 @@ the device, in the dtype of the computation.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from comfy import ops
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from ...torch_ops.frozen_weight import frozen_weight
 
-_LINEAR = ops.disable_weight_init.Linear.forward_comfy_cast_weights
-_CONVOLUTION = ops.disable_weight_init.Conv2d.forward_comfy_cast_weights
+Linear = ops.disable_weight_init.Linear
+Conv2d = ops.disable_weight_init.Conv2d
+
+FORWARD = "forward_comfy_cast_weights"
+"""ComfyUI's method of a layer that casts its weights."""
+
+_LINEAR = Linear.forward_comfy_cast_weights
+_CONVOLUTION = Conv2d.forward_comfy_cast_weights
 _FAST_FP8 = ops.fp8_ops.Linear.forward_comfy_cast_weights
-"""ComfyUI's forward methods of such layers. The fast one of fp8 has no gradient and falls back to `_LINEAR`.
+"""Such methods that are known here. The fast one of fp8 has no gradient and falls back to `_LINEAR`.
 
 Layers with another forward method are left alone.
 """
@@ -32,14 +39,14 @@ def recastable_layers(
     return [
         layer
         for layer in network.modules()
-        if getattr(type(layer), "forward_comfy_cast_weights", None) in (_LINEAR, _FAST_FP8, _CONVOLUTION)
+        if getattr(type(layer), FORWARD, None) in (_LINEAR, _FAST_FP8, _CONVOLUTION)
         and not hasattr(layer, "_v")  # dynamic VRAM
         and (layer.weight.dtype != dtype or layer.weight.device != device or layer.weight_function)
     ]
 
 
 @contextlib.contextmanager
-def recast_weights(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
+def recast_weights(layers: Sequence[torch.nn.Module]) -> Generator[None]:
     """Surround a forward pass: these layers save no cast weight.
 
     Only instances are changed; undone on every exit.
@@ -50,15 +57,15 @@ def recast_weights(layers: Sequence[torch.nn.Module]) -> Iterator[None]:
     changed = []
     try:
         for layer in layers:
-            if "forward_comfy_cast_weights" not in layer.__dict__:
-                stock = type(layer).forward_comfy_cast_weights
+            if FORWARD not in layer.__dict__:
+                stock = getattr(type(layer), FORWARD)
                 call = _convolution if stock is _CONVOLUTION else _linear
-                layer.forward_comfy_cast_weights = _choose(call, layer, stock)
+                layer.__dict__[FORWARD] = _choose(call, layer, stock)
                 changed.append(layer)
         yield
     finally:
         for layer in changed:
-            del layer.__dict__["forward_comfy_cast_weights"]
+            del layer.__dict__[FORWARD]
 
 
 def _choose(call: Callable, layer: torch.nn.Module, stock: Callable) -> Callable:
@@ -83,32 +90,32 @@ def _is_supported(layer: torch.nn.Module, x: Tensor) -> bool:
     return x.ndim == 4 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
-def _linear(x: Tensor, layer: torch.nn.Linear) -> Tensor:
+def _linear(x: Tensor, layer: Linear) -> Tensor:
     """x W^T + b for x [.., C]; g W for its gradient."""
 
-    def backward(g: Tensor, _: None) -> Tensor:
+    def backward(g: Tensor) -> Tensor:
         with _weight(layer, g) as weight:
             return g @ weight
 
     # One row per position, [.., C] -> [rows, C], outside of the Function: its result must not be a view.
     rows = x.reshape(-1, x.shape[-1])
-    return frozen_weight(rows, None, lambda x, _: _LINEAR(layer, x), backward).unflatten(0, x.shape[:-1])
+    return frozen_weight(rows, lambda x: _LINEAR(layer, x), backward).unflatten(0, x.shape[:-1])
 
 
-def _convolution(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
+def _convolution(x: Tensor, layer: Conv2d) -> Tensor:
     """The convolution of x [B, C, h, w]; for its gradient that with the transposed weight."""
     shape = x.shape
 
-    def backward(g: Tensor, _: None) -> Tensor:
+    def backward(g: Tensor) -> Tensor:
         with _weight(layer, g) as weight:
             options = (layer.stride, layer.padding, layer.dilation, layer.groups)
-            return torch.nn.grad.conv2d_input(shape, weight, g, *options)
+            return conv2d_input(shape, weight, g, *options)
 
-    return frozen_weight(x, None, lambda x, _: _CONVOLUTION(layer, x), backward)
+    return frozen_weight(x, lambda x: _CONVOLUTION(layer, x), backward)
 
 
 @contextlib.contextmanager
-def _weight(layer: torch.nn.Module, g: Tensor) -> Iterator[Tensor]:
+def _weight(layer: torch.nn.Module, g: Tensor) -> Generator[Tensor]:
     """The weight as ComfyUI casts it for a call with g."""
     weight, bias, stream = ops.cast_bias_weight(layer, g, offloadable=True)
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import comfy.latent_formats
 import comfy.sd
@@ -141,7 +142,7 @@ def load_as(
     config: type[BASE], tensors: dict[str, torch.Tensor], text_models: dict[str, dict]
 ) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """ComfyUI's own loader with one more model class for this call -> (MODEL, CLIP, VAE)."""
-    models = comfy.supported_models.models
+    models: list[Any] = comfy.supported_models.models
     with _registration:
         models.append(config)  # last: ComfyUI's own classes are tried first
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy.sd import CLIP
@@ -37,7 +37,13 @@ CHECKSUM_TOLERANCE = 1e-6
 """Relative difference of two checksums of the same rows."""
 
 
-class TokenRecordingCLIP:
+if TYPE_CHECKING:
+    _CLIP = CLIP
+else:
+    _CLIP = object  # the class of the CLIP, which may be another pack's, comes after the mixin
+
+
+class TokenRecordingCLIP(_CLIP):
     """Mixed into the class of a CLIP: the same tokens and encodings, with token metadata in addition."""
 
     gsn_subjects: tuple[SubjectPhrase, ...] = ()

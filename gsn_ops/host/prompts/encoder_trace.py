@@ -8,9 +8,10 @@ loaded, nothing shared is changed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import torch
 from comfy.sd import CLIP
@@ -44,7 +45,7 @@ def trace_tokens(clip: CLIP, tokens: dict) -> tuple[dict[str, TracedTokens], int
     reads them.
     """
     paths_by_number: dict[int, str] = {}
-    tracer = _tracing_copy(clip.cond_stage_model, "", paths_by_number)
+    tracer: Any = _tracing_copy(clip.cond_stage_model, "", paths_by_number)
     if hasattr(tracer, "reset_clip_options"):
         tracer.reset_clip_options()  # on the copy: device and clip skip of the last encode do not matter here
     keys = [key for key, chunks in tokens.items() if is_chunks(chunks)]
@@ -57,8 +58,8 @@ def trace_tokens(clip: CLIP, tokens: dict) -> tuple[dict[str, TracedTokens], int
         if isinstance(t, Tensor):
             tensors[name] = _positions(t)
     traced = {}
-    for key in keys:
-        encoder = None if paths[key] is None else tracer.get_submodule(paths[key]).transformer
+    for key, path in paths.items():
+        encoder = None if path is None else tracer.get_submodule(path).transformer
         traced[key] = _find(numbers[key], tensors, encoder)
     if not paths_by_number and not any(found.rows for found in traced.values()):
         raise ValueError("it has no text transformer of a known kind")
@@ -144,11 +145,23 @@ class _VisionStub(torch.nn.Module):
         raise _VisionGrid(grid)
 
 
+class _ZeroEmbedding:
+    """Embeddings [B, N, width] of zeros, for any ids [B, N]."""
+
+    def __init__(self, width: int):
+        self.weight = torch.zeros(1, width)
+
+    def __call__(self, ids: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
+        return torch.zeros(*ids.shape, self.weight.shape[1], device=ids.device)
+
+
 class _PositionEncoder(torch.nn.Module):
     """Replaces a text transformer: every channel of every output is the mark of the token at that position.
 
     images: how many positions each image in the prompt took, as far as known.
     """
+
+    original: Any  # the transformer it replaces
 
     def __init__(self, original: torch.nn.Module, number: int):
         super().__init__()
@@ -173,26 +186,24 @@ class _PositionEncoder(torch.nn.Module):
             return torch.zeros(self.images[-1], self.width, device=device), None
         return None, None
 
-    def get_input_embeddings(self) -> Callable[..., Tensor]:
-        def embed(ids: Tensor, out_dtype: torch.dtype | None = None) -> Tensor:
-            return torch.zeros(*ids.shape, self.width, device=ids.device)
-
-        embed.weight = torch.zeros(1, self.width)
-        return embed
+    def get_input_embeddings(self) -> _ZeroEmbedding:
+        """As ComfyUI asks for it to embed the tokens."""
+        return _ZeroEmbedding(self.width)
 
     def forward(
         self,
-        ids=None,
-        attention_mask=None,
-        embeds=None,
-        intermediate_output=None,
-        capture_layers=None,
-        **options,
-    ):
+        ids: Any = None,
+        attention_mask: Any = None,
+        embeds: Tensor | None = None,
+        intermediate_output: Any = None,
+        capture_layers: Any = None,
+        **options: Any,
+    ) -> Any:
         """Marks [B, N, C] in every form in which ComfyUI asks for hidden states."""
-        shape = (*ids.shape, self.width) if embeds is None else embeds.shape
-        device = ids.device if embeds is None else embeds.device
-        b, n, width = shape
+        if embeds is None:
+            embeds = self.get_input_embeddings()(ids)
+        b, n, width = embeds.shape
+        device = embeds.device
         positions = torch.arange(b * n, dtype=torch.float32, device=device)  # chunks follow each other
         marks = self.number * ENCODER_STEP + positions.reshape(b, n, 1) + 1
         marks = marks.expand(b, n, width).contiguous()
@@ -205,7 +216,7 @@ class _PositionEncoder(torch.nn.Module):
         return marks, marks.unsqueeze(1).repeat(1, layers, 1, 1), pooled, pooled  # [B, layers, N, C]
 
 
-def width_of(transformer: torch.nn.Module) -> int:
+def width_of(transformer: Any) -> int:
     """Channels of its input embeddings."""
     embeddings = transformer.get_input_embeddings()
     return int(getattr(embeddings, "embedding_dim", None) or embeddings.weight.shape[-1])
@@ -216,7 +227,7 @@ def is_text_encoder(module: torch.nn.Module) -> bool:
     return hasattr(module, "transformer") and hasattr(module, "encode_token_weights")
 
 
-def _tracing_copy(module: torch.nn.Module, path: str, paths_by_number: dict[int, str]) -> torch.nn.Module:
+def _tracing_copy(module: Any, path: str, paths_by_number: dict[int, str]) -> Any:
     """A copy of a module tree in which each text transformer is a _PositionEncoder, with numbers from 1 on.
 
     Parameters are shared, options are not. Adds {number: path of the encoder}.

@@ -24,8 +24,10 @@ SENTINELS = ("0", "x")
 
 SHORT = 200
 """Characters that no tokenizer cuts off."""
+
 CLIP_ENCODERS = ("l", "g", "h", "hydit_clip")
 """ComfyUI's keys of CLIP text encoders."""
+
 PROMPT_START = re.compile(r"<\s*prompt\s+start\s*>\s*", re.IGNORECASE)
 """In Lumina's prompts, the end of the instructions and the beginning of the description."""
 
@@ -122,10 +124,9 @@ def _shown(token: Token, vocabulary: Mapping[int, str]) -> str:
 
 def _is_cut(clip: CLIP, key: str, chunks: list) -> bool:
     """Does the tokenizer drop the end of the prompt? Tested by appending to it."""
-    text = getattr(chunks, "text", "")
-    if len(text) < SHORT:
+    if not isinstance(chunks, Chunks) or len(chunks.text) < SHORT:
         return False
-    longer = text + ' 0 x "0 x"'  # some encoders read only what is in quotes
+    longer = chunks.text + ' 0 x "0 x"'  # some encoders read only what is in quotes
     appended = clip.tokenize(longer, **chunks.options).get(key, ())
     return _ids(_tokens(appended, [])) == _ids(_tokens(chunks, []))
 
@@ -179,12 +180,13 @@ def _ids(tokens: list[list[Token]]) -> list[int | None]:
 
 def _place(
     tokens: list[list[Token]], part, span: tuple[int, int], traced: TracedTokens
-) -> tuple[list[tuple[Token, int | None]], list[tuple[int, int, int]]]:
+) -> tuple[list[tuple[int | Vector, int | None]], list[tuple[int, int, int]]]:
     """(token, row) of the user's text, and (first, end, stop) of each chunk.
 
     These are the first text row, the row of the end marker, and the row after the padding.
     """
-    found, spans = [], []
+    found: list[tuple[int | Vector, int | None]] = []
+    spans: list[tuple[int, int, int]] = []
     row_at, images = traced.rows, iter(traced.images)
     offset = base = 0  # of the chunk: in the token list, and in the encoder's positions
     for chunk in tokens:

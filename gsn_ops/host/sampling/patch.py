@@ -1,7 +1,8 @@
-"""The hook into sampling: a MODEL patch that watches whatever sampler runs and acts when it shows its state at the chosen step.
+"""The hook into sampling: a MODEL patch that watches the sampler and runs recipes at their steps.
 
-One keyed OUTER_SAMPLE wrapper exchanges the sampler for a watched copy. The sampler, its history, noise, previews and other
-packs' patches stay as they are; a run in which nothing is due gets its own sampler object back.
+One keyed OUTER_SAMPLE wrapper exchanges the sampler for a watched copy. The sampler, its history, noise,
+previews and other packs' patches stay as they are; a run in which no recipe acts gets its own sampler object
+back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import comfy.model_management
 import comfy.patcher_extension
 
-from ...optimise.methods import Recipe
+from ...optimise.recipe import Recipe
 from ...report.book import ReportBook
 from ..attention.memory_policy import reported_batch_size
 from ..autograd.differentiable import static_clone
@@ -27,9 +28,9 @@ PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
 
 
 def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = None):
-    """A clone of MODEL that also carries out `recipes`, after those it already carries, and the book its reports go to.
+    """A clone of MODEL that also runs `recipes`, after those it already has, and the book for their reports.
 
-    Recipes that are off install nothing. Raises ValueError for a model of a family that is not supported.
+    Disabled recipes install nothing. Raises ValueError for a model of a family that is not supported.
     """
     book = ReportBook()
     family_of(model)
@@ -39,27 +40,29 @@ def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = No
             on_status("Off: a plain run, as without this node.")
         return model.clone(), book
     patched = static_clone(model)
-    before = tuple(act for nursing in model.get_wrappers(OUTER_SAMPLE, WRAPPER_KEY) for act in nursing.acts)
-    nursing = SamplingPatch((*before, *(AttachedRecipe(recipe, book, on_status) for recipe in recipes)))
-    for kind, wrapper in ((OUTER_SAMPLE, nursing), (PREPARE_SAMPLING, _ask_for_memory)):
+    attached: list[AttachedRecipe] = []
+    for earlier in model.get_wrappers(OUTER_SAMPLE, WRAPPER_KEY):
+        attached += earlier.attached
+    attached += [AttachedRecipe(recipe, book, on_status) for recipe in recipes]
+    patch = SamplingPatch(tuple(attached))
+    for kind, wrapper in ((OUTER_SAMPLE, patch), (PREPARE_SAMPLING, _reserve_memory)):
         patched.remove_wrappers_with_key(kind, WRAPPER_KEY)
         patched.add_wrapper_with_key(kind, WRAPPER_KEY, wrapper)
     return patched, book
 
 
-def _ask_for_memory(executor, model, noise_shape, *args, **kwargs):
-    """Tell the host how much one pass with a graph needs, before it decides how much of the model to load."""
+def _reserve_memory(executor, model, noise_shape, *args, **kwargs):
+    """Tell ComfyUI how much one pass with a graph needs, before it decides how much of the model to load."""
     room = comfy.model_management.get_total_memory(model.load_device) - model.model_size()
-    return executor(
-        model, [reported_batch_size(model.model, noise_shape, room), *noise_shape[1:]], *args, **kwargs
-    )
+    batch = reported_batch_size(model.model, noise_shape, room)
+    return executor(model, [batch, *noise_shape[1:]], *args, **kwargs)
 
 
 class SamplingPatch:
     """The wrapper around one sampler call. Holds recipes and books, nothing of a run."""
 
-    def __init__(self, acts: tuple[AttachedRecipe, ...]):
-        self.acts = acts
+    def __init__(self, attached: tuple[AttachedRecipe, ...]):
+        self.attached = attached
 
     def __call__(
         self,
@@ -74,22 +77,15 @@ class SamplingPatch:
         seed=None,
         **kwargs,
     ):
-        plan = make_plan(
-            executor.class_obj,
-            self.acts,
-            sigmas,
-            latent_image,
-            noise,
-            len(kwargs.get("latent_shapes") or [1]),
-        )
-        run = SamplerRun(executor.class_obj, plan, callback, seed or 0, noise)
-        watched = (
-            watch(sampler, plan.shift_steps, run.shift, run.on_end, run.steer if plan.turns else None)
-            if plan.steps
-            else sampler
-        )
+        guider, parts = executor.class_obj, len(kwargs.get("latent_shapes") or [1])
+        plan = make_plan(guider, self.attached, sigmas, latent_image, noise, parts)
+        run = SamplerRun(guider, plan, callback, seed or 0, noise)
+        watched = sampler
+        if plan.active_steps:
+            modify = run.modify_prediction if plan.modifies_prediction else None
+            watched = watch(sampler, plan.update_steps, run.update, run.on_end, modify)
         samples = executor(
             noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
         )
-        run.finish(self.acts, sampler_name(sampler), samples)
+        run.finish(self.attached, sampler_name(sampler), samples)
         return samples

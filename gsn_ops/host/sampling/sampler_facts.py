@@ -15,10 +15,12 @@ SAME_SIGMA = 1e-3  # relative; SDE samplers start at .99997 of the first sigma
 
 @dataclass(frozen=True)
 class SamplerFacts:
-    """state_call: the how-manieth call at sigma_k, k > 0, is the state (None = learned while watching; 1 unless trial points are seen).
+    """What is known about one sampler function.
 
-    carried: the corrected state never meets the model; the shift is carried beside the sampler as an offset.
-    grid: "schedule", "log" (own steps, equal in log sigma) or "adaptive" (no grid).
+    state_call: 1-based index of the model call at sigma_k, k > 0, that receives the sampler state (None =
+    learned while watching; 1 unless trial points are seen). carried: the model never receives the corrected
+    state; the update is carried along with the sampler as an offset. grid: "schedule", "log" (its own steps,
+    equal in log sigma) or "adaptive" (no grid).
     """
 
     state_call: int | None = None
@@ -40,35 +42,33 @@ FACTS = {
     "dpm_fast_function": SamplerFacts(grid="log"),
     "dpm_adaptive_function": SamplerFacts(grid="adaptive"),
 }
-"""By the name of the sampler function; all others show their state at the first call at sigma_k."""
+"""By the name of the sampler function; all others call the model with their state first at sigma_k."""
 
 
 def facts_of(name: str, options: dict) -> SamplerFacts:
-    """A sampler's facts; two of the host's sampler nodes turn their sampler into one of another kind by an option."""
-    if (name == "sample_seeds_2" and options.get("r") == 1.0) or (
-        name == "sample_sa_solver" and options.get("use_pece")
-    ):
+    """A sampler's facts. Options of two of ComfyUI's sampler nodes make another kind of sampler."""
+    if name == "sample_seeds_2" and options.get("r") == 1.0:
+        return TRIAL_POINT_FIRST
+    if name == "sample_sa_solver" and options.get("use_pece"):
         return TRIAL_POINT_FIRST
     return FACTS.get(name, SamplerFacts())
 
 
-def _sa_solver_decay(options: dict, model_sampling) -> Callable[[float, float], float]:
-    """How SA-Solver scales its state from sigma a to b when nothing is added: b/a exp(-tau(b)^2 h), h in half log SNR."""
-    start, end = (
-        model_sampling.percent_to_sigma(0.2),
-        model_sampling.percent_to_sigma(0.8),
-    )  # the host's default interval
+def sa_solver_decay(options: dict, model_sampling) -> Callable[[float, float], float]:
+    """How SA-Solver scales its state from sigma a to b without additions: b/a exp(-tau(b)^2 h), h in half log
+    SNR.
+    """
+    # ComfyUI's default interval.
+    start, end = model_sampling.percent_to_sigma(0.2), model_sampling.percent_to_sigma(0.8)
     tau = options.get("tau_func") or sa_solver.get_tau_interval_func(start, end, eta=1.0)
 
     def half_log_snr(s: float) -> float:
         return float(sigma_to_half_log_snr(torch.tensor(s), model_sampling))
 
     def decay(a: float, b: float) -> float:
-        return (
-            b / a * math.exp(-(float(tau(torch.tensor(b))) ** 2) * (half_log_snr(b) - half_log_snr(a)))
-            if b
-            else 0.0
-        )
+        if b == 0:
+            return 0.0
+        return b / a * math.exp(-(float(tau(torch.tensor(b))) ** 2) * (half_log_snr(b) - half_log_snr(a)))
 
     return decay
 

@@ -1,4 +1,4 @@
-"""The shipped demo workflow: the same graph with another prompt, seed, batch or number of steps, and its two pictures."""
+"""The shipped demo workflow with another prompt, seed, batch or number of steps, and its two images."""
 
 import copy
 import io
@@ -10,12 +10,8 @@ from PIL import Image
 from tools.host_env.paths import CLONE
 
 FILE = CLONE / "example_workflows" / "api" / "demo_plain_beside_refined.json"
-SIDE = 256  # of one picture; the workflow saves plain | refined, side by side
-INSPECTION = (
-    "GSNReport",
-    "GSNAttentionMaps",
-    "PreviewAny",
-)  # shown to people; a long measurement leaves them out
+SIDE = 256  # of one image; the workflow saves plain | refined, side by side
+INSPECTION = ("GSNReport", "GSNAttentionMaps", "PreviewAny")  # for users; a long measurement leaves them out
 
 
 def shipped() -> dict:
@@ -36,7 +32,7 @@ def find(workflow: dict, kind: str, title: str | None = None) -> str:
 
 
 def shipped_settings() -> dict:
-    """What the workflow's Semantic Nursing node is set to: the one place where the embedded model's moment is written down."""
+    """Inputs of the workflow's Semantic Nursing node: the one place with the embedded model's settings."""
     workflow = shipped()
     return workflow[find(workflow, "GSNNursing")]["inputs"]
 
@@ -44,7 +40,7 @@ def shipped_settings() -> dict:
 def substitute(
     workflow: dict, text: str, seed: int, batch: int, steps: int | None = None, inspect: bool = False
 ) -> dict:
-    """A copy for this prompt and seed, `batch` pictures at once."""
+    """A copy for this prompt and seed, `batch` images at once."""
     workflow = copy.deepcopy(workflow)
     workflow[find(workflow, "CLIPTextEncode", "Prompt")]["inputs"]["text"] = text
     workflow[find(workflow, "PrimitiveInt", "One seed for both")]["inputs"]["value"] = seed
@@ -56,6 +52,6 @@ def substitute(
 
 
 def halves(png: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """A saved picture -> (plain, refined) [256, 256, 3] uint8."""
+    """A saved image -> (plain, refined) [256, 256, 3] uint8."""
     both = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
     return both[:, :SIDE], both[:, -SIDE:]

@@ -1,0 +1,192 @@
+"""What one recipe did in one run: collected step by step, then put into a report with its status line."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from ...objectives.per_encoder import encoders_read, innermost
+from ...optimise.recipe import StepResult
+from ...optimise.setting import settings_of
+from ...prompt import SubjectColumns
+from ...report.run_report import RecipeReport, StepReport, count
+from ...report.text import counted
+from ...subject_maps import maxima
+from ..architectures.family import ModelFamily
+from ..attention.entry import Entry
+from ..attention.memory_policy import LEVELS, CheckpointPolicy
+from .gradient_precision import GradientPrecision
+from .plan import MatchedConditioning, PlannedRecipe
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A complete pass without gradients, on the CPU in float16.
+
+    maps: [B, k, h, w], one per subject. predicted_x0: [B, C, ...], scaled as sampler nodes return latents.
+    loss: one per image.
+    """
+
+    maps: Tensor
+    predicted_x0: Tensor
+    loss: tuple[float, ...]
+
+
+class RecipeRecord:
+    """Collects numbers, small maps and predicted images of one recipe; nothing that refers to the model."""
+
+    def __init__(self, planned: PlannedRecipe, family: ModelFamily, n_steps: int):
+        self.planned, self.family, self.n_steps = planned, family, n_steps
+        self.entry: Entry | None = None
+        self.subjects: tuple[SubjectColumns, ...] = ()
+        self.c: float | None = None
+        self.steps: list[StepReport] = []
+        self.before: Evaluation | None = None
+        self.after: Evaluation | None = None
+        self.forwards = self.backwards = 0
+        self.skipped_images = self.non_finite_images = 0
+        self.cut_override = False
+        self.missing = ""
+
+    def begin_step(self, matched: MatchedConditioning, c: float) -> None:
+        """The conditioning read at this step; the first one is what is reported."""
+        self.entry, self.subjects = self.entry or matched.entry, self.subjects or matched.subjects
+        self.c = c
+
+    def add_step(self, step: int, sigma: float, result: StepResult) -> None:
+        """The result of one step."""
+        self.steps.append(
+            StepReport(
+                step,
+                sigma,
+                losses=_rows(result.losses),
+                maxima=_rows(result.maxima),
+                updates=_rows(result.updates),
+                guided=_rows(result.guided),
+                success=_rows(result.success),
+                rounds=_rows(None if result.guided is None else result.rounds),
+                maxima_after=_rows(result.maxima_after),
+            )
+        )
+        self.backwards += len(result.losses) if result.passes is None else result.passes
+        self.non_finite_images = max(self.non_finite_images, int(result.non_finite.sum()))
+        self.skipped_images = 0 if result.needed is None else int((~result.needed).sum())
+
+    def report(self, precision: GradientPrecision, policy: CheckpointPolicy) -> RecipeReport:
+        """Everything this recipe did, also if that was nothing."""
+        method = self.planned.recipe.method
+        if not self.steps:
+            reason = self.planned.skip or self.planned.active.reason or self.missing
+            return RecipeReport(method, f"{method}: skipped, {reason or 'its step was not reached'}")
+        updates = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
+        losses = tuple(row for s in self.steps for row in s.losses)
+        backwards = self.backwards + precision.backwards
+        last_loss = self.after.loss if self.after else losses[-1]
+        words = [
+            *self._course(losses[0], last_loss, updates, backwards),
+            *self._remarks(len(updates), precision, policy),
+        ]
+        report = RecipeReport(
+            method=method,
+            status=", ".join(words),
+            step=self.steps[0].step,
+            sigma=self.steps[0].sigma,
+            c=self.c,
+            losses=losses,
+            updates=updates,
+            forwards=self.forwards,
+            backwards=backwards,
+            maxima_before=self.steps[0].maxima,
+            settings=self._settings(),
+            subjects=tuple(s.label for s in self.subjects),
+            steps=tuple(self.steps),
+            counters=count(tuple(self.steps)),
+            attention_read=self.family.describe_capture(self.planned.recipe.objective.needs),
+        )
+        return self._with_evaluations(report)
+
+    def _with_evaluations(self, report: RecipeReport) -> RecipeReport:
+        """The report with maps and predictions before and after, where they were evaluated."""
+        before, after = self.before, self.after
+        if before is not None:
+            report = replace(report, maps_before=before.maps, predicted_before=before.predicted_x0)
+        if after is not None:
+            report = replace(
+                report,
+                maps_after=after.maps,
+                predicted_after=after.predicted_x0,
+                maxima_after=_rows(maxima(after.maps.float())),
+                loss_after=after.loss,
+            )
+        return report
+
+    def _settings(self) -> dict[str, float | int | str | bool]:
+        """The recipe's own settings, and what its objective reads."""
+        recipe = self.planned.recipe
+        own = {bound.key: bound.get(recipe) for bound in settings_of(recipe) if len(bound.path) == 1}
+        needs = recipe.objective.needs
+        blocks = self.family.blocks if needs.blocks == "auto" else needs.blocks
+        return {
+            **own,
+            "levels": ", ".join(map(str, needs.levels or self.family.levels)) or "all",
+            "blocks": blocks.replace("_", " ") or "all",
+            "objective": type(innermost(recipe.objective)).__name__,
+            "encoders": encoders_read(recipe.objective),
+        }
+
+    def _course(
+        self,
+        loss_before: tuple[float, ...],
+        loss_after: tuple[float, ...],
+        updates: tuple[int, ...],
+        backwards: int,
+    ) -> list[str]:
+        """Where, how many updates, how the loss went, what it cost."""
+        first, last = self.steps[0], self.steps[-1]
+        where, sigma = f"step {first.step}", f"{first.sigma:.3g}"
+        if first is not last:
+            where, sigma = f"steps {first.step} to {last.step}", f"{sigma} to {last.sigma:.3g}"
+        made = f"{min(updates)} to {max(updates)} shifts"
+        if len(set(updates)) == 1:
+            made = counted(updates[0], "shift")
+        return [
+            f"{self.planned.recipe.method}: {where} of {self.n_steps} (sigma {sigma})",
+            made,
+            f"loss {_mean(loss_before)} -> {_mean(loss_after)}",
+            f"{self.forwards} forward and {backwards} backward passes",
+        ]
+
+    def _remarks(self, batch: int, precision: GradientPrecision, policy: CheckpointPolicy) -> list[str]:
+        """What was out of the ordinary."""
+        words = []
+        if self.skipped_images:
+            images = f"{self.skipped_images} of {counted(batch, 'image')}"
+            words.append(f"{images} left alone, all subjects are present")
+        if self.non_finite_images:
+            images = counted(self.non_finite_images, "image")
+            words.append(
+                f"{images} stopped early: the loss or its gradient was not finite, "
+                "the last good latent was kept"
+            )
+        if precision.cosine is not None:
+            used = "products in bfloat16" if precision.bfloat16 else "full precision"
+            words.append(f"{used} (the gradient in bfloat16 agrees to a cosine of {precision.cosine:.5f})")
+        if policy.level:
+            words.append(LEVELS[policy.level])
+        if self.cut_override:
+            words.append("another pack's attention kernel has no gradient and was replaced in these passes")
+        return words
+
+
+def _rows(t: Tensor | None) -> tuple:
+    """A tensor [n] or [n, m] as plain tuples; () = there is none."""
+    if t is None:
+        return ()
+    return tuple(tuple(row) if isinstance(row, list) else row for row in t.tolist())
+
+
+def _mean(values: tuple[float, ...]) -> str:
+    known = [v for v in values if math.isfinite(v)]
+    return f"{sum(known) / len(known):.3f}" if known else "not finite"

@@ -1,0 +1,70 @@
+"""The committed example workflows stand where tools.workflows puts them, and say what its notes say."""
+
+import json
+
+import pytest
+
+from tools.host_env.paths import CLONE
+from tools.workflows import notes
+from tools.workflows.arrange import Node, arrange
+
+FOLDER = CLONE / "example_workflows"
+NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
+SMALL = (100, 50)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_workflow_is_as_arranged(name):
+    graph = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    (note,) = (node for node in graph["nodes"] if node["type"] == "Note")
+    others = {node["id"]: node for node in graph["nodes"] if node is not note}
+    text = notes.read()[name]["note"]
+    nodes = [Node(node["id"], node["type"], tuple(node["size"])) for node in others.values()]
+    arranged = arrange(nodes, [(link[1], link[3]) for link in graph["links"]], text)
+    assert note["widgets_values"] == [text]
+    assert {i: tuple(node["pos"]) for i, node in others.items()} == arranged.positions
+    placed = arranged.note
+    assert (note["pos"], note["size"]) == ([placed.left, placed.top], [placed.width, placed.height])
+    frames = [(f.title, [f.left, f.top, f.width, f.height]) for f in arranged.frames]
+    assert [(group["title"], group["bounding"]) for group in graph["groups"]] == frames
+
+
+def test_notes_are_of_the_committed_workflows():
+    assert sorted(notes.read()) == NAMES
+
+
+def column_starts(links: list[tuple[int, int]], **types: str) -> list[float]:
+    """The left edges of nodes 1, 2, ... of these types."""
+    nodes = [Node(int(name[1:]), node_type, SMALL) for name, node_type in types.items()]
+    positions = arrange(nodes, links, "note").positions
+    return [positions[node.id][0] for node in nodes]
+
+
+def test_a_node_stands_next_to_what_waits_for_it_and_loaders_come_first():
+    chain = [(1, 2), (2, 3), (3, 4), (5, 3)]
+    found = column_starts(
+        chain, n1="LoraLoader", n2="Any", n3="KSampler", n4="VAEDecode", n5="CLIPTextEncode"
+    )
+    first, second, third, fourth, late = found
+    assert first < second < third < fourth and late == second
+    assert column_starts([(1, 3), (2, 3)], n1="CheckpointLoader", n2="Any", n3="Any")[:2] == [0, 0]
+
+
+def test_columns_leave_room_for_the_widest_node_and_rows_for_the_tallest():
+    nodes = [Node(1, "Any", (500, 70)), Node(2, "Any", (200, 40)), Node(3, "KSampler", SMALL)]
+    arranged = arrange(nodes, [(1, 3), (2, 3)], "one\ntwo")
+    assert arranged.positions == {1: (0, 0), 2: (0, 130), 3: (580, 0)}
+    assert (arranged.note.top, arranged.note.height) == (230, 76)
+    assert [frame.title for frame in arranged.frames] == ["Prompt and settings", "Sampling"]
+
+
+def test_a_chain_of_regions_is_one_column():
+    found = column_starts(
+        [(1, 2), (2, 3), (3, 4)], n1="GSNTextEncode", n2="GSNRegion", n3="GSNRegion", n4="Any"
+    )
+    assert found[0] == found[1] == found[2] < found[3]
+
+
+def test_nothing_to_arrange_is_an_error():
+    with pytest.raises(ValueError, match="no nodes"):
+        arrange([], [], "")

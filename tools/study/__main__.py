@@ -1,0 +1,128 @@
+"""The command line: python3 tools/dev.py study (eval | compare | tradeoff | tables)"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from tools.host_env.paths import CLONE, HOST_DIR
+
+from . import compare, compute_tradeoff, evaluate
+from .data import HOW, Study
+from .store import Store
+from .tables import write_between
+
+STUDIES: dict[str, ModuleType] = {"eval": evaluate, "compare": compare, "tradeoff": compute_tradeoff}
+RECORDS = HOST_DIR / "study" / "records.jsonl"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommands: one per study, and tables."""
+    whole = argparse.ArgumentParser(
+        prog="tools/dev.py study", description="Measurements on the embedded models."
+    )
+    commands = whole.add_subparsers(dest="study", metavar="COMMAND", required=True)
+    raw = argparse.RawDescriptionHelpFormatter
+    for name, module in STUDIES.items():
+        summary = module.__doc__.splitlines()[0]
+        one = commands.add_parser(name, help=summary, description=module.__doc__, formatter_class=raw)
+        add_common(one, module)
+        module.add_arguments(one)
+        add_output(one)
+    summary = "Print the tables of stored studies again, without running anything."
+    stored = commands.add_parser("tables", help=summary, description=summary)
+    stored.add_argument("names", nargs="*", metavar="STUDY", help=f"{', '.join(STUDIES)} (default: all)")
+    add_output(stored)
+    return whole
+
+
+def add_common(one: argparse.ArgumentParser, module: ModuleType) -> None:
+    """What all studies have."""
+    one.add_argument("--model", choices=("sd", "sd3"), default="sd", help="the embedded UNet or MM-DiT")
+    one.add_argument("--file", type=Path, help="another file of that model's kind")
+    one.add_argument(
+        "--objects", type=int, nargs="+", choices=(1, 2, 3), default=module.OBJECTS, help="in a prompt"
+    )
+    one.add_argument("--pairs", type=int, default=module.PAIRS, help="prompts of each number of objects")
+    one.add_argument(
+        "--split", default="test", choices=("test", "validation"), help="validation: to choose numbers"
+    )
+    one.add_argument("--steps", type=int, help="sampling steps (default: 20)")
+    one.add_argument("--sampler")
+    one.add_argument("--scheduler")
+    one.add_argument("--cfg", type=float)
+    one.add_argument(
+        "--batch", type=int, default=20, help="images made together (ddpm's noise depends on it)"
+    )
+    one.add_argument("--processes", type=int, default=1)
+
+
+def add_output(one: argparse.ArgumentParser) -> None:
+    """Where records and tables are."""
+    where = RECORDS.relative_to(CLONE)
+    one.add_argument("--records", type=Path, default=RECORDS, help=f"the file of records (default: {where})")
+    one.add_argument("--write", type=Path, help="a markdown file to put the tables into")
+
+
+def plan(args: argparse.Namespace, module: ModuleType) -> Study:
+    """The study that was asked for. Boots ComfyUI."""
+    from tools.host_env.inprocess import boot
+
+    from .run import facts_of
+
+    boot()
+    chosen = {name: getattr(args, name) for name in ("steps", "sampler", "scheduler", "cfg")}
+    sampling = replace(
+        HOW[args.model], **{name: value for name, value in chosen.items() if value is not None}
+    )
+    study = Study(
+        args.study,
+        module.ways(args),
+        args.model,
+        str(args.file or ""),
+        sampling,
+        tuple(args.objects),
+        args.pairs,
+        args.split,
+        args.batch,
+        getattr(args, "timed", 0),
+        facts=facts_of(args.model, args.file),
+    )
+    return replace(study, command=command_of(study))
+
+
+def command_of(study: Study) -> str:
+    """The command that makes a study again, but for the settings of its ways."""
+    model = f" --model {study.model}" if study.model != "sd" else ""
+    objects = " ".join(map(str, study.objects))
+    return (
+        f"python3 tools/dev.py study {study.name}{model} --pairs {study.pairs} --objects {objects} "
+        f"--steps {study.sampling.steps}"
+    )
+
+
+def show(study: Study, store: Store, write: Path | None) -> None:
+    """Prints the tables of a study, and puts them into a file."""
+    text = "\n".join(STUDIES[study.name].tables(study, store))
+    print(text)
+    if write:
+        write_between(write, text, f"study {study.name} {study.model}")
+
+
+def main() -> None:
+    args = parser().parse_args()
+    store = Store(args.records)
+    if args.study == "tables":
+        for study in store.studies:
+            if not args.names or study.name in args.names:
+                show(study, store, args.write)
+        return
+    from .run import run
+
+    study = plan(args, STUDIES[args.study])
+    run(study, store, args.processes)
+    show(study, store, args.write)
+
+
+if __name__ == "__main__":
+    main()

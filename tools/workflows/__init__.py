@@ -1,0 +1,1 @@
+"""The example workflows: their arrangement, their notes, and the demo workflow with other inputs."""

@@ -1,0 +1,152 @@
+"""Example workflows, from the form of the queue to the form that a browser saves, by a real browser.
+
+    python3 tools/dev.py run -m tools.workflows --url http://127.0.0.1:8188 [--run] [NAME ...]
+
+Opens example_workflows/api/NAME.json in the front end of a running server, arranges the nodes (arrange.py),
+adds the note (notes.toml), and writes example_workflows/NAME.json, a picture of the graph NAME.jpg, and the
+API form as the browser gives it back. Write the API form by hand, then run this. Needs a Chromium on the
+path.
+"""
+
+import argparse
+import io
+import json
+import shutil
+import urllib.request
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
+
+from tools.host_env.paths import CLONE
+
+from . import notes
+from .arrange import Node, arrange
+
+FOLDER = CLONE / "example_workflows"
+PAGE = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Locale": "en",
+    "Comfy.VueNodes.Enabled": False,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+    "Comfy.Canvas.BackgroundImage": "",
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+}
+READY = (
+    "() => !!(window.app && app.extensionManager && window.LiteGraph "
+    "&& LiteGraph.registered_node_types['GSNReport'] && app.canvas)"
+)
+SIZES = {  # at least so large, in pixels
+    "GSNReport": [560, 620],
+    "GSNAttentionMaps": [560, 420],
+    "SaveImage": [560, 380],
+    "PreviewAny": [560, 300],
+    "CLIPTextEncode": [360, 130],
+    "GSNTextEncode": [360, 220],
+    "GSNNursing": [330, 400],
+    "GSNGuidanceModel": [330, 380],
+    "GSNRefineModel": [330, 340],
+}
+
+
+def plain(api: dict) -> dict:
+    """An API prompt without the titles, the inputs of every node in one order."""
+    return {
+        key: {"class_type": node["class_type"], "inputs": dict(sorted(node["inputs"].items()))}
+        for key, node in api.items()
+    }
+
+
+def post(url: str, body: dict) -> None:
+    """Sends JSON."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def write(path: Path, data: dict) -> None:
+    """Writes JSON as it is committed."""
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def titled(image: Image.Image, title: str) -> Image.Image:
+    """The image with a line of text above it."""
+    card = Image.new("RGB", (image.width, image.height + 80), (24, 24, 24))
+    ImageDraw.Draw(card).text((20, 14), title, (235, 235, 235), ImageFont.load_default(44))
+    card.paste(image, (0, 80))
+    return card
+
+
+def call(page, function: str, **arguments):
+    """A function of page.js in the open page."""
+    return page.evaluate(f"a => ({PAGE}).{function}(a)", arguments)
+
+
+def convert(page, name: str, texts: dict[str, str], versions: dict[str, str], run: bool) -> None:
+    """One workflow: both forms and the picture. Raises SystemExit if the browser understood another graph."""
+    source = FOLDER / "api" / f"{name}.json"
+    api = json.loads(source.read_text(encoding="utf-8"))
+    loaded = call(page, "load", api=api, name=name, sizes=SIZES)
+    nodes = [Node(node["id"], node["type"], tuple(node["size"])) for node in loaded["nodes"]]
+    arranged = asdict(arrange(nodes, loaded["links"], texts["note"]))
+    answer = call(page, "place", text=texts["note"], **arranged, **versions)
+    back = plain(answer["output"])
+    # Inputs newer than the API form may come back, with their defaults.
+    wanted = {
+        key: {**node, "inputs": {**back.get(key, node)["inputs"], **node["inputs"]}}
+        for key, node in plain(api).items()
+    }
+    if back != wanted:
+        raise SystemExit(
+            f"{name}: the browser gives back another prompt:\n{json.dumps(answer['output'], indent=1)}"
+        )
+    if run:
+        call(page, "run")
+    image = Image.open(io.BytesIO(page.screenshot(clip=call(page, "show")))).convert("RGB")
+    image.thumbnail((896, 672), Image.Resampling.LANCZOS)
+    image = titled(image, texts["title"]) if "title" in texts else image
+    image.save(FOLDER / f"{name}.jpg", quality=75, optimize=True)
+    write(FOLDER / f"{name}.json", answer["graph"])
+    write(source, answer["output"])
+    print(name, len(answer["graph"]["nodes"]), "nodes")
+
+
+def versions_of(url: str) -> dict[str, str]:
+    """The versions of this pack and of the running ComfyUI."""
+    with urllib.request.urlopen(f"{url}/system_stats", timeout=30) as answer:
+        host_version = json.load(answer)["system"]["comfyui_version"]
+    project = (CLONE / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    version = next(line.split('"')[1] for line in project if line.startswith("version"))
+    return {"version": version, "hostVersion": host_version}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--url", default="http://127.0.0.1:8188")
+    parser.add_argument(
+        "--run", action="store_true", help="run each first, so that its pictures are on the thumbnail"
+    )
+    args = parser.parse_args()
+    post(f"{args.url}/api/settings", SETTINGS)
+    versions, texts = versions_of(args.url), notes.read()
+    with sync_playwright() as driver:
+        chromium = shutil.which("chromium") or shutil.which("chrome")
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name in args.names or sorted(texts):
+            page = browser.new_page(
+                viewport={"width": 2200, "height": 1300}
+            )  # fresh: no images of the last one
+            page.goto(args.url)
+            page.wait_for_function(READY, timeout=300_000)
+            # A missing checkpoint is an error here, and not worth showing.
+            page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")
+            convert(page, name, texts[name], versions, args.run)
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

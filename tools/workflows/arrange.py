@@ -1,0 +1,133 @@
+"""Where the nodes of a workflow stand: columns from left to right, a frame around each stage of the work."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+# What the frame around a column is called; everything else is in "Prompt and settings".
+STAGES = {
+    "Model": "Loader|GSNDemoModel|Note",
+    "Nursing": "GSNNursing|GSNRefineModel|GSNGuidanceModel|GSNObjective",
+    "Prompt and settings": "",
+    "Sampling": "^KSampler$|GSNLatentRefine|^SamplerCustom",
+    "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps",
+}
+OTHER = "Prompt and settings"
+SAME_COLUMN = ("GSNRegion", "ImageStitch", "SaveImage")  # these stand below the node that they follow
+ROW_GAP, COLUMN_GAP = 60, 80
+NOTE_WIDTH, LINE = 330, 13  # of the note, in pixels; a character takes 6
+FRAME_TOP, FRAME_SIDE, FRAME_BELOW = -90, 20, 50
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as the browser measures it: size is (width, height)."""
+
+    id: int
+    type: str
+    size: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in the graph, with a title if it is a frame."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """positions: node id -> (left, top). note: where it stands. frames: per stage, from left to right."""
+
+    positions: dict[int, tuple[float, float]]
+    note: Box
+    frames: tuple[Box, ...]
+
+
+def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) -> Arrangement:
+    """Nodes in columns, rows in the order of the ids, the note below the first column.
+
+    links: (id of the source, id of the target). Raises ValueError for a graph without nodes.
+    """
+    if not nodes:
+        raise ValueError("There is nothing to arrange: the graph has no nodes.")
+    column = columns(nodes, list(links))
+    positions, frames, x = {}, [], 0.0
+    for number in range(max(column.values()) + 1):
+        members = sorted((node for node in nodes if column[node.id] == number), key=lambda node: node.id)
+        y = 0.0
+        for node in members:
+            positions[node.id] = (x, y)
+            y += node.size[1] + ROW_GAP
+        width = max((node.size[0] for node in members), default=0)
+        if number == 0:
+            width = max(width, NOTE_WIDTH)
+            placed = Box(x, y, width, note_height(note, width))
+            y += placed.height + ROW_GAP
+        stage = ", ".join(stages_of(members))
+        if frames and frames[-1].title == stage:
+            last = frames.pop()
+            frames.append(replace(last, width=x + width - last.left, height=max(last.height, y)))
+        else:
+            frames.append(Box(x, 0, width, y, stage))
+        x += width + COLUMN_GAP
+    return Arrangement(positions, placed, tuple(map(framed, frames)))
+
+
+def columns(nodes: Sequence[Node], links: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Node id -> column. A node stands next to what waits for it; loaders come first."""
+    types = {node.id: node.type for node in nodes}
+    early: dict[int, int] = {}
+    found: dict[int, int] = {}
+
+    def depth(node: int) -> int:
+        """The longest way from a source."""
+        if node not in early:
+            early[node] = max((depth(s) + gap(t) for s, t in links if t == node), default=0)
+        return early[node]
+
+    def gap(target: int) -> int:
+        return 0 if types[target] in SAME_COLUMN else 1
+
+    def late(node: int) -> int:
+        if node not in found:
+            users = [target for source, target in links if source == node]
+            if "Loader" in types[node]:
+                found[node] = 0
+            elif types[node] == "SaveImage":
+                found[node] = depth(node)
+            else:
+                found[node] = min((late(user) - gap(user) for user in users), default=last)
+        return found[node]
+
+    last = max(depth(node.id) for node in nodes)
+    return {node.id: late(node.id) for node in nodes}
+
+
+def stages_of(members: Sequence[Node]) -> list[str]:
+    """The stages that stand in a column, in the order of STAGES; the first one with a capital."""
+    inside = {stage_of(node.type) for node in members}
+    names = [stage for stage in STAGES if stage in inside]
+    return [name.lower() if i else name for i, name in enumerate(names)]
+
+
+def stage_of(node_type: str) -> str:
+    """The stage of the work that a type of node belongs to."""
+    fitting = (stage for stage, pattern in STAGES.items() if pattern and re.search(pattern, node_type))
+    return next(fitting, OTHER)
+
+
+def note_height(text: str, width: float) -> float:
+    """The height of a note of this width, lines broken by the browser."""
+    lines = sum(1 + int(len(line) / (width / 6)) for line in text.split("\n"))
+    return 50 + LINE * lines
+
+
+def framed(stage: Box) -> Box:
+    """The frame around the columns of a stage, with room for its title."""
+    sides = stage.width + 2 * FRAME_SIDE
+    return Box(stage.left - FRAME_SIDE, FRAME_TOP, sides, stage.height + FRAME_BELOW, stage.title)
