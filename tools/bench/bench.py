@@ -18,6 +18,7 @@ from .interleaved import WARM, Measured, interleaved
 from .models import DTYPES, Size, build, patcher
 from .op_counts import OpCounts, count_ops
 from .published_baseline import published_update
+from .sampler_state import plain_step
 
 RATIOS = {  # name -> (numerator, denominator): ways of one round
     "speedup_vs_published": ("published", "ours"),
@@ -93,7 +94,7 @@ def _measured(
         model = patcher(build(size), device)
     rate = Rate(counts.needed, device, DTYPES[size.dtype])
     ways = {
-        "step": lambda state: state.plain_step(),
+        "step": plain_step,
         "published": lambda state: published_update(state, size.rows, size.joint, size.blocks),
         "floor": lambda state: rate.seconds(),
     }

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,10 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from tools.host_env.inprocess import pack_module
 
-from .sampler_state import SamplerState
+from .sampler_state import conditional, positive_entry
+
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
 
 aten = torch.ops.aten
 BLOCK = 512  # rows and columns of a block of a fused attention, for the rate of its products
@@ -107,10 +111,9 @@ def floor_work(state: SamplerState) -> Work:
     guider = state.guider
     family = pack_module("gsn_ops.host.find_family").family_of(guider.model_patcher)
     network = guider.inner_model.diffusion_model
-    entry = state.entry()
-    probe = pack_module("gsn_ops.host.attention.probe").Probe(
-        guider, guider, state.extra, state.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0
-    )
+    entry = positive_entry(state)
+    needs = pack_module("gsn_ops.maps").MapNeeds()
+    probe = pack_module("gsn_ops.host.attention.probe").Probe(state, entry, family, needs, 1.0)
     layout = probe.layout(guider.conds[entry.name][entry.index], state.x, state.sigma)
 
     class Logits(capture.Capture):
@@ -141,7 +144,7 @@ def floor_work(state: SamplerState) -> Work:
         )
         followed = differentiable.DifferentiableForward(family.rope_kernels, family.in_place)
         with followed, contextlib.suppress(capture.AllCaptured):
-            state.conditional(x, {"optimized_attention_override": read})
+            conditional(state, x, {"optimized_attention_override": read})
         return [p for _, p in read.state.layers]
 
     layers = len(forward(state.x, None))

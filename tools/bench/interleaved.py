@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,9 +22,12 @@ from tools.host_env.inprocess import pack_module
 
 from . import memory
 from .flop_floor import synchronise
-from .sampler_state import SamplerState, sigmas_of
+from .sampler_state import sampler_state, sigmas_of
 
-Way = Callable[[SamplerState], object]
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
+
+Way = Callable[["SamplerState"], object]
 WARM = 2
 
 
@@ -66,11 +70,11 @@ class Rounds:
         self.round += 1
         if self.round > self.last:  # one more update and the step itself: the run ends and reports as always
             return
-        extra = {
+        arguments = {
             "model_options": comfy.model_patcher.create_model_options_clone(self.guider.model_options),
             "seed": 0,
         }
-        state = SamplerState(self.guider, x, self.sigma, extra)
+        state = sampler_state(self.guider, x, self.sigma, arguments)
         for name, way in self.ways.items():
             self._begin()
             way(state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tools.host_env.inprocess import pack_module
 
@@ -11,7 +12,10 @@ from .flop_floor import Counting, Work, floor_work
 from .memory import LiveStorages
 from .models import Size
 from .published_baseline import published_update
-from .sampler_state import SamplerState, counted_only
+from .sampler_state import counted_only, positive_entry
+
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
 
 LEVELS = (0, 1, 2)
 
@@ -70,16 +74,14 @@ def _ours(state: SamplerState, levels: tuple[int, ...]) -> dict[int, Count]:
     probes = pack_module("gsn_ops.host.attention.probe")
     refine = pack_module("gsn_ops.optimise.refine")
     resolve = pack_module("gsn_ops.subjects.resolve")
-    entry = state.entry()
+    entry = positive_entry(state)
     (recipe,) = methods.preset(methods.LATENT_REFINE)
     # Its weights are numbers, which tensors here have not; what it costs is nothing beside a pass.
     objective = replace(recipe.objective, maps=replace(recipe.objective.maps, kernel_size=0))
     chosen, _ = resolve.choose_subjects((), entry.tokens)
     family = pack_module("gsn_ops.host.find_family").family_of(state.guider.model_patcher)
     with differentiable.differentiable(state.guider.inner_model):
-        probe = probes.Probe(
-            state.guider, state.guider, state.extra, state.sigma, entry, family, objective.needs, 1.0
-        )
+        probe = probes.Probe(state, entry, family, objective.needs, 1.0)
         probe.evaluate(state.x.clone())  # learns the number of layers
         context, found = maps.StepContext(0, 1, 0.8, 1.0), {}
         for level in levels:

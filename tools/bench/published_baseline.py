@@ -9,11 +9,15 @@ follows `loss.backward()`, which computes gradients of the weights as well.
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .sampler_state import SamplerState
+from .sampler_state import conditional
+
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
 
 
 class Explicit:
@@ -88,7 +92,7 @@ def published_update(
         adam = torch.optim.Adam([latent], lr=0.01, foreach=False)
         attention = Explicit(n_text, joint)
         with followed():
-            state.conditional(latent, {"optimized_attention_override": attention})
+            conditional(state, latent, {"optimized_attention_override": attention})
         absence(attention.stored, n_text, blocks).backward()
         adam.step()
     return len(attention.stored)

@@ -1,9 +1,9 @@
-"""Where a pass is made: guider, sampler state and noise level, inside a run or (for counting) without one."""
+"""What is done at one state of a sampler, inside a run or (for counting) without one."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,38 +12,38 @@ from tools.host_env.inprocess import pack_module
 
 from .models import SIGMA_STEP, Size, build, patcher
 
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
 
-@dataclass(frozen=True)
-class SamplerState:
-    """guider: ComfyUI's, in a run. x [1, ...]: sampler state. sigma [1]: noise level. extra: arguments."""
 
-    guider: object
-    x: Tensor
-    sigma: Tensor
-    extra: dict
+def sampler_state(guider, x: Tensor, sigma: Tensor, arguments: dict) -> SamplerState:
+    """The pack's SamplerState of x [1, ...] at sigma [1], where the guider itself is called as the model."""
+    return pack_module("gsn_ops.host.attention.sampler_state").SamplerState(
+        guider, guider, x, sigma, arguments
+    )
 
-    def conditional(self, x: Tensor, transformer: dict) -> Tensor:
-        """ComfyUI's prediction from the positive prompt alone; `transformer`: more transformer options."""
-        import comfy.samplers
 
-        options = dict(self.extra["model_options"])
-        options["transformer_options"] = {**options.get("transformer_options", {}), **transformer}
-        guider = self.guider
-        return comfy.samplers.calc_cond_batch(
-            guider.inner_model, [[_fresh(guider.conds["positive"][0])]], x, self.sigma, options
-        )[0]
+def conditional(state: SamplerState, x: Tensor, transformer: dict) -> Tensor:
+    """ComfyUI's prediction from the positive prompt alone; `transformer`: more transformer options."""
+    import comfy.samplers
 
-    def entry(self):
-        """The positive prompt, as the pack's probe wants to have it."""
-        key = pack_module("gsn_ops.host.prompts.conditioning").KEY
-        return pack_module("gsn_ops.host.attention.entry").Entry(
-            "positive", 0, self.guider.conds["positive"][0][key]
-        )
+    options = dict(state.arguments["model_options"])
+    options["transformer_options"] = {**options.get("transformer_options", {}), **transformer}
+    conds = [[_fresh(state.guider.conds["positive"][0])]]
+    return comfy.samplers.calc_cond_batch(state.guider.inner_model, conds, x, state.sigma, options)[0]
 
-    def plain_step(self) -> None:
-        """One plain step of ComfyUI: both prompts, no gradients."""
-        with torch.no_grad():
-            self.guider(self.x, self.sigma, **self.extra)
+
+def positive_entry(state: SamplerState):
+    """The positive prompt, as the pack's probe wants to have it."""
+    key = pack_module("gsn_ops.host.prompts.conditioning").KEY
+    tokens = state.guider.conds["positive"][0][key]
+    return pack_module("gsn_ops.host.attention.entry").Entry("positive", 0, tokens)
+
+
+def plain_step(state: SamplerState) -> None:
+    """One plain step of ComfyUI: both prompts, no gradients."""
+    with torch.no_grad():
+        state.model(state.x, state.sigma, **state.arguments)
 
 
 def _fresh(cond: dict) -> dict:
@@ -78,6 +78,5 @@ def counted_only(size: Size):
         model.model.current_patcher = model  # which loading would do
         guider.conds = {name: [dict(cond) for cond in conds] for name, conds in guider.original_conds.items()}
         guider.conds = comfy.samplers.process_conds(model.model, latent, guider.conds, latent.device, latent)
-        yield SamplerState(
-            guider, latent.clone(), torch.full((1,), 0.8), {"model_options": model.model_options, "seed": 0}
-        )
+        arguments = {"model_options": model.model_options, "seed": 0}
+        yield sampler_state(guider, latent.clone(), torch.full((1,), 0.8), arguments)
