@@ -4,4 +4,9 @@ Imports run downwards: host > optimise > objectives > report, subjects > the fil
 torch_ops (torch only).
 """
 
-__version__ = "0.1.0"
+import re
+from pathlib import Path
+
+# The version stands in one place, where ComfyUI's registry reads it.
+_PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+__version__ = re.search(r'^version = "(.+)"$', _PROJECT.read_text("utf-8"), re.MULTILINE)[1]

@@ -1,3 +1,1 @@
-"""`python3 tools/dev.py bench`: what one shift costs, beside a plain step, the published way and its
-arithmetic.
-"""
+"""`python3 tools/dev.py bench`: cost of one update step, beside a plain step and the published way."""

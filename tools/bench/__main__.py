@@ -1,11 +1,11 @@
-"""Measure what one shift costs, at real sizes with random weights: nothing is downloaded.
+"""Measure what one update step costs, at real sizes with random weights: nothing is downloaded.
 
     python3 tools/dev.py bench --model sd15
     python3 tools/dev.py bench --model flux --count-only     (memory and arithmetic by counting; any machine)
 
-Four ways take turns in one run: a plain step of the host (both prompts, no gradients), the published way
-(written in tools/bench/naive.py), one shift of this pack as a person runs it, and the matrix products that a
-shift needs.
+Four ways take turns in one run: a plain step of ComfyUI (both prompts, no gradients), the published way
+(written in tools/bench/published_baseline.py), one update step of this pack as a user runs it, and the matrix
+products that an update step needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--model", choices=tuple(MODELS), default="sd15")
     parser.add_argument(
-        "--size", type=int, help="side of the picture (default: what the model was trained for)"
+        "--size", type=int, help="side of the image (default: what the model was trained for)"
     )
     parser.add_argument(
         "--dtype",
@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
         "--threads", type=int, help="of a CPU (default: OMP_NUM_THREADS, else half the cores)"
     )
     parser.add_argument(
-        "--no-naive", action="store_true", help="leave out the published way, which needs most memory"
+        "--no-published", action="store_true", help="leave out the published way, which needs most memory"
     )
     parser.add_argument(
         "--count-only", action="store_true", help="no weights and no times: counts on tensors without numbers"
@@ -82,7 +82,7 @@ def main() -> None:
         size,
         device,
         rounds=args.rounds,
-        naive=not args.no_naive,
+        published=not args.no_published,
         count_only=args.count_only,
         precision=args.shift_precision,
         seed=args.seed,

@@ -12,28 +12,29 @@ import torch
 
 from tools.host_env.inprocess import pack_module
 
-from .accounting import Accounts, account
-from .alternate import WARM, Measured, alternate
-from .importing import Import, of_the_pack
+from .flop_floor import Rate
+from .import_cost import ImportCost, import_cost
+from .interleaved import WARM, Measured, interleaved
 from .models import DTYPES, Size, build, patcher
-from .naive import naive_shift
-from .needed import Rate
+from .op_counts import OpCounts, count_ops
+from .published_baseline import published_update
+from .sampler_state import plain_step
 
 RATIOS = {  # name -> (numerator, denominator): ways of one round
-    "speedup_vs_naive": ("naive", "ours"),
+    "speedup_vs_published": ("published", "ours"),
     "time_vs_floor": ("ours", "floor"),
-    "shift_vs_cfg_step": ("ours", "step"),
+    "update_vs_cfg_step": ("ours", "step"),
 }
 
 
 @dataclass(frozen=True)
 class Found:
-    """accounts: by counting. measured: None with count_only. facts: what the numbers depend on."""
+    """counts: by counting. measured: None with count_only. facts: what the numbers depend on."""
 
     size: Size
-    accounts: Accounts
+    counts: OpCounts
     measured: Measured | None
-    imported: Import
+    imported: ImportCost
     facts: dict[str, str | int]
 
     def ratio(self, name: str) -> tuple[float, float, float] | None:
@@ -46,12 +47,12 @@ class Found:
         return statistics.median(ratios), min(ratios), max(ratios)
 
     @property
-    def memory_vs_naive(self) -> float:
+    def memory_vs_published(self) -> float:
         """Measured, or by counting where the published way was not run."""
         peak = self.measured.peak if self.measured else {}
-        if "naive" in peak:
-            return peak["ours"] / peak["naive"]
-        return self.accounts.ours[0].peak / self.accounts.naive.peak
+        if "published" in peak:
+            return peak["ours"] / peak["published"]
+        return self.counts.ours[0].peak / self.counts.published.peak
 
 
 def bench(
@@ -59,21 +60,21 @@ def bench(
     device: torch.device,
     *,
     rounds: int = 5,
-    naive: bool = True,
+    published: bool = True,
     count_only: bool = False,
     precision: str = "full",
     seed: int = 0,
 ) -> Found:
     """Measure one model. Raises MemoryError, before anything is built, if the machine is too small."""
-    imported = of_the_pack()
-    accounts = account(size)
+    imported = import_cost()
+    counts = count_ops(size)
     measured = None
     if not count_only:
-        _check_room(size, accounts, device, naive)
-        measured = _measured(size, accounts, device, rounds, naive, precision, seed)
+        _check_room(size, counts, device, published)
+        measured = _measured(size, counts, device, rounds, published, precision, seed)
     return Found(
         size,
-        accounts,
+        counts,
         measured,
         imported,
         {**_facts(size, device, rounds), "shift_precision": precision, "seed": seed},
@@ -81,36 +82,41 @@ def bench(
 
 
 def _measured(
-    size: Size, accounts: Accounts, device: torch.device, rounds: int, naive: bool, precision: str, seed: int
+    size: Size,
+    counts: OpCounts,
+    device: torch.device,
+    rounds: int,
+    published: bool,
+    precision: str,
+    seed: int,
 ) -> Measured:
     with torch.inference_mode():  # as a loader node does
         model = patcher(build(size), device)
-    rate = Rate(accounts.needed, device, DTYPES[size.dtype])
+    rate = Rate(counts.needed, device, DTYPES[size.dtype])
     ways = {
-        "step": lambda moment: moment.plain_step(),
-        "naive": lambda moment: naive_shift(moment, size.rows, size.joint, size.blocks),
-        "floor": lambda moment: rate.seconds(),
+        "step": plain_step,
+        "published": lambda state: published_update(state, size.rows, size.joint, size.blocks),
+        "floor": lambda state: rate.seconds(),
     }
-    if not naive:
-        del ways["naive"]
-    measured = alternate(model, size.conditioning(), size.latent(), size.cfg, ways, rounds, precision, seed)
+    if not published:
+        del ways["published"]
+    measured = interleaved(model, size.conditioning(), size.latent(), size.cfg, ways, rounds, precision, seed)
     return replace(measured, seconds={**measured.seconds, "floor": rate.taken[WARM : WARM + rounds]})
 
 
-def _check_room(size: Size, accounts: Accounts, device: torch.device, naive: bool) -> None:
+def _check_room(size: Size, counts: OpCounts, device: torch.device, published: bool) -> None:
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         import psutil
 
         free = psutil.virtual_memory().available
-    need = 1.2 * (accounts.weights + (accounts.naive.peak if naive else 2 * accounts.ours[2].peak))
+    need = 1.2 * (counts.weights + (counts.published.peak if published else 2 * counts.ours[2].peak))
     if need > free:
         raise MemoryError(
-            f"{size.name} at {size.size} px in {size.dtype} takes {need / 2**30:.1f} GiB "
-            f"here and {free / 2**30:.1f} GiB are free. "
-            f"{'Leave out the published way with --no-naive, take' if naive else 'Take'} a "
-            f"smaller --size, or count with --count-only."
+            f"{size.name} at {size.size} px in {size.dtype} takes {need / 2**30:.1f} GiB here and "
+            f"{free / 2**30:.1f} GiB are free.\n"
+            "Leave out the published way (--no-published), take a smaller --size, or count (--count-only)."
         )
 
 

@@ -2,8 +2,8 @@
 
 On a CPU: every allocation and release that torch's allocator reports to its profiler, scratch space of its
 kernels included (that of oneDNN's own allocator is not seen). On CUDA: the caching allocator's own peak.
-Without numbers (FakeTensorMode): the storages that operators make and that somebody still holds, without
-scratch space.
+Without numbers (FakeTensorMode): the storages that operators make and that are still held, without scratch
+space.
 """
 
 from __future__ import annotations

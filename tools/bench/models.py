@@ -1,7 +1,7 @@
-"""Models in their real sizes with random weights, made by the host's own classes: nothing is downloaded.
+"""Models in their real sizes with random weights, made by ComfyUI's own classes: nothing is downloaded.
 
-The sizes are what the host reads from the published checkpoints. `SMOKE` has a narrow one of each kind for
-the tests.
+The sizes are what ComfyUI reads from the published checkpoints. `SMOKE` has a narrow one of each for the
+tests.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ SIGMA_STEP = 8  # of 50: where Latent Refine acts on Stable Diffusion 1
 class Size:
     """One model as it is measured.
 
-    config: class in the host's supported_models. unet: its settings. encoders: name of a text encoder -> row
-    of the conditioning at which its 77 (or so) rows begin. rows, width: of the conditioning. pooled: width of
-    the pooled text. channels, scale: of the latent, and picture pixels per latent cell. size: picture side.
-    dtype: what it is run in. stored: type of the weights, if another one, so that each layer casts its own
-    for each call. cfg: guidance of a plain step. joint: text and image are one sequence. blocks: so many of
-    its layers are read (None = all). settings: what the host reads from a checkpoint and not from `unet`.
+    Attributes:
+        config: class in ComfyUI's supported_models. unet: its settings. encoders: name of a text encoder ->
+        row of the conditioning at which its rows begin. rows, width: of the conditioning. pooled: width of
+        the pooled text. channels, scale: of the latent, and image pixels per latent cell. size: side of the
+        image. dtype: what it is run in. stored: type of the weights, if another one: each layer casts its own
+        per call. cfg: guidance of a plain step. joint: text and image are one sequence. blocks: so many of
+        its layers are read (None = all). settings: what ComfyUI reads from a checkpoint and not from `unet`.
     """
 
     name: str
@@ -49,16 +50,16 @@ class Size:
         return torch.zeros(1, self.channels, side, side)
 
     def conditioning(self) -> tuple[list, list]:
-        """Positive, with the memory that our text node leaves, and negative, as text nodes hand them on."""
+        """Positive, with the token metadata of our text node, and negative, as text nodes hand them on."""
         from tools.host_env.inprocess import pack_module
 
         key = pack_module("gsn_ops.host.prompts.conditioning").KEY
         more = {"pooled_output": normal(1, self.pooled, seed=1)} if self.pooled else {}
         rows = [normal(1, self.rows, self.width, seed=seed) for seed in (2, 3)]
-        return [[rows[0], {**more, key: self._memory(pack_module("gsn_ops.prompt"))}]], [[rows[1], more]]
+        return [[rows[0], {**more, key: self._tokens(pack_module("gsn_ops.prompt"))}]], [[rows[1], more]]
 
-    def _memory(self, prompt):
-        """What a text node of this model would remember: a row a word, from row 1 of each encoder on."""
+    def _tokens(self, prompt):
+        """Token metadata of a text node of this model: a row a word, from row 1 of each encoder on."""
         encoders, starts = [], sorted({*self.encoders.values(), self.rows})
         for name, first in self.encoders.items():
             pieces, at = [], 0
@@ -80,9 +81,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 
 
 def build(size: Size, fill: bool = True):
-    """The host's model as a loader makes it. fill: with small random weights, which keep the numbers of a
-    pass in range.
-    """
+    """ComfyUI's model as a loader makes it. fill: with small random weights, which keep a pass in range."""
     import comfy.supported_models
 
     config = getattr(comfy.supported_models, size.config)(dict(size.unet))
@@ -102,8 +101,7 @@ def _fill(name: str, p: Tensor, made: torch.Generator) -> None:
         if p.ndim > 1:
             p.normal_(0, 0.7 * p[0].numel() ** -0.5, generator=made)
         else:
-            # Of norms. With zeros queries and keys would be zero, maps flat, and every gradient zero (SD
-            # 3.5's ln_q, ln_k).
+            # Of norms. With zeros queries and keys would be zero, maps flat, and every gradient zero (SD 3.5).
             p.fill_(float(name.endswith(("weight", "scale"))))
 
 
@@ -306,8 +304,9 @@ def size_of(
     dtype: str | None = None,
     stored: str | None = None,
 ) -> Size:
-    """A model by name, other sides or precision if asked for. Raises ValueError for a side that its latent
-    cannot have.
+    """A model by name, with another side or precision if given.
+
+    Raises ValueError for a side that its latent cannot have.
     """
     found = (SMOKE if smoke else MODELS)[name]
     found = replace(

@@ -1,4 +1,4 @@
-"""The numbers as text for a person, and as JSON."""
+"""The numbers as text for people, and as JSON."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 from .bench import RATIOS, Found
 
 NAMES = {
-    "step": "plain step of the host",
-    "naive": "the published way",
-    "ours": "one shift of this pack",
+    "step": "plain step of ComfyUI",
+    "published": "the published way",
+    "ours": "one update of this pack",
     "floor": "needed products alone",
 }
 FAMILIES = (  # of operators, by a part of their name; the first that fits
@@ -47,11 +47,11 @@ def families(operators: dict[str, float]) -> dict[str, float]:
 
 
 def as_dict(found: Found) -> dict:
-    accounts, measured = found.accounts, found.measured
+    counts, measured = found.counts, found.measured
     ratios = {name: found.ratio(name) for name in RATIOS}
     return {
         **{name: ratio and round(ratio[0], 3) for name, ratio in ratios.items()},
-        "memory_vs_naive": round(found.memory_vs_naive, 4),
+        "memory_vs_published": round(found.memory_vs_published, 4),
         "spread": {
             name: ratio and [round(ratio[1], 3), round(ratio[2], 3)] for name, ratio in ratios.items()
         },
@@ -64,10 +64,10 @@ def as_dict(found: Found) -> dict:
         "profile_seconds": measured
         and {name: round(s, 4) for name, s in families(measured.operators["ours"]).items()},
         "counted": {
-            "weights_bytes": accounts.weights,
-            "needed_flops": accounts.needed.total,
-            "naive": vars(accounts.naive),
-            **{f"ours_rung_{rung}": vars(count) for rung, count in accounts.ours.items()},
+            "weights_bytes": counts.weights,
+            "needed_flops": counts.needed.total,
+            "published": vars(counts.published),
+            **{f"ours_level_{level}": vars(count) for level, count in counts.ours.items()},
         },
         "import_seconds": round(found.imported.seconds, 3),
         "imported_modules": found.imported.modules,
@@ -79,57 +79,46 @@ def as_json(found: Found) -> str:
 
 
 def as_text(found: Found) -> str:
-    facts, accounts, measured = found.facts, found.accounts, found.measured
+    facts, counts, measured = found.facts, found.counts, found.measured
     lines = [
-        f"{facts['model']} at {facts['size']} px, {facts['precision']} (products of "
-        f"our shift: {facts['shift_precision']}), "
-        f"random weights ({facts['stored']}, {accounts.weights / 2**30:.2f} GiB), {facts['date']}",
-        f"{facts['machine']}, {facts['device']}, {facts['threads']} threads, ComfyUI "
-        f"{facts['comfyui']}, torch {facts['torch']}, "
-        f"Python {facts['python']}, pack {facts['pack']}, the host's attention: {facts['attention']}",
+        f"{facts['model']} at {facts['size']} px, {facts['precision']} "
+        f"(products of our update step: {facts['shift_precision']}), "
+        f"random weights ({facts['stored']}, {counts.weights / 2**30:.2f} GiB), {facts['date']}",
+        f"{facts['machine']}, {facts['device']}, {facts['threads']} threads, ComfyUI {facts['comfyui']}, "
+        f"torch {facts['torch']}, Python {facts['python']}, pack {facts['pack']}, "
+        f"ComfyUI's attention: {facts['attention']}",
         "",
     ]
     if measured:
         lines += _measured(found)
-    lines += ["by counting, one shift                   peak MiB   TFLOP  passes  layers read"]
+    lines += ["by counting, one update                  peak MiB   TFLOP  passes  layers read"]
     ways = {
-        "the published way": accounts.naive,
-        "this pack": accounts.ours[0],
-        "  every second block computed twice": accounts.ours[1],
-        "  every block computed twice": accounts.ours[2],
+        "the published way": counts.published,
+        "this pack": counts.ours[0],
+        "  every second block computed twice": counts.ours[1],
+        "  every block computed twice": counts.ours[2],
     }
     for name, count in ways.items():
         lines.append(
-            (
-                f"  {name:36} {count.peak / 2**20:10.0f} {count.flops / 1e12:7.3f} "
-                f"{count.forwards:7d} {count.layers:12d}"
-            )
+            f"  {name:36} {count.peak / 2**20:10.0f} {count.flops / 1e12:7.3f} "
+            f"{count.forwards:7d} {count.layers:12d}"
         )
-    lines += [f"  {'needed':36} {'':10} {accounts.needed.total / 1e12:7.3f}", ""]
+    lines += [f"  {'needed':36} {'':10} {counts.needed.total / 1e12:7.3f}", ""]
     added = ", ".join(found.imported.modules) or "nothing"
-    return "\n".join(
-        [
-            *lines,
-            (
-                f"importing the pack: {1000 * found.imported.seconds:.0f} ms, "
-                f"adds {added} beside its own modules"
-            ),
-        ]
-    )
+    lines += [
+        f"importing the pack: {1000 * found.imported.seconds:.0f} ms, adds {added} besides its own modules"
+    ]
+    return "\n".join(lines)
 
 
 def _measured(found: Found) -> list[str]:
-    measured, lines = (
-        found.measured,
-        ["                              seconds: median (least to most)   peak MiB on top"],
-    )
+    measured = found.measured
+    lines = ["                              seconds: median (least to most)   peak MiB on top"]
     for name, seconds in sorted(measured.seconds.items()):
         peak = f"{measured.peak[name] / 2**20:10.0f}" if name != "floor" else ""
+        middle = sorted(seconds)[len(seconds) // 2]
         lines.append(
-            (
-                f"  {NAMES[name]:26} {sorted(seconds)[len(seconds) // 2]:12.3f} "
-                f"({min(seconds):.3f} to {max(seconds):.3f}) {peak:>14}"
-            )
+            f"  {NAMES[name]:26} {middle:12.3f} ({min(seconds):.3f} to {max(seconds):.3f}) {peak:>14}"
         )
     lines.append("")
     for name in RATIOS:
@@ -137,9 +126,9 @@ def _measured(found: Found) -> list[str]:
         if ratio:
             lines.append(f"  {name:18} {ratio[0]:6.2f}  ({ratio[1]:.2f} to {ratio[2]:.2f})")
     lines += [
-        f"  {'memory_vs_naive':18} {found.memory_vs_naive:6.3f}",
+        f"  {'memory_vs_published':18} {found.memory_vs_published:6.3f}",
         "",
-        "where the time of one shift goes (profiled, which slows it a little):",
+        "where the time of one update step goes (profiled, which slows it a little):",
     ]
     spent = families(measured.operators["ours"])
     total = sum(spent.values())

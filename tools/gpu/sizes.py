@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+
 from tools.bench.published_baseline import published_update
 
 from . import checks, models, scene, syncs

@@ -49,8 +49,9 @@ class Client:
         return self._json(f"/history/{prompt_id}").get(prompt_id)
 
     def wait(self, prompt_id: str, timeout: float = 600) -> dict:
-        """The prompt's history entry, once it is finished. Raises PromptFailed if it failed, TimeoutError if
-        late.
+        """The prompt's history entry, once it is finished.
+
+        Raises PromptFailed if it failed, TimeoutError if it is late.
         """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -143,11 +144,8 @@ def _raise_if_failed(entry: dict) -> None:
     for kind, data in messages:
         if kind == "execution_error":
             where = f"node {data['node_id']} ({data['node_type']})"
-            text = (
-                f"{where}: {data['exception_type']}: "
-                f"{data['exception_message']}\n{''.join(data['traceback'])}"
-            )
-            raise PromptFailed("error", text, data)
+            said = f"{data['exception_type']}: {data['exception_message']}"
+            raise PromptFailed("error", f"{where}: {said}\n{''.join(data['traceback'])}", data)
         if kind == "execution_interrupted":
             raise PromptFailed(
                 "interrupted", f"interrupted in node {data['node_id']} ({data['node_type']})", data

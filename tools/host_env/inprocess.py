@@ -15,8 +15,8 @@ def boot(cpu: bool = True) -> Path:
     """Make `comfy` and the host's `nodes` importable, with all that the host writes kept in `.host/`.
 
     The clone has a folder `nodes/` and the host a module `nodes`; the first on the path wins, so the host
-    goes first. (Ours is only ever imported as part of the loaded pack.) Call it before anything imports
-    `comfy`.
+    goes first. (Ours is only ever imported as part of the loaded pack.)
+    Call it before anything imports `comfy`.
 
     Returns the host's root. Raises HostError if something else has taken the name `nodes` already.
     """

@@ -1,30 +1,23 @@
 """Starting a program in the host's environment."""
 
-import argparse
 import ctypes
 import signal
 import subprocess
 import sys
 
 from . import paths
-from .paths import CLONE, Host
+from .paths import CLONE, HOST_DIR, Host, venv_python
 
 
-def pass_everything_on(parser: argparse.ArgumentParser, help: str) -> None:
-    """Let a command take the rest of the line as `args.arguments`: options too (and -h) belong to what it
-    starts.
+def run_in_host(host: Host, *command: str, tools: bool = False) -> int:
+    """Run `SCRIPT ARGS` or `-m MODULE ARGS` in the host's Python from the clone's root; returns its status.
+
+    `tools`: with the development tools in reach, after the host's own packages.
     """
-    parser.prefix_chars = "\0"
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=help)
-
-
-def run_in_host(host: Host, *command: str) -> int:
-    """Run `SCRIPT ARGS` or `-m MODULE ARGS` in the host's Python from the clone's root; returns its exit
-    status.
-    """
-    launcher = CLONE / "tools" / "host_env" / "with_tools.py"
-    command = (str(host.python), str(launcher), *command)
-    return subprocess.run(command, cwd=CLONE, env=paths.environment(), **die_with_parent()).returncode
+    python = venv_python(HOST_DIR / "overlay") if tools else host.python
+    environment = {**paths.environment(), "COMFYUI_PYTHON": str(host.python)}  # for what it starts itself
+    words = [str(python), *command]
+    return subprocess.run(words, cwd=CLONE, env=environment, **die_with_parent()).returncode
 
 
 def die_with_parent() -> dict:

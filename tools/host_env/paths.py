@@ -2,10 +2,12 @@
 
 All of the host's state lives in `.host/` of the clone (ignored by git):
 
-    venv/          Python environment of the prepared host        ComfyUI/    its source tools/
-    environment of pytest, ruff, comfy-cli         downloads/  archives cache/ tmp/    what pip and the
-    libraries cache                logs/       what pip and the server said custom_nodes/semantic-nursing ->
-    the clone                    input/ output/ temp/ user/  as in every ComfyUI
+    venv/          Python environment of the prepared host    ComfyUI/    its source
+    tools/         environment of pytest, ruff, comfy-cli     uv/         what makes these environments
+    overlay/       the host's environment, then the tools'    downloads/  archives
+    cache/ tmp/    what uv, pip and the libraries cache       logs/       what the server said
+    custom_nodes/semantic-nursing, types/semantic_nursing -> the clone, for ComfyUI and for the type checker
+    input/ output/ temp/ user/  as in every ComfyUI
 """
 
 import os
@@ -17,8 +19,7 @@ CLONE = Path(__file__).resolve().parents[2]
 HOST_DIR = CLONE / ".host"
 PACK_NAME = "semantic-nursing"
 PACK_LINK = HOST_DIR / "custom_nodes" / PACK_NAME
-REQUIREMENTS_HOST = CLONE / "tools" / "requirements-host.txt"
-REQUIREMENTS_DEV = CLONE / "tools" / "requirements-dev.txt"
+TYPES_LINK = HOST_DIR / "types" / PACK_NAME.replace("-", "_")
 
 
 class HostError(Exception):
@@ -37,6 +38,11 @@ class Host:
 def venv_python(venv: Path) -> Path:
     """The interpreter of a virtual environment on this system."""
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def requirements(name: str) -> Path:
+    """The compiled requirements, exact and with hashes, of "uv", "dev" or "host"."""
+    return CLONE / "tools" / f"requirements-{name}.txt"
 
 
 def locate() -> Host:
@@ -82,6 +88,11 @@ def environment() -> dict[str, str]:
         **os.environ,
         "PIP_CACHE_DIR": str(cache / "pip"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PIP_USER": "0",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "UV_CACHE_DIR": str(cache / "uv"),
+        "UV_PYTHON_DOWNLOADS": "never",
         "TMPDIR": str(HOST_DIR / "tmp"),
         "XDG_CACHE_HOME": str(cache),
         "HF_HOME": str(cache / "huggingface"),
@@ -101,8 +112,7 @@ def environment() -> dict[str, str]:
 
 
 def use_few_threads() -> None:
-    """Half the cores, one or two, unless OMP_NUM_THREADS says otherwise: for tiny models, and where a server
-    runs beside.
+    """Half the cores, one or two, unless OMP_NUM_THREADS says otherwise: for tiny models or beside a server.
 
     Threads that wait for a core that somebody else keeps busy make small tensors up to 70 times slower.
     """

@@ -1,7 +1,8 @@
 """From a fresh machine to a ComfyUI that loads this clone as a node pack.
 
-Three things are made (each a `Step`, see steps.py): the tools' environment, ComfyUI's source, ComfyUI's
-environment. With COMFYUI_PATH set only the first, with that checkout's Python, and nothing is written there.
+Five things are made (each a `Step`, see cached_steps.py): uv, the tools' environment, ComfyUI's source,
+ComfyUI's environment, and an overlay of the two environments. With COMFYUI_PATH set only uv, the tools and
+the overlay, with that checkout's Python, and nothing is written there.
 """
 
 import hashlib
@@ -13,22 +14,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import paths, source
-from .paths import (
-    CLONE,
-    HOST_DIR,
-    PACK_LINK,
-    REQUIREMENTS_DEV,
-    REQUIREMENTS_HOST,
-    Host,
-    HostError,
-    venv_python,
-)
-from .steps import Step, carry_out, only_one, remove, run_logged
+from . import environments, paths, source
+from .cached_steps import Step, carry_out, only_one, remove
+from .environments import make_environment, make_overlay
+from .paths import CLONE, HOST_DIR, PACK_LINK, TYPES_LINK, Host, HostError, requirements, venv_python
 
 FREE_GB_NEEDED = 10
 FOLDERS = ("cache", "tmp", "logs", "downloads", "custom_nodes", "input", "output", "temp", "user")
-TORCH = ("torch", "torchvision", "torchaudio")  # the host's requirements.txt names them without versions
 
 
 def say_on_stderr(line: str) -> None:
@@ -37,8 +29,7 @@ def say_on_stderr(line: str) -> None:
 
 
 def prepare_host(say: Callable[[str], None] = say_on_stderr, tools: bool = True) -> Host:
-    """The host, ready to run; makes what is missing. Raises HostError with the cure when that is not
-    possible.
+    """The host, ready to run; makes what is missing. Raises HostError with the cure if that is impossible.
 
     `tools=False`: pytest and the like are not needed; with COMFYUI_PATH set nothing is then installed at all.
     """
@@ -46,45 +37,49 @@ def prepare_host(say: Callable[[str], None] = say_on_stderr, tools: bool = True)
     with only_one(HOST_DIR, say):
         for folder in FOLDERS:
             (HOST_DIR / folder).mkdir(parents=True, exist_ok=True)
-        steps = _steps(host, say) if host.prepared or tools else []
+        steps = _steps(host) if host.prepared or tools else []
         if not all(step.is_done() for step in steps):
             check_machine(host)
             say(f"Preparing the host in {HOST_DIR} (once; about 2 minutes with a fast network)")
             carry_out(steps, say)
             say(f"The host is ready: {host.root}")
-        link_pack()
+        link_pack(PACK_LINK)
+        link_pack(TYPES_LINK)
     return host
 
 
-def _steps(host: Host, say: Callable[[str], None]) -> list[Step]:
+def _steps(host: Host) -> list[Step]:
     """What has to be there for this host."""
-    tools = HOST_DIR / "tools"
-    pip_log = HOST_DIR / "logs" / "pip.log"
     base = base_python(host)
     python = f"{sys.version_info.major}.{sys.version_info.minor}" if host.prepared else str(base)
-    install_tools = ["-r", REQUIREMENTS_DEV]
-    steps = [
-        Step(
-            "development tools (pytest, ruff, comfy-cli, playwright)",
-            tools,
-            venv_python(tools),
-            made_from(REQUIREMENTS_DEV, python=python),
-            partial(make_environment, base, tools, install_tools, pip_log, say),
-        )
-    ]
-    if not host.prepared:
-        return steps
+    tools, overlay = HOST_DIR / "tools", HOST_DIR / "overlay"
+    uv_step = Step("uv", HOST_DIR / "uv", environments.UV, made_from("uv"), environments.install_uv)
+    tools_step = Step(
+        "development tools (pytest, ruff, ty, comfy-cli, playwright)",
+        tools,
+        venv_python(tools),
+        made_from("dev", python=python),
+        partial(make_environment, base, tools, requirements("dev")),
+    )
+    prepared = _steps_of_comfyui(host, base, python) if host.prepared else []
+    overlay_step = Step(
+        "both environments in one",
+        overlay,
+        venv_python(overlay),
+        f"{host.python} beside {[step.made_from for step in (tools_step, *prepared)]}",
+        partial(make_overlay, host.python, overlay, tools),
+    )
+    return [uv_step, tools_step, *prepared, overlay_step]
+
+
+def _steps_of_comfyui(host: Host, base: Path, python: str) -> list[Step]:
+    """ComfyUI's source and its environment."""
 
     def unpack_source() -> None:
-        archive = source.fetch(
-            venv_python(tools), HOST_DIR / "downloads", HOST_DIR / "logs" / "download.log", say
-        )
-        source.unpack(archive, host.root)
+        source.unpack(source.fetch(HOST_DIR / "downloads"), host.root)
 
     venv = HOST_DIR / "venv"
-    install_host = ["-c", REQUIREMENTS_HOST, *TORCH, "-r", host.root / "requirements.txt"]
     return [
-        *steps,
         Step(
             f"ComfyUI {source.COMFYUI_VERSION} (source)",
             host.root,
@@ -95,9 +90,9 @@ def _steps(host: Host, say: Callable[[str], None]) -> list[Step]:
         Step(
             "ComfyUI's environment (torch and its requirements, 6 GB)",
             venv,
-            venv_python(venv),
-            made_from(REQUIREMENTS_HOST, python=python, source=source.SHA256),
-            partial(make_environment, base, venv, install_host, pip_log, say),
+            host.python,
+            made_from("host", python=python),
+            partial(make_environment, base, venv, requirements("host")),
         ),
     ]
 
@@ -107,19 +102,12 @@ def base_python(host: Host) -> Path:
     return Path(sys.executable) if host.prepared else host.python
 
 
-def made_from(requirements: Path, **facts: str) -> str:
+def made_from(name: str, **facts: str) -> str:
     """A stamp: the requirements (comments do not count) and whatever else the environment depends on."""
-    lines = [line.split("#")[0].strip() for line in requirements.read_text("utf-8").splitlines()]
+    file = requirements(name)
+    lines = [line.split("#")[0].strip() for line in file.read_text("utf-8").splitlines()]
     digest = hashlib.sha256("\n".join(line for line in lines if line).encode()).hexdigest()
-    return " ".join([f"{requirements.name}:{digest}", *(f"{name}:{value}" for name, value in facts.items())])
-
-
-def make_environment(
-    base: Path, venv: Path, requirements: list, log: Path, say: Callable[[str], None]
-) -> None:
-    """A new virtual environment of Python `base`, with what pip makes of `requirements`."""
-    run_logged([base, "-m", "venv", venv], log, say)
-    run_logged([venv_python(venv), "-m", "pip", "install", "--retries", "2", *requirements], log, say)
+    return " ".join([f"{file.name}:{digest}", *(f"{name}:{value}" for name, value in facts.items())])
 
 
 def check_machine(host: Host) -> None:
@@ -128,17 +116,15 @@ def check_machine(host: Host) -> None:
     free = shutil.disk_usage(HOST_DIR).free / 1e9
     if host.prepared and free < FREE_GB_NEEDED:
         raise HostError(
-            f"Only {free:.1f} GB are free where {HOST_DIR} lies; the host needs "
-            f"{FREE_GB_NEEDED} GB while it is "
-            "being installed.\nFree some space, move the clone to a larger disk, "
-            "or set COMFYUI_PATH to a ComfyUI "
-            "that is already there."
+            f"Only {free:.1f} GB are free where {HOST_DIR} lies; the host needs {FREE_GB_NEEDED} GB while it "
+            "is being installed.\nFree some space, move the clone to a larger disk, or set COMFYUI_PATH to a "
+            "ComfyUI that is already there."
         )
 
 
 def check_python(python: Path) -> None:
-    """Raise HostError unless this interpreter is new enough and can make virtual environments."""
-    probe = "import sys; print(*sys.version_info[:2]); import venv, ensurepip"
+    """Raise HostError unless this interpreter is new enough."""
+    probe = "import sys; print(*sys.version_info[:2])"
     result = subprocess.run([str(python), "-c", probe], capture_output=True, text=True)
     if not result.stdout:
         raise HostError(f"{python} does not run as a Python interpreter:\n{result.stderr.strip()}")
@@ -148,22 +134,17 @@ def check_python(python: Path) -> None:
             f"{python} is Python {version[0]}.{version[1]}; ComfyUI needs 3.10 or newer.\n"
             "Install a newer Python and run tools/dev.py with it (or name it in COMFYUI_PYTHON)."
         )
-    if result.returncode:
-        raise HostError(
-            f"{python} has no venv module, so no environment can be made.\n"
-            f"Install it (Debian, Ubuntu: apt install "
-            f"python{version[0]}.{version[1]}-venv) and run the command again."
-        )
 
 
-def link_pack() -> None:
-    """Make `.host/custom_nodes/` hold this clone, under the pack's name, and nothing else of ours."""
-    if PACK_LINK.exists() and PACK_LINK.resolve() == CLONE:
+def link_pack(link: Path = PACK_LINK) -> None:
+    """Make a link to this clone, under a name that the pack can be loaded by."""
+    if link.exists() and link.resolve() == CLONE:
         return
-    remove(PACK_LINK)
+    remove(link)
+    link.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt":  # a junction: a link there needs the developer mode
         import _winapi
 
-        _winapi.CreateJunction(str(CLONE), str(PACK_LINK))
+        _winapi.CreateJunction(str(CLONE), str(link))
     else:
-        PACK_LINK.symlink_to(CLONE, target_is_directory=True)
+        link.symlink_to(CLONE, target_is_directory=True)

@@ -37,8 +37,7 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[str] = ()) -> Iterator[Server]:
-    """Start the prepared host's server, wait until it answers, end it when the block is left, however it is
-    left.
+    """Start the prepared host's server, wait until it answers, end it when the block is left.
 
     Args:
         port: 0 takes a free one.
@@ -46,8 +45,7 @@ def running_server(port: int = 0, cpu: bool | None = None, arguments: Sequence[s
         arguments: more of ComfyUI's own command line.
 
     Raises:
-        HostError: port in use; the server ended or did not answer; this pack failed to load (with its
-        traceback).
+        HostError: port in use; the server ended or did not answer; this pack failed to load (its traceback).
     """
     host = paths.locate()
     port = port or free_port()
@@ -111,9 +109,7 @@ def check_port(port: int) -> None:
 
 
 def has_accelerator(python: Path) -> bool:
-    """Whether torch in this Python finds a GPU. Where the system shows none, torch is not even asked (2
-    s).
-    """
+    """Whether torch in this Python finds a GPU. Where the system shows none, torch is not asked (2 s)."""
     signs = (shutil.which("nvidia-smi"), Path("/dev/nvidia0").exists(), Path("/dev/kfd").exists())
     if not any(signs) and sys.platform != "darwin" and os.name != "nt":
         return False

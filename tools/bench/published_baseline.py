@@ -1,25 +1,29 @@
-"""The published way to make one shift, written as plainly as its code: what everything here is compared with.
+"""The published way to make one update step, written as plainly as its code: the baseline.
 
 Attention is an explicit softmax in every layer, as in the attention processors of Attend-and-Excite, from
 which the code of Latent Refine descends; the probabilities of text-to-image layers are stored; the model's
-weights ask for gradients, as they do when a pipeline is loaded; the whole network runs; Adam on the latent
+weights require gradients, as they do when a pipeline is loaded; the whole network runs; Adam on the latent
 follows `loss.backward()`, which computes gradients of the weights as well.
 """
 
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .moment import Moment
+from .sampler_state import conditional
+
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
 
 
 class Explicit:
-    """The attention of one pass, written out; stores probabilities [B, H, queries, keys] of the calls that
-    have text among their keys.
+    """The attention of one pass, written out.
 
+    Stores probabilities [B, H, queries, keys] of the calls that have text among their keys.
     n_text: rows of the text. joint: text and image are in one sequence.
     """
 
@@ -68,12 +72,12 @@ def asking_for_gradients(network: torch.nn.Module):
             p.grad = None
 
 
-def naive_shift(
-    moment: Moment, n_text: int, joint: bool, blocks: int | None = None, followed=contextlib.nullcontext
+def published_update(
+    state: SamplerState, n_text: int, joint: bool, blocks: int | None = None, followed=contextlib.nullcontext
 ) -> int:
-    """One shift: full forward, backward to latent and weights, one Adam update. Gives the number of layers
-    that were stored.
+    """One update step: full forward, backward to latent and weights, one Adam update.
 
+    Returns the number of layers that were stored.
     The weights must not be inference tensors. blocks: so many text layers are read, None = all.
     followed: what surrounds the forward of a network that autograd cannot follow as it is.
     """
@@ -83,12 +87,12 @@ def naive_shift(
         stack.enter_context(
             torch.autograd.graph.saved_tensors_hooks(torch.Tensor.detach, lambda t: t)
         )  # not those in force
-        stack.enter_context(asking_for_gradients(moment.guider.inner_model.diffusion_model))
-        latent = moment.x.clone().requires_grad_(True)
+        stack.enter_context(asking_for_gradients(state.guider.inner_model.diffusion_model))
+        latent = state.x.clone().requires_grad_(True)
         adam = torch.optim.Adam([latent], lr=0.01, foreach=False)
         attention = Explicit(n_text, joint)
         with followed():
-            moment.conditional(latent, {"optimized_attention_override": attention})
+            conditional(state, latent, {"optimized_attention_override": attention})
         absence(attention.stored, n_text, blocks).backward()
         adam.step()
     return len(attention.stored)
@@ -98,8 +102,8 @@ def absence(stored: list[Tensor], n_text: int, blocks: int | None = None) -> Ten
     """One minus the highest probability of each of two words, mean over layers.
 
     Of text keys alone: the layers with the fewest image tokens but at least a 16x16 grid. Joint: those with
-    the text among their keys (some blocks have an attention of the image to itself beside that), and of them
-    the first `blocks`.
+    the text among their keys (some blocks also have an attention of the image to itself), and of them the
+    first `blocks`.
     """
     sizes = {p.shape[2] for p in stored}
     joint = stored[0].shape[3] > n_text

@@ -1,4 +1,7 @@
-"""What loading the pack adds to a running host: modules and time."""
+"""What loading the pack adds to a running ComfyUI: modules and time.
+
+By module: `python3 tools/dev.py run -X importtime -m tools.bench --smoke --count-only`.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,15 @@ from tools.host_env.inprocess import load_pack
 
 
 @dataclass(frozen=True)
-class Import:
-    """seconds: of the first load in this process. modules: top-level names that came with it, the pack's own
-    left out.
-    """
+class ImportCost:
+    """seconds: of the first load in this process. modules: top-level names added, without the pack's."""
 
     seconds: float
     modules: tuple[str, ...]
 
 
-def of_the_pack() -> Import:
-    """Load the pack into the booted host, as it stands when it loads packs (its server is there by then)."""
+def import_cost() -> ImportCost:
+    """Load the pack into the booted ComfyUI, whose server is imported by the time it loads packs."""
     import comfy_config.config_parser  # noqa: F401  by which the host's loader reads any pack's pyproject.toml
     import server  # noqa: F401
 
@@ -28,6 +29,6 @@ def of_the_pack() -> Import:
     pack = load_pack()
     seconds = time.perf_counter() - begun
     new = {name.split(".")[0] for name in set(sys.modules) - before if not name.startswith(pack.__name__)}
-    return Import(
+    return ImportCost(
         seconds, tuple(sorted(new - sys.stdlib_module_names - {name.split(".")[0] for name in before}))
     )

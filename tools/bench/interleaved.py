@@ -1,9 +1,8 @@
-"""The ways in turn, a, b, c, d, a, b, c, d, ..., inside one run of the host's sampler, so that noise of the
-machine hits all alike.
+"""The ways in turn, a, b, c, d, a, b, c, d, ..., inside one sampler run: noise of the machine hits all alike.
 
-Ours is the very run that a person starts: our patch on the model, a recipe with a number of shifts. Before
-each shift it calls the sampler's callback, where the other ways are measured; what passes until the next call
-is one shift.
+We measure the run a user starts: our patch on the model, a recipe with a number of update steps. Before each
+update step it calls the sampler's callback, where the other ways are measured; the time until the next call
+is one update.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,19 +21,21 @@ from torch import Tensor
 from tools.host_env.inprocess import pack_module
 
 from . import memory
-from .moment import Moment, sigmas_of
-from .needed import synchronise
+from .flop_floor import synchronise
+from .sampler_state import sampler_state, sigmas_of
 
-Way = Callable[[Moment], object]
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
+
+Way = Callable[["SamplerState"], object]
 WARM = 2
 
 
 @dataclass
 class Measured:
-    """Per way: seconds of every round, peak bytes on top of what was there, seconds by operator of one
-    profiled round.
+    """Per way: seconds of every round, peak bytes on top, seconds by operator of one profiled round.
 
-    status: what the pack tells the person about this run.
+    status: what the pack tells the user about this run.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -43,9 +45,7 @@ class Measured:
 
 
 class Rounds:
-    """The sampler's callback. Two rounds warm up (and decide the precision), the next ones are timed, the
-    last one is profiled.
-    """
+    """The sampler's callback: two rounds warm up (and fix the precision), more are timed, one is profiled."""
 
     def __init__(self, model, ways: dict[str, Way], rounds: int, device: torch.device):
         self.ways, self.last, self.device = ways, rounds + WARM, device
@@ -62,24 +62,22 @@ class Rounds:
         finally:
             self.guider = None
 
-    def __call__(self, step: int, picture: Tensor, x: Tensor, total: int) -> None:
+    def __call__(self, step: int, denoised: Tensor, x: Tensor, total: int) -> None:
         import comfy.model_patcher
 
         if 0 <= self.round <= self.last:
             self._end("ours")
         self.round += 1
-        if (
-            self.round > self.last
-        ):  # a last shift and the step itself, so that the run ends and reports as always
+        if self.round > self.last:  # one more update and the step itself: the run ends and reports as always
             return
-        extra = {
+        arguments = {
             "model_options": comfy.model_patcher.create_model_options_clone(self.guider.model_options),
             "seed": 0,
         }
-        moment = Moment(self.guider, x, self.sigma, extra)
+        state = sampler_state(self.guider, x, self.sigma, arguments)
         for name, way in self.ways.items():
             self._begin()
-            way(moment)
+            way(state)
             self._end(name)
         self._begin()
 
@@ -100,13 +98,14 @@ class Rounds:
             self.profile = None
         elif self.round >= WARM:
             self.measured.seconds[name].append(seconds)
-        said = f"round {self.round} of {self.last}" + (
-            ", warming up" if self.round < WARM else ", profiled" if self.round == self.last else ""
-        )
-        print(f"{said}: {name} {seconds:.3f} s", file=sys.stderr, flush=True)
+        kind = "warm-up" if self.round < WARM else "timed"
+        if self.round == self.last:
+            kind = "profiled"
+        said = f"round {self.round} of {self.last}, {kind}: {name} {seconds:.3f} s"
+        print(said, file=sys.stderr, flush=True)
 
 
-def alternate(
+def interleaved(
     model,
     conditioning: tuple[list, list],
     latent: Tensor,
@@ -116,21 +115,22 @@ def alternate(
     precision: str,
     seed: int,
 ) -> Measured:
-    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights. precision: as in the
-    recipe. seed: of the noise.
+    """Measure `ways` and ours, as Latent Refine is published, on a MODEL with weights.
+
+    precision: as in the recipe. seed: of the noise.
     """
     import comfy.patcher_extension
     import comfy.sample
     import comfy.samplers
 
-    sampling, presets, schedule = (
-        pack_module(f"gsn_ops.{name}") for name in ("host.sampling", "optimise.presets", "schedule")
-    )
-    (recipe,) = presets.preset(presets.LATENT_REFINE)
+    methods = pack_module("gsn_ops.optimise.methods")
+    patch = pack_module("gsn_ops.host.sampling.patch")
+    schedule = pack_module("gsn_ops.schedule")
+    (recipe,) = methods.preset(methods.LATENT_REFINE)
     recipe = replace(
         recipe, shifts=rounds + WARM + 2, precision=precision, moment=schedule.Moment(step=0), report="curve"
     )
-    patched, book = sampling.attach(model, recipe)
+    patched, book = patch.attach(model, recipe)
     turns = Rounds(model, ways, rounds, model.load_device)
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "gsn bench", turns.watch)
     sampler, sigmas = comfy.samplers.sampler_object("euler"), sigmas_of(model)

@@ -1,8 +1,7 @@
-"""The arithmetic that a shift needs: forward to the last layer that is read, backward to the latent alone,
-and nothing else.
+"""The arithmetic that an update step needs: forward to the last layer read, backward to the latent.
 
-Operations are counted on tensors without numbers, with torch's own formulas (a fused attention's backward
-evaluates its scores a second time, as any that keeps memory linear must).
+Operations are counted on tensors without numbers, with torch's own formulas (the backward pass of a fused
+attention evaluates its scores a second time, as any that keeps memory linear must).
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,10 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from tools.host_env.inprocess import pack_module
 
-from .moment import Moment
+from .sampler_state import conditional, positive_entry
+
+if TYPE_CHECKING:
+    from gsn_ops.host.attention.sampler_state import SamplerState
 
 aten = torch.ops.aten
 BLOCK = 512  # rows and columns of a block of a fused attention, for the rate of its products
@@ -30,9 +33,7 @@ Product = tuple[int, int, int, int]  # (how many at once, m, k, n) of [m, k] @ [
 
 @dataclass
 class Work:
-    """Floating point operations by kind of operator, and the matrix products that they amount to, with how
-    often.
-    """
+    """Floating point operations by kind of operator, and how often each equivalent product is needed."""
 
     flops: Counter
     products: Counter
@@ -43,7 +44,11 @@ class Work:
 
 
 class Counting(TorchDispatchMode):
-    """Inside, every operator's arithmetic goes into `work`."""
+    """Inside, every operator's arithmetic goes into `work`.
+
+    Not torch's FlopCounterMode: matrix products are wanted as well, and its tracking of modules hooks the
+    graph, whose memory is measured at the same time.
+    """
 
     def __init__(self):
         super().__init__()
@@ -77,9 +82,7 @@ class Counting(TorchDispatchMode):
 
 
 def _product(packet, args, out, flops: int) -> Product:
-    """The matrix product with the same arithmetic: a convolution is places x (channels x window) x
-    channels.
-    """
+    """The equivalent matrix product; of a convolution: positions x (channels x window) x channels."""
     if packet is aten.addmm:
         (m, k), n = args[1].shape, args[2].shape[1]
         return 1, m, k, n
@@ -92,27 +95,26 @@ def _product(packet, args, out, flops: int) -> Product:
     weight = args[2] if packet is aten.convolution_backward else args[1]
     result = out[0] if packet is aten.convolution_backward else out
     n = result.shape[1]
-    places = result.numel() // n
+    positions = result.numel() // n
     return (
         1,
-        places,
-        max(1, flops // (2 * places * n)),
+        positions,
+        max(1, flops // (2 * positions * n)),
         weight.shape[0] if result.shape[1] == weight.shape[0] else n,
     )
 
 
-def needed_work(moment: Moment) -> Work:
-    """What one shift cannot do without, at a moment whose tensors have no numbers."""
-    capture, gradients, layouts = (
-        pack_module(f"gsn_ops.host.{name}") for name in ("capture", "gradients", "layouts")
-    )
-    guider = moment.guider
-    family, network = layouts.family_of(guider.model_patcher), guider.inner_model.diffusion_model
-    entry = moment.entry()
-    probe = pack_module("gsn_ops.host.attention.probe").Probe(
-        guider, guider, moment.extra, moment.sigma, entry, family, pack_module("gsn_ops.maps").MapNeeds(), 1.0
-    )
-    layout = probe.layout(guider.conds[entry.name][entry.index], moment.x, moment.sigma)
+def floor_work(state: SamplerState) -> Work:
+    """What one update step cannot do without, at a state whose tensors have no numbers."""
+    capture = pack_module("gsn_ops.host.attention.capture")
+    differentiable = pack_module("gsn_ops.host.autograd.differentiable")
+    guider = state.guider
+    family = pack_module("gsn_ops.host.find_family").family_of(guider.model_patcher)
+    network = guider.inner_model.diffusion_model
+    entry = positive_entry(state)
+    needs = pack_module("gsn_ops.maps").MapNeeds()
+    probe = pack_module("gsn_ops.host.attention.probe").Probe(state, entry, family, needs, 1.0)
+    layout = probe.layout(guider.conds[entry.name][entry.index], state.x, state.sigma)
 
     class Logits(capture.Capture):
         """Reads no more than the wanted products of queries and keys."""
@@ -140,14 +142,14 @@ def needed_work(moment: Moment) -> Work:
             blocks=family.wanted_blocks(network),
             stop_after=stop_after,
         )
-        followed = gradients.DifferentiableForward(family.rope_kernels, family.in_place)
+        followed = differentiable.DifferentiableForward(family.rope_kernels, family.in_place)
         with followed, contextlib.suppress(capture.AllCaptured):
-            moment.conditional(x, {"optimized_attention_override": read})
+            conditional(state, x, {"optimized_attention_override": read})
         return [p for _, p in read.state.layers]
 
-    layers = len(forward(moment.x, None))
-    with gradients.differentiable(guider.inner_model), Counting() as counting:
-        leaf = moment.x.clone().requires_grad_(True)
+    layers = len(forward(state.x, None))
+    with differentiable.differentiable(guider.inner_model), Counting() as counting:
+        leaf = state.x.clone().requires_grad_(True)
         logits = forward(leaf, layers)
         torch.autograd.grad(sum(p.sum() for p in logits), leaf)
     return counting.work
@@ -168,11 +170,9 @@ class Rate:
         )
 
     def seconds(self) -> float:
-        """The time of all products one after the other; each different one is timed once, after one to warm
-        up.
+        """The time of all products one after the other; each distinct one is timed once, after a warm-up.
 
-        By a matrix product or a convolution with a window of one, which are two libraries on a CPU: the
-        faster counts.
+        By a matrix product or a 1x1 convolution, which are two libraries on a CPU: the faster counts.
         """
         total = 0.0
         with torch.inference_mode():
@@ -180,10 +180,8 @@ class Rate:
                 left, right = self.a[: b * m * k].view(b, m, k), self.b[: b * k * n].view(b, n, k)
                 ways = [lambda left=left, right=right: left @ right.transpose(1, 2)]
                 if b == 1:
-                    pixels, window = (
-                        left.view(1, m, 1, k).permute(0, 3, 1, 2),
-                        right.view(n, k, 1, 1),
-                    )  # [1, k, m, 1], [n, k, 1, 1]
+                    pixels = left.view(1, m, 1, k).permute(0, 3, 1, 2)  # [1, k, m, 1]
+                    window = right.view(n, k, 1, 1)
                     ways.append(lambda pixels=pixels, window=window: F.conv2d(pixels, window))
                 total += times * min([self._time(way) for _ in range(2)][1] for way in ways)
         self.taken.append(total)
@@ -198,5 +196,6 @@ class Rate:
 
 
 def synchronise(device: torch.device) -> None:
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
