@@ -2,7 +2,7 @@
 picture.
 
 One fixed batch of test prompts and seeds, a regression test: on the development machine 13 of 32 pictures are
-right plain and 26 refined (14 mended, 1 broken); other lists gave +8, +5 and +14. Other processors round
+right plain and 26 refined (14 fixed, 1 broken); other lists gave +8, +5 and +14. Other CPUs round
 differently, hence the margins. docs/results.md has the large numbers.
 """
 

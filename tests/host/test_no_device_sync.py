@@ -1,4 +1,4 @@
-"""A shift never makes the processor wait for the device, which would run dry meanwhile: no hidden `item()`
+"""A shift never makes the CPU wait for the device, which would run dry meanwhile: no hidden `item()`
 from shift to shift.
 """
 

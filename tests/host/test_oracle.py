@@ -112,9 +112,9 @@ def test_inpainting_mask(tiny, network, read):
     mask, latent = torch.zeros(1, 1, 16, 16), 0.5 * noise(1, 4, 16, 16)
     mask[..., 3:12, 2:10] = 1
     seen = look(tiny, latent=latent, noise_mask=mask)
-    surroundings = latent + comfy.sample.prepare_noise(latent, 3) * float(seen.sigma[0])
+    background = latent + comfy.sample.prepare_noise(latent, 3) * float(seen.sigma[0])
     assert_same(
-        seen, slow_pass(network, seen, read(PROMPT), part=lambda x: x * mask + surroundings * (1 - mask))
+        seen, slow_pass(network, seen, read(PROMPT), part=lambda x: x * mask + background * (1 - mask))
     )
     assert seen.full.gradient[..., mask[0, 0] == 0].count_nonzero() == 0
 

@@ -10,7 +10,7 @@ import torch
 def allocations(act) -> list[int]:
     """Bytes of every allocation (above 0) and release (below 0) during `act()`, in order.
 
-    On one thread: the processor's fused attention takes scratch space for every thread, more of it for longer
+    On one thread: the CPU's fused attention takes scratch space for every thread, more of it for longer
     sequences.
     """
     threads = torch.get_num_threads()

@@ -1,7 +1,7 @@
-"""Does code make the processor wait for the device? Told on a CPU, by where tensors come from.
+"""Does code make the CPU wait for the device? Told on a CPU, by where tensors come from.
 
 Those made of nothing but numbers (a smoothing kernel, a mask of a box, Adam's count of steps) are the
-processor's own; whatever was made with a device named, or has seen a latent, a weight or a conditioning,
+CPU's own; whatever was made with a device named, or has seen a latent, a weight or a conditioning,
 would be on the device.
 """
 
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 ASKING = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique_dim", "_unique2", "equal")
-"""Operators whose result, or its shape, the processor has to know. item(), bool(), int(), float() and
+"""Operators whose result, or its shape, the CPU has to know. item(), bool(), int(), float() and
 conditions are the first two.
 """
 
@@ -46,7 +46,7 @@ class _Operators(TorchDispatchMode):
 
 
 class Waiting(TorchFunctionMode):
-    """Inside, `times` counts: numbers asked for, tensors written out or brought to the processor, and copies
+    """Inside, `times` counts: numbers asked for, tensors written out or brought to the CPU, and copies
     to the device that wait.
 
     A copy with `non_blocking` (whatever it says) is known not to; what it makes is on the device.

@@ -327,7 +327,7 @@ def test_broken_at_the_first_look_means_unchanged(numbers):
 
 
 def test_broken_after_the_refinement_is_no_success():
-    world = World(broken={2: 0})  # the look after two rounds, which have mended it
+    world = World(broken={2: 0})  # the look after two rounds, which have fixed it
     done = guide(descent(world, images(0.75)), SIZE, in_window=True, threshold=0.5, max_rounds=6)
     assert done.guided.all() and done.rounds.tolist() == [2] and not done.success.any()
     assert means(done.z) == pytest.approx([0.75 * STEP]) and done.updates.tolist() == [1]

@@ -140,7 +140,7 @@ def plain_compiled(here: scene.Here, smoke: bool) -> dict[str, object]:
 def compiled(
     here: scene.Here, eager: Callable[[], torch.Tensor], right: torch.Tensor, smoke: bool
 ) -> dict[str, object]:
-    """Every block of the network by torch.compile, the pack's own surroundings as they are."""
+    """Every block of the network by torch.compile, the pack's own context as it is."""
     begun = time.time()
     with Compiled(here, smoke) as blocks:
         found = eager()
