@@ -81,7 +81,7 @@ MAX_FUNCTION = 40
 LONGER = {
     "define_schema": "a node's inputs, one after the other",
     "refine": "Latent Refine's loop",
-    "learn": "SAGA's loop",
+    "saga": "SAGA's loop",
 }
 """Functions of the pack that may be longer, because they are one thing."""
 
