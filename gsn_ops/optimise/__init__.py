@@ -1,1 +1,1 @@
-"""Turning gradients into a better latent: loops, recipes and the papers' presets. Torch only."""
+"""Recipes: when and how the latent is updated by an objective; their loops, and the published methods. Torch only."""

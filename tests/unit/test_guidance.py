@@ -98,7 +98,8 @@ LEVELS = [2.0, 1.2, 1.0, 0.95, 0.9, 0.75, 0.71, 0.7, 0.5, 0.1, 0.0]
 def test_a_step_is_the_authors_code(level, threshold, in_window):
     world = World()
     m, looks, updates, n = attend_and_excite(level, threshold, in_window, 6)
-    done = guide(descent(world, images(level)), SIZE, in_window=in_window, threshold=threshold, max_rounds=6)
+    rounds = {} if threshold is None else {"threshold": threshold, "max_rounds": 6}
+    done = guide(descent(world, images(level)), SIZE, in_window=in_window, **rounds)
     assert means(done.z) == pytest.approx([m], abs=1e-6)
     assert done.updates.tolist() == [updates] and done.rounds.tolist() == [n]
     assert (
