@@ -1,1 +1,1 @@
-"""Recipes: when and how the latent is updated by an objective; their loops, and the published methods. Torch only."""
+"""Recipes: when and how objectives update the latent; their loops, and the published methods. Torch only."""

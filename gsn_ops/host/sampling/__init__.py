@@ -1,1 +1,1 @@
-"""The hook into sampling: the patch, the plan, one sampler call, its recipes, and the sampler that is watched."""
+"""The hook into sampling: the patch, the plan, one sampler call, its recipes, and the watched sampler."""
