@@ -1,7 +1,7 @@
 """What other packs may use: the module that `gsn_register(gsn)` receives.
 
 The names in `__all__` are kept when modules move. A pack registers its own work by `gsn.register_objective`,
-`gsn.register_method` and `gsn.register_architecture`, built from the data types and helpers beside them.
+`gsn.register_method` and `gsn.register_architecture`, built from the data types and helpers listed with them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Turning gradients into a better latent: loops, recipes and the papers' presets. Torch only."""
+"""Recipes: when and how objectives update the latent; their loops, and the published methods. Torch only."""

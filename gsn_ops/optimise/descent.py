@@ -79,8 +79,13 @@ class Descent:
         self.updates = self.updates + moved.long()
         return moved
 
-    def lack(self, threshold: float) -> Tensor:
-        """[B] bool: must refinement go on, by the objective's own test of the last evaluation?"""
+    def lack(self, threshold: float | None) -> Tensor:
+        """[B] bool: must refinement go on, by the objective's own test of the last evaluation?
+
+        threshold None: always.
+        """
+        if threshold is None:
+            return self.everyone
         with torch.no_grad():
             return shortfall(self.objective, self.maps, self.subjects, self.context, threshold, self.loss) > 0
 
@@ -107,7 +112,7 @@ class Descent:
         self.good = torch.where(per_image(evaluated, self.z), self.z, self.good)
         self.good_updates = torch.where(evaluated, self.updates, self.good_updates)
         now = own_maxima(self.objective, self.maps, self.subjects)  # [B, k]
-        if self._maxima is None:
+        if self._maxima is None or self._maxima_now is None:
             self._maxima = self._maxima_now = now
         else:
             self._maxima_now = torch.where(evaluated[:, None], now, self._maxima_now)

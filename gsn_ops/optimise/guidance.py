@@ -210,7 +210,6 @@ class GuideWorker(Worker):
             in_window=in_window,
             max_rounds=self.recipe.max_rounds,
             threshold=checkpoint.threshold,
-            exact=checkpoint.threshold is None,
         )
 
     def _descend(self, descent: Descent, loop: InnerLoop) -> StepResult | None:
@@ -224,31 +223,27 @@ class GuideWorker(Worker):
         return result
 
 
-# One published loop, longer than other functions on purpose.
 def guide(
     descent: Descent,
     step_size: float,
     *,
     in_window: bool,
-    threshold: float | None = None,
-    exact: bool = False,
     max_rounds: int = 0,
+    threshold: float | None = None,
 ) -> StepResult:
-    """One sampling step of the Attend-and-Excite family (SIGGRAPH 2023, algorithm 1, in the order of the
-    code).
+    """One sampling step of the Attend-and-Excite family (SIGGRAPH 2023, algorithm 1, in its code's order).
 
-    At a threshold step, images that lack something are refined: each iteration updates and then tests the
-    loss from before that update, so the one that satisfies the threshold still moves; at most max_rounds.
-    exact: max_rounds iterations without a test (CONFORM). The per-step update follows, in the window only.
-    The entry's evaluation serves as the first iteration's, which the published code repeats at the same z:
-    same numbers, one forward pass less. An image without an update (loss 0, nothing finite) is where it was,
-    so its iterations end.
+    At a checkpoint (max_rounds > 0), images that lack something are refined: each iteration updates, then
+    tests the loss from before that update, so the one that satisfies the threshold still moves. threshold
+    None: max_rounds iterations without a test (CONFORM). The per-step update follows, in the window only. The
+    first iteration reuses the entry's evaluation, which the published code repeats at the same z. An image
+    without an update (loss 0, nothing finite) is where it was, so its iterations end.
     """
     descent.evaluate(descent.everyone)
     rounds = torch.zeros_like(descent.updates)
     guided = success = None
-    if max_rounds and (exact or threshold is not None):
-        guided = active = descent.everyone if exact else descent.lack(threshold)
+    if max_rounds:
+        guided = active = descent.lack(threshold)
         for n in range(max_rounds):
             if not active.any():
                 break
@@ -256,11 +251,11 @@ def guide(
                 descent.evaluate(active)
             moved = descent.update(step_size, active)
             rounds = rounds + active.long()
-            active = moved if exact else moved & descent.lack(threshold)
+            active = moved & descent.lack(threshold)
         unseen = (descent.updates > 0) & ~descent.non_finite
-        if unseen.any() and (in_window or not exact):
+        if unseen.any() and (in_window or threshold is not None):
             descent.evaluate(unseen)
-        if exact:
+        if threshold is None:
             guided = None
         else:
             success = guided & ~descent.non_finite & ~descent.lack(threshold)

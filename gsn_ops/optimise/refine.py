@@ -145,7 +145,7 @@ def refine(
     non_finite, needed = ~active, active
     made = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
     losses: list[Tensor] = []
-    maxima = None
+    maxima: Tensor | None = None
     may_end = stop_at_loss > 0 or stop_at_presence > 0  # asking "is any image active?" makes a GPU wait
     passes = 0
 
@@ -190,6 +190,7 @@ def refine(
         made = made + active.long()
     else:
         good = leaf.detach()
+    assert maxima is not None, "shifts >= 1"
     return StepResult(good, torch.stack(losses), made, maxima, non_finite, needed, passes=passes)
 
 
@@ -231,6 +232,7 @@ class ImageAdam:
         """One update of the leaf by its `grad`."""
         self.t += 1
         (fast, slow), g = BETAS, self.leaf.grad
+        assert g is not None, "the gradient comes first"
         self.mean = fast * self.mean + (1 - fast) * g
         self.square = slow * self.square + (1 - slow) * per_image(g.square().flatten(1).mean(1), g)
         mean, square = self.mean / (1 - fast**self.t), self.square / (1 - slow**self.t)

@@ -191,9 +191,10 @@ def saga(
     made = torch.zeros(len(noise), dtype=torch.int64, device=noise.device)
     non_finite = torch.zeros_like(made, dtype=torch.bool)
     losses: list[Tensor] = []
-    maxima = None
+    maxima: Tensor | None = None
 
-    def sample(mu: Tensor, logvar: Tensor, e: Tensor) -> Tensor:
+    def sample(gaussian: Sequence[Tensor], e: Tensor) -> Tensor:
+        mu, logvar = gaussian
         return capped(mu, reference) + spread(logvar, block, e) * e
 
     for r in range(shifts):
@@ -203,7 +204,7 @@ def saga(
             on_evaluation(r)
             leaves = [p.detach().requires_grad_(True) for p in learned]
             e = _new_noise(noise, sources)  # [B, ...]
-            maps = maps_of(sample(*leaves, *good[len(leaves) :], e))
+            maps = maps_of(sample([*leaves, *good[len(leaves) :]], e))
             value = objective(maps, subjects, context) / noises
             added = torch.autograd.grad(value.sum(), leaves)
             gradients = [g + new for g, new in zip(gradients, added, strict=True)]
@@ -225,7 +226,8 @@ def saga(
             _where(non_finite, p, p - learning_rate * m) for p, m in zip(learned, buffers, strict=True)
         ]
         made = made + (~non_finite).long()
-    final = sample(*learned, *good[len(learned) :], noise)
+    final = sample([*learned, *good[len(learned) :]], noise)
+    assert maxima is not None, "shifts >= 1"
     return StepResult(final, torch.stack(losses), made, maxima, non_finite, passes=noises * len(losses))
 
 

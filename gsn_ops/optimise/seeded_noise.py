@@ -11,7 +11,7 @@ from torch import Tensor
 def generator(seed: int, image: int, purpose: str) -> torch.Generator:
     """A CPU generator for one image of a batch and one purpose.
 
-    The seed is hashed: neighbouring seeds, the images of a batch and the host (which draws seed's own noise
+    The seed is hashed: neighbouring seeds, the images of a batch and ComfyUI (which draws seed's own noise
     from a generator seeded with it) must not share numbers.
     """
     digest = hashlib.sha256(f"{purpose}:{seed}:{image}".encode()).digest()

@@ -165,7 +165,7 @@ def test_a_run_is_refined_and_the_next_one_is_plain(made):
     (action,) = book.last().recipes
     assert refined.shape == plain.shape and torch.isfinite(refined).all()
     assert all(not torch.equal(ours, stock) for ours, stock in zip(refined, plain, strict=True))
-    assert action.updates == (2, 2) and "2 shifts" in said[0] and "[red cat, blue dog]" in said[0]
+    assert action.updates == (2, 2) and "2 update steps" in said[0] and "[red cat, blue dog]" in said[0]
     for off in ({"shifts": 0}, {"step": NEVER}, None):
         assert torch.equal(made.sample(off and made.tiny.attach(made.model, **off)[0], batch=2), plain), off
     assert contents(made.model) == before and not graphs_in(made.model)

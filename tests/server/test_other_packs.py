@@ -180,14 +180,14 @@ def test_its_objective_and_method_are_offered(client):
 
 def test_its_method_runs(client):
     text = client.run(prompt({"method": "Corner (test 2026)"}))["outputs"]["text"]["text"][0]
-    assert "Corner (test 2026): step 1 of 4" in text and "2 shifts" in text
+    assert "Corner (test 2026): step 1 of 4" in text and "2 update steps" in text
 
 
 def test_its_objective_runs_with_its_option(client):
     text = client.run(prompt({}, {"objective": "brightest_corner", "options": "factor=2"}))["outputs"][
         "text"
     ]["text"][0]
-    assert "2 shifts" in text
+    assert "2 update steps" in text
     with pytest.raises(PromptFailed, match="there is no setting 'factr'"):
         client.run(prompt({}, {"objective": "brightest_corner", "options": "factr=2"}))
 
@@ -197,5 +197,5 @@ def test_its_model_is_refined(client):
     nodes["model of the pack"] = {"class_type": "LoadTwoStreams", "inputs": {}}
     nodes["nursing"]["inputs"].update(model=["model of the pack", 0])
     text = client.run(nodes)["outputs"]["text"]["text"][0]
-    assert "Two Streams, sample_euler, 4 steps" in text and "step 1 of 4" in text and "2 shifts" in text
+    assert "Two Streams, sample_euler, 4 steps" in text and "step 1 of 4" in text and "2 update steps" in text
     assert "attention read: all blocks (ours: both blocks)" in text

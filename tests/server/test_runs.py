@@ -194,7 +194,9 @@ def lines_on_nodes(messages: list[dict]) -> dict[str, str]:
 
 def test_every_node_that_acts_says_one_line_on_itself(client, demo):
     said = lines_on_nodes(client.messages(demo(seed=75)))
-    assert "step 1" in said["2"] and "3 shifts" in said["2"] and "[red circle, blue square]" in said["2"]
+    assert (
+        "step 1" in said["2"] and "3 update steps" in said["2"] and "[red circle, blue square]" in said["2"]
+    )
     assert "step 1" in said["8"]
     said = lines_on_nodes(
         client.messages(demo(seed=76))

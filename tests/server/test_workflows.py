@@ -260,7 +260,7 @@ def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
     entry = client.run(prompt)
     ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
     text = entry["outputs"][i]["text"][0]
-    assert ", 1 shift, " in text and "subject red circle (" in text and "subject blue square (" in text
+    assert ", 1 update step, " in text and "subject red circle (" in text and "subject blue square (" in text
     (saved,) = (node["inputs"]["images"][0] for node in prompt.values() if node["class_type"] == "SaveImage")
     assert prompt[saved]["inputs"]["samples"] == shown["latent"]
 

@@ -98,7 +98,8 @@ LEVELS = [2.0, 1.2, 1.0, 0.95, 0.9, 0.75, 0.71, 0.7, 0.5, 0.1, 0.0]
 def test_a_step_is_the_authors_code(level, threshold, in_window):
     world = World()
     m, looks, updates, n = attend_and_excite(level, threshold, in_window, 6)
-    done = guide(descent(world, images(level)), SIZE, in_window=in_window, threshold=threshold, max_rounds=6)
+    rounds = {} if threshold is None else {"threshold": threshold, "max_rounds": 6}
+    done = guide(descent(world, images(level)), SIZE, in_window=in_window, **rounds)
     assert means(done.z) == pytest.approx([m], abs=1e-6)
     assert done.updates.tolist() == [updates] and done.rounds.tolist() == [n]
     assert (
@@ -151,20 +152,20 @@ def test_above_one_a_threshold_cannot_be_reached_and_loss_zero_ends_it():
 
 def test_exact_rounds_have_no_test():
     world = World()  # far below any threshold
-    done = guide(descent(world, images(0.1)), SIZE, in_window=True, exact=True, max_rounds=20)
+    done = guide(descent(world, images(0.1)), SIZE, in_window=True, max_rounds=20)
     assert done.updates.tolist() == [21] and len(world.seen) == 21
     assert done.guided is None and done.success is None  # no checkpoint of the counters: nothing was tested
 
 
 def test_exact_rounds_outside_the_window_look_no_more_than_they_update():
     world = World()
-    done = guide(descent(world, images(0.1)), SIZE, in_window=False, exact=True, max_rounds=20)
+    done = guide(descent(world, images(0.1)), SIZE, in_window=False, max_rounds=20)
     assert done.updates.tolist() == [20] and len(world.seen) == 20
 
 
 def test_exact_rounds_of_nothing_cost_one_look():
     world = World()  # CONFORM at a first step without pairs: loss 0
-    done = guide(descent(world, images(0.0)), SIZE, in_window=True, exact=True, max_rounds=20)
+    done = guide(descent(world, images(0.0)), SIZE, in_window=True, max_rounds=20)
     assert done.updates.tolist() == [0] and len(world.seen) == 1
 
 
@@ -211,7 +212,7 @@ def test_the_input_is_left_alone_and_the_output_is_float32():
         {"in_window": True},
         {"in_window": True, "threshold": 0.5, "max_rounds": 8},
         {"in_window": False, "threshold": 0.3, "max_rounds": 8},
-        {"in_window": True, "exact": True, "max_rounds": 5},
+        {"in_window": True, "max_rounds": 5},
     ],
 )
 def test_images_of_a_batch_are_the_images_alone(numbers):
@@ -315,9 +316,7 @@ def test_an_image_that_breaks_goes_back_and_rests():
     assert done.losses[:3, 1].isfinite().all() and done.losses[3:, 1].isnan().all()
 
 
-@pytest.mark.parametrize(
-    "numbers", [{}, {"threshold": 0.05, "max_rounds": 6}, {"exact": True, "max_rounds": 6}]
-)
+@pytest.mark.parametrize("numbers", [{}, {"threshold": 0.05, "max_rounds": 6}, {"max_rounds": 6}])
 def test_broken_at_the_first_look_means_unchanged(numbers):
     world = World(broken={0: 0})
     done = guide(descent(world, images(9)), SIZE, in_window=True, **numbers)
@@ -327,7 +326,7 @@ def test_broken_at_the_first_look_means_unchanged(numbers):
 
 
 def test_broken_after_the_refinement_is_no_success():
-    world = World(broken={2: 0})  # the look after two rounds, which have fixed it
+    world = World(broken={2: 0})  # the evaluation after two rounds, which have fixed it
     done = guide(descent(world, images(0.75)), SIZE, in_window=True, threshold=0.5, max_rounds=6)
     assert done.guided.all() and done.rounds.tolist() == [2] and not done.success.any()
     assert means(done.z) == pytest.approx([0.75 * STEP]) and done.updates.tolist() == [1]

@@ -403,6 +403,38 @@ class Falling(Recorder):
         return maps.cross[2].mean((1, 2, 3)) - threshold
 
 
+@pytest.mark.parametrize("recipe", [Guide(), preset("LMD energy (Lian et al. 2024)")[0]])
+def test_a_step_that_failed_is_undone_by_restoring_the_worker(recipe):
+    """As after an out-of-memory error: the step done again has the numbers of a step done once."""
+    recipe = replace(recipe, objective=Falling("E", []))
+    z = torch.stack([torch.full((4, 2, 2), e) for e in (9.0, 1.0)])
+    worker, other = recipe.start(PAPER), recipe.start(PAPER)
+    first, _ = (w(z, maps_of, SUBJECTS, context(PAPER, 0), lambda j: None) for w in (worker, other))
+    before = worker.snapshot()
+    failed = worker(first.z - 5, maps_of, SUBJECTS, context(PAPER, 1), lambda j: None)
+    worker.memory["left"] = torch.ones(2)
+    worker.restore(before)
+    assert "left" not in worker.memory and worker.memory is not other.memory
+    done, expected = (
+        w(first.z, maps_of, SUBJECTS, context(PAPER, 1), lambda j: None) for w in (worker, other)
+    )
+    assert torch.equal(done.z, expected.z) and torch.equal(done.updates, expected.updates)
+    assert torch.equal(worker.previous.cross[2], other.previous.cross[2])
+    assert not torch.equal(failed.z, done.z)
+    assert (worker.lacking is None) == (other.lacking is None)
+    if worker.lacking is not None:
+        assert torch.equal(worker.lacking, other.lacking)
+
+
+def test_recipes_say_what_they_do_to_a_run():
+    kinds = {type(r): r for method in METHODS for r in preset(method)}
+    order = sorted(kinds.values(), key=lambda r: r.priority)
+    assert [type(r).__name__ for r in order] == ["OptimiseNoise", "Saga", "Refine", "Guide", "SteerVelocity"]
+    assert [r.modifies_prediction for r in order] == [False, False, False, False, True]
+    assert [r.starts_from_new_noise for r in order] == [True, True, False, False, False]
+    assert [bool(r.extra_inputs) for r in order] == [False, True, False, False, False]
+
+
 def test_lmd_carries_its_test_from_step_to_step():
     """E starts at infinity; 4, 3, 2, 1 looks per step while the last E seen, of whichever step, is above
     5.

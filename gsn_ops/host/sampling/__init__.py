@@ -1,1 +1,1 @@
-"""The hook into sampling: a plan, one run, its recipes, the sampler that is watched."""
+"""The hook into sampling: the patch, the plan, one sampler call, its recipes, and the watched sampler."""

@@ -1,10 +1,10 @@
-"""The host's own KSampler as a function."""
+"""ComfyUI's own KSampler as a function."""
 
 from __future__ import annotations
 
 import comfy.samplers
 
-import nodes  # the host's module; ours of that name lives inside the pack
+import nodes  # ComfyUI's module; ours of that name is inside the pack
 
 SAMPLERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SAMPLERS)
 SCHEDULERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SCHEDULERS)
@@ -23,6 +23,7 @@ def sample(
     denoise: float = 1.0,
 ) -> dict:
     """One KSampler run: the LATENT it returns."""
-    return nodes.common_ksampler(
+    # The type checker takes our own package `nodes` for it.
+    return nodes.common_ksampler(  # type: ignore[attr-defined]
         model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent, denoise=denoise
     )[0]

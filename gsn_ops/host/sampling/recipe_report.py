@@ -148,9 +148,9 @@ class RecipeRecord:
         where, sigma = f"step {first.step}", f"{first.sigma:.3g}"
         if first is not last:
             where, sigma = f"steps {first.step} to {last.step}", f"{sigma} to {last.sigma:.3g}"
-        made = f"{min(updates)} to {max(updates)} shifts"
+        made = f"{min(updates)} to {max(updates)} update steps"
         if len(set(updates)) == 1:
-            made = counted(updates[0], "shift")
+            made = counted(updates[0], "update step")
         return [
             f"{self.planned.recipe.method}: {where} of {self.n_steps} (sigma {sigma})",
             made,

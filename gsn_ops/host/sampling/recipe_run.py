@@ -112,6 +112,8 @@ class RecipeRun:
                 context,
                 lambda j: step.on_evaluation(j, prediction),
             )
+            if result is None or result.velocity_term is None:
+                return denoised
             if self.recipe.report == "full" and self._is_last(context) and self.record.after is None:
                 self.record.after = self._evaluate(step, probe, x)[0]
             self._collect(result, probe, context)

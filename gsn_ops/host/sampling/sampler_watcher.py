@@ -67,10 +67,10 @@ class SamplerWatcher:
         wanted = [(k, math.log(self.grid[k])) for k in self.waiting]
         n, last = len(self.grid) - 1, self.grid[-1] or self.grid[-2]
         self.grid = torch.linspace(math.log(self.grid[0]), math.log(last), n // 3 + 2).exp().tolist()
-        states = range(len(self.grid) - 1)
         self.waiting = {}
         for k, s in wanted:
-            self.waiting[min(states, key=lambda i, s=s: abs(math.log(self.grid[i]) - s))] = k
+            distances = [abs(math.log(state) - s) for state in self.grid[:-1]]
+            self.waiting[distances.index(min(distances))] = k
 
     def on_callback(self) -> None:
         """The sampler has finished a step."""
@@ -163,7 +163,7 @@ class WatchedModel:
         setattr(self._model, name, value)
 
     def __call__(self, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        names = GUIDER_ARGUMENTS
+        names: tuple[str, ...] = GUIDER_ARGUMENTS
         if isinstance(self._model, comfy.samplers.KSamplerX0Inpaint):
             names = ("denoise_mask", *GUIDER_ARGUMENTS)
         return self._watcher.call(self._model, x, sigma, {**dict(zip(names, args, strict=False)), **kwargs})
