@@ -29,8 +29,8 @@ def counts(pack):
 
     def of(name, size=256):
         if (name, size) not in made:
-            rungs = (0, 1, 2) if (name, size) == ("flux", 256) else (0,)
-            made[name, size] = count_ops(models.size_of(name, smoke=True, size=size), rungs)
+            levels = (0, 1, 2) if (name, size) == ("flux", 256) else (0,)
+            made[name, size] = count_ops(models.size_of(name, smoke=True, size=size), levels)
         return made[name, size]
 
     return of
