@@ -9,4 +9,5 @@ from pathlib import Path
 
 # The version stands in one place, where ComfyUI's registry reads it.
 _PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
-__version__ = re.search(r'^version = "(.+)"$', _PROJECT.read_text("utf-8"), re.MULTILINE)[1]
+_LINE = re.search(r'^version = "(.+)"$', _PROJECT.read_text("utf-8"), re.MULTILINE)
+__version__ = _LINE[1] if _LINE else "unknown"

@@ -39,13 +39,13 @@ class Objective(Protocol):
 REGISTRY: dict[str, Callable[..., Objective]] = {}
 """Objective id -> its class."""
 
-O = TypeVar("O", bound=Callable[..., Objective])
+ObjectiveClass = TypeVar("ObjectiveClass", bound=Callable[..., Objective])
 
 
-def register(name: str) -> Callable[[O], O]:
+def register(name: str) -> Callable[[ObjectiveClass], ObjectiveClass]:
     """Class decorator: make an objective known under `name`. Raises ValueError if another class has it."""
 
-    def add(cls: O) -> O:
+    def add(cls: ObjectiveClass) -> ObjectiveClass:
         if REGISTRY.get(name, cls) is not cls:
             raise ValueError(f"The objective id '{name}' is already taken by {REGISTRY[name].__module__}.")
         REGISTRY[name] = cls

@@ -56,13 +56,14 @@ class Network(torch.nn.Module):
         super().__init__()
         self.dtype = dtype
         made = {"device": device, "dtype": dtype}
-        self.image, self.text, self.head = (operations.Linear(*sizes, **made) for sizes in ((16, 32), (64, 32), (32, 16)))
+        sizes = (16, 32), (64, 32), (32, 16)
+        self.image, self.text, self.head = (operations.Linear(*size, **made) for size in sizes)
         self.blocks = torch.nn.ModuleList(operations.Linear(32, 96, **made) for _ in range(2))
 
     def forward(self, x, timesteps, context, transformer_options={}, **_):
         h, w = x.shape[-2] // 2, x.shape[-1] // 2
-        tokens = torch.cat([self.image(x.unflatten(2, (h, 2)).unflatten(4, (w, 2)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)),
-                            self.text(context.to(x))], 1)
+        patches = x.unflatten(2, (h, 2)).unflatten(4, (w, 2)).permute(0, 2, 4, 1, 3, 5)  # [B, h, w, C, 2, 2]
+        tokens = torch.cat([self.image(patches.flatten(3).flatten(1, 2)), self.text(context.to(x))], 1)
         for block in self.blocks:
             q, k, v = block(tokens).chunk(3, -1)
             tokens = tokens + optimized_attention(q, k, v, 2, transformer_options=transformer_options)
@@ -87,7 +88,8 @@ class LoadTwoStreams:
         generator = torch.Generator().manual_seed(1)
         for p in model.diffusion_model.parameters():
             p.data = 0.2 * torch.randn(p.shape, generator=generator)
-        load, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+        management = comfy.model_management
+        load, offload = management.get_torch_device(), management.unet_offload_device()
         return (comfy.model_patcher.ModelPatcher(model, load, offload),)
 
 

@@ -126,7 +126,8 @@ def _defines(file: Path) -> bool:
 ALONE = '''
 import pkgutil, sys, importlib
 clone, allowed = sys.argv[1], {"torch", "numpy", "PIL", "gsn_ops"}
-import torch, torch.nn.functional, numpy, PIL.Image, PIL.ImageDraw, PIL.ImageFont  # with all they need themselves
+# With all they need themselves.
+import torch, torch.nn.functional, numpy, PIL.Image, PIL.ImageDraw, PIL.ImageFont
 
 class OnlyThese:
     """An import blocker: from here on nothing but these and the standard library."""

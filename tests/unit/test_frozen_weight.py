@@ -20,8 +20,13 @@ def test_result_and_gradient_are_those_of_autograd_and_the_weight_alone_is_saved
     right = leaf @ weight.t()
     (gradient,) = torch.autograd.grad(right, leaf, g)
     for keep, expected in ((True, [weight.data_ptr()]), (False, [])):
-        saved = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t):
+        saved: list[int] = []
+
+        def pack(t, saved=saved):
+            saved.append(t.data_ptr())
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             y = product(leaf, weight, keep)
         assert saved == expected and torch.equal(y, right)
         assert torch.equal(torch.autograd.grad(y, leaf, g)[0], gradient)

@@ -1,4 +1,6 @@
-"""A field of a recipe that is a setting is overridden, checked and reported by what stands beside it, and nothing else."""
+"""A field of a recipe that is a setting is overridden, checked and reported by what stands beside it,
+and nothing else.
+"""
 
 from __future__ import annotations
 

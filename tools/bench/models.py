@@ -101,7 +101,7 @@ def _fill(name: str, p: Tensor, made: torch.Generator) -> None:
         if p.ndim > 1:
             p.normal_(0, 0.7 * p[0].numel() ** -0.5, generator=made)
         else:
-            # Of norms. With zeros queries and keys would be zero, maps flat, and every gradient zero (SD 3.5).
+            # Of norms. Zeros would make queries and keys zero, maps flat and gradients zero (SD 3.5).
             p.fill_(float(name.endswith(("weight", "scale"))))
 
 

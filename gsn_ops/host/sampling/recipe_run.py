@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
@@ -123,7 +123,7 @@ class RecipeRun:
         return context.index == self.planned.active.steps[-1]
 
     @contextlib.contextmanager
-    def _probing(self, step: RecipeStep) -> Iterator[tuple[Tensor, Probe, Tensor]]:
+    def _probing(self, step: RecipeStep) -> Generator[tuple[Tensor, Probe, Tensor]]:
         """Gradients on: x as a plain tensor, a probe, and the best known prediction.
 
         That is the x0 of a first evaluation if the report wants one, else x.

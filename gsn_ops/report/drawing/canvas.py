@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -48,8 +49,13 @@ def _system_font(name: str, size: int) -> Font | None:
 
 def _has_glyphs(font: Font, text: str) -> bool:
     """Whether the font has a glyph for every letter. A missing one looks like that of an unassigned code."""
-    box = bytes(font.getmask("\U0010fffe"))
-    return all(c.isspace() or bytes(font.getmask(c)) != box for c in set(text))
+    box = _glyph(font, "\U0010fffe")
+    return all(c.isspace() or _glyph(font, c) != box for c in set(text))
+
+
+def _glyph(font: Font, letter: str) -> bytes:
+    """The pixels of a letter, row by row."""
+    return bytes(cast(Iterable[int], font.getmask(letter)))
 
 
 def font_for(text: str, size: int) -> tuple[Font, str]:
