@@ -124,7 +124,7 @@ def _facts(size: Size, device: torch.device, rounds: int) -> dict[str, str | int
     import comfy.ldm.modules.attention
     import comfyui_version
 
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
         "model": size.name,
         "size": size.size,
@@ -143,7 +143,7 @@ def _facts(size: Size, device: torch.device, rounds: int) -> dict[str, str | int
     }
 
 
-def _processor() -> str:
+def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     names = (
         [
@@ -154,4 +154,4 @@ def _processor() -> str:
         if info.is_file()
         else []
     )
-    return names[0] if names else platform.processor() or platform.machine()
+    return names[0] if names else platform.machine()
