@@ -86,7 +86,7 @@ def test_a_region_of_somebody_else(refused, run, tiny):
         ({"subject": "circle", "boxes": []}, "no box in boxes", "draw one"),
         (
             {"subject": "circle", "boxes": [{"x": 600, "y": 0, "width": 50, "height": 50}]},
-            "outside the picture",
+            "outside the image",
             "canvas_width",
         ),
         ({"subject": "zebra"}, "'zebra' is not in the prompt", "Its words are"),

@@ -223,7 +223,7 @@ def test_separate_is_the_mean_of_the_losses_on_single_encoders(flow):
             encoders,
             "PresenceAndSeparation",
         )
-        assert action.attention_read.endswith(f"the words of {encoders} alone (chosen)") == (
+        assert action.attention_read.endswith(f"the text tokens of {encoders} alone (chosen)") == (
             encoders in ("clip", "t5")
         )
     assert losses["separate"] == pytest.approx((losses["clip"] + losses["t5"]) / 2, abs=1e-5)

@@ -118,7 +118,7 @@ def test_formats_without_simple_colours_have_no_matrix(preview, preview_matrix, 
 
     assert preview_matrix(formats.LatentFormat()) is None
     assert preview_matrix(formats.Flux2()) is None
-    assert preview.pictures(latent(0), None, None) is None
+    assert preview.latent_images(latent(0), None, None) is None
 
 
 def test_video_latents_show_their_first_frame(preview, preview_matrix, host):
