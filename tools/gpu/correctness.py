@@ -178,11 +178,11 @@ def refined(case: Case, stock: Tensor) -> list[str]:
         faults += checks.same_bits(name, case.sample(model), stock)
     model, book = scene.attach(case.model, step=0)
     out = case.sample(model)
-    (action,) = book.last().actions
+    (report,) = book.last().recipes
     if not bool(torch.isfinite(out).all()):
         faults.append("the refined latent is not finite")
-    if action.shifts != (2,) * BATCH:
-        faults.append(f"update steps made: {action.shifts}; said: {action.status}")
+    if report.updates != (2,) * BATCH:
+        faults.append(f"update steps made: {report.updates}; said: {report.status}")
     if any(torch.equal(a, b) for a, b in zip(out, stock, strict=True)):
         faults.append("a refined image is the stock one")
     return faults + checks.same_bits("stock after a refinement", case.sample(), stock)
