@@ -1,7 +1,7 @@
-"""Semantic Nursing (GSN): a node pack for ComfyUI that brings back what a picture's prompt asked for and
-lost.
+"""Semantic Nursing (GSN): a node pack for ComfyUI that restores objects of the prompt that the image would
+miss.
 
-Read from the top: `nodes/` is what people see, `gsn_ops/` is how it works.
+Read from the top: `nodes/` is what users see, `gsn_ops/` is how it works.
 """
 
 from comfy_api.latest import ComfyExtension
@@ -14,14 +14,12 @@ WEB_DIRECTORY = (
 
 
 class SemanticNursing(ComfyExtension):
-    """What the host asks for the pack's nodes."""
+    """The extension from which ComfyUI takes the pack's nodes."""
 
     async def get_node_list(self):
         return NODES
 
 
 async def comfy_entrypoint() -> SemanticNursing:
-    """The host's (V3) way in. No NODE_CLASS_MAPPINGS beside it: the host would take that and never call
-    this.
-    """
+    """ComfyUI's V3 entry point. It is called only where the pack has no NODE_CLASS_MAPPINGS."""
     return SemanticNursing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -43,9 +43,16 @@ ObjectiveClass = TypeVar("ObjectiveClass", bound=Callable[..., Objective])
 
 
 def register(name: str) -> Callable[[ObjectiveClass], ObjectiveClass]:
-    """Class decorator: make an objective known under `name`. Raises ValueError if another class has it."""
+    """Class decorator: make an objective known under `name`.
+
+    Raises ValueError if another class has it, TypeError for anything but a text and a dataclass.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"An objective needs an id: register it with its id as a text, not {name!r}.")
 
     def add(cls: ObjectiveClass) -> ObjectiveClass:
+        if not (isinstance(cls, type) and is_dataclass(cls)):
+            raise TypeError(f"The objective '{name}' is {cls!r}: register a frozen dataclass.")
         if REGISTRY.get(name, cls) is not cls:
             raise ValueError(f"The objective id '{name}' is already taken by {REGISTRY[name].__module__}.")
         REGISTRY[name] = cls

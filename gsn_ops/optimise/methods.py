@@ -307,7 +307,15 @@ def methods() -> list[str]:
 
 
 def register_method(name: str, recipes: Callable[[], Recipes]) -> None:
-    """Make a method known under the name shown to users. Raises ValueError if the name is taken."""
+    """Make a method known under the name shown to users.
+
+    Raises ValueError if the name is taken, TypeError for anything but a text and a function.
+    """
+    if not isinstance(name, str) or not callable(recipes):
+        raise TypeError(
+            f"The method {name!r} cannot be registered: give its name as a text, and a function that returns "
+            "a tuple of recipes."
+        )
     if name in _METHODS:
         raise ValueError(f"The method '{name}' is already taken: choose another name.")
     _METHODS[name] = recipes
@@ -316,8 +324,16 @@ def register_method(name: str, recipes: Callable[[], Recipes]) -> None:
 def preset(method: str) -> Recipes:
     """The recipes of a method, each under its name, to be adjusted with `dataclasses.replace`.
 
-    Raises ValueError that lists the methods.
+    Raises ValueError that lists the methods, TypeError for a method of another pack that is no tuple of
+    recipes.
     """
     if method not in _METHODS:
         raise ValueError(f"Unknown method '{method}': choose one of {', '.join(_METHODS)}.")
-    return tuple(replace(recipe, method=method) for recipe in _METHODS[method]())
+    recipes = _METHODS[method]()
+    listed = isinstance(recipes, tuple | list) and len(recipes) > 0
+    if not (listed and all(isinstance(recipe, Recipe) for recipe in recipes)):
+        raise TypeError(
+            f"The function of the method '{method}' must return a tuple of recipes, not {recipes!r}: "
+            "this is for the pack that registered it to change."
+        )
+    return tuple(replace(recipe, method=method) for recipe in recipes)

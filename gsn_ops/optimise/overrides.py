@@ -167,7 +167,7 @@ def moved(recipes: tuple[Recipe, ...], moment: Moment | None) -> tuple[Recipe, .
     if not any(isinstance(recipe, Refine) for recipe in recipes):
         raise ValueError(
             f"{recipes[0].method} has no refinement at one step that at_percent, at_sigma or at_step could "
-            "move. Leave them at -1, 0 and -1, and use overrides where it has a window: start_percent=0.1, "
+            "move. Set them to -1, 0 and -1, and use overrides where it has a window: start_percent=0.1, "
             "end_percent=0.4."
         )
     return tuple(
@@ -195,9 +195,9 @@ def parse_checkpoints(text: str) -> tuple[Checkpoint, ...]:
         if numbers is None or float(numbers[1]) > 1 or float(numbers[2]) > 1:
             at = part.start() + len(part.group()) - len(part.group().lstrip()) + 1
             raise ValueError(
-                f"thresholds, character {at}: '{part.group().strip()}' is not moment:attention, both from 0 "
+                f"thresholds, character {at}: '{part.group().strip()}' is not step:attention, both from 0 "
                 "to 1. Write for example 0:0.05, 0.218:0.5, 0.418:0.8 "
-                "(the moments are shares of the noise schedule)."
+                "(the steps are shares of the noise schedule)."
             )
         found.append(Checkpoint(Moment(percent=float(numbers[1])), float(numbers[2])))
     return tuple(found)

@@ -59,7 +59,7 @@ class SteerVelocity(Recipe):
         if not schedule.flow:
             raise ValueError(
                 f"{self.method} modifies the velocity of flow models (SD3, Flux and their kind); this model "
-                "predicts noise. Choose a method that shifts the latent, such as SynGen or Latent Refine."
+                "predicts noise. Choose a method that updates the latent, such as SynGen or Latent Refine."
             )
         steps = schedule.window(self.start_percent, self.end_percent)
         reason = "" if steps else "no step of this run lies in the window: widen it"

@@ -57,5 +57,9 @@ def run_text(report: RunReport) -> str:
 
 
 def _change(before: float | None, after: float | None) -> str:
-    first = "-" if before is None else f"{before:.3f}"
-    return first if after is None else f"{first} -> {after:.3f}"
+    first = "-" if before is None else _number(before)
+    return first if after is None else f"{first} -> {_number(after)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "not finite"

@@ -18,8 +18,8 @@ from .run_report import RecipeReport, RunReport
 
 NOT_CONNECTED = "Nursing is off: no report is connected, so nothing is known about how this latent was made."
 NO_RUN = (
-    "Nursing is off: no run was recorded. Either strength or shifts is 0, or the sampler's model does not "
-    "come from the node that this report comes from."
+    "Nursing is off: no run was recorded. Either the settings leave nothing to do (strength or shifts 0, an "
+    "empty window), or the sampler's model does not come from the node that this report comes from."
 )
 OTHER_RUN = (
     "This latent was not made in a recorded run: it was changed after the sampler, or its run is no longer "

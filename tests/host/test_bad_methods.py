@@ -131,7 +131,7 @@ def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
             "GSNGuidanceModel",
             {"thresholds": "0:0.05, half:0.5"},
             "thresholds, character 9",
-            "moment:attention",
+            "step:attention",
         ),
         ("GSNGuidanceModel", {"levels": "big"}, "levels is 'big'", "write auto"),
         ("GSNGuidanceModel", {"scale_factor": -1.0}, "scale_factor is -1", "0 (off)"),

@@ -148,3 +148,12 @@ def test_registry_knows_the_objectives_and_guards_names():
     with pytest.raises(ValueError, match="presence"):
         register("presence")(Separation)
     assert REGISTRY["presence"] is Presence
+
+
+@pytest.mark.parametrize("wrong", [Presence(), type("Plain", (), {}), lambda maps, subjects, context: 0])
+def test_the_registry_refuses_what_is_no_dataclass_and_a_forgotten_id(wrong):
+    with pytest.raises(TypeError, match="'wrong_kind' is .*: register a frozen dataclass"):
+        register("wrong_kind")(wrong)
+    with pytest.raises(TypeError, match="An objective needs an id"):
+        register(wrong)
+    assert "wrong_kind" not in REGISTRY

@@ -346,7 +346,7 @@ def test_a_number_that_cannot_work_is_refused_with_the_published_one(name, wrong
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_no_objective_makes_the_processor_wait(name, monkeypatch):
+def test_no_objective_makes_the_cpu_wait(name, monkeypatch):
     """Forward and backward: what it needs of boxes and columns it knows without asking the device.
 
     A blob is grown until it is whole, which has to be asked (of a GPU once per width of the grid): not

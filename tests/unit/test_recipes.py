@@ -12,9 +12,10 @@ import torch
 
 from gsn_ops.maps import AttentionMaps, MapNeeds, StepContext
 from gsn_ops.objectives.initno import InitNOTerms
+from gsn_ops.optimise import methods as all_methods
 from gsn_ops.optimise.guidance import Checkpoint, Guide, InnerLoop, StepSize
 from gsn_ops.optimise.initial_noise import OptimiseNoise
-from gsn_ops.optimise.methods import METHODS, preset
+from gsn_ops.optimise.methods import METHODS, preset, register_method
 from gsn_ops.optimise.recipe import ExtraInputs
 from gsn_ops.optimise.refine import Refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
@@ -484,3 +485,18 @@ def test_layout_guidance_starts_anew_in_each_step():
         [4, 1],
         *[[1, 1]] * 8,
     ]  # 0.95 ... 0.25, 0.15 still moves; then the first one of each step
+
+
+@pytest.mark.parametrize("name, recipes", [(None, lambda: ()), ("A tuple", (Refine(),)), ("Nothing", None)])
+def test_a_method_is_registered_by_a_text_and_a_function(name, recipes):
+    with pytest.raises(TypeError, match="cannot be registered: give its name as a text, and a function"):
+        register_method(name, recipes)
+    assert name not in all_methods.methods()
+
+
+@pytest.mark.parametrize("made", [(), Refine(), ("Refine",)])
+def test_a_method_that_gives_no_tuple_of_recipes_is_named(made, monkeypatch):
+    monkeypatch.setattr(all_methods, "_METHODS", dict(all_methods._METHODS))
+    register_method("Theirs (2026)", lambda: made)
+    with pytest.raises(TypeError, match="'Theirs .2026.' must return a tuple of recipes"):
+        preset("Theirs (2026)")

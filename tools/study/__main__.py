@@ -1,6 +1,7 @@
 """The command line: python3 tools/dev.py study (eval | compare | tradeoff | tables)"""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -113,9 +114,12 @@ def main() -> None:
     args = parser().parse_args()
     store = Store(args.records)
     if args.study == "tables":
-        for study in store.studies:
-            if not args.names or study.name in args.names:
-                show(study, store, args.write)
+        stored = [study for study in store.studies if not args.names or study.name in args.names]
+        for study in stored:
+            show(study, store, args.write)
+        if not stored:
+            wanted = " or ".join(args.names) or "study"
+            sys.exit(f"There is no stored {wanted} in {args.records}: run one of {', '.join(STUDIES)} first.")
         return
     from .run import run
 

@@ -95,8 +95,15 @@ REFUSED: dict[str, str] = {}
 def register_family(family: ModelFamily, *config_names: str) -> None:
     """Declare that ComfyUI's model classes with these names belong to this family.
 
-    Each family's file calls it.
+    Each family's file calls it. Raises TypeError for anything but a ModelFamily and names of classes.
     """
+    if not (
+        isinstance(family, ModelFamily) and config_names and all(isinstance(n, str) for n in config_names)
+    ):
+        raise TypeError(
+            f"The architecture {family!r} cannot be registered for {config_names!r}: give a ModelFamily, "
+            "then the names of ComfyUI's model classes as texts."
+        )
     FAMILIES.update(dict.fromkeys(config_names, family))
 
 
