@@ -181,7 +181,7 @@ def passes(here: scene.Here) -> dict[str, object]:
             made[f"level_{at}"] = scene.gradient(probe, here.z, at)[1].cpu()
         made["full"] = made[f"level_{level}"]
         found = timed(lambda: scene.gradient(probe, here.z, level), 3)
-        casting = len(probe.casting)
+        casting = len(probe.recast_layers)
     step = timed(here.plain_step, 3)
     del made[f"level_{level}"]
     keep = {"full": made["full"], "last_level": made.get("level_2", made["full"])}
