@@ -5,6 +5,7 @@ in one small folder.
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -128,14 +129,21 @@ def make(folder: Path, wheels: Path | None = None) -> int:
     return size
 
 
+def pins() -> dict[str, str]:
+    """{package: version} for CPython 3.12, of the requirements that ComfyUI is prepared from."""
+    found = {}
+    for line in paths.requirements("host").read_text(encoding="utf-8").splitlines():
+        requirement, _, marker = line.rstrip(" \\").partition(" ; ")
+        name, _, version = requirement.partition("==")
+        if version and not re.search("python_(full_)?version < '3", marker):
+            found[name.lower().replace("_", "-")] = version
+    return found
+
+
 def download(folder: Path) -> Path:
     """The wheels for CPython 3.12 on x86-64 Linux, in the versions that the prepared ComfyUI is pinned to."""
-    pins = {}
-    for line in paths.REQUIREMENTS_HOST.read_text(encoding="utf-8").splitlines():
-        name, _, version = line.partition("==")
-        if version and 'python_version < "3.11"' not in version:
-            pins[name.lower().replace("_", "-")] = version.split(";")[0].strip()
-    wanted = [f"{name}=={pins[name.lower().replace('_', '-')]}" for name in PACKAGES]
+    pinned = pins()
+    wanted = [f"{name}=={pinned[name.lower().replace('_', '-')]}" for name in PACKAGES]
     command = [
         sys.executable,
         "-m",
