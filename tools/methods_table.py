@@ -30,7 +30,7 @@ from gsn_ops.regions import Region
 from gsn_ops.schedule import Schedule
 from tools.host_env.paths import CLONE
 from tools.papers import PAPERS, Paper, paper_of
-from tools.study.tables import markdown, write_between
+from tools.study.tables import markdown
 
 HEAD = """# Methods
 
@@ -59,12 +59,6 @@ LOOPS = {
     SteerVelocity: "velocity",
 }
 STEPS = 50
-GROUPS = {  # in the README: a part of what a method needs
-    "": "From the prompt alone",
-    "a Subject Region": "With a region for each subject",
-    "an unwanted subject": "With an unwanted subject (`-glasses`)",
-    "a flow model": "On flow models (SD3, Flux) only",
-}
 
 
 # --- equations -----------------------------------------------------------------------------------------
@@ -284,26 +278,11 @@ def document() -> str:
     return HEAD + "\n".join(markdown(HEADS, map(row, METHODS)))
 
 
-def readme_list() -> list[str]:
-    """The methods by what the user must say, for the README."""
-    groups: dict[str, list[str]] = {}
-    for method in METHODS:
-        wanted = needs(preset(method))
-        kind = next((kind for kind in GROUPS if kind and kind in wanted), "")
-        groups.setdefault(kind, []).append(method)
-    return [f"* {GROUPS[kind]}: {'; '.join(groups[kind])}." for kind in GROUPS if kind in groups]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools/dev.py methods", description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, metavar="FILE", help="default: print it")
-    parser.add_argument(
-        "--readme", type=Path, metavar="FILE", help="put the list of methods between its marks"
-    )
     args = parser.parse_args()
-    if args.readme:
-        write_between(args.readme, "\n".join(readme_list()) + "\n", "methods")
-    elif args.write:
+    if args.write:
         args.write.write_text(document(), encoding="utf-8")
     else:
         print(document())

@@ -99,11 +99,3 @@ def test_steps_and_passes_are_the_published_ones(method, steps, passes):
 )
 def test_needs_are_found_by_asking(method, wanted):
     assert methods_table.needs(preset(method)) == wanted
-
-
-def test_the_list_for_the_readme_names_every_method_once():
-    text = "\n".join(methods_table.readme_list())
-    names = [
-        name for line in text.splitlines() for name in line.partition(": ")[2].removesuffix(".").split("; ")
-    ]
-    assert sorted(names) == sorted(METHODS)
