@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tools.network_sizes import FLUX, SD15, SD21, SD35M, SDXL, UNET
+
 
 @dataclass(frozen=True)
 class Published:
@@ -39,43 +41,12 @@ class Published:
     endings: dict[str, str] = field(default_factory=dict)
 
 
-UNET = {
-    "image_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 320,
-    "use_spatial_transformer": True,
-    "legacy": False,
-    "use_checkpoint": False,
-    "use_temporal_attention": False,
-    "use_temporal_resblock": False,
-    "adm_in_channels": None,
-}
-SMALL = {
-    **UNET,
-    "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": [1, 2, 4, 4],
-    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-}
-LARGE = {
-    **UNET,
-    "num_res_blocks": [2, 2, 2],
-    "channel_mult": [1, 2, 4],
-    "transformer_depth": [0, 0, 2, 2, 10, 10],
-    "transformer_depth_middle": 10,
-    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-    "use_linear_in_transformer": True,
-    "num_head_channels": 64,
-    "num_classes": "sequential",
-}
 DIFFUSION = "model.diffusion_model."
 
 PUBLISHED: dict[str, Published] = {
     "Stable Diffusion 1.5": Published(
         "SD15",
-        {**SMALL, "num_heads": 8, "context_dim": 768, "use_linear_in_transformer": False},
+        SD15,
         DIFFUSION,
         {
             "time_embed.0.weight": (1280, 320),
@@ -99,7 +70,7 @@ PUBLISHED: dict[str, Published] = {
     ),
     "Stable Diffusion 2.1": Published(
         "SD20",
-        {**SMALL, "num_head_channels": 64, "context_dim": 1024, "use_linear_in_transformer": True},
+        SD21,
         DIFFUSION,
         {
             "input_blocks.0.0.weight": (320, 4, 3, 3),
@@ -120,7 +91,7 @@ PUBLISHED: dict[str, Published] = {
     ),
     "Stable Diffusion XL": Published(
         "SDXL",
-        {**LARGE, "context_dim": 2048, "adm_in_channels": 2816},
+        SDXL,
         DIFFUSION,
         {
             "input_blocks.0.0.weight": (320, 4, 3, 3),
@@ -144,23 +115,7 @@ PUBLISHED: dict[str, Published] = {
     ),
     "Stable Diffusion 3.5 medium": Published(
         "SD3",
-        {
-            "in_channels": 16,
-            "patch_size": 2,
-            "depth": 24,
-            "input_size": None,
-            "adm_in_channels": 2048,
-            "qk_norm": "rms",
-            "num_patches": 384 * 384,
-            "pos_embed_max_size": 384,
-            "pos_embed_scaling_factor": None,
-            "out_channels": 16,
-            "x_block_self_attn_layers": list(range(13)),
-            "context_embedder_config": {
-                "target": "torch.nn.Linear",
-                "params": {"in_features": 4096, "out_features": 1536},
-            },
-        },
+        SD35M,
         DIFFUSION,
         {
             "x_embedder.proj.weight": (1536, 16, 2, 2),
@@ -188,24 +143,7 @@ PUBLISHED: dict[str, Published] = {
     ),
     "Flux dev": Published(
         "Flux",
-        {
-            "image_model": "flux",
-            "in_channels": 16,
-            "out_channels": 16,
-            "patch_size": 2,
-            "vec_in_dim": 768,
-            "context_in_dim": 4096,
-            "hidden_size": 3072,
-            "mlp_ratio": 4.0,
-            "num_heads": 24,
-            "depth": 19,
-            "depth_single_blocks": 38,
-            "axes_dim": [16, 56, 56],
-            "theta": 10000,
-            "qkv_bias": True,
-            "guidance_embed": True,
-            "txt_ids_dims": [],
-        },
+        FLUX,
         "",
         {
             "img_in.weight": (3072, 64),

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from tools.network_sizes import FLUX, SD15, SD35M, SDXL
+
 TEXT = "a red cat and a blue dog"  # one token a word
 SIGMA_STEP = 8  # of 50: where Latent Refine acts on Stable Diffusion 1
 
@@ -111,79 +113,6 @@ def patcher(model, device: torch.device):
 
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
-
-UNET = {
-    "use_checkpoint": False,
-    "image_size": 32,
-    "use_spatial_transformer": True,
-    "legacy": False,
-    "in_channels": 4,
-    "out_channels": 4,
-    "use_temporal_attention": False,
-    "use_temporal_resblock": False,
-}
-SD15 = {
-    **UNET,
-    "model_channels": 320,
-    "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": [1, 2, 4, 4],
-    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-    "context_dim": 768,
-    "num_heads": 8,
-    "use_linear_in_transformer": False,
-    "adm_in_channels": None,
-}
-SDXL = {
-    **UNET,
-    "model_channels": 320,
-    "num_res_blocks": [2, 2, 2],
-    "channel_mult": [1, 2, 4],
-    "transformer_depth": [0, 0, 2, 2, 10, 10],
-    "transformer_depth_middle": 10,
-    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
-    "context_dim": 2048,
-    "use_linear_in_transformer": True,
-    "adm_in_channels": 2816,
-    "num_classes": "sequential",
-}
-SD35M = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "patch_size": 2,
-    "depth": 24,
-    "input_size": None,
-    "adm_in_channels": 2048,
-    "qk_norm": "rms",
-    "num_patches": 384 * 384,
-    "pos_embed_max_size": 384,
-    "pos_embed_scaling_factor": None,
-    "x_block_self_attn_layers": list(range(13)),
-    "context_embedder_config": {
-        "target": "torch.nn.Linear",
-        "params": {"in_features": 4096, "out_features": 1536},
-    },
-}
-FLUX = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 768,
-    "context_in_dim": 4096,
-    "hidden_size": 3072,
-    "mlp_ratio": 4.0,
-    "num_heads": 24,
-    "depth": 19,
-    "depth_single_blocks": 38,
-    "axes_dim": [16, 56, 56],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": True,
-    "txt_ids_dims": [],
-    "yak_mlp": False,
-    "txt_norm": False,
-}
 
 MODELS = {
     "sd15": Size("sd15", "SD15", SD15, {"l": 0}, 77, 768, 512, dtype="fp32"),
