@@ -6,8 +6,8 @@ from comfy_api.latest import io
 
 from ..gsn_ops.host.sampling import ksampler
 from ..gsn_ops.host.sampling.patch import attach
-from ..gsn_ops.optimise.methods import latent_refine
 from ..gsn_ops.optimise.overrides import check, with_levels
+from ..gsn_ops.optimise.published_methods import latent_refine
 from ..gsn_ops.optimise.refine import Refine
 from ..gsn_ops.schedule import Moment
 from ..gsn_ops.subjects.syntax import parse_subjects

@@ -10,7 +10,8 @@ import torch
 from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
 from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.objectives.cn_iou import PresenceAndSeparation
-from gsn_ops.optimise.methods import FAST, LATENT_REFINE, METHODS, preset
+from gsn_ops.optimise.methods import METHODS, preset
+from gsn_ops.optimise.published_methods import FAST, LATENT_REFINE
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.subject_maps import subject_maps

@@ -126,7 +126,7 @@ def interleaved(
     methods = pack_module("gsn_ops.optimise.methods")
     patch = pack_module("gsn_ops.host.sampling.patch")
     schedule = pack_module("gsn_ops.schedule")
-    (recipe,) = methods.preset(methods.LATENT_REFINE)
+    (recipe,) = methods.preset(pack_module("gsn_ops.optimise.published_methods").LATENT_REFINE)
     recipe = replace(
         recipe, shifts=rounds + WARM + 2, precision=precision, moment=schedule.Moment(step=0), report="curve"
     )

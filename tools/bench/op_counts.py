@@ -75,7 +75,7 @@ def _ours(state: SamplerState, levels: tuple[int, ...]) -> dict[int, Count]:
     refine = pack_module("gsn_ops.optimise.refine")
     resolve = pack_module("gsn_ops.subjects.resolve")
     entry = positive_entry(state)
-    (recipe,) = methods.preset(methods.LATENT_REFINE)
+    (recipe,) = methods.preset(pack_module("gsn_ops.optimise.published_methods").LATENT_REFINE)
     # Its weights are numbers, which tensors here have not; what it costs is nothing beside a pass.
     objective = replace(recipe.objective, maps=replace(recipe.objective.maps, kernel_size=0))
     chosen, _ = resolve.choose_subjects((), entry.tokens)

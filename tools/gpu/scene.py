@@ -168,7 +168,7 @@ def differentiable(here: Here):
 
 def recipe(updates: int = 2, **changes):
     """Latent Refine as published, with fewer update steps."""
-    (made,) = pack("optimise.methods").preset(pack("optimise.methods").LATENT_REFINE)
+    (made,) = pack("optimise.methods").preset(pack("optimise.published_methods").LATENT_REFINE)
     schedule = pack("schedule")
     if "step" in changes:
         changes["moment"] = schedule.Moment(step=changes.pop("step"))
