@@ -1,6 +1,6 @@
 """Example workflows, from the form of the queue to the form that a browser saves, by a real browser.
 
-    python3 tools/dev.py run -m tools.workflows --url http://127.0.0.1:8188 [--run] [NAME ...]
+    python3 tools/dev.py workflows --url http://127.0.0.1:8188 [--run] [NAME ...]
 
 Opens example_workflows/api/NAME.json in the front end of a running server, arranges the nodes (arrange.py),
 adds the note (notes.toml), and writes example_workflows/NAME.json, a picture of the graph NAME.jpg, and the
