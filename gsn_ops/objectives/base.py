@@ -122,8 +122,8 @@ def check_prompt(
     of_parts = hasattr(objective, "parts")  # each part of a sum is checked by itself
     if subjects and not with_role(subjects) and role_of(objective) == "wanted" and not of_parts:
         raise ValueError(
-            f"The subjects field names only what is unwanted ('{subjects[0].label}'): a leading dash marks that. "
-            "To have it in the image remove the dash; to suppress it choose the method Neglect."
+            f"The subjects field names only what is unwanted ('{subjects[0].label}'): a leading dash marks "
+            "that. To have it in the image remove the dash; to suppress it choose the method Neglect."
         )
     own = getattr(objective, "check", None)
     if own is not None:

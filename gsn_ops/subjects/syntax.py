@@ -1,14 +1,15 @@
 r"""The syntax of the subjects field, as text -> phrases.
 
-Phrases are separated by commas, semicolons, `|`, `/` or lines, also by the wide marks of Chinese and Japanese,
-or stand in brackets: `red car, blue bench`, `[red car] [blue bench]`. `and` separates two things ("cat and dog"),
-not two modifiers ("red and blue table"). The last word is the noun, the others are its modifiers; articles are
-left out. `car* red` marks the noun. A noun of several words is quoted or joined: `green "solar system"`, `solar_system`,
-`t-shirt`; common ones ("hot dog", "teddy bear": word_lists.COMPOUNDS) need no mark. `dog#2` is the second
-occurrence of the phrase; a phrase typed twice takes the first and the second. `-glasses` names something
-unwanted (method Neglect); of a list whose every line begins with a dash, a bullet or a number, these are dropped. `@spacy` (or `@spacy:en_core_web_sm`) alone requests that spaCy finds the subjects
-instead of the built-in parser. Weights `(cat:1.3)`, `cat:1.3` are dropped; `saber \(fate\)` keeps its literal
-parentheses as a qualifier after the noun.
+Phrases are separated by commas, semicolons, `|`, `/` or lines, also by the wide marks of Chinese and
+Japanese, or stand in brackets: `red car, blue bench`, `[red car] [blue bench]`. `and` separates two things
+("cat and dog"), not two modifiers ("red and blue table"). The last word is the noun, the others are its
+modifiers; articles are left out. `car* red` marks the noun. A noun of several words is quoted or joined:
+`green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog", "teddy bear":
+word_lists.COMPOUNDS) need no mark. `dog#2` is the second occurrence of the phrase; a phrase typed twice
+takes the first and the second. `-glasses` names something unwanted (method Neglect); of a list whose every
+line begins with a dash, a bullet or a number, these are dropped. `@spacy` (or `@spacy:en_core_web_sm`) alone
+requests that spaCy finds the subjects instead of the built-in parser. Weights `(cat:1.3)`, `cat:1.3` are
+dropped; `saber \(fate\)` keeps its literal parentheses as a qualifier after the noun.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What people type into the subjects field: lists of all kinds, marks of other keyboards, weights, no things."""
+"""What people type into the subjects field: lists of all kinds, other keyboards, weights, no things."""
 
 import pytest
 
+from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.objectives.base import check_prompt
 from gsn_ops.objectives.neglect import Neglect
-from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.prompt import SubjectColumns
 from gsn_ops.subjects.syntax import parse_subjects
 
