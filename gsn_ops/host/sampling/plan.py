@@ -9,7 +9,7 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
-from ...objectives.base import check_prompt
+from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
 from ...prompt import SubjectColumns
 from ...regions import Region
@@ -21,6 +21,8 @@ from ..architectures.family import ModelFamily, columns_of
 from ..attention.entry import Entry
 from ..find_family import family_of
 from ..prompts.conditioning import KEY, check_entry
+
+NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
 
 
 @dataclass(frozen=True)
@@ -224,10 +226,21 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
             matched.append(found)
     if not matched and errors:
         raise errors[0]
-    skip = ""
-    if not matched:
-        skip = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+    matched, skip = _able(recipe, active, matched)
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)
+
+
+def _able(
+    recipe: Recipe, active: ActiveSteps, matched: list[MatchedConditioning]
+) -> tuple[list[MatchedConditioning], str]:
+    """The entries whose subjects the objective can act on; if there is none, all of them and the reason."""
+    if not matched:
+        return [], NO_SUBJECTS
+    compares = recipe.compares and len(active.steps) > 1
+    reasons = [reason_to_skip(recipe.objective, m.subjects, m.regions, compares) for m in matched]
+    if all(reasons):
+        return matched, reasons[0]
+    return [m for m, reason in zip(matched, reasons, strict=True) if not reason], ""
 
 
 def _match(recipe: Recipe, entry: Entry) -> tuple[MatchedConditioning | None, tuple[str, ...]]:
