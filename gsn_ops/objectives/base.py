@@ -119,6 +119,12 @@ def check_prompt(
     objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]
 ) -> None:
     """Raises ValueError, before any model call, if the objective lacks a region, a point or a subject."""
+    of_parts = hasattr(objective, "parts")  # each part of a sum is checked by itself
+    if subjects and not with_role(subjects) and role_of(objective) == "wanted" and not of_parts:
+        raise ValueError(
+            f"The subjects field names only what is unwanted ('{subjects[0].label}'): a leading dash marks "
+            "that. To have it in the image remove the dash; to suppress it choose the method Neglect."
+        )
     own = getattr(objective, "check", None)
     if own is not None:
         own(subjects, regions)
