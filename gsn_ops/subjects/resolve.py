@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
+from ..remark import Remark
 from . import caption_parser, spacy_parser, syngen_rules
 from .matching import PhraseMatch, TextWord, phrase_matches, split_words
 from .syntax import SPACY
@@ -46,7 +47,8 @@ def choose_subjects(
         names = ", ".join(left_out[:MAX_SHOWN_LEFT_OUT])
         if len(left_out) > MAX_SHOWN_LEFT_OUT:
             names += f" and {len(left_out) - MAX_SHOWN_LEFT_OUT} more"
-        notes = (*notes, f"left out (at most {len(phrases)} subjects are chosen automatically): {names}")
+        reason = f"left out (at most {len(phrases)} subjects are chosen automatically): {names}"
+        notes = (*notes, Remark(reason, line=f"left out: {names}"))
     return subjects, notes
 
 
@@ -160,12 +162,13 @@ def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, text: str) -> No
 def _match_notes(phrase: SubjectPhrase, match: PhraseMatch, taken: dict[int, str]) -> list[str]:
     notes = []
     if not match.adjacent:
-        notes.append(
-            f"the words of '{phrase.label}' do not stand together in the prompt: "
-            f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers)
-        )
+        apart = f"the words of '{phrase.label}' do not stand together"
+        nearest = ", ".join(f"'{m}'" for m in phrase.modifiers)
+        used = f"{apart} in the prompt: '{phrase.noun}' is used with the nearest {nearest}"
+        notes.append(Remark(used, line=apart))
     if match.noun.start in taken:
-        notes.append(f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt")
+        same = f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt"
+        notes.append(Remark(same, line=same))
     return notes
 
 

@@ -13,6 +13,7 @@ from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
 from ...prompt import SubjectColumns
 from ...regions import Region
+from ...remark import Remark
 from ...report.book import ReportBook
 from ...schedule import Schedule
 from ...subjects.placement import place_subjects
@@ -216,7 +217,7 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         read_entry(None, None)  # raises: no token data
     if errors:
         n = f"{len(errors)} of {len(conds)} combined prompts cannot be read"
-        warnings.append(f"{n}: {errors[0]}")
+        warnings.append(Remark(f"{n}: {errors[0]}", line=n))
     return tuple(entries), tuple(dict.fromkeys(warnings))
 
 

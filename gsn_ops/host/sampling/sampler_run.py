@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...maps import StepContext
 from ...optimise.recipe import ExtraInputs, Recipe
+from ...remark import Remark, with_lines
 from ..attention.entry import is_active
 from ..attention.sampler_state import SamplerState
 from .plan import AttachedRecipe, Plan, network_scale
@@ -89,8 +90,11 @@ class SamplerRun:
             return None
         if len(active) > 1:
             self.warnings.append(
-                "Several prompts are active at this step; "
-                "the attention of the first one with these subjects is read."
+                Remark(
+                    "Several prompts are active at this step; "
+                    "the attention of the first one with these subjects is read.",
+                    line="of several prompts the first with these subjects is read",
+                )
             )
         c = network_scale(self.guider.inner_model.model_sampling, sigma, x.ndim)
         context = StepContext(
@@ -135,10 +139,14 @@ class SamplerRun:
     def on_end(self, missed: list[int]) -> None:
         """The sampler function has returned; `missed` are the steps whose state it never showed."""
         if missed:
+            steps = ", ".join(map(str, missed))
             self.warnings.append(
-                f"The sampler never showed its state at step {', '.join(map(str, missed))} "
-                "(it adds noise before each call, or has its own steps), so nothing was done there. "
-                "Choose another sampler, or s_churn 0."
+                Remark(
+                    f"The sampler never showed its state at step {steps} "
+                    "(it adds noise before each call, or has its own steps), so nothing was done there. "
+                    "Choose another sampler, or s_churn 0.",
+                    line=f"nothing was done at step {steps}, choose another sampler or s_churn 0",
+                )
             )
 
     def finish(self, attached: tuple[AttachedRecipe, ...], sampler: str, samples: Tensor) -> None:
@@ -151,10 +159,12 @@ class SamplerRun:
         for book in {id(one.book): one.book for one in attached}.values():
             book.add(report, *outputs)
         lines: dict[Callable[[str], None], list[str]] = {}  # one node may have attached several recipes
-        for one, recipe in zip(attached, report.recipes, strict=True):
+        remarks: dict[Callable[[str], None], list[str]] = {}
+        for one, planned, recipe in zip(attached, self.plan.recipes, report.recipes, strict=True):
             log.info(recipe.status)
             subjects = f" [{', '.join(recipe.subjects)}]" if recipe.subjects else ""
             if one.on_status is not None:
                 lines.setdefault(one.on_status, []).append(recipe.status + subjects)
+                remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
-            on_status("\n".join(said))
+            on_status(with_lines("\n".join(said), remarks[on_status]))
