@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +23,7 @@ class Attentions:
 
     model: torch.nn.Module
     pattern: str
+    change: Callable[[Tensor], Tensor] | None = None  # of the matrices found, before they are used
     found: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self):
@@ -54,6 +56,7 @@ class Attentions:
         p = e / e.sum(-1, keepdim=True)
         if re.search(self.pattern, self._caller()):
             self.found.append(p)
+            p = self.change(p) if self.change else p
         out = torch.einsum("bhij,bhjd->bhid", p, v)
         return out if skip_output_reshape else out.transpose(1, 2).flatten(2)  # [B, N, (H d)]
 
@@ -69,14 +72,14 @@ class Attentions:
 
 
 @contextlib.contextmanager
-def written_out(model: torch.nn.Module, pattern: str):
+def written_out(model: torch.nn.Module, pattern: str, change: Callable[[Tensor], Tensor] | None = None):
     """Inside, attention is an explicit softmax everywhere in the host, and its rotary kernels are their own
     plain code.
     """
     import comfy_kitchen
     from comfy_kitchen.backends.eager import rope
 
-    seen, undo = Attentions(model, pattern), []
+    seen, undo = Attentions(model, pattern, change), []
 
     def put(module, name, value):
         undo.append((module, name, getattr(module, name)))
