@@ -35,7 +35,7 @@ def parse_weights(text: str) -> tuple[tuple[SubjectPhrase, float], ...]:
 
 def _split(entry: str) -> tuple[str, float]:
     """One entry as its phrase and its weight."""
-    found = re.fullmatch(r"\(?\s*(.*\w[^:]*?)\s*:\s*([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*\)?", entry)
+    found = re.fullmatch(r"\(?\s*([^:]*\w[^:]*?)\s*:\s*([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*\)?", entry)
     if found is None:
         raise ValueError(f"weights: '{entry}' cannot be read. {EXPLANATION}.")
     phrase, weight = found[1], float(found[2])

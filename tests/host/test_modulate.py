@@ -2,12 +2,15 @@
 out, probabilities of every head, and the other prompts of a batch.
 """
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
 
 from ..support.architectures import ARCHITECTURES, DOUBLE
-from ..support.networks import Made, contents, make
+from ..support.networks import Made, contents, make, one_pass
+from ..support.probe_oracle import weighted
 from ..support.softmax_oracle import written_out
 
 WORDS = "red cat: 3, dog: 0.4"
@@ -48,7 +51,7 @@ def probabilities(pack_module, monkeypatch):
 
 
 def weighted_softmax(made: Made, weights: dict[int, float]):
-    """What the weights mean, on a whole matrix [B, H, queries, keys], in the image's rows."""
+    """Which modules attend to the text, and what weights mean on a whole matrix [B, H, queries, keys]."""
     arch, (h, w) = made.arch, made.arch.grid
     factor = {row: torch.e ** (2 * (x - 1)) if x >= 1 else x**2 for row, x in weights.items()}
 
@@ -65,7 +68,9 @@ def weighted_softmax(made: Made, weights: dict[int, float]):
         p[:, :, image] = p[:, :, image] * a / (p[:, :, image] * a).sum(-1, keepdim=True)
         return p
 
-    return change
+    # Flux-like: the single blocks attend to the text too, and are weighted with them.
+    attends = r"(double|single)_blocks\.\d+$" if arch.attends == DOUBLE else arch.attends
+    return attends, change
 
 
 def test_a_run_is_that_of_attention_written_out(made, weigh):
@@ -73,10 +78,7 @@ def test_a_run_is_that_of_attention_written_out(made, weigh):
     before, plain = contents(made.model), made.sample(batch=2)
     model, book = weigh(made.model, WORDS)
     ours = made.sample(model, batch=2)
-    attends = made.arch.attends
-    if attends == DOUBLE:  # its single blocks attend to the text too, and are weighted with them
-        attends = r"(double|single)_blocks\.\d+$"
-    with written_out(made.model.model.diffusion_model, attends, weighted_softmax(made, COLUMNS)):
+    with written_out(made.model.model.diffusion_model, *weighted_softmax(made, COLUMNS)):
         theirs = made.sample(batch=2)
     error, effect = (ours - theirs).abs().max(), (theirs - plain).abs().max()
     assert error <= 2e-5 * theirs.abs().max() and error < 0.05 * effect
@@ -107,3 +109,46 @@ def test_the_negative_prompt_of_the_same_batch_keeps_its_bits(made, weigh):
     plain, weighted = run(made.model), run(weigh(made.model, WORDS)[0])
     assert torch.equal(weighted["uncond_denoised"], plain["uncond_denoised"])
     assert not torch.equal(weighted["cond_denoised"], plain["cond_denoised"])
+
+
+@pytest.mark.parametrize("name", ("SD1", "SD3", "Flux", "PixArt-alpha", "Qwen-Image"))
+def test_a_method_reads_the_unweighted_attention_of_the_weighted_network(tiny, weigh, name, monkeypatch):
+    """Maps and gradient of a probe in a weighted run, by the oracle; also where blocks are computed twice."""
+    made = make(name, tiny)
+    memory = tiny.module("gsn_ops.host.attention.memory_policy")
+
+    def look(probe, z, conds):
+        once = one_pass(probe, z)
+        probe.checkpoint_policy = memory.CheckpointPolicy()
+        monkeypatch.setattr(memory.management, "get_free_memory", lambda device: 1.0)
+        one_pass(probe, z), one_pass(probe, z)
+        twice = one_pass(probe, z)
+        monkeypatch.undo()
+        return once, twice, probe.checkpoint_policy.level, z, conds, probe.columns
+
+    needs = {"heads": True, "self_rows": True}
+    found, again, level, z, conds, columns = made.at_state(look, needs, model=weigh(made.model, WORDS)[0])
+    maps, gradient = by_the_oracle(made, z, conds, columns)
+    for ours in (found, again):
+        assert (ours.maps - maps).abs().max() < 1e-5
+        assert torch.cosine_similarity(ours.gradient.flatten(), gradient.flatten(), 0) > 0.9999
+    assert level > 0
+
+
+def by_the_oracle(made: Made, z: Tensor, conds: dict, columns: slice) -> tuple[Tensor, Tensor]:
+    """Maps [B, h, w, n] of the weighted network and the gradient of a loss in which all of them count."""
+    arch, (h, w) = made.arch, made.arch.grid
+    model, leaf = arch.build(), z.clone().requires_grad_(True)
+    attends, change = weighted_softmax(made, COLUMNS)
+    wanted = re.compile(arch.attends)
+    with written_out(model.diffusion_model, attends, change) as seen:
+        model.apply_model(
+            leaf * arch.scale(arch.sigma), torch.full((len(z),), arch.sigma), transformer_options={}, **conds
+        )
+    text = slice(arch.text + columns.start, arch.text + columns.stop)
+    image = slice(arch.image, arch.image + h * w)
+    read = [p for p, path in zip(seen.found, seen.callers, strict=True) if wanted.search(path)]
+    read = [p for p in read if p.shape[-1] == arch.keys and p.shape[-2] in (h * w, arch.queries)]
+    maps = torch.stack([p[:, :, image, text].mean(1).unflatten(1, (h, w)) for p in read]).mean(0)
+    (gradient,) = torch.autograd.grad(weighted({1: maps}).sum(), leaf)
+    return maps.detach(), gradient

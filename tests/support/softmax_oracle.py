@@ -25,6 +25,7 @@ class Attentions:
     pattern: str
     change: Callable[[Tensor], Tensor] | None = None  # of the matrices found, before they are used
     found: list[Tensor] = field(default_factory=list)
+    callers: list[str] = field(default_factory=list)  # their modules
 
     def __post_init__(self):
         self.paths = {id(m): path for path, m in self.model.named_modules()}
@@ -54,8 +55,10 @@ class Attentions:
             logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
         e = torch.exp(logits - logits.amax(-1, keepdim=True))
         p = e / e.sum(-1, keepdim=True)
-        if re.search(self.pattern, self._caller()):
+        caller = self._caller()
+        if re.search(self.pattern, caller):
             self.found.append(p)
+            self.callers.append(caller)
             p = self.change(p) if self.change else p
         out = torch.einsum("bhij,bhjd->bhid", p, v)
         return out if skip_output_reshape else out.transpose(1, 2).flatten(2)  # [B, N, (H d)]

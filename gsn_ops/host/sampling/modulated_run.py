@@ -159,9 +159,10 @@ class ModulatedRun:
         ids = {self._cond(n).get("uuid"): n for n in range(len(self.entries))}
         found = [ids.get(uuid) for uuid in options.get("uuids", ())]
         roles = options.get("cond_or_uncond", [0] * len(found))
-        ours = [role for n, role in zip(found, roles, strict=True) if n is not None]
-        twice = 0 in ours and any(role != 0 for role in ours)
-        return [n if not twice or role == 0 else None for n, role in zip(found, roles, strict=True)]
+        ours = {role for n, role in zip(found, roles) if n is not None}
+        if 0 not in ours or len(ours) == 1:
+            return found
+        return [n if role == 0 else None for n, role in zip(found, roles)]
 
     def _cond(self, n: int) -> dict:
         entry = self.entries[n]
