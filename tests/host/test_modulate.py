@@ -39,7 +39,7 @@ def weigh(pack_module):
 @pytest.fixture
 def probabilities(pack_module, monkeypatch):
     """[(before, after)] of every changed call since the test began, [B, H, image tokens, columns]."""
-    maps, seen = pack_module("gsn_ops.host.sampling.word_maps").WordMaps, []
+    maps, seen = pack_module("gsn_ops.modulate.word_maps").WordMaps, []
     kept = maps.add
 
     def add(self, words, layout, columns, p, p_after):

@@ -12,6 +12,7 @@ from ... import __version__
 from ...attention_layout import AttentionLayout
 from ...maps import block_range
 from ...modulate.edits import WordWeights
+from ...modulate.word_maps import WordMaps
 from ...modulate.word_weights import factors
 from ...prompt import SubjectColumns, SubjectPhrase
 from ...report.book import ReportBook
@@ -26,7 +27,6 @@ from ..autograd.differentiable import pass_options
 from ..find_family import family_of
 from .plan import positive_entries
 from .sampler_report import preview_matrix
-from .word_maps import WordMaps
 
 TEXT_CONDS = ("clip_text", "c_crossattn")
 """ComfyUI's names of the text that enters a network, the rarer one first."""

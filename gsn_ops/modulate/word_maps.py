@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...attention_layout import AttentionLayout
+from ..attention_layout import AttentionLayout
 
 Grid = tuple[int, int]
 
