@@ -9,19 +9,17 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
+from ...joint_prompts import MAX_FOUND
 from ...objectives.base import check_prompt
 from ...optimise.recipe import ActiveSteps, Recipe
-from ...prompt import SubjectColumns
-from ...regions import Region
 from ...report.book import ReportBook
 from ...schedule import Schedule
-from ...subjects.placement import place_subjects
-from ...subjects.resolve import choose_subjects
 from ..architectures.family import ModelFamily, columns_of
 from ..attention.entry import Entry
 from ..find_family import family_of
 from ..prompts.conditioning import KEY
 from ..prompts.entry_tokens import read_entry
+from .matched import MatchedConditioning, join_matched, match_entries
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,6 @@ class AttachedRecipe:
     recipe: Recipe
     book: ReportBook
     on_status: Callable[[str], None] | None = None
-
-
-@dataclass(frozen=True)
-class MatchedConditioning:
-    """A conditioning entry that has a recipe's subjects, with their columns and the regions of the user."""
-
-    entry: Entry
-    subjects: tuple[SubjectColumns, ...]
-    regions: dict[str, Region]
 
 
 @dataclass(frozen=True)
@@ -225,34 +214,14 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
     recipe = attached.recipe
     if not active.steps and recipe.strict:
         raise ValueError(active.reason)
-    matched: list[MatchedConditioning] = []
-    notes: list[str] = []
-    errors: list[ValueError] = []
-    for entry in entries:
-        try:
-            found, remarks = _match(recipe, entry)
-        except ValueError as error:
-            errors.append(error)
-            continue
-        notes += remarks
-        if found is not None:
-            matched.append(found)
-    if not matched and errors:
-        raise errors[0]
+    read = [replace(e, tokens=e.tokens.only(recipe.objective.needs.encoders)) for e in entries]
+    matched, notes = match_entries(recipe.subjects, read)
     skip = ""
     if not matched:
         skip = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+    else:
+        together, left_out = join_matched(matched)
+        check_prompt(recipe.objective, together.subjects, together.regions)
+        if left_out:
+            notes.append(f"left out of the combined prompts (at most {MAX_FOUND}): {', '.join(left_out)}")
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)
-
-
-def _match(recipe: Recipe, entry: Entry) -> tuple[MatchedConditioning | None, tuple[str, ...]]:
-    """The recipe's subjects in this entry (None = it has none) and remarks. Raises ValueError if they cannot
-    work.
-    """
-    entry = replace(entry, tokens=entry.tokens.only(recipe.objective.needs.encoders))
-    subjects, remarks = choose_subjects(recipe.subjects, entry.tokens)
-    subjects, regions = place_subjects(subjects, entry.tokens)
-    if not subjects:
-        return None, remarks
-    check_prompt(recipe.objective, subjects, regions)
-    return MatchedConditioning(entry, subjects, regions), remarks
