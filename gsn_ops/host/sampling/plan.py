@@ -10,7 +10,7 @@ from comfy.model_base import ModelType
 from torch import Tensor
 
 from ...joint_prompts import MAX_FOUND
-from ...objectives.base import check_prompt
+from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
 from ...report.book import ReportBook
 from ...schedule import Schedule
@@ -20,6 +20,8 @@ from ..find_family import family_of
 from ..prompts.conditioning import KEY
 from ..prompts.entry_tokens import read_entry
 from .matched import MatchedConditioning, join_matched, match_entries
+
+NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,12 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     return tuple(entries), tuple(dict.fromkeys(warnings))
 
 
+def reason_against(recipe: Recipe, active: ActiveSteps, matched: MatchedConditioning) -> str:
+    """Why the recipe's loss cannot act on these subjects, in words; "" = it can."""
+    compares = recipe.compares and len(active.steps) > 1
+    return reason_to_skip(recipe.objective, matched.subjects, matched.regions, compares)
+
+
 def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[Entry]) -> PlannedRecipe:
     """Resolve the subjects in every entry that has them. A phrase typed on the node must be in one of
     them.
@@ -216,12 +224,11 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
         raise ValueError(active.reason)
     read = [replace(e, tokens=e.tokens.only(recipe.objective.needs.encoders)) for e in entries]
     matched, notes = match_entries(recipe.subjects, read)
-    skip = ""
-    if not matched:
-        skip = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
-    else:
+    skip = NO_SUBJECTS
+    if matched:
         together, left_out = join_matched(matched)
         check_prompt(recipe.objective, together.subjects, together.regions)
+        skip = reason_against(recipe, active, together)
         if left_out:
             notes.append(f"left out of the combined prompts (at most {MAX_FOUND}): {', '.join(left_out)}")
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)

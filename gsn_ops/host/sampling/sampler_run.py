@@ -15,7 +15,7 @@ from ...optimise.recipe import ExtraInputs, Recipe
 from ..attention.entry import is_active
 from ..attention.sampler_state import SamplerState
 from .matched import join_matched
-from .plan import AttachedRecipe, Plan, network_scale
+from .plan import AttachedRecipe, Plan, network_scale, reason_against
 from .recipe_run import RecipeRun, RecipeStep
 from .reference_trajectory import predict_x0
 from .sampler_report import report_of, returned_latents
@@ -89,6 +89,10 @@ class SamplerRun:
             )
             return None
         matched, _ = join_matched(active)
+        if len(active) < len(run.planned.matched):
+            run.record.missing = reason_against(run.recipe, run.planned.active, matched)
+            if run.record.missing:
+                return None
         if len(active) > 1:
             self.warnings.append(
                 f"{len(active)} prompts are active at the same step and read together, one pass for each."
