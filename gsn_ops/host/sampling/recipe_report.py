@@ -19,7 +19,8 @@ from ..architectures.family import ModelFamily
 from ..attention.entry import Entry
 from ..attention.memory_policy import LEVELS, CheckpointPolicy
 from .gradient_precision import GradientPrecision
-from .plan import MatchedConditioning, PlannedRecipe
+from .matched import MatchedConditioning
+from .plan import PlannedRecipe
 
 NO_SLOPE = "the loss has no slope for these subjects, or the update steps are too small"
 SHARED = (
