@@ -1,4 +1,4 @@
-"""Built-in parser: the subjects of an English caption or tag list, by word lists and patterns.
+"""Built-in parser: the noun phrases of an English caption or tag list, by parts of speech and word lists.
 
 Noun phrases `(DET) (ADJ (and|,))* ADJ* NOUN+` and descriptions `NOUN (is|are|that is|which is) ADJ (and
 ADJ)*`. The groups of words are those of SynGen's dependency rules (Rassin et al., NeurIPS 2023, appendix B).
@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from ..prompt import SubjectPhrase
-from .matching import UNSPACED, TextWord, phrase_at, split_words
-from .prompt_cleanup import PromptWord, begins_phrase, prompt_words
+from .image_words import IMAGE_NOUNS, IMAGE_VERBS, TEMPLATES, UNITS
+from .matching import UNSPACED
+from .prompt_cleanup import PromptWord, begins_phrase, begins_sentence, prompt_words
+from .thing_words import CONCRETE, MEASURES, NOT_THINGS, PARTS
 from .word_lists import (
     ADVERBS,
     COLOURS,
@@ -23,33 +25,34 @@ from .word_lists import (
     FUNCTION_WORDS,
     INDEFINITE,
     MATERIALS,
-    MEASURES,
     NEGATIONS,
-    NOT_THINGS,
     RELATIVES,
-    TEMPLATES,
     is_adjective,
     is_adverb,
     is_listed_adjective,
+    is_listed_noun,
     is_verb_form,
 )
 
-MAX_SUBJECTS = 5
 COLOURED_THINGS = frozenset("orange rose violet peach olive lime cherry ruby pearl diamond crystal".split())
 """Colours or materials before a noun, things without one ("an apple and an orange")."""
-TEMPLATE_LINKS = frozenset(
-    "of with showing shows depicting depicts featuring features capturing captures".split()
-)
+TEMPLATE_LINKS = IMAGE_VERBS | frozenset("of with where that which about for".split())
 UNSPACED_WORD = re.compile(f"[{UNSPACED}]")
+VERBS = frozenset(("VERB", "ING", "EN"))
 
 
 @dataclass
 class NounPhrase:
-    """A noun with its modifiers: before it, after "that is", after "is". determiner: "a", "the" or ""."""
+    """A noun with its modifiers: before it, after "that is", after "is". determiner: "a", "the" or "".
+
+    sentence: number of the sentence. link: the preposition before the phrase, or "".
+    """
 
     noun: list[PromptWord]
     before: list[PromptWord]
     determiner: str = ""
+    sentence: int = 0
+    link: str = ""
     relative: list[PromptWord] = field(default_factory=list)
     predicate: list[PromptWord] = field(default_factory=list)
 
@@ -58,45 +61,30 @@ class NounPhrase:
         """All modifiers in text order."""
         return [*self.before, *self.relative, *self.predicate]
 
+    @property
+    def name(self) -> str:
+        """The noun."""
+        return " ".join(word.text for word in self.noun)
 
-def subjects_of_caption(text: str) -> tuple[list[SubjectPhrase], list[str]]:
-    """The things a prompt names, in order: at most five, and the labels of the others.
-
-    Works on captions and tag lists, and on text as a tokenizer decodes it (lower case, spaced punctuation).
-    """
-    words = split_words(text)
-    candidates = []
-    for phrase in noun_phrases(text):
-        subject = _as_subject(phrase, words)
-        if subject and (subject.occurrence == 1 or phrase.determiner in INDEFINITE):
-            candidates.append((subject, phrase.determiner in DEFINITE and not phrase.before))
-    return first_subjects(candidates)
+    @property
+    def label(self) -> str:
+        """Modifiers and noun."""
+        return " ".join([*(word.text for word in self.modifiers), self.name])
 
 
-def first_subjects(
-    candidates: Sequence[tuple[SubjectPhrase | None, bool]],
-) -> tuple[list[SubjectPhrase], list[str]]:
-    """The first five subjects of (subject, whether it is definite: "the dog"), and the labels of the others.
-
-    Definite references to an earlier noun are not counted again, nor are subjects that are not in the text
-    (None).
-    """
-    found: dict[str, SubjectPhrase] = {}
-    for subject, definite in candidates:
-        if subject and not (definite and any(s.noun == subject.noun for s in found.values())):
-            found.setdefault(subject.label, subject)
-    subjects = list(found.values())
-    return subjects[:MAX_SUBJECTS], [s.label for s in subjects[MAX_SUBJECTS:]]
-
-
-def names_a_thing(noun: str, after: str, modifiers: Sequence[str]) -> bool:
+def names_a_thing(noun: str, after: str, modifiers: Sequence[str], determiner: str = "", first: bool = True) -> bool:
     """Whether this noun, before the word `after`, names something visible.
 
-    Not "photo" of, "pair" of, "lighting"; but "blue sunset".
+    Not "photo" of, "pair" of, "lighting", "the image"; but "blue sunset". first: whether it begins a sentence or a
+    tag, so that "poster of" says what kind of image is wanted.
     """
-    if noun in TEMPLATES and after in TEMPLATE_LINKS:
+    if noun in TEMPLATES and after in TEMPLATE_LINKS and (first or determiner in ("the", "this")):
         return False
-    if noun in MEASURES and after == "of":
+    if noun in IMAGE_NOUNS and determiner in ("the", "this") and not set(modifiers) & COLOURS:
+        return False
+    if noun in MEASURES and after == "of" or noun in UNITS:
+        return False
+    if noun.endswith(("ness", "ity")) and noun not in CONCRETE and len(noun) > 5:
         return False
     return noun not in NOT_THINGS or any(m in COLOURS for m in modifiers)
 
@@ -119,16 +107,10 @@ def modifier_groups(text: str, rule: str = "std") -> list[list[str]]:
     return groups
 
 
-def _as_subject(phrase: NounPhrase, words: Sequence[TextWord]) -> SubjectPhrase | None:
-    """The phrase with the number of this very occurrence; None if the noun is part of a longer one."""
-    noun = " ".join(word.text for word in phrase.noun)
-    modifiers = tuple(word.text for word in phrase.modifiers)
-    return phrase_at(noun, modifiers, phrase.noun[0].at.start, words)
-
-
-def noun_phrases(text: str) -> list[NounPhrase]:
-    """All noun phrases that name things, in text order."""
-    return _Parser(prompt_words(text)).parse()
+@lru_cache(maxsize=8)
+def noun_phrases(text: str) -> tuple[NounPhrase, ...]:
+    """All noun phrases that name things, in text order. A run asks several times for the same text."""
+    return tuple(_Parser(prompt_words(text)).parse())
 
 
 def _noun_size(words: Sequence[PromptWord]) -> int:
@@ -152,6 +134,9 @@ class _Parser:
         self.negated = False  # after "without"
         # Adjectives whose noun comes later: "a red" in "a red and a blue balloon".
         self.held: list[list[PromptWord]] = []
+        self.link = ""  # the preposition before the phrase
+        self.sentence = 0  # number of the sentence
+        self.things = 0  # phrases before this sentence
 
     def parse(self) -> list[NounPhrase]:
         n = 0
@@ -166,23 +151,88 @@ class _Parser:
         text = word.text
         if begins_phrase(word) and not self._comma_continues(n):
             self._close(word.gap)
-        if text in DEFINITE | INDEFINITE - RELATIVES and not self._is_relative(n) or text.isdigit():
+        if begins_phrase(word):
+            self.link = ""
+        if begins_sentence(word):
+            self.sentence += 1
+            self.things = len(self.phrases)
+            self.negated = False
+        if text.isdigit():
+            return self._read_number(n)
+        if text in RELATIVES and self.current and not self._is_relative(n):
+            return self._read_function_word(n)
+        if text in DEFINITE | INDEFINITE and not self._is_relative(n):
             self._close(text)
-            self.determiner = "a" if text.isdigit() else text
+            self.determiner = text
         elif text in CONJUNCTIONS and self._only_adjectives() and self._is_adjective(n + 1):
             pass  # "red and blue table": one phrase
         elif text in COPULAS or self._is_relative(n):
             return self._read_description(n)
-        elif is_adverb(text):
+        elif self._is_adverb(n):
             pass
         elif text in FUNCTION_WORDS or len(text) == 1 and text.isascii() or UNSPACED_WORD.match(text):
+            return self._read_function_word(n)
+        elif self._is_verb(n):
             self._close(text)
-            self.negated = text in NEGATIONS
-        elif self.current and not self._only_adjectives() and is_verb_form(text, self.current[-1].text):
-            self._close(text)
+            self.link = ""
         else:
             self.current.append(word)
         return n + 1
+
+    def _read_function_word(self, n: int) -> int:
+        """Prepositions and the like end the phrase; behind "that" of a noun stands its verb."""
+        text = self.words[n].text
+        noun_before = bool(self.current)
+        self._close(text)
+        self.negated = text in NEGATIONS
+        self.link = text
+        after = n + 1
+        while after < len(self.words) and self._is_adverb(after):
+            after += 1
+        if text in RELATIVES and noun_before and self._is_verb_of_clause(after):
+            return after + 1
+        return n + 1
+
+    def _is_verb_of_clause(self, n: int) -> bool:
+        """Whether word n, behind a relative pronoun, is a verb: "that reads", "that follow it"."""
+        if n >= len(self.words) or self.words[n].text in FUNCTION_WORDS or begins_phrase(self.words[n]):
+            return False
+        last = n + 1 >= len(self.words) or begins_phrase(self.words[n + 1])
+        return last or self.words[n].tag in VERBS or self.words[n + 1].text in FUNCTION_WORDS - COPULAS
+
+    def _read_number(self, n: int) -> int:
+        """A count before a thing ("2 dogs"), else part of a name or a measure ("Fiat 500", "85 mm")."""
+        following = self.words[n + 1] if n + 1 < len(self.words) else None
+        counts = following is not None and not begins_phrase(following) and following.tag in ("NOUN", "ADJ")
+        if counts or not self.current:
+            self._close(self.words[n].text)
+            self.determiner = "a" if counts else ""
+        return n + 1
+
+    def _is_adverb(self, n: int) -> bool:
+        word = self.words[n]
+        if is_adverb(word.text):
+            return True
+        return word.tag == "ADV" and not is_listed_adjective(word.text) and not is_listed_noun(word.text)
+
+    def _is_verb(self, n: int) -> bool:
+        """Whether word n is a verb here, by its part of speech and its place in the phrase."""
+        word = self.words[n]
+        if is_listed_adjective(word.text):
+            return False
+        if not self.current:
+            return word.tag == "VERB" and not self.determiner and not word.text.endswith("ed")
+        if self._only_adjectives():
+            return False
+        if word.tag in VERBS:
+            return not (is_listed_noun(word.text) and word.tag != "VERB" and not self._object_follows(n))
+        return word.tag != "NOUN" and is_verb_form(word.text, self.current[-1].text)
+
+    def _object_follows(self, n: int) -> bool:
+        """Whether an object of a verb stands behind word n: "a man painting a wall"."""
+        if n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]):
+            return False
+        return self.words[n + 1].text in DEFINITE | INDEFINITE
 
     def _comma_continues(self, n: int) -> bool:
         """Whether a comma before word n does not end the phrase: "a big, red car", "a dog, which is red"."""
@@ -193,13 +243,13 @@ class _Parser:
 
     def _only_adjectives(self) -> bool:
         """Whether the phrase has words so far, all of them adjectives."""
-        return bool(self.current) and all(is_adjective(word.text) for word in self.current)
+        return bool(self.current) and all(map(_describes, self.current))
 
     def _is_adjective(self, n: int) -> bool:
         """Whether the first word from n on that is no adverb is an adjective."""
         while n < len(self.words) and is_adverb(self.words[n].text):
             n += 1
-        return n < len(self.words) and is_adjective(self.words[n].text)
+        return n < len(self.words) and _describes(self.words[n])
 
     def _is_relative(self, n: int) -> bool:
         """Whether word n is "that", "which" or "who" followed by "is" (also as "that's")."""
@@ -217,7 +267,7 @@ class _Parser:
             text = self.words[n].text
             if is_adverb(text) or adjectives and self._joins_adjective(n):
                 n += 1
-            elif is_adjective(text) and not self._noun_follows(n):
+            elif self._is_predicate(n, adjectives):
                 if adjectives and begins_phrase(self.words[n]) and self.words[n].gap != ",":
                     break
                 adjectives.append(self.words[n])
@@ -230,6 +280,15 @@ class _Parser:
             (phrase.relative if relative else phrase.predicate).extend(adjectives)
         return n
 
+    def _is_predicate(self, n: int, adjectives: Sequence[PromptWord]) -> bool:
+        """Whether word n tells what the noun is like: an adjective, or one word alone ("is glass.")."""
+        if _describes(self.words[n]):
+            return not self._noun_follows(n)
+        word = self.words[n]
+        ends = n + 1 >= len(self.words) or begins_phrase(self.words[n + 1])
+        alone = ends and word.tag in ("NOUN", "ADJ") and word.text not in FUNCTION_WORDS
+        return alone and not begins_phrase(word) and not word.text.endswith("s") and not is_listed_noun(word.text)
+
     def _joins_adjective(self, n: int) -> bool:
         """Whether word n is an "and" before an adjective that has no noun of its own."""
         if self.words[n].text not in CONJUNCTIONS:
@@ -237,24 +296,24 @@ class _Parser:
         return self._is_adjective(n + 1) and not self._noun_follows(n + 1)
 
     def _is_participle(self, n: int) -> bool:
-        text = self.words[n].text
-        return text.endswith("ing") and is_verb_form(text)
+        word = self.words[n]
+        return word.tag in VERBS or word.text.endswith("ing") and is_verb_form(word.text)
 
     def _noun_follows(self, n: int) -> bool:
         """Whether the adjective at n is followed by a word that could be its noun ("is red meat")."""
         if n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]):
             return False
-        text = self.words[n + 1].text
-        if text in FUNCTION_WORDS or text in ADVERBS:
+        after = self.words[n + 1]
+        if after.text in FUNCTION_WORDS or after.text in ADVERBS or after.tag in VERBS:
             return False
-        return not (is_adjective(text) or is_adverb(text) or is_verb_form(text))
+        return not (_describes(after) or is_adverb(after.text) or is_verb_form(after.text))
 
     def _close(self, after: str) -> NounPhrase | None:
         """End the phrase before the word `after`. Returns it if it names a thing."""
         read, determiner = self.current, self.determiner
         self.current, self.determiner = [], ""
         words = read
-        while words and _noun_size(words) == 1 and self._is_no_noun(words, determiner):
+        while words and _noun_size(words) == 1 and _is_no_noun(words, determiner):
             words = words[:-1]
         if not words:
             self._hold(read, determiner, after)
@@ -263,20 +322,34 @@ class _Parser:
         self.held, self.negated = [], False
         size = _noun_size(words)
         noun, before = words[-size:], words[:-size]
-        last = " ".join(word.text for word in noun)
-        if negated or not names_a_thing(last, after, [word.text for word in before]):
+        if negated:
+            self.negated = after in CONJUNCTIONS
             return None
+        if not self._names_a_thing(noun, before, determiner, after):
+            owner = next((n for n in range(len(words) - 1) if words[n].owner), None)
+            if owner is None or noun[0].text in TEMPLATES:
+                return None
+            noun, before = words[owner : owner + 1], words[:owner]
         if before and determiner:
-            self.phrases += [NounPhrase(noun, adjectives, determiner) for adjectives in held]
-        phrase = NounPhrase(noun, before, determiner)
+            self.phrases += [NounPhrase(noun, adjectives, determiner, self.sentence, self.link) for adjectives in held]
+        phrase = NounPhrase(noun, before, determiner, self.sentence, self.link)
         self.phrases.append(phrase)
         return phrase
+
+    def _names_a_thing(
+        self, noun: list[PromptWord], before: list[PromptWord], determiner: str, after: str
+    ) -> bool:
+        begins = begins_phrase((before or noun)[0]) and not determiner
+        last = " ".join(word.text for word in noun)
+        if last in PARTS and any(word.owner for word in before):
+            return False  # "a rabbit on a turtle's back"
+        first = begins or len(self.phrases) == self.things
+        return names_a_thing(last, after, [word.text for word in before], determiner, first)
 
     def _hold(self, read: list[PromptWord], determiner: str, after: str) -> None:
         """Keep adjectives without a noun if their noun may come later: "a red" and "a blue balloon"."""
         if read:
-            adjectives = all(is_adjective(word.text) for word in read)
-            keep = bool(determiner) and after in CONJUNCTIONS | {","} and adjectives
+            keep = bool(determiner) and after in CONJUNCTIONS | {","} and all(map(_describes, read))
         else:
             keep = after in CONJUNCTIONS | DEFINITE | INDEFINITE or after.isdigit()
         if not keep:
@@ -284,12 +357,23 @@ class _Parser:
         elif read:
             self.held = [*self.held, read]
 
-    @staticmethod
-    def _is_no_noun(words: list[PromptWord], determiner: str) -> bool:
-        """Whether the last word is no noun: a verb form, or an adjective that stands alone."""
-        last = words[-1].text
-        alone = len(words) == 1 and bool(determiner)
-        if is_listed_adjective(last):
-            thing = last in COLOURED_THINGS or last in MATERIALS
-            return not (thing and alone) and not (last in COLOURED_THINGS and len(words) > 1)
-        return is_verb_form(last) and not alone
+
+def _describes(word: PromptWord) -> bool:
+    """Whether the word is an adjective here."""
+    if word.text in FUNCTION_WORDS:
+        return False
+    if is_listed_adjective(word.text):
+        return True
+    return is_adjective(word.text) and word.tag not in ("NOUN", "VERB") or word.tag == "ADJ"
+
+
+def _is_no_noun(words: Sequence[PromptWord], determiner: str) -> bool:
+    """Whether the last word is no noun: a verb form, or an adjective that stands alone."""
+    last = words[-1]
+    alone = len(words) == 1 and bool(determiner)
+    if is_listed_adjective(last.text):
+        thing = last.text in COLOURED_THINGS or last.text in MATERIALS
+        return not (thing and alone) and not (last.text in COLOURED_THINGS and len(words) > 1)
+    if is_listed_noun(last.text) or last.tag == "NOUN" and (determiner or not is_verb_form(last.text)):
+        return False
+    return (last.tag in VERBS or is_verb_form(last.text)) and not alone

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
-from . import caption_parser, spacy_parser, syngen_rules
+from . import spacy_parser, syngen_rules
+from .caption_parser import noun_phrases
+from .find import subjects_of_caption
 from .matching import PhraseMatch, TextWord, phrase_matches, split_words
+from .readable_text import as_sentences
 from .syntax import SPACY
 
 MAX_SHOWN_WORDS = 60  # of the prompt, in an error
@@ -58,9 +61,9 @@ def _find(tokens: PromptTokens, model: str | None) -> tuple[tuple[SubjectPhrase,
     if text is None:
         return (), []
     if model is None:
-        found, left_out = caption_parser.subjects_of_caption(text)
+        found, left_out = subjects_of_caption(text)
     else:
-        found, left_out = syngen_rules.subjects_of_parse(spacy_parser.parse(text, model), text)
+        found, left_out = syngen_rules.subjects_of_parse(spacy_parser.parse(as_sentences(text), model), text)
     return tuple(found), left_out
 
 
@@ -138,7 +141,7 @@ def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, text: str) -> No
     """Raises ValueError for a typed word that only describes a thing of the prompt: "red" of "a red car"."""
     if phrase.source != "typed" or phrase.role != "wanted" or phrase.modifiers:
         return
-    for thing in caption_parser.noun_phrases(text):
+    for thing in noun_phrases(text):
         if any(word.at.start == match.noun.start for word in thing.modifiers):
             noun = " ".join(word.text for word in thing.noun)
             raise ValueError(

@@ -1,0 +1,107 @@
+"""Parts of speech of English words: a linear tagger with hashed features and a Viterbi search.
+
+Trained by `tools/dev.py tagger` (tools/tagger/). Time grows linearly with the number of words; the same words
+always get the same tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+TAGS = ("NOUN", "ADJ", "ADV", "VERB", "ING", "EN", "AUX", "DET", "PRON", "ADP", "CONJ", "NUM")
+"""NOUN: also names. VERB: finite forms and infinitives. ING, EN: participles. ADP: also "to" and "while"."""
+BUCKETS = 1 << 16
+FILE = Path(__file__).with_name("english_tagger.safetensors")
+EDGE = ("<>", "|")
+"""Stands for the words before the first and after the last one: (word, mark before it)."""
+
+Token = tuple[str, str]
+"""(word in lower case, mark before it): "" none, "'" a possessive, "," or "." any other punctuation."""
+
+
+def features(tokens: Sequence[Token]) -> np.ndarray:
+    """Rows of the weights that each token adds up: int64 [N, F]. Only the two words on each side count."""
+    padded = [EDGE, EDGE, *tokens, EDGE, EDGE]
+    rows = [
+        [crc32(f"{k} {value}".encode()) % BUCKETS for k, value in enumerate(_values(padded, n))]
+        for n in range(2, len(tokens) + 2)
+    ]
+    return np.array(rows, dtype=np.int64)
+
+
+def _values(padded: Sequence[Token], n: int) -> Iterator[str]:
+    """The features of the token at n as text, in a fixed order."""
+    (before2, gap_before), (before, _), (word, gap), (after, gap_after), (after2, gap_after2) = padded[
+        n - 2 : n + 3
+    ]
+    yield word
+    yield word[-4:]
+    yield word[-3:]
+    yield word[-2:]
+    yield word[:4]
+    yield f"{gap}{gap_after}"
+    yield f"{before} {gap}"
+    yield f"{after} {gap_after}"
+    yield f"{before2} {before} {gap}"
+    yield f"{after} {after2} {gap_after}{gap_after2}"
+    yield f"{before} {after} {gap}{gap_after}"
+    yield f"{before} {word[-3:]} {gap}"
+    yield f"{word[-3:]} {after} {gap_after}"
+    yield f"{before[-3:]} {word[-3:]} {after[-3:]} {gap}{gap_after}"
+    yield f"{before} {word} {gap}"
+    yield f"{word} {after} {gap_after}"
+    yield f"{before[-2:]} {word[-1:]} {gap}"
+    yield f"{word[-2:]} {after[-2:]} {gap_after}"
+    yield f"{word} {gap}{gap_after}"
+
+
+def best_path(scores: np.ndarray, transitions: np.ndarray) -> list[int]:
+    """The tags with the highest sum of scores [N > 0, T] and transitions [T + 1, T] (row T: the beginning)."""
+    total = transitions[-1] + scores[0]
+    back = []
+    for row in scores[1:]:
+        ways = total[:, None] + transitions[:-1]
+        back.append(ways.argmax(0))
+        total = ways.max(0) + row
+    path = [int(total.argmax())]
+    for choice in reversed(back):
+        path.append(int(choice[path[-1]]))
+    return path[::-1]
+
+
+def tag(tokens: Sequence[Token]) -> list[str]:
+    """One of TAGS for each token."""
+    if not tokens:
+        return []
+    weights, transitions = _weights()
+    scores = weights[features(tokens)].sum(1, dtype=np.int32)
+    return [TAGS[n] for n in best_path(scores, transitions)]
+
+
+@lru_cache(maxsize=1)
+def _weights() -> tuple[np.ndarray, np.ndarray]:
+    """(int8 [BUCKETS, T], int32 [T + 1, T])."""
+    tensors = read_tensors(FILE)
+    return tensors["weights"], tensors["transitions"].astype(np.int32)
+
+
+def read_tensors(file: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file of int8 and int32, with numpy alone."""
+    data = file.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = json.loads(data[8 : 8 + size])
+    kinds = {"I8": np.int8, "I32": np.dtype("<i4")}
+    tensors = {}
+    for name, about in header.items():
+        if name != "__metadata__":
+            start, stop = (8 + size + offset for offset in about["data_offsets"])
+            flat = np.frombuffer(data[start:stop], dtype=kinds[about["dtype"]])
+            tensors[name] = flat.reshape(about["shape"])
+    return tensors
