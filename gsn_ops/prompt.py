@@ -39,6 +39,7 @@ class EncoderTokens:
     tensor: "" if all these rows are those of the conditioning itself, else the name of the other tensor in it
     that they are rows of (`conditioning_mt5xl`); the architecture says where that one is in its attention.
     kind: "clip" for a CLIP text encoder, else "".
+    typed: the text as the user typed it, with line breaks and marks; "" if it is not known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EncoderTokens:
     chunks: tuple[tuple[int, int, int], ...]
     tensor: str = ""
     kind: str = ""
+    typed: str = ""
 
     @property
     def template(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..maps import MIDDLE_UP, MapOptions
+from ..maps import MIDDLE_UP
 from ..objectives.astar import AStar
 from ..objectives.attend_and_excite import Presence
 from ..objectives.base import Objective
@@ -102,12 +102,13 @@ def syngen_between(first: int, last: int) -> Guide:
 def latent_refine() -> Refine:
     """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025.
 
-    Method "Ours": L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates at one step. lr 1e-2; eps
-    1e-3 in the authors' code; step 8 of 50 DDPM steps of SD1 = sigma 5.633, 18 % of ComfyUI's scale.
+    Method "Ours": L = L_CN + L_IoU over all tokens of each noun (in the authors' code and data words of
+    colour are left to SynGen), 50 Adam updates at one step. lr 1e-2; eps 1e-3 in the authors' code; step 8 of
+    50 DDPM steps of SD1 = sigma 5.633, 18 % of ComfyUI's scale.
     """
     return Refine(
         method=LATENT_REFINE,
-        objective=PresenceAndSeparation(reduction="sum", maps=MapOptions(pieces="phrase")),
+        objective=PresenceAndSeparation(reduction="sum"),
         moment=Moment(percent=0.18),
         shifts=50,
         learning_rate=0.01,
@@ -118,16 +119,15 @@ def latent_refine() -> Refine:
 def latent_refine_fast() -> Refine:
     """Latent Refine's loss and step in at most 15 passes, and one evaluation where all subjects are present.
 
-    Nouns instead of phrases, because "present" must mean one thing with and without adjectives: the words of
-    a phrase share the softmax, so the map of "red car" cannot pass one half. One second moment per image with
-    lr 0.05: for a gradient of constant size, 15 x 0.05 = 0.75 (root mean square) where the paper's numbers
-    give 50 x 0.01 = 0.5, by the same eps 1e-3 less where gradients are small. lr, shifts and
+    One second moment per image with lr 0.05: for a gradient of constant size, 15 x 0.05 = 0.75 (root mean
+    square) where the paper's numbers give 50 x 0.01 = 0.5, by the same eps 1e-3 less where gradients are
+    small. lr, shifts and
     `stop_at_presence` were chosen on the embedded model's validation prompts (docs/settings.md);
     `max_displacement` is the width of a latent's distribution, and bounds them on every model.
     """
     return Refine(
         method=FAST,
-        objective=PresenceAndSeparation(maps=MapOptions(pieces="noun")),
+        objective=PresenceAndSeparation(),
         moment=latent_refine().moment,
         shifts=15,
         learning_rate=0.05,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..maps import MapOptions, StepContext
+from ..maps import StepContext
 from ..objectives.base import Objective, choice, own_maxima
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..prompt import SubjectColumns
@@ -45,9 +45,7 @@ class Saga(SingleStepRecipe):
     """
 
     method: str = "SAGA"
-    objective: Objective = field(
-        default_factory=lambda: PresenceAndSeparation(reduction="mean", maps=MapOptions(pieces="phrase"))
-    )
+    objective: Objective = field(default_factory=lambda: PresenceAndSeparation(reduction="mean"))
     moment: Moment = Moment(percent=0.218)  # step 10 of 50
     noises: int = setting(10, overridable=False)
     learning_rate: float = learning_rate_setting(20.0)

@@ -7,11 +7,12 @@ ComfyUI's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.sd import CLIP
 from torch import Tensor
 
@@ -55,7 +56,10 @@ class TokenRecordingCLIP(_CLIP):
         return clone
 
     def tokenize(self, text, *args, **kwargs):
-        tokens = dict(super().tokenize(text, *args, **kwargs))
+        made = super().tokenize(text, *args, **kwargs)
+        if not (isinstance(text, str) and isinstance(made, dict)):
+            return made  # of a pack with its own tokenizer, which may take a list of texts
+        tokens = dict(made)
         embeddings = _embeddings(super().tokenize, text)
         for key, chunks in tokens.items():
             if is_chunks(chunks):
@@ -255,25 +259,31 @@ def token_table(tokens: PromptTokens) -> str:
         subjects, notes = (), (str(error),)
     lines = [("encoder", "column", "piece", "text", "subject")]
     for encoder in tokens.encoders:
-        lines += [_table_line(encoder, piece, subjects) for piece in encoder.pieces]
+        uses = _uses(encoder.name, subjects)
+        lines += [_table_line(encoder, piece, uses) for piece in encoder.pieces]
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     return "\n".join([*table, *(f"note: {note}" for note in dict.fromkeys((*tokens.notes, *notes)))])
 
 
+def _uses(encoder: str, subjects: Sequence[SubjectColumns]) -> dict[int | None, list[str]]:
+    """{column: how each subject uses it} for one encoder."""
+    uses: dict[int | None, list[str]] = {}
+    for subject in subjects:
+        nouns = subject.noun.get(encoder, ())
+        for column in subject.columns("phrase").get(encoder, ()):
+            uses.setdefault(column, []).append(
+                subject.label if column in nouns else f"{subject.label} (modifier)"
+            )
+    return uses
+
+
 def _table_line(
-    encoder: EncoderTokens, piece: Piece, subjects: Sequence[SubjectColumns]
+    encoder: EncoderTokens, piece: Piece, uses: Mapping[int | None, Sequence[str]]
 ) -> tuple[str, str, str, str, str]:
+    throw_exception_if_processing_interrupted()
     column = "-" if piece.column is None else str(piece.column)
     if piece.column is not None and encoder.tensor:
         column += f" of {encoder.tensor}"
-    used = [
-        _use(subject, encoder.name, piece.column)
-        for subject in subjects
-        if piece.column in subject.columns("phrase").get(encoder.name, ())
-    ]
-    return encoder.name, column, piece.text, encoder.text[piece.start : piece.stop], ", ".join(used)
-
-
-def _use(subject: SubjectColumns, encoder: str, column: int | None) -> str:
-    return subject.label if column in subject.noun.get(encoder, ()) else f"{subject.label} (modifier)"
+    used = ", ".join(uses.get(piece.column, ()))
+    return encoder.name, column, piece.text, encoder.text[piece.start : piece.stop], used
