@@ -31,23 +31,23 @@ LATIN = {
     "weissen weisses braune brauner graue grauer kleine kleiner kleines kleinen grosse grosser grosses grossen "
     "alte alter altes alten junger schone schoner fuchs pferd tisch stuhl apfel auto wagen fahrrad trager bild "
     "eines vor nacht sonne mond wasser meer kleid schuhe hut tragt steht sitzt sieht spielt lauft fliegt liegt",
-    "French": "le la les un une des du au aux dans sur avec et est sont sous chez pour par qui femme homme fille "
+    "French": "le la les un une des du au aux dans sur avec et est sont sous chez pour par qui homme fille "
     "garcon enfant chien chats chienne chiens oiseau maison arbre montagne foret ville ciel fleur fleurs noir noire "
     "rouge rouges bleu bleue verte vert jaune blanc blanche gris grise petit petite grand grande vieux vieille belle "
     "robe chapeau cheval voiture bateau mer lune soleil nuit devant derriere entre assis assise portant tenant "
     "pomme tasse chaise bord ses leur deux trois dans l'eau eau deux jeune portrait-de",
-    "Spanish": "el los las una unos unas del y con en por para sobre bajo junto es son entre detras delante mujer "
-    "hombre nina nino perro gato gata pajaro casa arbol montana bosque ciudad cielo flor flores negro negra rojo roja "
+    "Spanish": "el los las una unos unas del y en por para sobre bajo junto es son entre detras delante mujer "
+    "hombre nina perro gato gata pajaro arbol montana bosque ciudad cielo flor flores negro negra rojo roja "
     "azul verde amarillo amarilla blanco blanca pequeno pequena grande viejo vieja sombrero-de caballo coche barco mar "
-    "luna sol noche mesa silla manzana vestido sentado sentada lleva comiendo jugando dos tres libro playa de calle "
+    "luna noche mesa silla manzana vestido sentado sentada lleva comiendo jugando tres libro playa de calle "
     "retrato muy su sus un taza joven hermosa",
-    "Italian": "il lo gli della delle dello dei nel nella nelle sul sulla con di che una uno un e accanto sotto sopra "
+    "Italian": "il lo gli della delle dello dei nel nella nelle sul sulla di che una uno un e accanto sotto sopra "
     "donna uomo ragazza ragazzo bambina bambino cane gatto uccello albero montagna bosco citta cielo fiore fiori nero "
     "nera rosso rossa blu verde giallo gialla bianco bianca piccolo piccola vecchio vecchia cavallo macchina barca mare "
     "luna sole notte tavolo sedia mela vestito davanti dietro tra seduto seduta prato tazza giovane bella spiaggia casa",
-    "Portuguese": "um uma uns umas dos das no na nos nas em com por para ao e do da ela ele mulher homem menina menino "
-    "cachorro gato passaro casa arvore montanha floresta cidade ceu flor flores preto preta vermelho vermelha azul verde "
-    "amarelo amarela branco branca pequeno pequena velho velha chapeu cavalo carro barco mar lua sol noite mesa cadeira "
+    "Portuguese": "um uma uns umas das no na nos nas em com por para ao e do da ela ele mulher homem menina menino "
+    "cachorro gato passaro arvore montanha floresta cidade ceu flor flores preto preta vermelho vermelha azul verde "
+    "amarelo amarela branco branca pequeno pequena velho velha chapeu cavalo carro barco mar lua noite mesa cadeira "
     "maca vestido sentado sentada jovem bonita praia sobre ao-lado segurando usando",
     "Dutch": "de het een en met op van naast onder bij voor achter tussen zijn vrouw meisje jongen kind hond kat vogel "
     "huis boom berg bos stad lucht bloem bloemen rode rood blauwe blauw groene groen gele geel zwarte zwart witte wit "
@@ -55,13 +55,13 @@ LATIN = {
     "a Scandinavian language": "en ett et och og med pa under ved hos bredvid ved-siden mellan mellom til som av den det "
     "kvinna kvinne kvinde mann flicka jente pige pojke gutt dreng barn hund katt kat fugl fagel hus trad tre fjell skog "
     "himmel blomma blomst rod rodt roda svart hvit vit hvid gronn gron bla gul liten lille gammel gammal stor hest hast "
-    "bil bat bord stol eple apple-tre sjo sol mane natt hytte hatt soffa sitter star holder",
+    "bil bat bord stol eple apple-tre sjo mane natt hytte hatt soffa sitter star holder",
     "Polish or Czech": "i w z na pod przy obok nad ze oraz jest czerwony czerwona czerwone niebieski niebieska zielony "
     "zielona zielone zolty czarny czarna czarne bialy biala biale maly mala duzy duza stary stara kobieta mezczyzna "
     "dziewczyna dziewczynka chlopiec pies kot ptak dom drzewo gora las miasto niebo kwiat kwiaty kon samochod zena muz "
     "divka chlapec kocka strom cerveny cervena modry modra zeleny zelena cerny cerna bily bila se ve u a-pes krzesle "
     "stole trawie",
-    "Turkish": "bir ve ile icin uzerinde altinda yaninda olan kadin adam kiz erkek cocuk kopek kedi kus ev agac dag orman "
+    "Turkish": "bir ve ile icin uzerinde altinda yaninda olan kadin adam kiz erkek cocuk kopek kedi kus ev agac orman "
     "sehir gokyuzu cicek kirmizi mavi yesil sari siyah beyaz kucuk buyuk eski guzel at-araba araba deniz ay gunes gece "
     "masa sandalye elma elbise sapka",
     "Indonesian or Malay": "yang dan di dengan dari untuk seorang sebuah seekor wanita pria gadis anak laki anjing kucing "
@@ -70,7 +70,7 @@ LATIN = {
     "Hungarian, Finnish or Romanian": "egy es az kutya macska madar haz fa piros kek zold fekete feher kis nagy ja "
     "koira kissa lintu talo puu punainen sininen vihrea musta valkoinen pieni suuri nainen mies tytto poika si cu pe "
     "langa sub un-caine caine pisica pasare copac rosu rosie albastru albastra verde negru neagra alb alba femeie barbat",
-    "Vietnamese": "mot va cua tren voi trong con co-gai chu cho meo chim nha cay nui mau xanh trang den vang nho lon dang",
+    "Vietnamese": "mot va cua tren voi trong co-gai chu cho meo chim nha cay nui mau xanh trang den vang nho lon dang",
 }
 ENGLISH = frozenset(
     word
@@ -93,12 +93,11 @@ SHARE = 1 / 3
 
 def foreign_language(text: str) -> str:
     """The language of a prompt that is not English, or "". A word or two of another language do not count."""
-    letters = [c for c in readable(text) if c.isalpha()]
-    shown = "".join(letters)
-    for name, script in SCRIPTS:
-        if letters and len(re.findall(script, shown)) > SHARE * len(letters):
-            return name
     shown = readable(text)
+    letters = "".join(c for c in shown if c.isalpha())
+    for name, script in SCRIPTS:
+        if letters and len(re.findall(script, letters)) > SHARE * len(letters):
+            return name
     words = [w.text for w in split_words(text) if w.text.isalpha() and shown[w.start] == text[w.start]]
     counts = Counter({name: sum(word in known for word in words) for name, known in FOREIGN.items()})
     strange = sum(bool(FOREIGN_LETTERS.search(word)) for word in shown.lower().split())

@@ -11,12 +11,17 @@ from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
 from . import spacy_parser, syngen_rules
 from .caption_parser import noun_phrases
 from .find import subjects_of_caption
+from .language import foreign_language
 from .matching import PhraseMatch, TextWord, phrase_matches, split_words
 from .readable_text import as_sentences
 from .syntax import SPACY
 
 MAX_SHOWN_WORDS = 60  # of the prompt, in an error
 MAX_SHOWN_LEFT_OUT = 10
+NOT_ENGLISH = (
+    "the prompt is not English ({language}), and subjects are found in English only: type them into the "
+    "subjects field, separated by commas"
+)
 
 
 @dataclass
@@ -38,13 +43,15 @@ def choose_subjects(
     """
     phrases = tuple(typed) or tokens.subjects
     left_out: Sequence[str] = ()
+    remarks: tuple[str, ...] = ()
     request = phrases[0].noun if phrases and phrases[0].source == SPACY else None
     if request or not phrases:
-        phrases, left_out = _find(tokens, request)
+        phrases, left_out, remarks = _find(tokens, request)
         phrases = tuple(p for p in phrases if _is_seen(p, tokens))
     elif not typed:
         phrases = tuple(replace(p, source="conditioning") for p in phrases)
     subjects, notes = resolve_with_notes(phrases, tokens, first_column)
+    notes = (*remarks, *notes)
     if left_out:
         names = ", ".join(left_out[:MAX_SHOWN_LEFT_OUT])
         if len(left_out) > MAX_SHOWN_LEFT_OUT:
@@ -53,19 +60,24 @@ def choose_subjects(
     return subjects, notes
 
 
-def _find(tokens: PromptTokens, model: str | None) -> tuple[tuple[SubjectPhrase, ...], list[str]]:
-    """The subjects of the text and the labels of those left out.
+def _find(
+    tokens: PromptTokens, model: str | None
+) -> tuple[tuple[SubjectPhrase, ...], list[str], tuple[str, ...]]:
+    """The subjects of the text, the labels of those left out, and remarks.
 
-    model: a spaCy model, None = the built-in parser.
+    model: a spaCy model, None = the built-in parser, which reads English only.
     """
     text = next((e.typed or e.text for e in tokens.encoders if _is_read(e)), None)
     if text is None:
-        return (), []
-    if model is None:
-        found, left_out = subjects_of_caption(text)
-    else:
+        return (), [], ()
+    if model is not None:
         found, left_out = syngen_rules.subjects_of_parse(spacy_parser.parse(as_sentences(text), model), text)
-    return tuple(found), left_out
+        return tuple(found), left_out, ()
+    language = foreign_language(text)
+    if language:
+        return (), [], (NOT_ENGLISH.format(language=language),)
+    found, left_out = subjects_of_caption(text)
+    return tuple(found), left_out, ()
 
 
 def _is_seen(phrase: SubjectPhrase, tokens: PromptTokens) -> bool:

@@ -49,7 +49,7 @@ def score(prompts: Iterable[dict[str, Any]], find: Callable[[str], Found]) -> Sc
     for one in prompts:
         subjects, foreign = find(one["prompt"])
         total.prompts += 1
-        if foreign and one["language"] != "en":
+        if foreign and one["language"] not in ("en", False):
             total.refused += 1
             total.faultless += 1
             continue
