@@ -1,4 +1,4 @@
-"""The subjects of a prompt, chosen among its noun phrases: at most five, things before places, clothes and parts."""
+"""The subjects of a prompt, at most five of its noun phrases: things before places, clothes and parts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..prompt import SubjectPhrase
-from .caption_parser import NounPhrase, noun_phrases
-from .matching import TextWord, phrase_at, split_words
+from .caption_parser import noun_phrases
+from .matching import Words, phrase_at, split_words
+from .noun_phrase import NounPhrase
 from .prompt_cleanup import prompt_words
-from .thing_words import GENERIC, rank_of
+from .thing_words import GENERIC, is_animate, rank_of
 from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE
 
 MAX_SUBJECTS = 5
@@ -19,9 +20,11 @@ PROSE = 0.2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A thing that a prompt names. definite: "the dog", which may be one named before.
+    """A thing that a prompt names.
 
-    bare: whether no modifier stands before it. link: the preposition before it. repeats: whether the same words may name one more thing ("a dog and a dog"). start: its noun's word.
+    start: index of its noun's word. definite: "the dog", which may be one named before. bare: whether no
+    modifier stands before it. repeats: whether the same words may name one more thing ("a dog and a dog").
+    sentence: its number. link: the preposition before it. acts: whether it does something.
     """
 
     noun: str
@@ -32,6 +35,7 @@ class Candidate:
     repeats: bool = False
     sentence: int = 0
     link: str = ""
+    acts: bool = False
 
     @property
     def label(self) -> str:
@@ -59,6 +63,7 @@ def as_candidate(phrase: NounPhrase) -> Candidate:
         phrase.determiner in INDEFINITE,
         phrase.sentence,
         phrase.link,
+        phrase.acts,
     )
 
 
@@ -86,10 +91,14 @@ def first_subjects(candidates: Sequence[Candidate], text: str) -> tuple[list[Sub
     return [found[label] for label in sorted(found, key=lambda label: starts[label])], left
 
 
-def _rank(thing: Candidate) -> int:
-    """Things first; what belongs to one ("with blankets") counts as its place does."""
-    rank = rank_of(thing.noun)
-    return max(rank, 1) if thing.link == "with" else rank
+def _rank(thing: Candidate) -> float:
+    """The lower the sooner chosen: who acts, things, places, clothes, parts; what stands behind a preposition
+    ("with blankets", "of wood") or belongs to something ("his boots") a little later.
+    """
+    rank: float = rank_of(thing.noun)
+    if not rank:
+        rank -= is_animate(thing.noun) + thing.acts
+    return rank + 0.5 * bool(thing.link) + 0.25 * thing.definite
 
 
 def _new_things(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -118,7 +127,7 @@ def is_prose(text: str) -> bool:
     return sum(word.text in FUNCTION_WORDS for word in words) > PROSE * len(words)
 
 
-def place_of(phrase: NounPhrase, words: Sequence[TextWord]) -> SubjectPhrase | None:
+def place_of(phrase: NounPhrase, words: Words) -> SubjectPhrase | None:
     """The phrase with the number of this very occurrence; None if the noun is part of a longer one."""
     modifiers = tuple(word.text for word in phrase.modifiers)
     return phrase_at(phrase.name, modifiers, phrase.noun[0].at.start, words)

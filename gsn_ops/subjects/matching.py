@@ -201,9 +201,7 @@ def phrase_matches(phrase: SubjectPhrase, words: Words) -> list[PhraseMatch]:
     return matches
 
 
-def phrase_at(
-    noun: str, modifiers: tuple[str, ...], start: int, words: Words
-) -> SubjectPhrase | None:
+def phrase_at(noun: str, modifiers: tuple[str, ...], start: int, words: Words) -> SubjectPhrase | None:
     """The found phrase with the occurrence number that makes `phrase_matches` find its noun at word `start`.
 
     Without its modifiers if it is not found with them; None if the noun is part of a longer one.

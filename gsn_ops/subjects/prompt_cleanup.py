@@ -1,4 +1,4 @@
-"""A prompt as words to parse, with parts of speech: without what speaks of the image, its style and quality."""
+"""A prompt as words to parse, with parts of speech, without what speaks of the image, style and quality."""
 
 from __future__ import annotations
 
@@ -26,11 +26,16 @@ ENDS = frozenset(".!?;:\n\u3002")
 """Marks after which a sentence, or a part of a structured prompt, begins."""
 POLITE = words_of("please can could would will you i we me us want like need to see us have get")
 ALSO_THINGS = words_of(
-    "pencil lens oil ink charcoal film shadow shadows light lights landscape portrait mode ray shot line field "
-    "texture tripod glow life acrylic white golden blue grey gray unity blender engine polaroid furry anthro safe "
-    "fantasy landscape horror fine winner"
+    "pencil lens oil ink charcoal film shadow shadows light lights landscape portrait mode ray shot line "
+    "field texture tripod glow life acrylic white golden blue grey gray unity blender engine polaroid "
+    "furry anthro safe fantasy landscape horror fine winner"
 )
 """Words of style that name things when they are a tag of their own."""
+CAMERA_VERBS = frozenset(
+    (verb, link)
+    for verb in ("shot", "photographed", "filmed", "captured", "taken")
+    for link in ("on", "with", "from", "using", "at")
+) - {("taken", "from"), ("taken", "at"), ("captured", "from"), ("captured", "at")}
 MAX_TAG = 6
 """Words of a tag that speaks of the image; a longer one is a sentence."""
 
@@ -40,7 +45,7 @@ class PromptWord:
     """A word, or words joined by hyphens. at: indices of its words in `split_words`.
 
     gap: the marks before it, a line feed where a part of the prompt ends. tag: one of tagger.TAGS.
-    owner: whether "'s" follows.
+    owner: whether "'s" follows. name: whether its capital letter marks it as a name.
     """
 
     text: str
@@ -48,6 +53,7 @@ class PromptWord:
     gap: str
     tag: str = ""
     owner: bool = False
+    name: bool = False
 
 
 def prompt_words(text: str) -> list[PromptWord]:
@@ -58,6 +64,7 @@ def prompt_words(text: str) -> list[PromptWord]:
 def _joined(text: str) -> list[PromptWord]:
     """The words that can be read, with hyphens and digits joined."""
     shown = readable(text)
+    names = _capitals_mark_names(text)
     found: list[PromptWord] = []
     end = last = 0
     for n, word in enumerate(split_words(text)):
@@ -73,19 +80,39 @@ def _joined(text: str) -> list[PromptWord]:
         if number or hyphen:
             mark = "" if number else "-"
             before = found.pop()
-            found.append(PromptWord(f"{before.text}{mark}{written}", range(before.at.start, n + 1), before.gap))
+            found.append(
+                PromptWord(f"{before.text}{mark}{written}", range(before.at.start, n + 1), before.gap)
+            )
         else:
-            found.append(PromptWord(written, range(n, n + 1), gap))
+            capital = text[word.start].isupper() and word.stop > word.start + 1
+            name = capital and names and bool(found) and not ENDS & set(gap)
+            found.append(PromptWord(written, range(n, n + 1), gap, name=name))
         end, last = word.stop, n
     return found
 
 
+def _capitals_mark_names(text: str) -> bool:
+    """Whether few words begin with a capital letter; in headlines and in capitals all do."""
+    firsts = [word[0] for word in text.split() if word[0].isalpha()]
+    return 2 * sum(first.isupper() for first in firsts) < len(firsts)
+
+
 def _tagged(words: Sequence[PromptWord]) -> list[PromptWord]:
     tags = tag([(word.text, _mark(words, n)) for n, word in enumerate(words)])
+    for n, word in enumerate(words):
+        if word.name:
+            tags[n] = "NOUN"
     kinds = [n for n in range(len(words) - 1) if words[n].text in TEMPLATES and words[n + 1].text == "of"]
+    kinds += [n for n in range(1, len(words) - 1) if _is_kind_of_image(words, tags, n)]
     for n in kinds:
-        tags[n] = "NOUN"  # "full shot of"
+        tags[n] = "NOUN"  # "full shot of", "book cover illustration"
     return [replace(word, tag=found) for word, found in zip(words, tags)]
+
+
+def _is_kind_of_image(words: Sequence[PromptWord], tags: Sequence[str], n: int) -> bool:
+    """Whether word n is part of a compound like "book cover illustration"."""
+    joined = not begins_phrase(words[n]) and not begins_phrase(words[n + 1])
+    return joined and words[n].text in TEMPLATES and tags[n - 1] == "NOUN" and words[n + 1].text in TEMPLATES
 
 
 def _mark(words: Sequence[PromptWord], n: int) -> str:
@@ -134,6 +161,8 @@ def is_about_the_image(segment: Sequence[PromptWord], alone: bool = False) -> bo
         return True
     if any(" ".join(words[:k]) in STYLE_STARTS for k in (1, 2, 3)) and (len(words) > 1 or not alone):
         return not (words[0] in ("made", "drawn") and alone)
+    if words[0] in CAMERA_BRANDS and len(words) <= MAX_TAG:
+        return True
     if len(words) > MAX_TAG or (DEFINITE | INDEFINITE) & set(words):
         return False
     if _is_camera(words) or ARTISTS & set(words) and not alone:
@@ -148,7 +177,8 @@ def _is_camera(words: Sequence[str]) -> bool:
     if CAMERA_BRANDS & set(words):
         return True
     measured = [word for word in words if not (word.isdigit() or word in UNITS or word in STYLE_WORDS)]
-    return any(word.isdigit() for word in words) and bool(UNITS & set(words)) and not measured
+    few = len(measured) <= 1 and all(len(word) <= 3 for word in measured)
+    return any(word.isdigit() for word in words) and bool(UNITS & set(words)) and few
 
 
 def _is_style(words: Sequence[str]) -> bool:
@@ -166,11 +196,7 @@ def _without_style(segment: list[PromptWord]) -> list[PromptWord]:
     if by and not set(words[by : by + 1]) & (DEFINITE | INDEFINITE):
         return []
     for n in range(len(words)):
-        if words[n : n + 4] == ["in", "the", "style", "of"] or words[n : n + 2] in (
-            ["shot", "on"],
-            ["shot", "with"],
-            ["taken", "with"],
-        ):
+        if words[n : n + 4] == ["in", "the", "style", "of"] or tuple(words[n : n + 2]) in CAMERA_VERBS:
             return segment[:n]
         if words[n] == "in" and words[-1] == "style" and 0 < len(words) - n <= 4:
             return segment[:n]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .structure_words import ANY_KEY, IGNORED_KEYS, TEXT_KEYS
+from .structure_words import ANY_KEY, IGNORED_KEYS, NEGATIVE_KEYS, TEXT_KEYS, THING_KEYS
 
 BREAK = "\n"
 NETWORKS_AND_WEIGHTS = re.compile(
@@ -18,7 +18,8 @@ NETWORKS_AND_WEIGHTS = re.compile(
     r"|\b(?:rating|source|artist|score)\s*:\s*\w+"
     r"|\\\([^()]*\\\)|(?<![^,\n])\s{0,9}\( [^()]* \)(?=\s*(?:,|$))"  # a tag in parentheses: "\(series\)"
     r"|:\s*\d*\s*\.?\s*\d+\s*(?=[)\]])"  # the weight of "(cat:1.3)", the time of "[cat:dog:0.4]"
-    r"|(?<=\w)\s{0,9}\\?\((?![^()]*:\s*[\d.])[^()]{1,200}\\?\)(?=\s*(?:,|$))",  # a qualifier: "saber \(fate\)"
+    # a qualifier: "saber \(fate\)"
+    r"|(?<=\w)\s{0,9}\\?\((?![^()]*:\s*[\d.])[^()]{1,200}\\?\)(?=\s*(?:,|$))",
     re.IGNORECASE,
 )
 QUOTES = re.compile(
@@ -27,7 +28,7 @@ QUOTES = re.compile(
     "|\u201e[^\u201e\u201c\u201d]{1,300}[\u201c\u201d]"
     "|\u00ab[^\u00ab\u00bb]{1,300}\u00bb"
     "|\u300c[^\u300c\u300d]{1,300}\u300d"
-    r"|(?<![\w)])'(?!s\b)[^'\n]{1,80}'(?!\w)"
+    r"|(?<![\w)])'(?!s\b)(?:[^'\n]|(?<=\w)'(?=\w)){1,80}'(?!\w)"
     "|(?<!\\w)\u2018[^\u2018\u2019\n]{1,80}\u2019(?!\\w)"
 )
 JSON_START = re.compile(r"\s*[\[{][\s\[{]*(?:\"[^\"\n]{1,80}\"|'[^'\n]{1,80}')\s*[:,\]]")
@@ -56,7 +57,7 @@ def readable(text: str) -> str:
 
 
 def as_sentences(text: str) -> str:
-    """The readable text with a full stop where a phrase ends, for parsers that read sentences; same length."""
+    """The readable text with a full stop where a phrase ends, for parsers of sentences; same length."""
     return readable(text).replace(BREAK, ".")
 
 
@@ -71,12 +72,20 @@ def _blank_networks(text: str, shown: list[str]) -> None:
         _blank(shown, *match.span())
 
 
+SPELLED = re.compile(
+    r"\b(?:saying|says?|reads?|reading|labell?ed|spell(?:s|ing)|titled)\s+((?:[A-Z]{2,}[!?.]?\s*){1,8}\b)"
+)
+"""Capitals to be painted: "a banner saying SAVE THE BEES"."""
+
+
 def _blank_quotes(text: str, shown: list[str]) -> None:
     """Text in quotes is to be painted, unless it is all there is."""
     spans = [match.span() for match in QUOTES.finditer(text)]
     quoted = sum(stop - start for start, stop in spans)
     if 2 * quoted > len(text.strip()) and len(spans) == 1:
         return
+    if not text.isupper():
+        spans += [match.span(1) for match in SPELLED.finditer(text)]
     for start, stop in spans:
         _blank(shown, start, stop, ",")
 
@@ -99,8 +108,11 @@ def _blank_keys(text: str, shown: list[str]) -> None:
 
 def is_ignored_key(key: str) -> bool:
     """Whether the value of this key names no things: "camera", "negative_prompt", "colour palette"."""
-    words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower())
-    return any(word in IGNORED_KEYS for word in words)
+    return bool(_key_words(key) & IGNORED_KEYS)
+
+
+def _key_words(key: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower()))
 
 
 def _blank_json(text: str, shown: list[str]) -> None:
@@ -127,8 +139,17 @@ def _json_values(text: str) -> Iterator[tuple[int, int]]:
             key = "" if opens == "{" else key
         elif closes:
             key = around.pop() if around else ""
-        elif string and not any(is_ignored_key(k) or k.lower() in TEXT_KEYS for k in (*around, key)):
+        elif string and _is_read(key, around):
             yield match.start(1) + 1, match.end(1) - 1
+
+
+def _is_read(key: str, around: list[str]) -> bool:
+    """Whether a value of JSON names things, by its key and the keys around it."""
+    if any(_key_words(k) & NEGATIVE_KEYS for k in (*around, key)):
+        return False
+    if any(THING_KEYS.fullmatch(word) for word in _key_words(key)) and not is_ignored_key(key):
+        return True
+    return not any(is_ignored_key(k) or k.lower() in TEXT_KEYS for k in (*around, key))
 
 
 def _blank_line_ends(text: str, shown: list[str]) -> None:

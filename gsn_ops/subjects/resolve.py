@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
@@ -130,17 +131,22 @@ def _look_up(
 ) -> list[str]:
     """Write the columns of the phrases in one encoder's text into `found`. Returns remarks."""
     words = split_words(encoder.text)
+    describing = _describing_words(encoder.text) if any(map(_needs_noun, phrases)) else {}
+    known: dict[tuple, list[PhraseMatch]] = {}  # a phrase may be typed many times
     taken: dict[int, str] = {}  # first word of a noun -> label of its subject
     notes: list[str] = []
     # Phrases with more words first, so that "red dog" gets its dog before "dog" takes what is left.
     for n in sorted(range(len(phrases)), key=lambda n: -len(phrases[n].modifiers)):
         phrase = phrases[n]
-        match = _choose_match(phrase, phrase_matches(phrase, words), taken)
+        key = (phrase.noun, phrase.modifiers)
+        if key not in known:
+            known[key] = phrase_matches(phrase, words)
+        match = _choose_match(phrase, known[key], taken)
         columns = _columns(encoder, words, match.noun, first_column) if match else ()
         if match is None or not columns:
             found[n].lacking.add(encoder.name)
             continue
-        _refuse_modifier(phrase, match, encoder.text)
+        _refuse_modifier(phrase, match, describing)
         notes += _match_notes(phrase, match, taken)
         taken.setdefault(match.noun.start, phrase.label)
         found[n].noun[encoder.name] = columns
@@ -159,17 +165,24 @@ def _choose_match(
     return next(free, matches[0] if matches else None)
 
 
-def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, text: str) -> None:
+def _needs_noun(phrase: SubjectPhrase) -> bool:
+    """Whether the phrase must not be a mere adjective of the prompt."""
+    return phrase.source == "typed" and phrase.role == "wanted" and not phrase.modifiers
+
+
+def _describing_words(text: str) -> dict[int, str]:
+    """The words of a prompt that only describe a thing: index -> the thing."""
+    return {word.at.start: thing.name for thing in noun_phrases(text) for word in thing.modifiers}
+
+
+def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, describing: Mapping[int, str]) -> None:
     """Raises ValueError for a typed word that only describes a thing of the prompt: "red" of "a red car"."""
-    if phrase.source != "typed" or phrase.role != "wanted" or phrase.modifiers:
-        return
-    for thing in noun_phrases(text):
-        if any(word.at.start == match.noun.start for word in thing.modifiers):
-            noun = " ".join(word.text for word in thing.noun)
-            raise ValueError(
-                f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with "
-                f"it, '{phrase.label} {noun}', or the thing alone, '{noun}'."
-            )
+    noun = describing.get(match.noun.start)
+    if noun is not None and _needs_noun(phrase):
+        raise ValueError(
+            f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with "
+            f"it, '{phrase.label} {noun}', or the thing alone, '{noun}'."
+        )
 
 
 def _match_notes(phrase: SubjectPhrase, match: PhraseMatch, taken: dict[int, str]) -> list[str]:
@@ -189,7 +202,12 @@ def _columns(
 ) -> tuple[int, ...]:
     """Columns of the tokens that spell these words, whole or in part."""
     start, stop = words[at.start].start, words[at.stop - 1].stop
-    columns = [p.column for p in encoder.pieces if start < p.stop and p.start < min(stop, p.stop)]
+    columns: list[int | None] = []
+    for piece in encoder.pieces[bisect_right(encoder.pieces, start, key=lambda piece: piece.stop) :]:
+        if piece.start >= stop:
+            break
+        if piece.start < piece.stop:
+            columns.append(piece.column)
     return tuple(dict.fromkeys(column + first_column for column in columns if column is not None))
 
 

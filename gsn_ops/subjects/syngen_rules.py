@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ..prompt import SubjectPhrase
-from .caption_parser import names_a_thing
 from .find import Candidate, first_subjects
 from .matching import TextWord, split_words
+from .noun_phrase import names_a_thing
 from .prompt_cleanup import prompt_words
 from .readable_text import as_sentences
 from .word_lists import COMPOUNDS, DEFINITE, INDEFINITE
@@ -151,8 +151,8 @@ def nouns_and_modifiers(words: Sequence[ParsedWord], group: Sequence[int]) -> li
 def subjects_of_parse(words: Sequence[ParsedWord], text: str) -> tuple[list[SubjectPhrase], list[str]]:
     """The things that a parsed text names, in order: at most five, and the labels of the others.
 
-    words: the parse of `as_sentences(text)`. Template words ("a photo of") and quality tags are left out, as by the
-    built-in parser.
+    words: the parse of `as_sentences(text)`. Template words ("a photo of") and quality tags are left out, as
+    by the built-in parser.
     """
     groups = unify(std(words), verb_root(words), with_verbs(words), entities(words))
     pairs = sorted(pair for group in groups for pair in nouns_and_modifiers(words, group))
@@ -171,7 +171,11 @@ def subjects_of_parse(words: Sequence[ParsedWord], text: str) -> tuple[list[Subj
                 definite, repeats = determiner in DEFINITE, determiner in INDEFINITE
                 candidates.append(
                     replace(
-                        one, definite=definite, bare=not modifiers, repeats=repeats, sentence=int(sentences[noun])
+                        one,
+                        definite=definite,
+                        bare=not modifiers,
+                        repeats=repeats,
+                        sentence=int(sentences[noun]),
                     )
                 )
     return first_subjects(candidates, text)

@@ -15,12 +15,30 @@ from zlib import crc32
 
 import numpy as np
 
-TAGS = ("NOUN", "ADJ", "ADV", "VERB", "ING", "EN", "AUX", "DET", "PRON", "ADP", "CONJ", "NUM")
-"""NOUN: also names. VERB: finite forms and infinitives. ING, EN: participles. ADP: also "to" and "while"."""
-BUCKETS = 1 << 16
+from .word_lists import FUNCTION_WORDS
+
+TAGS = ("NOUN", "ADJ", "ADV", "VERB", "ING", "EN", "OTHER")
+"""NOUN: also names. VERB: finite forms and infinitives. ING, EN: participles. OTHER: articles, prepositions,
+pronouns, conjunctions, auxiliaries and numbers.
+"""
+BUCKETS = 1 << 17
 FILE = Path(__file__).with_name("english_tagger.safetensors")
 EDGE = ("<>", "|")
 """Stands for the words before the first and after the last one: (word, mark before it)."""
+
+NUMBERS = {
+    **dict.fromkeys(("a", "an", "one", "another", "each", "every", "this", "that"), "one"),
+    **dict.fromkeys(
+        ("two", "three", "four", "five", "several", "many", "some", "these", "those", "few"), "many"
+    ),
+    **dict.fromkeys(("the", "his", "her", "its", "their", "my", "our", "your"), "the"),
+    **dict.fromkeys(
+        "in on at of with by to from under over near behind beside and or for that which who".split(), ""
+    ),
+}
+"""What a word says about the number of the noun behind it; prepositions begin a new phrase."""
+REACH = 4
+"""Words for which it holds."""
 
 Token = tuple[str, str]
 """(word in lower case, mark before it): "" none, "'" a possessive, "," or "." any other punctuation."""
@@ -29,41 +47,55 @@ Token = tuple[str, str]
 def features(tokens: Sequence[Token]) -> np.ndarray:
     """Rows of the weights that each token adds up: int64 [N, F]. Only the two words on each side count."""
     padded = [EDGE, EDGE, *tokens, EDGE, EDGE]
-    rows = [
-        [crc32(f"{k} {value}".encode()) % BUCKETS for k, value in enumerate(_values(padded, n))]
-        for n in range(2, len(tokens) + 2)
-    ]
+    rows = []
+    number, distance = "", 0  # the last article or number before the word
+    for n in range(2, len(tokens) + 2):
+        word, gap = padded[n]
+        number, distance = ("", 0) if gap not in ("", "'") or distance > REACH else (number, distance + 1)
+        values = enumerate(_values(padded, n, number))
+        rows.append([crc32(f"{k} {value}".encode()) % BUCKETS for k, value in values])
+        if word in NUMBERS:
+            number, distance = NUMBERS[word], 0
     return np.array(rows, dtype=np.int64)
 
 
-def _values(padded: Sequence[Token], n: int) -> Iterator[str]:
+def _values(padded: Sequence[Token], n: int, number: str) -> Iterator[str]:
     """The features of the token at n as text, in a fixed order."""
-    (before2, gap_before), (before, _), (word, gap), (after, gap_after), (after2, gap_after2) = padded[
+    (before2, _), (before, gap_before), (word, gap), (after, gap_after), (after2, gap_after2) = padded[
         n - 2 : n + 3
     ]
+    near = _kind(before)
+    behind = _kind(after)
     yield word
     yield word[-4:]
     yield word[-3:]
     yield word[-2:]
     yield word[:4]
     yield f"{gap}{gap_after}"
+    yield f"{near} {gap}"
+    yield f"{behind} {gap_after}"
+    yield f"{_kind(before2)} {near} {gap_before}{gap}"
+    yield f"{behind} {_kind(after2)} {gap_after}{gap_after2}"
+    yield f"{near} {behind} {gap}{gap_after}"
+    yield f"{near} {word[-3:]} {gap}"
+    yield f"{word[-3:]} {behind} {gap_after}"
+    yield f"{near} {word[-2:]} {behind} {gap}{gap_after}"
+    yield f"{near} {word} {gap}"
+    yield f"{word} {behind} {gap_after}"
+    yield f"{word} {gap}{gap_after}"
     yield f"{before} {gap}"
     yield f"{after} {gap_after}"
-    yield f"{before2} {before} {gap}"
-    yield f"{after} {after2} {gap_after}{gap_after2}"
-    yield f"{before} {after} {gap}{gap_after}"
-    yield f"{before} {word[-3:]} {gap}"
-    yield f"{word[-3:]} {after} {gap_after}"
-    yield f"{before[-3:]} {word[-3:]} {after[-3:]} {gap}{gap_after}"
-    yield f"{before} {word} {gap}"
-    yield f"{word} {after} {gap_after}"
-    yield f"{before[-2:]} {word[-1:]} {gap}"
-    yield f"{word[-2:]} {after[-2:]} {gap_after}"
-    yield f"{word} {gap}{gap_after}"
+    yield f"{number} {word[-1:]} {before[-1:]} {gap}"
+    yield f"{number} {word[-2:]} {behind} {gap_after}"
+
+
+def _kind(word: str) -> str:
+    """The word itself if it is a function word, else its ending."""
+    return word if word in FUNCTION_WORDS or word in EDGE else f"~{word[-2:]}"
 
 
 def best_path(scores: np.ndarray, transitions: np.ndarray) -> list[int]:
-    """The tags with the highest sum of scores [N > 0, T] and transitions [T + 1, T] (row T: the beginning)."""
+    """The tags with the highest sum of scores [N > 0, T] and transitions [T + 1, T] (row T: the start)."""
     total = transitions[-1] + scores[0]
     back = []
     for row in scores[1:]:

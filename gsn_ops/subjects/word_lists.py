@@ -12,8 +12,10 @@ def phrases_of(text: str) -> frozenset[str]:
 
 
 INDEFINITE = words_of(
-    "a an another one two three four five six seven eight nine ten eleven twelve some several many few "
-    "both multiple various numerous dozens any each every"
+    "thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty "
+    "seventy eighty ninety hundred hundreds thousand a an another one two three four five six seven "
+    "eight nine ten eleven twelve some several many few both multiple various numerous dozens dozen any "
+    "each every"
 )
 DEFINITE = words_of("the this that these those his her its their my your our")
 COPULAS = words_of("is are was were be been being")
@@ -21,21 +23,31 @@ RELATIVES = words_of("that which who")
 CONJUNCTIONS = words_of("and or & plus nor")
 PREPOSITIONS = words_of(
     "of in on at with next to near beside besides under over behind between above below from by for into "
-    "through against along around across inside outside atop onto toward towards beneath underneath among "
-    "amongst amid like as without within during upon via than off up down out past beyond opposite "
-    "alongside about after before until while where when wearing holding including except per versus vs amidst "
-    "midst despite behind astride onto because although though whether since unless throughout underneath towards"
+    "through against along around across inside outside atop onto toward towards beneath underneath "
+    "among amongst amid like as without within during upon via than off up down out past beyond opposite "
+    "alongside about after before until while where when wearing holding including except per versus vs "
+    "amidst midst despite behind astride onto because although though whether since unless throughout "
+    "underneath towards"
 )
 OTHER_FUNCTION_WORDS = words_of(
     "it he she they him them i we you me us himself herself itself themselves there here who whom whose "
     "what how why if but yet then not no none only just even also has have had having does do did can "
-    "could will would should may might must let lets break s t d m re ve ll please himself whatever everywhere "
-    "somewhere anywhere nowhere others another else ever never always often sometimes already however meanwhile"
+    "isn aren wasn weren don doesn didn hasn haven hadn cannot nobody avoid neither lacking lacks minus "
+    "excluding exclude sans need needs want wants thanks thank hello sure let could will would should "
+    "may might must let lets break s t d m re ve ll please himself whatever everywhere somewhere "
+    "anywhere nowhere others another else ever never always often sometimes already however meanwhile"
 )
 FUNCTION_WORDS = (
     DEFINITE | INDEFINITE | COPULAS | RELATIVES | CONJUNCTIONS | PREPOSITIONS | OTHER_FUNCTION_WORDS
 )
-NEGATIONS = words_of("without no not")
+NEGATIONS = words_of(
+    "without no not neither nor isn aren wasn weren don doesn didn hasn haven hadn cannot never nobody "
+    "lacking lacks avoid exclude excluding except minus sans"
+)
+NEGATING_PAIRS = phrases_of(
+    "instead of|rather than|free of|free from|devoid of|empty of|clear of|absence of|lack of|other than"
+)
+NEGATION_ENDS = words_of("but just only instead rather")
 """Words that negate the following noun."""
 ADVERBS = words_of(
     "very really so quite too also almost both all extremely super ultra slightly mostly half more most "
@@ -51,10 +63,10 @@ LINKS = COPULAS | RELATIVES
 """Words that may stand between a noun and an adjective after it."""
 
 COLOURS = words_of(
-    "red green blue yellow orange purple pink brown black white gray grey violet indigo cyan magenta teal "
-    "turquoise maroon beige crimson scarlet lavender lilac navy burgundy ivory cream tan khaki olive lime "
-    "peach coral aqua azure amber mauve fuchsia blonde blond brunette auburn ginger golden silver gold "
-    "bronze copper multicolored multicoloured colorful colourful rainbow"
+    "red green blue yellow orange purple pink brown black white gray grey violet indigo cyan magenta "
+    "teal turquoise maroon beige crimson scarlet lavender lilac navy burgundy ivory cream tan khaki "
+    "olive lime peach coral aqua azure amber mauve fuchsia blonde blond brunette auburn ginger golden "
+    "silver gold bronze copper multicolored multicoloured colorful colourful rainbow"
 )
 MATERIALS = words_of(
     "wood metal glass plastic leather stone brick marble steel iron aluminum aluminium ceramic porcelain "
@@ -64,14 +76,14 @@ MATERIALS = words_of(
 ADJECTIVES = words_of(
     "big small large little tiny huge gigantic enormous massive tall short long wide narrow thin thick "
     "fat slim young old new ancient modern vintage retro futuristic beautiful pretty cute handsome "
-    "elegant gorgeous attractive ugly scary cool nice good bad great fine dark bright dim vivid pale deep "
-    "soft hard smooth rough sharp round rectangular triangular circular flat curved straight hot cold "
-    "warm dry wet clean fresh raw cooked ripe whole full empty open closed broken frozen happy sad angry "
-    "calm quiet loud strong weak fast slow wild tame domestic medieval royal magical mystical mythical "
-    "majestic epic cosmic robotic mechanical electric realistic photorealistic abstract minimalist "
-    "detailed intricate ornate simple plain single double tropical exotic blank solid transparent "
-    "translucent opaque glossy matte neon monochrome curly bald naked nude dead alive asleep awake alone "
-    "wooden woolen metallic"
+    "elegant gorgeous attractive ugly scary cool nice good bad great fine dark bright dim vivid pale "
+    "deep soft hard smooth rough sharp round rectangular triangular circular flat curved straight hot "
+    "cold warm dry wet clean fresh raw cooked ripe whole full empty open closed broken frozen happy sad "
+    "angry calm quiet loud strong weak fast slow wild tame domestic medieval royal magical mystical "
+    "mythical majestic epic cosmic robotic mechanical electric realistic photorealistic abstract "
+    "minimalist detailed intricate ornate simple plain single double tropical exotic blank solid "
+    "transparent translucent opaque glossy matte neon monochrome curly bald naked nude dead alive asleep "
+    "awake alone free devoid absent wooden woolen metallic"
 )
 POST_NOUN_VERBS = words_of(
     "made worn held lit seen built shown drawn sat stood eaten driven torn hidden fallen grown taken "
@@ -80,9 +92,31 @@ POST_NOUN_VERBS = words_of(
     "faces hangs floats swims climbs catches kicks throws pulls pushes leans rests smiles sniffs barks "
     "grazes crosses chews hugs kisses meets fights uses stares gazes surrounds covers"
 )
+PAST_FORMS = words_of(
+    "made worn held seen built shown drawn sat stood eaten driven torn hidden fallen grown taken thrown "
+    "born caught fell wrote lay sank swam drank drove rode flew ate gave took came went saw sang rang "
+    "wore hung drew threw grew blew broke spoke woke hid fought taught brought bought kept slept wept "
+    "swept crept leapt lost fed led spun slid chose froze stole swung clung flung dug became began "
+    "sprang shone strode knelt lit sunk swept spat tore shook"
+)
+"""Irregular past forms and participles that are no nouns."""
+THIRD_PERSONS = words_of(
+    "sits stands holds wears eats flies sleeps chases carries drives reads contains hangs floats swims "
+    "climbs catches throws pulls pushes leans sniffs grazes chews fights stares surrounds consists "
+    "hovers emerges appears seems becomes begins belongs glides soars leaps perches kneels crouches "
+    "gazes wanders glows shines flickers dangles follows lies examines feeds sings paints cooks digs "
+    "falls grows gives takes keeps brings waits falls meets writes sips looms howls rolls carves pours "
+    "teaches learns lifts juggles paddles waters chops stirs bakes knits plays walks runs rides rests "
+    "drinks watches looks jumps crosses kisses hugs smiles barks kicks uses covers"
+)
+"""Finite forms, some of which are also plurals."""
+PAIRS = words_of(
+    "glasses sunglasses scissors pants trousers shorts jeans headphones goggles pliers tweezers binoculars"
+)
 PLURAL_VERBS = words_of(
     "sit stand hold wear ride run walk play eat drink fly jump look lie sleep watch chase carry drive "
-    "read hang float swim climb lean rest smile graze dance sing fight talk meet stare gaze face hug kiss"
+    "read hang float swim climb lean rest smile graze dance sing fight talk meet stare gaze face hug "
+    "kiss"
 )
 PLURALS = words_of("people men women children mice geese sheep deer fish police cattle oxen teeth feet")
 
@@ -95,18 +129,18 @@ Y_NOUNS = words_of(
     "pathway gateway stairway joy jay ray display play essay guy buoy decoy kidney parsley barley celery "
     "broccoli cemetery factory gallery grocery pottery jewelry jewellery embroidery machinery scenery "
     "century country county cavalry infantry laundry balcony ceremony colony gypsy buddy daddy mummy "
-    "mommy granny nanny belly bully guppy poppy pansy peony ladybug husky piggy doggy doggie cookie curry "
-    "dairy deity diary enemy entry frisbee glory gravy harpy hobby holly ivory jetty lobby lullaby melody "
-    "mercury nursery oy patty periphery pharmacy photography pinky property quarry sentry sherry spy "
-    "study sunday surgery taxi textbook tapestry theory treasury university wallaby caddy cabby birdy "
-    "booty brewery bounty"
+    "mommy granny nanny belly bully guppy poppy pansy peony ladybug husky piggy doggy doggie cookie "
+    "curry dairy deity diary enemy entry frisbee glory gravy harpy hobby holly ivory jetty lobby lullaby "
+    "melody mercury nursery oy patty periphery pharmacy photography pinky property quarry sentry sherry "
+    "spy study sunday surgery taxi textbook tapestry theory treasury university wallaby caddy cabby "
+    "birdy booty brewery bounty"
 )
 EN_NOUNS = words_of(
     "kitchen chicken kitten garden oven men women children pen hen den queen screen token alien citizen "
     "siren raven linen heaven maiden dozen mitten pollen vixen seven ten eleven teen canteen sheen "
     "halloween aspen wren oxen specimen abdomen omen burden warden haven even often then when been seen "
-    "people gentlemen policemen firemen snowmen businessmen fishermen oxygen hydrogen kindergarten lichen "
-    "chitin yen zen denizen"
+    "people gentlemen policemen firemen snowmen businessmen fishermen oxygen hydrogen kindergarten "
+    "lichen chitin yen zen denizen"
 )
 ED_NOUNS = words_of(
     "bed sled shed seed weed reed steed need feed breed speed bobsled seabed flowerbed moped biped "
@@ -124,13 +158,13 @@ FUL_NOUNS = words_of("handful spoonful mouthful armful cupful bowlful fistful")
 
 COMPOUNDS = phrases_of(
     "hot dog|hot dogs|teddy bear|teddy bears|polar bear|polar bears|traffic light|traffic lights|"
-    "fire hydrant|stop sign|parking meter|baseball bat|baseball glove|tennis racket|tennis ball|"
-    "wine glass|cell phone|dining table|hair drier|hair dryer|sports ball|guinea pig|sea lion|"
-    "sea turtle|sea horse|ice cream|roller coaster|hot air balloon|christmas tree|coffee table|"
-    "solar system|milky way|french fries|school bus|fire truck|swimming pool|rubber duck|street light|"
-    "street lamp|lawn mower|washing machine|vending machine|rocking chair|golden retriever|"
-    "german shepherd|bald eagle|palm tree|pine tree|sports car|race car|space ship|remote control|"
-    "cherry blossom|cherry blossoms"
+    "fire hydrant|stop sign|parking meter|baseball bat|baseball glove|tennis racket|tennis ball|wine glass|"
+    "cell phone|dining table|hair drier|hair dryer|sports ball|guinea pig|sea lion|sea turtle|sea horse|"
+    "ice cream|roller coaster|hot air balloon|christmas tree|coffee table|solar system|milky way|"
+    "french fries|school bus|fire truck|swimming pool|rubber duck|street light|street lamp|lawn mower|"
+    "washing machine|vending machine|rocking chair|golden retriever|german shepherd|bald eagle|palm tree|"
+    "pine tree|sports car|race car|space ship|remote control|magnifying glass|watering can|trash can|"
+    "garbage can|tin can|spray can|shot glass|cherry blossom|cherry blossoms"
 )
 """Nouns of several words, whose last word alone would name something else."""
 

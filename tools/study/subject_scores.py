@@ -83,7 +83,7 @@ def compare(
 
 
 def names(subject: tuple[str, str], entry: str) -> bool:
-    """Whether the subject's noun is the (last) word of one of the entry's alternatives, singular or plural."""
+    """Whether the subject's noun is the last word of one of the entry's alternatives, whatever its number."""
     noun = _words(subject[0])[-1:]
     return any(noun == _words(alternative)[-1:] for alternative in entry.split("|"))
 

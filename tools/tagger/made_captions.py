@@ -95,7 +95,7 @@ class Maker:
         return [self._rare(*word) for word in self.random.choices(makers, weights)[0]()]
 
     def _rare(self, word: str, gap: str, tag: str) -> tuple[str, str, str]:
-        """Now and then a word that nobody has seen, with the same ending, so that endings and places count."""
+        """Now and then a word that nobody has seen, with the same ending: then ending and place count."""
         if tag in ("NOUN", "ADJ", "VERB", "ING", "EN") and len(word) > 3 and self._chance(0.12):
             keep = {"ING": 3, "EN": 2, "ADJ": 3}.get(tag, 1)
             start = "".join(self.random.choices("bcdfgklmnprst", k=2))
@@ -277,7 +277,11 @@ class Maker:
     def _described(self) -> Tagged:
         """ "the dog is small and brown", "the mood is calm"."""
         many = self._chance(0.3)
-        out = [*self._thing(many), ("are" if many else "is", "", "AUX"), (self.random.choice(self.adjectives), "", "ADJ")]
+        out = [
+            *self._thing(many),
+            ("are" if many else "is", "", "AUX"),
+            (self.random.choice(self.adjectives), "", "ADJ"),
+        ]
         if self._chance(0.6):
             out += [("and", "", "CONJ"), (self.random.choice(self.adjectives), "", "ADJ")]
         if self._chance(0.3):

@@ -1,7 +1,7 @@
-"""Trains the part-of-speech tagger of the built-in parser: an averaged structured perceptron, in two minutes.
+"""Trains the part-of-speech tagger of the built-in parser: an averaged structured perceptron, in minutes.
 
-Text: the English Web Treebank of Universal Dependencies (annotations CC BY-SA 4.0) in a folder of yours, and captions
-made of our own word lists. The same texts and seed give the same file.
+Text: the English Web Treebank of Universal Dependencies (annotations CC BY-SA 4.0) in a folder of yours, and
+captions made of our own word lists. The same texts and seed give the same file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .treebank import sentences
 
 SOURCE = {
     "title": "Part-of-speech weights of the built-in parser",
-    "training_text": "Universal Dependencies English Web Treebank 2.15 (Silveira et al., 2014) and own captions",
+    "training_text": "Universal Dependencies English Web Treebank 2.15 (Silveira et al. 2014), own captions",
     "attribution": "annotations (c) 2013-2021 The Board of Trustees of The Leland Stanford Junior University",
     "license": "CC BY-SA 4.0 for the treebank's annotations; these weights: GPL-3.0-or-later",
 }
@@ -34,7 +34,7 @@ Example = tuple[np.ndarray, np.ndarray]
 def example(words: Tagged) -> Example:
     """A sentence as numbers."""
     rows = features([(word, gap) for word, gap, _ in words])
-    return rows, np.array([TAGS.index(tag) for _, _, tag in words])
+    return rows, np.array([TAGS.index(tag) if tag in TAGS else len(TAGS) - 1 for _, _, tag in words])
 
 
 class Perceptron:
