@@ -161,9 +161,11 @@ def attend_and_excite(first: float = 0.05) -> Recipes:
 
 def divide_and_bind() -> Recipes:
     """Li et al., BMVC 2023: total variation (and binding where a subject has a modifier), thresholds on min
-    TV.
+    TV, up to 100 updates at step 0 and 50 at steps 10 and 20 (authors' code).
     """
-    return (first_half(TotalVariationAndBinding(), (0, 0.05), (10, 0.2), (20, 0.3), max_rounds=50),)
+    guidance = first_half(TotalVariationAndBinding(), (0, 0.05), (10, 0.2), (20, 0.3), max_rounds=50)
+    first, *others = guidance.checkpoints
+    return (replace(guidance, checkpoints=(replace(first, times=2), *others)),)
 
 
 def initno() -> Recipes:
@@ -172,16 +174,12 @@ def initno() -> Recipes:
 
 
 def initno_plus() -> Recipes:
-    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on
-    L_c.
+    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on L_c.
+
+    The augmented loss compares with maps of all steps before, from step 0 on, as in the authors' code.
     """
-    refine = Guide(
-        objective=InitNO(phase="refine"),
-        start_percent=0,
-        end_percent=0,
-        checkpoints=checkpoints((10, 0.8), (20, 0.8)),
-    )
-    return *initno(), refine, first_half(InitNO(phase="guidance"))
+    guidance = first_half(InitNO(phase="guidance"), (10, 0.8), (20, 0.8))
+    return *initno(), replace(guidance, refinement=InitNO(phase="refine"))
 
 
 def self_cross() -> Recipes:

@@ -8,13 +8,13 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 from tools.host_env import paths
+from tools.host_env.prepare import prepare_host
 
 LIMIT = 60 * 10**6
 PACKAGES = (
@@ -75,7 +75,7 @@ NOT_OF_COMFYUI = {
     "output",
     "script_examples",
 }
-NOT_OF_THE_PACK = ("docs/", "example_workflows/", "models/", "tests/server/", "tests/data/")
+NOT_OF_THE_PACK = ("docs/", "example_workflows/", "models/tiny_sd3", "tests/server/", "tests/data/")
 NOT_OF_WHEELS = ("comfy_kitchen/backends/hip/",)
 PLATFORMS = (
     "manylinux_2_28_x86_64",
@@ -144,21 +144,10 @@ def download(folder: Path) -> Path:
     """The wheels for CPython 3.12 on x86-64 Linux, in the versions that the prepared ComfyUI is pinned to."""
     pinned = pins()
     wanted = [f"{name}=={pinned[name.lower().replace('_', '-')]}" for name in PACKAGES]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--python-version",
-        "3.12",
-        "--implementation",
-        "cp",
-        "-d",
-        str(folder),
-    ]
+    prepare_host()  # pip is one of the development tools; ComfyUI's own environment has none
+    python = paths.venv_python(paths.HOST_DIR / "tools")
+    command = [str(python), "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+    command += ["--python-version", "3.12", "--implementation", "cp", "-d", str(folder)]
     for platform in PLATFORMS:
         command += ["--platform", platform]
     if subprocess.call([*command, *wanted], env=paths.environment()):

@@ -107,10 +107,14 @@ def read_prompt(clip: CLIP, tokens: dict[str, Any]) -> PromptTokens:
     and a note that says why. It becomes an error only where subjects are looked up.
     """
     try:
-        traced, rows = trace_tokens(clip, tokens)
+        trace = trace_tokens(clip, tokens)
         notes: list[str] = []
-        encoders = tuple(_read_encoder(clip, key, tokens[key], found, notes) for key, found in traced.items())
-        return PromptTokens(encoders, rows, notes=tuple(dict.fromkeys(notes)))
+        encoders = tuple(
+            _read_encoder(clip, key, tokens[key], found, notes) for key, found in trace.encoders.items()
+        )
+        return PromptTokens(
+            encoders, trace.rows, notes=tuple(dict.fromkeys(notes)), rows_per_key=trace.rows_per_key
+        )
     except Exception as error:
         name = type(clip.cond_stage_model).__name__
         log.warning("GSN: cannot read the tokens of %s", name, exc_info=True)

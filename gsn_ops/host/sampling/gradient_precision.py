@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ...maps import StepContext
+from ...objectives.base import evaluate_loss
 from ...optimise.gradient_agreement import AGREEMENT, GradientAgreementCheck
 from ...optimise.recipe import Recipe
 from ...prompt import SubjectColumns
 from ...torch_ops.bfloat16 import should_try_bfloat16
-from ..attention.probe import Probe
+from ..attention.joint_probe import AnyProbe
 
 
 class GradientPrecision:
@@ -34,7 +35,11 @@ class GradientPrecision:
         return self.cosine is not None and self.cosine >= AGREEMENT
 
     def check(
-        self, probe: Probe, device: torch.device, subjects: tuple[SubjectColumns, ...], context: StepContext
+        self,
+        probe: AnyProbe,
+        device: torch.device,
+        subjects: tuple[SubjectColumns, ...],
+        context: StepContext,
     ) -> GradientAgreementCheck | None:
         """The comparison that decides, used in place of probe.maps_of; None where none is to be made."""
         if self.cosine is not None or not self._wanted(probe, device):
@@ -51,7 +56,7 @@ class GradientPrecision:
 
         return GradientAgreementCheck(probe.maps_of, bfloat16_gradient, decide)
 
-    def _wanted(self, probe: Probe, device: torch.device) -> bool:
+    def _wanted(self, probe: AnyProbe, device: torch.device) -> bool:
         if self.recipe.precision == "auto":
             dtype = probe.guider.inner_model.get_dtype_inference()
             return should_try_bfloat16(probe.network, dtype, device, self.updates)
@@ -59,7 +64,7 @@ class GradientPrecision:
 
     def _gradient(
         self,
-        probe: Probe,
+        probe: AnyProbe,
         z: Tensor,
         map_gradients: dict[int, Tensor],
         subjects: tuple[SubjectColumns, ...],
@@ -69,7 +74,7 @@ class GradientPrecision:
         objective, leaf = self.recipe.objective, z.requires_grad_(True)
         maps = probe.maps_of(leaf)
         if objective.needs.heads or objective.needs.self_rows:
-            loss = objective(maps, subjects, replace(context, memory={})).sum()
+            loss = evaluate_loss(objective, maps, subjects, replace(context, memory={})).sum()
         else:
             products = [(maps.cross[level] * wanted).sum() for level, wanted in map_gradients.items()]
             loss = torch.stack(products).sum()

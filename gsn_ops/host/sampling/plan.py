@@ -9,18 +9,19 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
-from ...objectives.base import check_prompt
+from ...joint_prompts import MAX_FOUND
+from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
-from ...prompt import SubjectColumns
-from ...regions import Region
 from ...report.book import ReportBook
 from ...schedule import Schedule
-from ...subjects.placement import place_subjects
-from ...subjects.resolve import choose_subjects
 from ..architectures.family import ModelFamily, columns_of
 from ..attention.entry import Entry
 from ..find_family import family_of
-from ..prompts.conditioning import KEY, check_entry
+from ..prompts.conditioning import KEY
+from ..prompts.entry_tokens import read_entry
+from .matched import MatchedConditioning, join_matched, match_entries
+
+NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,6 @@ class AttachedRecipe:
     recipe: Recipe
     book: ReportBook
     on_status: Callable[[str], None] | None = None
-
-
-@dataclass(frozen=True)
-class MatchedConditioning:
-    """A conditioning entry that has a recipe's subjects, with their columns and the regions of the user."""
-
-    entry: Entry
-    subjects: tuple[SubjectColumns, ...]
-    regions: dict[str, Region]
 
 
 @dataclass(frozen=True)
@@ -190,17 +182,37 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     "positive" if the guider has it; of guiders of other packs with other names: every list that carries our
     key. Raises ValueError if there is none, or one is unusable.
     """
-    names = ["positive"] if "positive" in guider.conds else list(guider.conds)
+    names = ["positive"]
+    if "positive" not in guider.conds:
+        names = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+    conds = [(name, n, cond) for name in names for n, cond in enumerate(guider.conds[name] or ())]
     entries: list[Entry] = []
     warnings: list[str] = []
-    for name in names:
-        for index, cond in enumerate(guider.conds[name] or ()):
+    errors: list[ValueError] = []
+    for name, index, cond in conds:
+        try:
+            tokens, notes = read_entry(cond.get("cross_attn"), cond.get(KEY))
+        except ValueError as error:
             if KEY in cond:
-                warnings += check_entry(cond.get("cross_attn"), cond[KEY])
-                entries.append(Entry(name, index, cond[KEY]))
+                raise
+            errors.append(error)
+            continue
+        warnings += notes
+        entries.append(Entry(name, index, tokens))
+    if not entries and errors:
+        raise errors[0]
     if not entries:
-        check_entry(None, None)  # raises: no token data
+        read_entry(None, None)  # raises: no token data
+    if errors:
+        n = f"{len(errors)} of {len(conds)} combined prompts cannot be read"
+        warnings.append(f"{n}: {errors[0]}")
     return tuple(entries), tuple(dict.fromkeys(warnings))
+
+
+def reason_against(recipe: Recipe, active: ActiveSteps, matched: MatchedConditioning) -> str:
+    """Why the recipe's loss cannot act on these subjects, in words; "" = it can."""
+    compares = recipe.compares and len(active.steps) > 1
+    return reason_to_skip(recipe.objective, matched.subjects, matched.regions, compares)
 
 
 def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[Entry]) -> PlannedRecipe:
@@ -210,34 +222,13 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
     recipe = attached.recipe
     if not active.steps and recipe.strict:
         raise ValueError(active.reason)
-    matched: list[MatchedConditioning] = []
-    notes: list[str] = []
-    errors: list[ValueError] = []
-    for entry in entries:
-        try:
-            found, remarks = _match(recipe, entry)
-        except ValueError as error:
-            errors.append(error)
-            continue
-        notes += remarks
-        if found is not None:
-            matched.append(found)
-    if not matched and errors:
-        raise errors[0]
-    skip = ""
-    if not matched:
-        skip = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+    read = [replace(e, tokens=e.tokens.only(recipe.objective.needs.encoders)) for e in entries]
+    matched, notes = match_entries(recipe.subjects, read)
+    skip = NO_SUBJECTS
+    if matched:
+        together, left_out = join_matched(matched)
+        check_prompt(recipe.objective, together.subjects, together.regions)
+        skip = reason_against(recipe, active, together)
+        if left_out:
+            notes.append(f"left out of the combined prompts (at most {MAX_FOUND}): {', '.join(left_out)}")
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)
-
-
-def _match(recipe: Recipe, entry: Entry) -> tuple[MatchedConditioning | None, tuple[str, ...]]:
-    """The recipe's subjects in this entry (None = it has none) and remarks. Raises ValueError if they cannot
-    work.
-    """
-    entry = replace(entry, tokens=entry.tokens.only(recipe.objective.needs.encoders))
-    subjects, remarks = choose_subjects(recipe.subjects, entry.tokens)
-    subjects, regions = place_subjects(subjects, entry.tokens)
-    if not subjects:
-        return None, remarks
-    check_prompt(recipe.objective, subjects, regions)
-    return MatchedConditioning(entry, subjects, regions), remarks

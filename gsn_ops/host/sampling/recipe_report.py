@@ -18,7 +18,8 @@ from ..architectures.family import ModelFamily
 from ..attention.entry import Entry
 from ..attention.memory_policy import LEVELS, CheckpointPolicy
 from .gradient_precision import GradientPrecision
-from .plan import MatchedConditioning, PlannedRecipe
+from .matched import MatchedConditioning
+from .plan import PlannedRecipe
 
 
 @dataclass(frozen=True)
