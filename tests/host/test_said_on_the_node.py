@@ -53,6 +53,8 @@ def test_c7_a_part_of_the_prompt_that_is_not_read(said, tiny):
 def test_c7_why_a_run_was_skipped_is_in_the_line(said):
     assert said("a circle and a square", SYNGEN).startswith(f"{SYNGEN}: skipped, it binds attributes")
     assert "skipped, no subjects found in the prompt" in said("a photo of")
+    line = said("ein roter Fuchs und ein blauer Vogel sitzen auf einem Baum")
+    assert "skipped, " in line and "the prompt is not English (German), type its subjects" in line, line
 
 
 def test_a_run_without_remarks_has_no_note(said):
