@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
-MIN_WORDS = 4
+MIN_WORDS = 5
 """Shorter literals are labels and parts of sentences, unless they are raised or a remark."""
 PLACEHOLDER = "..."
 WORD_LIST = re.compile(r"[a-z0-9 '|?\\+-]+")
