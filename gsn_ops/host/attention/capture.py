@@ -95,11 +95,11 @@ class Capture:
         if not self._should_capture(q_heads, k_heads, options, mask, scale):
             return self.attend(q, k, v, heads, mask, *args, **kwargs)
         if not self._fits_one_call(q_heads.shape[-1]):
-            self.keep(q_heads, k_heads, mask, scale)
+            self.keep(q_heads, k_heads, options, mask, scale)
             return self.attend(q, k, v, heads, mask, *args, **kwargs)
         if not by_head:
             v = v.transpose(1, 2) if v.ndim == 4 else split_heads(v, v, k_heads.shape[1])[0]
-        out = self._attend_and_keep(q_heads, k_heads, v, mask, scale)
+        out = self._attend_and_keep(q_heads, k_heads, v, options, mask, scale)
         if kwargs.get("skip_output_reshape", False):
             return out
         return out.transpose(1, 2).flatten(2)  # B H N d -> B N (H d)
@@ -118,7 +118,7 @@ class Capture:
         replaced: a patch replaces this call; if the patch then attends through us, that is not counted again.
         """
         if self._should_capture(q, k, options, mask, scale, replaced):
-            self.keep(q, k, mask, scale)
+            self.keep(q, k, options, mask, scale)
 
     def snapshot(self) -> CaptureState:
         """What has been seen so far, without tensors."""
@@ -153,18 +153,21 @@ class Capture:
             seen.observed, nth = label, 1
         n_q, n_k = q.shape[2], k.shape[2]
         seen.lengths.add((n_q, n_k))
+        grid = self.layout.grid(n_q, _shape(options))
         if self.layout.is_text_to_image(n_q, n_k, nth):
             seen.n_text_to_image += 1
             in_blocks = self.blocks is None or seen.n_text_to_image - 1 in self.blocks
-            return in_blocks and self._is_wanted_level(n_q, block)
-        if self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._is_wanted_level(n_q, block):
-            attention = SelfAttention(q, k, self.layout.cells(n_q), scale, _additive(mask, slice(None)))
-            seen.self_attention.append((self.layout.level(n_q), attention))
+            return in_blocks and grid is not None and self._is_wanted_level(grid, block)
+        if grid is None or not self.self_rows or not self._is_wanted_level(grid, block):
+            return False
+        if self.layout.is_self_attention(n_q, n_k, _shape(options)):
+            attention = SelfAttention(q, k, grid, scale, _additive(mask, slice(None)))
+            seen.self_attention.append((self.layout.level(grid, block), attention))
         return False
 
-    def _is_wanted_level(self, n_q: int, block: tuple | None) -> bool:
+    def _is_wanted_level(self, grid: tuple[int, int], block: tuple | None) -> bool:
         """block: ComfyUI's name of it; that of a UNet begins with input, middle or output."""
-        level = self.layout.level(n_q)
+        level = self.layout.level(grid, block)
         part = block[0] if block and self.layout.patch is None else None
         if not self.middle_up or part is None:
             return not self.levels or level in self.levels
@@ -184,25 +187,32 @@ class Capture:
         return [first + n for n in self._read]
 
     def _attend_and_keep(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None
+        self, q: Tensor, k: Tensor, v: Tensor, options: dict, mask: Tensor | None, scale: float | None
     ) -> Tensor:
         """A wanted call of joint attention; q, k, v and the result [B, H, N, d]."""
         n_q = q.shape[2]
         k, v = _repeated(k, q), _repeated(v, q)
         additive = _additive(mask, slice(None))
         out, p = attention_with_text(q, k, v, self._read_keys(n_q), additive, scale)
-        self.keep(q, k, mask, scale, p[:, :, self.layout.rows(n_q)])
+        self.keep(q, k, options, mask, scale, p[:, :, self.layout.rows(n_q)])
         return out
 
     def keep(
-        self, q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None, p: Tensor | None = None
+        self,
+        q: Tensor,
+        k: Tensor,
+        options: dict,
+        mask: Tensor | None,
+        scale: float | None,
+        p: Tensor | None = None,
     ) -> None:
         """Keep the probabilities of one wanted call; raises AllCaptured after the last one.
 
-        q, k [B, H, N, d]. p: the probabilities [B, H, image tokens, columns read], if they are known.
+        q, k [B, H, N, d]. options: of the call. p: the probabilities [B, H, image tokens, columns read], if they are known.
         """
         layout, n_q = self.layout, q.shape[2]
-        rows, grid, level = layout.rows(n_q), layout.cells(n_q), layout.level(n_q)
+        rows, grid = layout.rows(n_q), layout.grid(n_q, _shape(options)) or layout.cells(n_q)
+        level = layout.level(grid, options.get("block"))
         joint = layout.kind == "joint"
         k = _repeated(k, q)
         q, mask = q[:, :, rows], _additive(mask, rows)
@@ -264,6 +274,12 @@ def observe_replaced(capture: Capture, patches: dict) -> dict:
         return observed
 
     return {key: wrap(patch) for key, patch in patches.items()}
+
+
+def _shape(options: dict) -> tuple[int, int] | None:
+    """The grid (h, w) that a UNet says it works on in this call."""
+    shape = options.get("activations_shape") or ()
+    return (shape[-2], shape[-1]) if len(shape) == 4 else None
 
 
 def _range(columns: slice) -> range:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import cast
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.samplers
 import torch
@@ -19,12 +20,15 @@ from ...maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
 from ...torch_ops.bfloat16 import BFloat16Products
 from ...torch_ops.onednn import OneDNNProducts, should_use_onednn
 from ...torch_ops.self_attention import SelfAttention
+from ...torch_ops.unreadable import UnreadablePass, unreadable
 from ..architectures.family import Inputs, ModelFamily
 from ..autograd.differentiable import DifferentiableForward, pass_options, without_inference_flag
 from ..autograd.recast_weights import recast_weights, recastable_layers
-from .capture import AllCaptured, Capture, observe_replaced
+from .capture import AllCaptured, Capture, CaptureState, observe_replaced
 from .entry import Entry, distinct_spans
-from .memory_policy import CheckpointPolicy
+from .foreign_code import ForeignCode
+from .isolation import with_fresh_tensors, without_replaced_forwards
+from .memory_policy import CheckpointPolicy, is_out_of_memory
 from .sampler_state import SamplerState
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
@@ -38,6 +42,13 @@ random weights their mean is 2e-5 (SD1.5) and 9e-6 (SDXL), and their cosine with
 and 0.927; at 64, 1024 and 65536 times that 0.99999 and more. With peaked attention they reach 0.2, and all
 these factors agree too.
 """
+
+
+class WrongChoice(ValueError):
+    """Levels, blocks or a latent that this model does not have: the user's choice, so the run ends."""
+
+
+_PASS_THROUGH = (WrongChoice, comfy.model_management.InterruptProcessingException)
 
 
 class Probe:
@@ -63,6 +74,7 @@ class Probe:
         self._find_columns()
         self.layers: int | None = None  # wanted layers of one pass; known after the first, complete one
         self.checkpoint_policy = CheckpointPolicy()
+        self.foreign = ForeignCode()
         dtype, device = state.guider.inner_model.get_dtype_inference(), self.sigma.device
         self.bfloat16 = False  # matrix products of passes with gradients in bfloat16
         self.onednn = should_use_onednn(self.network, device)  # matrix products by oneDNN
@@ -86,7 +98,7 @@ class Probe:
     def maps_of(self, z: Tensor) -> AttentionMaps:
         """Attention maps with gradients at z [B, ...], the network's input.
 
-        The pass ends after the last wanted layer.
+        The pass ends after the last wanted layer. Raises UnreadablePass if there are none, or no gradient.
         """
         return self._evaluate(scale_gradient(z * self.c, 1 / self.gradient_scale), self.layers)[0]
 
@@ -97,7 +109,27 @@ class Probe:
         return maps, cast(Tensor, predicted)
 
     def _evaluate(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
-        """Maps, and the predicted x0 unless the pass ended early."""
+        """Maps, and the predicted x0 unless the pass ended early.
+
+        A pass that fails is made once more without what other packs run around the network.
+        """
+        options = self.arguments["model_options"]
+        try:
+            return self._pass(x, stop_after)
+        except _PASS_THROUGH:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if not self.foreign.surrounds(options, self.network):
+                raise error if isinstance(error, UnreadablePass) else unreadable(error) from error
+        # Outside of `except`, where the error no longer holds the tensors of the failed pass.
+        self.foreign.leave_out(options, self.network)
+        return self._evaluate(x, stop_after)
+
+    def _pass(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
+        if self.foreign.surrounds(self.arguments["model_options"], self.network):
+            stop_after = None
         model = _EntryModel(self, stop_after)
         try:
             predicted = self._forward(x, model)
@@ -124,11 +156,20 @@ class Probe:
         except AllCaptured:
             pass
         seen = model.captures[0].state
-        if not seen.layers:
-            raise RuntimeError(self._nothing_seen(seen.lengths))
+        self._check(seen, x)
         self.layers = self.layers or len(seen.layers)
         self.cut_override |= seen.cut_override
         return predicted
+
+    def _check(self, seen: CaptureState, x: Tensor) -> None:
+        """Raises an error unless the wanted attention was seen, with gradients where x has one."""
+        if not seen.layers and (self.needs.levels or self.needs.blocks not in ("auto", MIDDLE_UP)):
+            raise WrongChoice(self._nothing_seen(seen.lengths))
+        if not seen.layers:
+            lengths = f"(queries, keys seen: {sorted(seen.lengths)})"
+            raise UnreadablePass(f"no attention of the image to the text was seen {lengths}")
+        if x.requires_grad and torch.is_grad_enabled() and not all(p.requires_grad for _, p in seen.layers):
+            raise UnreadablePass("the attention has no gradient")
 
     def capture(self, layout: AttentionLayout, stop_after: int | None, transformer_options: dict) -> Capture:
         """A capture of one pass, which keeps another pack's override in these options in force."""
@@ -158,6 +199,7 @@ class Probe:
             self.recast_layers,
             self.bfloat16,
             self.onednn,
+            self.foreign.left_out,
         )
 
     def _nothing_seen(self, lengths: set[tuple[int, int]]) -> str:
@@ -188,19 +230,29 @@ class Probe:
         return self.family.layout(Inputs(self.network, tuple(area.input_x.shape), conds, rows))
 
     def _maps(self, capture: Capture) -> AttentionMaps:
-        """Mean over layers (and heads) per level: [B, h, w, n]."""
+        """Mean over layers (and heads) per level: [B, h, w, n].
+
+        Of a level whose image another node shrinks in some layers: those of the most common size.
+        """
         by_level: dict[int, list[Tensor]] = {}
         for level, p in capture.state.layers:
             by_level.setdefault(level, []).append(scale_gradient(p, self.gradient_scale))
+        by_level = {
+            level: _most_common(layers, lambda p: p.shape[-3:-1]) for level, layers in by_level.items()
+        }
         heads, self_rows = {}, {}
         if self.needs.heads:
             heads = {level: tuple(layers) for level, layers in by_level.items()}  # [B, heads, h, w, n] each
             by_level = {level: [p.mean(1) for p in layers] for level, layers in by_level.items()}
-        if self.needs.self_rows:
-            for level in by_level:
-                layers = [attention for at, attention in capture.state.self_attention if at == level]
-                self_rows[level] = functools.partial(_self_rows, layers, self.gradient_scale)
         cross = {level: torch.stack(layers).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
+        if self.needs.self_rows:
+            for level, maps in cross.items():
+                layers = [
+                    attention
+                    for at, attention in capture.state.self_attention
+                    if at == level and attention.grid == tuple(maps.shape[1:3])
+                ]
+                self_rows[level] = functools.partial(_self_rows, layers, self.gradient_scale)
         columns = tuple(range(self.columns.start, self.columns.stop))
         return AttentionMaps(cross, columns, self.spans, heads, self_rows, self.prompt, self.template)
 
@@ -208,16 +260,18 @@ class Probe:
         """A private copy of the run's model options, made safe for a single differentiable pass."""
         options = comfy.model_patcher.create_model_options_clone(self.arguments["model_options"])
         options.pop("multigpu_clones", None)  # that path runs in threads without gradients
+        self.foreign.adapt(options)
         transformer = options.setdefault("transformer_options", {})
         for table in transformer.get("wrappers", {}).values():
             for key in SKIPS_THE_MODEL:
                 table.pop(key, None)
+        patches = with_fresh_tensors(transformer.get("patches", {}))
         if "control" in self.guider.conds[self.entry.name][self.entry.index]:
             # ComfyUI adds ControlNet residuals in place to tensors that autograd has saved.
-            patches = {**transformer.get("patches", {})}
             after_skip = patches.get("input_block_patch_after_skip", [])
             patches["input_block_patch_after_skip"] = [*after_skip, _copy_features]
-            transformer["patches"] = patches
+        transformer["patches"] = patches
+        transformer["patches_replace"] = with_fresh_tensors(transformer.get("patches_replace", {}))
         if self.family.options is not None:
             options["transformer_options"] = self.family.options(transformer)
         return options
@@ -236,15 +290,20 @@ class _EntryModel:
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict, seed: int | None = None) -> Tensor:
         """Predicted x0 [B, ...] of this entry. Raises AllCaptured after the last wanted layer."""
         probe, transformer = self.probe, model_options["transformer_options"]
-        capture = probe.capture(probe.layout(self.cond, x, sigma), self.stop_after, transformer)
+        try:
+            layout = probe.layout(self.cond, x, sigma)
+        except ValueError as error:
+            raise WrongChoice(str(error)) from error
+        capture = probe.capture(layout, self.stop_after, transformer)
         self.captures.append(capture)
         transformer["optimized_attention_override"] = capture
         patches = transformer.get("patches_replace", {})
         if "attn2" in patches:
             observed = observe_replaced(capture, patches["attn2"])
             transformer["patches_replace"] = {**patches, "attn2": observed}
-        context = probe.context(capture)
-        with context(), probe.checkpoint_policy.checkpointed(self.inner_model, x, capture, context):
+        context, packs = probe.context(capture), probe.foreign
+        kept = packs.around_pass(probe.arguments["model_options"], probe.network)
+        with kept, context(), probe.checkpoint_policy.checkpointed(self.inner_model, x, capture, context):
             return comfy.samplers.calc_cond_batch(self.inner_model, [[self.cond]], x, sigma, model_options)[0]
 
 
@@ -256,12 +315,16 @@ def forward_context(
     recast_layers: Sequence[torch.nn.Module],
     bfloat16: bool,
     onednn: bool,
+    own_methods: bool = False,
 ) -> Generator[None]:
     """Surround a pass with what this family needs for its attention to be captured and its gradients right.
 
     recast_layers: layers that cast their weights at each call. bfloat16, onednn: compute matrix products so.
+    own_methods: methods of the network that other packs have replaced are its own.
     """
     with contextlib.ExitStack() as stack:
+        if own_methods:
+            stack.enter_context(without_replaced_forwards(network))
         override = {"optimized_attention_override": capture}
         stack.enter_context(pass_options(network, family.drops_options, override))
         if family.rope_kernels or family.in_place:
@@ -272,6 +335,13 @@ def forward_context(
         if bfloat16 and torch.is_grad_enabled():
             stack.enter_context(BFloat16Products())
         yield
+
+
+def _most_common(layers: list[Tensor], size: Callable[[Tensor], tuple[int, ...]]) -> list[Tensor]:
+    """The layers of the most common size, of the last one among equals."""
+    sizes = [tuple(size(p)) for p in layers]
+    wanted = max(reversed(sizes), key=sizes.count)
+    return [p for p, found in zip(layers, sizes, strict=True) if found == wanted]
 
 
 def scale_gradient(t: Tensor, scale: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -15,9 +16,12 @@ from ...optimise.recipe import NO_EXTRA_INPUTS, ExtraInputs, StepResult, per_ima
 from ...optimise.velocity import with_velocity_term
 from ...report.run_report import RecipeReport
 from ...schedule import Schedule, to_x, to_z
+from ...torch_ops.unreadable import is_unreadable, sentence
 from ..architectures.family import ModelFamily
 from ..attention.entry import side_networks
+from ..attention.isolation import kept_random_state
 from ..attention.memory_policy import CheckpointPolicy
+from ..attention.other_packs import names_on
 from ..attention.probe import Probe
 from ..attention.sampler_state import SamplerState
 from ..autograd.differentiable import differentiable, without_inference_flag
@@ -25,6 +29,8 @@ from .gradient_precision import GradientPrecision
 from .memory_retry import retry_with_less_memory
 from .plan import MatchedConditioning, PlannedRecipe
 from .recipe_report import Evaluation, RecipeRecord
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,14 @@ class RecipeRun:
         self.precision = GradientPrecision(self.recipe, sum(planned.active.updates.values()))
         self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
         self.record = RecipeRecord(planned, family, schedule.n_steps)
+        self.foreign = self.record.foreign
 
     def update(self, step: RecipeStep) -> Tensor:
         """The sampler's state x [B, ...] after this step's updates; the given x is not changed.
 
         Raises ComfyUI's out-of-memory exception.
         """
-        return retry_with_less_memory(self.policy, self.worker, lambda: self._updated(step))
+        return self._attempt(step, lambda: self._updated(step), step.state.x)
 
     def modify_prediction(self, step: RecipeStep, denoised: Tensor) -> Tensor:
         """The model's prediction at x with this recipe's term in its velocity; neither x nor `denoised` is
@@ -67,7 +74,25 @@ class RecipeRun:
 
         Raises ComfyUI's out-of-memory exception.
         """
-        return retry_with_less_memory(self.policy, self.worker, lambda: self._modified(step, denoised))
+        return self._attempt(step, lambda: self._modified(step, denoised), denoised)
+
+    def _attempt(self, step: RecipeStep, work: Callable[[], Tensor], unchanged: Tensor) -> Tensor:
+        """The result of work(), or `unchanged` from the first pass on that cannot be read or differentiated.
+
+        Random numbers that such passes draw are not missed by the run.
+        """
+        if self.record.given_up:
+            return unchanged
+        try:
+            with kept_random_state(unchanged.device):
+                return retry_with_less_memory(self.policy, self.worker, work)
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+            options, network = step.state.arguments["model_options"], step.state.guider.inner_model
+            self.record.given_up = sentence(error, names_on(options, network.diffusion_model))
+            log.warning("%s: %s", self.recipe.method, self.record.given_up, exc_info=error)
+            return unchanged
 
     def report(self) -> RecipeReport:
         """Everything this recipe did, also if that was nothing."""
@@ -133,7 +158,8 @@ class RecipeRun:
         with differentiable(state.guider.inner_model, *side_networks(state.guider, entry)):
             x = without_inference_flag(state.x)
             probe = Probe(state, entry, self.family, self.recipe.objective.needs, step.context.c)
-            probe.layers, probe.checkpoint_policy = self.layers, self.policy
+            probe.layers, probe.checkpoint_policy, probe.foreign = self.layers, self.policy, self.foreign
+            probe.foreign.begin(probe.arguments["model_options"], probe.network)
             try:
                 prediction = x
                 if self.recipe.report == "full" and self.record.before is None:

@@ -141,6 +141,10 @@ class SamplerRun:
                 "Choose another sampler, or s_churn 0."
             )
 
+    def warn(self, text: str) -> None:
+        """Put a remark into the report."""
+        self.warnings.append(text)
+
     def finish(self, attached: tuple[AttachedRecipe, ...], sampler: str, samples: Tensor) -> None:
         """Write the report into every recipe's book and tell every recipe's node."""
         model = self.guider.model_patcher
