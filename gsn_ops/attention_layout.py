@@ -15,8 +15,8 @@ class AttentionLayout:
     position of row 0 of the conditioning. first_image: key position of the first image token (joint; queries
     are the last of the keys, or all). patch: latent cells per token and side; None = a UNet, whose calls have
     the grid of any level and, where the image is among the keys, begin with it (first_column then counts from
-    the end of the image). blocks: level of each of a UNet's blocks, by ComfyUI's name, as its own steps down make
-    it: a patch that shrinks the image inside the network does not change it.
+    the end of the image). blocks: level of each of a UNet's blocks, by ComfyUI's name, as its own steps down
+    make it: a patch that shrinks the image inside the network does not change it.
     """
 
     kind: str

@@ -47,7 +47,8 @@ class Moment:
 class FoundStep:
     """A step of a run, or None with the reason in words.
 
-    sigma: noise level of that step, or the wanted one. note: how far off the wanted level it is, if that is much.
+    sigma: noise level of that step, or the wanted one. note: how far off the wanted level it is, if that is
+    much.
     """
 
     step: int | None
@@ -99,11 +100,10 @@ def find_step(
     """The step of a run that is nearest to a moment.
 
     sigmas: noise levels as passed to the sampler, n_steps + 1 of them (the last one is where the run ends,
-    not a step).
-    flow: sigma is a share of noise (0 ... 1) and distances are differences; else distances are ratios. A run
-    that passes the wanted level gives its nearest step, with a note if that is off by more than a factor 1.5
-    (flow: 0.1). One that begins below it or ends above it (second pass, split sigmas) by as much gives step None
-    and a reason: an update there would act on another stage of the image.
+    not a step). flow: sigma is a share of noise (0 ... 1) and distances are differences; else distances are
+    ratios. A run that passes the wanted level gives its nearest step, with a note if that is off by more than
+    a factor 1.5 (flow: 0.1). One that begins below it or ends above it (second pass, split sigmas) by as much
+    gives step None and a reason: an update there would act on another stage of the image.
     """
     levels = [float(s) for s in sigmas[:-1]]
     if moment.step >= 0:

@@ -1,7 +1,7 @@
 """Whether an update of the latent has reached a sampler that is not ComfyUI's own.
 
-Such a sampler may keep its own copy of its state and give the model another tensor, so that what is written there
-is lost.
+Such a sampler may keep its own copy of its state and give the model another tensor, so that what is written
+there is lost.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Update:
     def was_lost(self, x: Tensor) -> bool:
         """Does the state x [B, ...] of a later call continue from the state without the displacement?
 
-        Samplers are linear in their states and predictions, so x is fitted by the old state, the displacement and
-        the last predictions: a sampler that has the displacement scales it as it scales its state. False where
-        noise of its own hides the answer.
+        Samplers are linear in their states and predictions, so x is fitted by the old state, the displacement
+        and the last predictions: a sampler that has the displacement scales it as it scales its state. False
+        where noise of its own hides the answer.
         """
         if x.shape != self.x.shape or not self.displacement.any():
             return False

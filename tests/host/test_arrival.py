@@ -119,7 +119,9 @@ def test_f4_an_update_of_nothing_changes_no_bit(tiny, name):
 
 
 def test_f4_the_report_of_a_refinement_is_true(tiny):
-    """What a whole recipe does to such a sampler is what it does to the same one that takes updates in place."""
+    """What a whole recipe does to such a sampler is what it does to the same one that takes updates in
+    place.
+    """
     results = {}
     for name in ("gives_copies", "plain_euler"):
         patched, book = tiny.attach(step=2, shifts=3)

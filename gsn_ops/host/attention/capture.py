@@ -15,6 +15,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ...attention_layout import AttentionLayout
+from ...torch_ops.regional_copies import CopiesOfImages
 from ...torch_ops.self_attention import SelfAttention
 from ...torch_ops.text_attention import MAX_FUSED_WIDTH, attention_with_text, text_probabilities
 from ...torch_ops.transfer import onto
@@ -57,7 +58,8 @@ class Capture:
     which text-to-image calls of the pass to keep, None = all. middle_up: of a UNet, keep instead the middle
     and the first block after it that attends to text, at any level. heads: keep single heads instead of their
     mean. self_rows: keep self-attention too. stop_after: number of wanted layers after which the pass ends,
-    None = run to the end. previous: another pack's override, which stays in force.
+    None = run to the end. previous: another pack's override, which stays in force. copies: of the images,
+    where a regional prompt makes some.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Capture:
         self_rows: bool = False,
         stop_after: int | None = None,
         previous: Callable | None = None,
+        copies: CopiesOfImages | None = None,
     ):
         self.layout = layout
         self.columns = columns
@@ -83,6 +86,7 @@ class Capture:
         self.self_rows = self_rows
         self.stop_after = stop_after
         self.previous = previous
+        self.copies = copies
         rows = range(columns.start, columns.stop)
         self._read = [n for n, row in enumerate(rows) if not spans or any(row in _range(s) for s in spans)]
         self.state = CaptureState()
@@ -208,7 +212,8 @@ class Capture:
     ) -> None:
         """Keep the probabilities of one wanted call; raises AllCaptured after the last one.
 
-        q, k [B, H, N, d]. options: of the call. p: the probabilities [B, H, image tokens, columns read], if they are known.
+        q, k [B, H, N, d]. options: of the call. p: the probabilities [B, H, image tokens, columns read], if
+        they are known.
         """
         layout, n_q = self.layout, q.shape[2]
         rows, grid = layout.rows(n_q), layout.grid(n_q, _shape(options)) or layout.cells(n_q)
@@ -223,6 +228,8 @@ class Capture:
             p = p.mean(1)
         if joint:
             p = self._with_unread_columns(p)
+        if self.copies is not None:
+            p = self.copies.joined(p)
         self.state.layers.append((level, p.unflatten(-2, grid)))  # [B, (H), h, w, n]
         if self.self_rows and joint:
             image = slice(layout.first_image, layout.first_image + q.shape[2])
@@ -257,23 +264,6 @@ def split_heads(q: Tensor, k: Tensor, heads: int) -> list[Tensor]:
     """
     d = q.shape[-1] // heads
     return [t.unflatten(-1, (-1, d)).transpose(1, 2) for t in (q, k)]
-
-
-def observe_replaced(capture: Capture, patches: dict) -> dict:
-    """A copy of ComfyUI's table `patches_replace["attn2"]` in which the capture observes each call first.
-
-    Such a patch may attend without ComfyUI's options, which would hide its block from the override.
-    """
-
-    def wrap(patch):
-        def observed(q, k, v, options):
-            q_heads, k_heads = split_heads(q, k, options["n_heads"])
-            capture.observe(q_heads, k_heads, options, replaced=True)
-            return patch(q, k, v, options)
-
-        return observed
-
-    return {key: wrap(patch) for key, patch in patches.items()}
 
 
 def _shape(options: dict) -> tuple[int, int] | None:

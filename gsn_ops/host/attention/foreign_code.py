@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -19,8 +20,8 @@ WRAPPER = "model_function_wrapper"
 class ForeignCode:
     """What other packs run around the network, for one recipe in one run. Holds names only.
 
-    left_out: our passes run without it: the wrapper around the network is a cache, or with it the attention could
-    not be read. Otherwise it sees every pass in full, and what it remembers is put back after each.
+    left_out: our passes run without it: the wrapper around the network is a cache, or with it the attention
+    could not be read. Otherwise it sees every pass in full, and what it remembers is put back after each.
     """
 
     def __init__(self) -> None:
@@ -61,12 +62,17 @@ class ForeignCode:
     @contextlib.contextmanager
     def around_pass(self, model_options: Mapping[str, Any], network: torch.nn.Module) -> Generator[None]:
         """Surround a pass: what kept code remembers is put back."""
-        if not self.surrounds(model_options, network):
+        kept: AbstractContextManager = contextlib.nullcontext()
+        if self.surrounds(model_options, network):
+            kept = remembered(model_options, network)
+        with kept:
             yield
-            return
-        roots = [function for _, _, function in replaced_forwards(network)]
-        with kept_state(network, [*roots, model_options.get(WRAPPER)]):
-            yield
+
+
+def remembered(model_options: Mapping[str, Any], network: torch.nn.Module) -> AbstractContextManager[None]:
+    """Surround calls of the network that no other pack's code shall remember."""
+    roots = [function for _, _, function in replaced_forwards(network)]
+    return kept_state(network, [*roots, *filter(None, [model_options.get(WRAPPER)])])
 
 
 def _one_whole_call(wrapper: Callable) -> Callable:

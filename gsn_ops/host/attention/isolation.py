@@ -20,7 +20,9 @@ NOT_A_PACKS = ("builtins", "torch", "numpy", "comfy", "comfy_extras", "functools
 
 @contextlib.contextmanager
 def kept_random_state(device: torch.device) -> Generator[None]:
-    """Inside, random numbers may be drawn; outside, no stream has moved: some patches draw some in every pass."""
+    """Inside, random numbers may be drawn; outside, no stream has moved: some patches draw some in every
+    pass.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     seeded = [device] if device.type in SEEDED_DEVICES else []
     kind = device.type if seeded else "cuda"
@@ -48,16 +50,22 @@ def _with_copies(patch: Callable) -> Callable:
     def patched(*args, **kwargs):
         if not torch.is_grad_enabled():
             return patch(*args, **kwargs)
-        return patch(*map(_fresh, args), **{name: _fresh(value) for name, value in kwargs.items()})
+        copies: dict[int, Tensor] = {}  # one tensor given twice stays one
+        return patch(
+            *(_fresh(value, copies) for value in args),
+            **{name: _fresh(value, copies) for name, value in kwargs.items()},
+        )
 
     return patched
 
 
-def _fresh(value: Any) -> Any:
+def _fresh(value: Any, copies: dict[int, Tensor]) -> Any:
     if isinstance(value, Tensor) and value.requires_grad:
-        return value.clone()
+        if id(value) not in copies:
+            copies[id(value)] = value.clone()
+        return copies[id(value)]
     if type(value) is dict and any(isinstance(v, Tensor) for v in value.values()):
-        return {key: _fresh(v) if isinstance(v, Tensor) else v for key, v in value.items()}
+        return {key: _fresh(v, copies) if isinstance(v, Tensor) else v for key, v in value.items()}
     return value
 
 
@@ -76,7 +84,8 @@ def without_replaced_forwards(network: torch.nn.Module) -> Generator[None]:
 
 @contextlib.contextmanager
 def kept_state(network: torch.nn.Module, roots: Iterable[Any]) -> Generator[None]:
-    """Inside, functions of other packs may write to what they remember; on every exit all of that is as before.
+    """Inside, functions of other packs may write to what they remember; on every exit all of that is as
+    before.
 
     What they remember: attributes of the network's parts; variables, objects, lists and dictionaries that the
     functions `roots` reach within their own pack. Tensors are not copied.
@@ -142,8 +151,10 @@ class _Memory:
         if isinstance(value, types.ModuleType):
             own = value.__name__.partition(".")[0] == pack
             return self._of_variables(vars(value), list(vars(value))) if own else []
-        if hasattr(value, "__dict__") and not isinstance(value, type) and _pack(value) == pack:
-            return self._parts(vars(value), pack)
+        if isinstance(value, type):
+            return list(vars(value).values()) if _pack(value) == pack else []
+        if hasattr(value, "__dict__") and _pack(value) == pack:
+            return [type(value), *self._parts(vars(value), pack)]
         if hasattr(value, "func") and hasattr(value, "keywords"):  # a partial
             return [value.func, *value.args, *value.keywords.values()]
         return []
@@ -168,7 +179,7 @@ class _Memory:
         return before
 
     def _of_variables(self, scope: dict, names: list[str]) -> list[Any]:
-        """These global variables of a file of the pack; its functions, classes and files stay what they are."""
+        """These global variables of a file of the pack; its functions and classes stay what they are."""
         values = {name: scope[name] for name in names if not name.startswith("__")}
         data = {name: v for name, v in values.items() if not callable(v) and not _is_module(v)}
         self.undo.append(lambda: scope.update(data))

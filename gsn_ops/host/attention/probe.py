@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import cast
 
@@ -17,18 +16,20 @@ from torch import Tensor
 
 from ...attention_layout import AttentionLayout
 from ...maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
-from ...torch_ops.bfloat16 import BFloat16Products
-from ...torch_ops.onednn import OneDNNProducts, should_use_onednn
+from ...torch_ops.onednn import should_use_onednn
+from ...torch_ops.regional_copies import CopiesOfImages
 from ...torch_ops.self_attention import SelfAttention
 from ...torch_ops.unreadable import UnreadablePass, unreadable
 from ..architectures.family import Inputs, ModelFamily
-from ..autograd.differentiable import DifferentiableForward, pass_options, without_inference_flag
-from ..autograd.recast_weights import recast_weights, recastable_layers
-from .capture import AllCaptured, Capture, CaptureState, observe_replaced
+from ..autograd.differentiable import without_inference_flag
+from ..autograd.recast_weights import recastable_layers
+from .capture import AllCaptured, Capture, CaptureState
 from .entry import Entry, distinct_spans
 from .foreign_code import ForeignCode
-from .isolation import with_fresh_tensors, without_replaced_forwards
+from .forward_context import forward_context
 from .memory_policy import CheckpointPolicy, is_out_of_memory
+from .other_packs import names_on
+from .pass_options import install
 from .sampler_state import SamplerState
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
@@ -75,6 +76,7 @@ class Probe:
         self.layers: int | None = None  # wanted layers of one pass; known after the first, complete one
         self.checkpoint_policy = CheckpointPolicy()
         self.foreign = ForeignCode()
+        self.last_options: dict = self.arguments["model_options"]
         dtype, device = state.guider.inner_model.get_dtype_inference(), self.sigma.device
         self.bfloat16 = False  # matrix products of passes with gradients in bfloat16
         self.onednn = should_use_onednn(self.network, device)  # matrix products by oneDNN
@@ -171,7 +173,13 @@ class Probe:
         if x.requires_grad and torch.is_grad_enabled() and not all(p.requires_grad for _, p in seen.layers):
             raise UnreadablePass("the attention has no gradient")
 
-    def capture(self, layout: AttentionLayout, stop_after: int | None, transformer_options: dict) -> Capture:
+    def capture(
+        self,
+        layout: AttentionLayout,
+        stop_after: int | None,
+        transformer_options: dict,
+        copies: CopiesOfImages | None = None,
+    ) -> Capture:
         """A capture of one pass, which keeps another pack's override in these options in force."""
         previous = transformer_options.get("optimized_attention_override")
         if self.family.drops_options:  # such a network never obeys another pack's override
@@ -187,7 +195,16 @@ class Probe:
             self_rows=self.needs.self_rows,
             stop_after=stop_after,
             previous=previous,
+            copies=copies,
         )
+
+    def see_options(self, transformer_options: dict) -> None:
+        """The network's options of a pass, with the patches of all nodes and of hooks on the prompt."""
+        self.last_options = {**self.arguments["model_options"], "transformer_options": transformer_options}
+
+    def names_in_the_way(self) -> tuple[str, ...]:
+        """The nodes and packs that have put something on this model or prompt."""
+        return names_on(self.last_options, self.network)
 
     def context(self, capture: Capture) -> Callable[[], AbstractContextManager[None]]:
         """Makes what surrounds a pass, with the settings of now; checkpointed blocks make it twice."""
@@ -265,13 +282,6 @@ class Probe:
         for table in transformer.get("wrappers", {}).values():
             for key in SKIPS_THE_MODEL:
                 table.pop(key, None)
-        patches = with_fresh_tensors(transformer.get("patches", {}))
-        if "control" in self.guider.conds[self.entry.name][self.entry.index]:
-            # ComfyUI adds ControlNet residuals in place to tensors that autograd has saved.
-            after_skip = patches.get("input_block_patch_after_skip", [])
-            patches["input_block_patch_after_skip"] = [*after_skip, _copy_features]
-        transformer["patches"] = patches
-        transformer["patches_replace"] = with_fresh_tensors(transformer.get("patches_replace", {}))
         if self.family.options is not None:
             options["transformer_options"] = self.family.options(transformer)
         return options
@@ -294,47 +304,13 @@ class _EntryModel:
             layout = probe.layout(self.cond, x, sigma)
         except ValueError as error:
             raise WrongChoice(str(error)) from error
-        capture = probe.capture(layout, self.stop_after, transformer)
+        capture = probe.capture(layout, self.stop_after, transformer, CopiesOfImages(len(x)))
         self.captures.append(capture)
-        transformer["optimized_attention_override"] = capture
-        patches = transformer.get("patches_replace", {})
-        if "attn2" in patches:
-            observed = observe_replaced(capture, patches["attn2"])
-            transformer["patches_replace"] = {**patches, "attn2": observed}
+        install(transformer, capture, "control" in self.cond, probe.see_options)
         context, packs = probe.context(capture), probe.foreign
         kept = packs.around_pass(probe.arguments["model_options"], probe.network)
         with kept, context(), probe.checkpoint_policy.checkpointed(self.inner_model, x, capture, context):
             return comfy.samplers.calc_cond_batch(self.inner_model, [[self.cond]], x, sigma, model_options)[0]
-
-
-@contextlib.contextmanager
-def forward_context(
-    network: torch.nn.Module,
-    family: ModelFamily,
-    capture: Capture,
-    recast_layers: Sequence[torch.nn.Module],
-    bfloat16: bool,
-    onednn: bool,
-    own_methods: bool = False,
-) -> Generator[None]:
-    """Surround a pass with what this family needs for its attention to be captured and its gradients right.
-
-    recast_layers: layers that cast their weights at each call. bfloat16, onednn: compute matrix products so.
-    own_methods: methods of the network that other packs have replaced are its own.
-    """
-    with contextlib.ExitStack() as stack:
-        if own_methods:
-            stack.enter_context(without_replaced_forwards(network))
-        override = {"optimized_attention_override": capture}
-        stack.enter_context(pass_options(network, family.drops_options, override))
-        if family.rope_kernels or family.in_place:
-            stack.enter_context(DifferentiableForward(family.rope_kernels, family.in_place))
-        stack.enter_context(recast_weights(recast_layers))
-        if onednn:
-            stack.enter_context(OneDNNProducts())
-        if bfloat16 and torch.is_grad_enabled():
-            stack.enter_context(BFloat16Products())
-        yield
 
 
 def _most_common(layers: list[Tensor], size: Callable[[Tensor], tuple[int, ...]]) -> list[Tensor]:
@@ -354,7 +330,3 @@ def scale_gradient(t: Tensor, scale: float) -> Tensor:
 def _self_rows(layers: list[SelfAttention], scale: float, cells: Tensor) -> Tensor:
     """Rows of self-attention, mean over layers: [B, r, h, w]; their gradient times `scale`."""
     return scale_gradient(torch.stack([layer.rows(cells) for layer in layers]).mean(0), scale)
-
-
-def _copy_features(h: Tensor, _options: dict) -> Tensor:
-    return h.clone()

@@ -118,7 +118,8 @@ def unpack_saved(saved: tuple[Tensor, int]) -> Tensor:
     t, version = saved
     if t._version != version:
         raise UnreadablePass(
-            "a part of this model, or of another pack, writes into a tensor that the gradient still needs, so the "
+            "a part of this model, or of another pack, writes into a tensor that the gradient still needs, "
+            "so the "
             "gradient would be wrong"
         )
     return t

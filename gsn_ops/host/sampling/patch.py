@@ -87,5 +87,5 @@ class SamplingPatch:
         samples = executor(
             noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
         )
-        run.finish(self.attached, sampler_name(sampler), samples)
+        run.finish(self.attached, sampler_name(sampler), latent_image, samples)
         return samples

@@ -187,10 +187,13 @@ def _active_steps(recipe: Recipe, schedule: Schedule, from_image: bool) -> Activ
 def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """The conditioning entries whose tokens are known, and warnings.
 
-    "positive" if the guider has it; of guiders of other packs with other names: every list that carries our
-    key. Raises ValueError if there is none, or one is unusable.
+    "positive" if the guider has it, then "middle", the second prompt of dual guidance; of guiders of other
+    packs with other names: every list that carries our key. Raises ValueError if there is none, or one is
+    unusable.
     """
-    names = ["positive"] if "positive" in guider.conds else list(guider.conds)
+    names = list(guider.conds)
+    if "positive" in guider.conds:
+        names = [name for name in ("positive", "middle") if name in guider.conds]
     entries: list[Entry] = []
     warnings: list[str] = []
     for name in names:

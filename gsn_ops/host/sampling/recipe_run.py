@@ -21,7 +21,6 @@ from ..architectures.family import ModelFamily
 from ..attention.entry import side_networks
 from ..attention.isolation import kept_random_state
 from ..attention.memory_policy import CheckpointPolicy
-from ..attention.other_packs import names_on
 from ..attention.probe import Probe
 from ..attention.sampler_state import SamplerState
 from ..autograd.differentiable import differentiable, without_inference_flag
@@ -60,6 +59,7 @@ class RecipeRun:
         self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
         self.record = RecipeRecord(planned, family, schedule.n_steps)
         self.foreign = self.record.foreign
+        self.in_the_way: tuple[str, ...] = ()  # names of nodes and packs, known after a pass has failed
 
     def update(self, step: RecipeStep) -> Tensor:
         """The sampler's state x [B, ...] after this step's updates; the given x is not changed.
@@ -89,8 +89,7 @@ class RecipeRun:
         except Exception as error:
             if not is_unreadable(error):
                 raise
-            options, network = step.state.arguments["model_options"], step.state.guider.inner_model
-            self.record.given_up = sentence(error, names_on(options, network.diffusion_model))
+            self.record.given_up = sentence(error, self.in_the_way)
             log.warning("%s: %s", self.recipe.method, self.record.given_up, exc_info=error)
             return unchanged
 
@@ -165,6 +164,9 @@ class RecipeRun:
                 if self.recipe.report == "full" and self.record.before is None:
                     self.record.before, prediction = self._evaluate(step, probe, x)
                 yield x, probe, prediction
+            except Exception:
+                self.in_the_way = probe.names_in_the_way()
+                raise
             finally:
                 self.record.forwards += probe.forwards
                 self.layers = probe.layers

@@ -33,7 +33,8 @@ instead.
 """
 
 OWN_STATE = (
-    "This sampler keeps its own copy of the latent, so the update was carried along beside it: exact for samplers "
+    "This sampler keeps its own copy of the latent, so the update was carried along beside it: exact for "
+    "samplers "
     "that add no noise, close for others."
 )
 
@@ -128,7 +129,9 @@ class SamplerWatcher:
         self.sent_at_same_level = False
 
     def _arrived(self, x: Tensor, level: float) -> Tensor:
-        """The state x [B, ...] of a call with the last update, which is carried along if the sampler lost it."""
+        """The state x [B, ...] of a call with the last update, which is carried along if the sampler lost
+        it.
+        """
         sent, self.sent = self.sent, None
         if sent is None:
             return x
@@ -295,8 +298,8 @@ def watch(sampler: Any, what: Watch, shown: Any = None) -> Any:
 def _watched_function(sampler: Any, what: Watch, shown: Any) -> Callable[..., Tensor]:
     """The sampler function of a KSAMPLER, watched.
 
-    One that runs another sampler with a changed model or other noise levels (Detail Daemon) passes it on in its
-    options: that one is watched, for it knows the true noise levels.
+    One that runs another sampler with a changed model or other noise levels (Detail Daemon) passes it on in
+    its options: that one is watched, for it knows the true noise levels.
     """
     inner, name, own_copy = sampler.sampler_function, sampler_name(sampler), not is_hosts(sampler)
 
