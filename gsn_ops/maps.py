@@ -104,8 +104,8 @@ class MapOptions:
     temperature: factor in the second softmax (100 in Attend-and-Excite and all that follow it).
     kernel_size: odd width of the smoothing kernel, 0 = no smoothing. kernel_sigma: its sigma in map pixels.
     legacy_sigma: the published kernel exp(-(d / 2 sigma)^2), which is wider than a Gaussian of that sigma.
-    pieces: "noun" = the columns of the noun, "phrase" = those of all words of the phrase (the Latent Refine
-    code).
+    pieces: "noun" = the columns of the noun, "phrase" = those of all words of the phrase, which share the
+    second softmax: the map of a phrase of n tokens cannot pass 1 / n.
     """
 
     temperature: float = 100.0

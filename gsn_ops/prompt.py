@@ -39,6 +39,7 @@ class EncoderTokens:
     tensor: "" if all these rows are those of the conditioning itself, else the name of the other tensor in it
     that they are rows of (`conditioning_mt5xl`); the architecture says where that one is in its attention.
     kind: "clip" for a CLIP text encoder, else "".
+    typed: the text as the user typed it, with line breaks and marks; "" if it is not known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EncoderTokens:
     chunks: tuple[tuple[int, int, int], ...]
     tensor: str = ""
     kind: str = ""
+    typed: str = ""
 
     @property
     def template(self) -> int:
@@ -118,7 +120,9 @@ class PromptTokens:
 
     rows: rows of the conditioning made from this prompt (columns are below it). subjects: set by the user for
     this prompt. notes: remarks for the report, e.g. words that the encoder does not know. checksum: sum of
-    the magnitudes of its rows. regions: where the user wants a subject, for layout methods.
+    the magnitudes of its rows. regions: where the user wants a subject, for layout methods. rows_per_key:
+    rows of the conditioning for each key of the attention, 2 where a pack keeps keys and values in rows of
+    their own; `rows` and columns count keys.
     """
 
     encoders: tuple[EncoderTokens, ...]
@@ -128,6 +132,7 @@ class PromptTokens:
     schema: int = field(default=1)
     checksum: float | None = None
     regions: tuple[tuple[SubjectPhrase, Region], ...] = ()
+    rows_per_key: int = 1
 
     def only(self, encoders: str) -> PromptTokens:
         """The token data of some encoders alone.

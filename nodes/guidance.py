@@ -10,6 +10,7 @@ from ..gsn_ops.optimise.overrides import check, parse_checkpoints, with_levels
 from .inputs import (
     DEFAULT_LEVEL,
     Objective,
+    given,
     levels_input,
     model_input,
     model_output,
@@ -18,6 +19,7 @@ from .inputs import (
     report_level_input,
     report_output,
     status_reporter,
+    written,
 )
 
 SCALES = {"square root": "sqrt", "linear": "linear", "constant": "constant", "cosine": "cosine"}
@@ -139,13 +141,15 @@ class GSNGuidanceModel(io.ComfyNode):
         recipe = Guide(
             start_percent=start_percent,
             end_percent=end_percent,
-            checkpoints=parse_checkpoints(thresholds),
+            checkpoints=parse_checkpoints(written(thresholds)),
             max_rounds=max_refine,
             step_size=StepSize(scale_factor, scale_start, scale_end, SCALES[scale_function]),
             report=report_kind(report_level),
         )
-        recipe = check(with_levels(replace(recipe, objective=objective or recipe.objective), levels))
-        return io.NodeOutput(*attach(model, recipe, on_status=status_reporter(cls)))
+        recipe = check(
+            with_levels(replace(recipe, objective=objective or recipe.objective), written(levels, "auto"))
+        )
+        return io.NodeOutput(*attach(given("MODEL", model), recipe, on_status=status_reporter(cls)))
 
 
 NODES = [GSNGuidanceModel]

@@ -180,6 +180,21 @@ def conditioning_output() -> io.Output:
     return io.Conditioning.Output(display_name="CONDITIONING", tooltip=POSITIVE_HELP)
 
 
+def given(kind: str, value):
+    """The value of a required input. Raises ValueError for none, as `null` in an API prompt gives.
+
+    kind: what to connect, for example MODEL.
+    """
+    if value is None:
+        raise ValueError(f"The {kind} input is empty (null in an API prompt?): connect a {kind}.")
+    return value
+
+
+def written(text: str | None, default: str = "") -> str:
+    """The text of a widget; the default for `null` in an API prompt, which ComfyUI turns into a word."""
+    return default if text in (None, "None") else text
+
+
 def chosen_moment(at_percent: float, at_sigma: float, at_step: int) -> Moment:
     """The step that the three widgets choose."""
     return Moment(percent=at_percent, sigma=at_sigma, step=at_step)

@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
-from .inputs import Report, optional_float, status_reporter
+from .inputs import Report, given, optional_float, status_reporter, written
 
 WHEN = ("after", "before")
 REPORT_HELP = (
@@ -67,7 +67,8 @@ class GSNReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, report=None, vae=None, label="") -> io.NodeOutput:
-        run, remark = find_run(report, latent["samples"])
+        label = written(label)
+        run, remark = find_run(report, given("LATENT", latent)["samples"])
         if run is None:
             images, text = note(label or "Nursing Report", remark), remark
             data, status = json.dumps({"schema": SCHEMA, "status": remark}), remark
@@ -144,8 +145,8 @@ class GSNAttentionMaps(io.ComfyNode):
     ) -> io.NodeOutput:
         if when not in WHEN:
             raise ValueError(f"when is '{when}': choose one of {', '.join(WHEN)}.")
-        run, remark = find_run(report, latent["samples"])
-        maps = None if run is None else attention_maps(run, image, subject, when == "after")
+        run, remark = find_run(report, given("LATENT", latent)["samples"])
+        maps = None if run is None else attention_maps(run, image, written(subject), when == "after")
         if maps is None:
             idle = run.status() if run is not None and not run.acted else NO_MAPS
             return cls.without_maps(image, remark or idle)

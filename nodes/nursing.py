@@ -15,6 +15,7 @@ from .inputs import (
     DEFAULT_LEVEL,
     OWN_STEP,
     chosen_moment_or_own,
+    given,
     model_input,
     model_output,
     moment_inputs,
@@ -24,6 +25,7 @@ from .inputs import (
     status_reporter,
     subjects_input,
     watching_inputs,
+    written,
 )
 
 ALIASES = ["gsn", "latent refine", "attend and excite", "attention", "missing object", "prompt following"]
@@ -117,13 +119,13 @@ class GSNNursing(io.ComfyNode):
                 f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
             )
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
-        recipes = moved(override(preset(method), overrides), moment)
-        common = {"report": report_kind(report_level), "subjects": parse_subjects(subjects)}
+        recipes = moved(override(preset(method), written(overrides)), moment)
+        common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)
             for recipe in only_needed(recipes, only_if_needed)
         )
-        patched, book = attach(model, *recipes, on_status=status_reporter(cls))
+        patched, book = attach(given("MODEL", model), *recipes, on_status=status_reporter(cls))
         encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
         return io.NodeOutput(patched, encoder, book)
 

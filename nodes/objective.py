@@ -6,7 +6,7 @@ from ..gsn_ops.host.extensions import collect
 from ..gsn_ops.objectives.base import user_choices
 from ..gsn_ops.objectives.from_text import at_levels, build, option_names, weighed
 from ..gsn_ops.optimise.overrides import pairs, parse_levels
-from .inputs import Objective, levels_input, optional_float
+from .inputs import Objective, levels_input, optional_float, written
 
 ALIASES = ["gsn", "loss", "syngen", "attend and excite", "divide and bind", "objective"]
 
@@ -65,8 +65,8 @@ class GSNObjective(io.ComfyNode):
     @classmethod
     def execute(cls, objective="cn_iou", weight=1.0, levels="auto", options="", add_to=None) -> io.NodeOutput:
         known = list(option_names(objective))
-        built = build(objective, pairs(options, "options", known, f"{known[0]}=..."))
-        wanted = parse_levels(levels)
+        built = build(objective, pairs(written(options), "options", known, f"{known[0]}=..."))
+        wanted = parse_levels(written(levels, "auto"))
         if wanted is not None:
             built = at_levels(built, wanted)
         return io.NodeOutput(weighed(built, weight, add_to))

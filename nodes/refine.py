@@ -14,6 +14,7 @@ from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import (
     DEFAULT_LEVEL,
     chosen_moment,
+    given,
     model_input,
     model_output,
     moment_inputs,
@@ -24,6 +25,7 @@ from .inputs import (
     subjects_input,
     tuning_inputs,
     watching_inputs,
+    written,
 )
 
 
@@ -47,7 +49,7 @@ def refine_recipe(
         only_if_needed=only_if_needed,
         report=report_kind(report_level),
     )
-    return check(with_levels(recipe, levels))
+    return check(with_levels(recipe, written(levels, "auto")))
 
 
 class GSNRefineModel(io.ComfyNode):
@@ -93,7 +95,7 @@ class GSNRefineModel(io.ComfyNode):
         updates = (shifts, learning_rate, stop_at_loss, only_if_needed)
         moment = chosen_moment(at_percent, at_sigma, at_step)
         recipe = refine_recipe(updates, moment, objective, levels, report_level)
-        return io.NodeOutput(*attach(model, recipe, on_status=status_reporter(cls)))
+        return io.NodeOutput(*attach(given("MODEL", model), recipe, on_status=status_reporter(cls)))
 
 
 def schedule_inputs() -> list[io.Input]:
@@ -203,9 +205,11 @@ class GSNLatentRefine(io.ComfyNode):
         updates = (shifts, learning_rate, stop_at_loss, only_if_needed)
         moment = chosen_moment(at_percent, at_sigma, at_step)
         recipe = refine_recipe(updates, moment, objective, levels, report_level)
-        recipe = replace(recipe, subjects=parse_subjects(subjects), strict=True)
-        patched, book = attach(model, recipe, on_status=status_reporter(cls))
+        recipe = replace(recipe, subjects=parse_subjects(written(subjects)), strict=True)
+        patched, book = attach(given("MODEL", model), recipe, on_status=status_reporter(cls))
         numbers = (seed, steps, cfg, sampler_name, scheduler)
+        positive, negative = given("CONDITIONING", positive), given("CONDITIONING", negative)
+        latent_image = given("LATENT", latent_image)
         latent = ksampler.sample(patched, *numbers, positive, negative, latent_image, denoise)
         return io.NodeOutput(latent, book)
 

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..gsn_ops.host.prompts.conditioning import with_region
 from ..gsn_ops.subjects.placement import region_of
 from ..gsn_ops.subjects.syntax import parse_subjects
-from .inputs import conditioning_output, optional_float
+from .inputs import conditioning_output, given, optional_float, written
 
 
 def share(name: str, default: float, tooltip: str) -> io.Input:
@@ -81,7 +81,9 @@ class GSNRegion(io.ComfyNode):
         canvas_height=512,
     ) -> io.NodeOutput:
         region = region_of(mask, (x, y, width, height), boxes, (canvas_width, canvas_height))
-        return io.NodeOutput(with_region(conditioning, parse_subjects(subject), region))
+        return io.NodeOutput(
+            with_region(given("CONDITIONING", conditioning), parse_subjects(written(subject)), region)
+        )
 
 
 NODES = [GSNRegion]

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..gsn_ops.host.prompts.conditioning import KEY, token_table, with_subjects, with_token_metadata
 from ..gsn_ops.subjects.resolve import choose_subjects
 from ..gsn_ops.subjects.syntax import parse_subjects
-from .inputs import conditioning_output, status_reporter, subjects_input
+from .inputs import conditioning_output, given, status_reporter, subjects_input, written
 
 NO_ENCODER = "The clip input is empty: the checkpoint has no text encoder. Load one and connect it."
 
@@ -32,7 +32,7 @@ def encode(clip, text: str, subjects: str) -> list:
     """A conditioning that carries its tokens and these subjects. Raises ValueError if there is no CLIP."""
     if clip is None:
         raise ValueError(NO_ENCODER)
-    clip = with_token_metadata(clip, parse_subjects(subjects))
+    clip = with_token_metadata(clip, parse_subjects(written(subjects)))
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
@@ -103,7 +103,8 @@ class GSNSubjects(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, subjects="", clip=None, text=None) -> io.NodeOutput:
-        return encode_output(cls, with_subjects(conditioning, parse_subjects(subjects), clip, text))
+        phrases = parse_subjects(written(subjects))
+        return encode_output(cls, with_subjects(given("CONDITIONING", conditioning), phrases, clip, text))
 
 
 NODES = [GSNTextEncode, GSNSubjects]

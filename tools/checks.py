@@ -13,6 +13,7 @@ from tools.host_env.launch import run_in_host
 from tools.host_env.paths import CLONE, HOST_DIR, TYPES_LINK, Host, venv_python
 
 CONCISE = ("--output-format", "concise")
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")  # two workers, whatever the machine (tests/conftest.py)
 COVERAGE = ("--cov", "--cov-config=pyproject.toml", "--cov-report=term-missing:skip-covered")
 
 
@@ -48,7 +49,7 @@ def types(host: Host) -> int:
 
 
 def tests(host: Host, arguments: Sequence[str]) -> int:
-    """Run pytest in the host's environment."""
+    """Run pytest in the host's environment; `-n 0` among the arguments runs all in one process."""
     if arguments[:1] == ["--coverage"]:
         arguments = [*COVERAGE, *arguments[1:]]
-    return run_in_host(host, "-m", "pytest", *arguments, tools=True)
+    return run_in_host(host, "-m", "pytest", *SIDE_BY_SIDE, *arguments, tools=True)

@@ -11,13 +11,15 @@ def otsu_mask(m: Tensor) -> Tensor:
     """Foreground of maps [..., h, w] in 0 ... 1: bool, M >= t / 255 (Otsu 1979, as used by InitNO).
 
     t is the first of 0 ... 255 with the largest between-class variance w0 w1 (m0 - m1)^2 of the integers
-    int(255 M). A map without two classes (flat, or nowhere above 1/255) gives t = 0: all true.
+    int(255 M), class 0 being those up to t and class 1 those above it. As in the authors' code, the mask
+    begins at t itself, so the highest level of class 0 is foreground. A map without two classes (flat, or
+    nowhere above 1/255) gives t = 0: all true.
     """
     levels = (255 * m.detach()).long().clamp(0, 255).flatten(-2)  # [..., (h w)]
     level = torch.arange(256, device=m.device)
     counts = (levels[..., None] == level).sum(-2).double()  # [..., (h w), 256] -> [..., 256]
     values = counts * level
-    below, sum_below = counts.cumsum(-1) - counts, values.cumsum(-1) - values  # of the integers < t
+    below, sum_below = counts.cumsum(-1), values.cumsum(-1)  # of the integers <= t
     above, sum_above = counts.sum(-1, keepdim=True) - below, values.sum(-1, keepdim=True) - sum_below
     variance = below * above * (sum_below / below.clamp(min=1) - sum_above / above.clamp(min=1)) ** 2
     t = variance.argmax(-1)  # [...], the first maximum

@@ -61,6 +61,11 @@ def phrase_columns(maps: AttentionMaps, subject: SubjectColumns) -> list[int]:
     return sorted(found)
 
 
+def count_tokens(subject: SubjectColumns) -> int:
+    """Number of a subject's tokens in all encoders, one that two encoders share counted once."""
+    return len({column for columns in subject.columns("phrase").values() for column in columns})
+
+
 def top_mean(m: Tensor, count: int) -> Tensor:
     """Mean of the `count` (at least 1, at most all) largest values on the last axis: [..., n] -> [...]."""
     return m.topk(min(max(1, count), m.shape[-1]), -1).values.mean(-1)

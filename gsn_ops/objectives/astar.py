@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
-from ..regions import CONVENTIONS
+from ..regions import CONVENTIONS, Region
 from ..subject_maps import subject_maps, total
-from .base import choice, register, with_role
+from .base import choice, only_one, register, with_role
 from .retention import SOURCES, kept_masks, lost_share
 from .separation import separation
 
@@ -45,3 +45,10 @@ class AStar:
         if not masks:
             return segregation
         return segregation + total(lost_share(m[:, j], mask) for j, mask in masks)
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """One subject overlaps with nothing; it can be kept at its earlier position, or in its region."""
+        kept = self.source == "frozen" or compares or any(s.label in regions for s in subjects)
+        return "" if kept else only_one(subjects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, TypeVar
@@ -23,6 +24,8 @@ class Objective(Protocol):
     role: the subjects it reads, "unwanted" for one that suppresses objects, see `role_of`.
     shortfall(maps, subjects, context, threshold) -> Tensor[B]: its own test of a refinement, see `shortfall`.
     check(subjects, regions): raises ValueError for a prompt that it can do nothing for, see `check_prompt`.
+    cannot_act(subjects, regions, compares): why its loss has no slope for these subjects, see
+    `reason_to_skip`.
     internal: True keeps it out of the choices of a user, see `user_choices`.
     """
 
@@ -119,9 +122,65 @@ def check_prompt(
     objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]
 ) -> None:
     """Raises ValueError, before any model call, if the objective lacks a region, a point or a subject."""
+    of_parts = hasattr(objective, "parts")  # each part of a sum is checked by itself
+    if subjects and not with_role(subjects) and role_of(objective) == "wanted" and not of_parts:
+        raise ValueError(
+            f"The subjects field names only what is unwanted ('{subjects[0].label}'): a leading dash marks "
+            "that. To have it in the image remove the dash; to suppress it choose the method Neglect."
+        )
     own = getattr(objective, "check", None)
     if own is not None:
         own(subjects, regions)
+
+
+def reason_to_skip(
+    objective: Objective,
+    subjects: Sequence[SubjectColumns],
+    regions: Mapping[str, Region],
+    compares: bool = False,
+) -> str:
+    """Why the loss of these subjects is the same at every latent, in words; "" = it can act.
+
+    Asked before any model call: the objective's own `cannot_act`, if it has one. compares: the loop gives it
+    the maps of an earlier step (`StepContext.previous`).
+    """
+    own = getattr(objective, "cannot_act", None)
+    return "" if own is None else own(subjects, regions, compares)
+
+
+def only_one(subjects: Sequence[SubjectColumns], aim: str = "it keeps subjects apart") -> str:
+    """The reason of an objective that needs two wanted subjects; "" = there are two."""
+    wanted = with_role(subjects)
+    if len(wanted) > 1:
+        return ""
+    names = " and ".join(f"'{s.label}'" for s in wanted) or "none"
+    return f"{aim}, and the prompt has only {names}: name a second one, or choose Latent Refine"
+
+
+def evaluate_loss(
+    objective: Objective, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
+) -> Tensor:
+    """objective(maps, subjects, context), checked: one number per image, [B], with a gradient if maps have.
+
+    Raises ValueError that names the objective for anything else: objectives of other packs may be wrong.
+    """
+    loss = objective(maps, subjects, context)
+    attention = next(iter(maps.cross.values()))
+    pack = re.split(r"[/\\\\]", type(objective).__module__.partition(".")[0])[-1]
+    name = f"The objective {type(objective).__name__} ({pack})"
+    cure = "This is for the pack that it comes from to change."
+    if not isinstance(loss, Tensor) or loss.shape != attention.shape[:1]:
+        found = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+        raise ValueError(
+            f"{name} returned {found}, but a loss is one number per image, a tensor of shape "
+            f"[{len(attention)}]: reduce over positions and subjects, not over images. {cure}"
+        )
+    if attention.requires_grad and torch.is_grad_enabled() and not loss.requires_grad:
+        raise ValueError(
+            f"{name} returned a loss without a gradient: it must be computed from the maps by "
+            f"differentiable operations, without detach or item. {cure}"
+        )
+    return loss
 
 
 def options(name: str) -> dict[str, str | int | float | bool]:

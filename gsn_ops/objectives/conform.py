@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
 from ..subject_maps import subject_maps
 from ..torch_ops.transfer import onto
-from ._regions import phrase_columns
-from .base import register, with_role
+from ._regions import count_tokens, phrase_columns
+from .base import only_one, register, with_role
 
 
 def nt_xent(e: Tensor, labels: Sequence[int], temperature: float) -> Tensor:
@@ -81,3 +82,18 @@ class Conform:
             before = subject_maps(context.previous, tokens, self.maps).detach().flatten(2)
             e, labels = torch.cat([e, before], 1), labels * 2
         return nt_xent(e, labels, self.temperature)
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """Pairs of one subject are needed, and of different ones: tokens, or those of an earlier step."""
+        wanted = with_role(subjects)
+        if len(wanted) < 2:
+            return only_one(subjects)
+        earlier = self.use_previous and compares
+        if earlier or any(count_tokens(subject) > 1 for subject in wanted):
+            return ""
+        return (
+            "it compares the words of one subject, and every subject here is a single token: add "
+            "attributes to the prompt, or use it at several steps"
+        )

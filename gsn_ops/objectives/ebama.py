@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
 from ..subject_maps import NO_SUBJECT, aggregate, maxima, subject_maps, total
 from .base import choice, register, with_role
 from .syngen import distance
@@ -85,6 +86,14 @@ class Ebama:
         if not losses:
             raise ValueError(NO_SUBJECT)
         return total(losses) / len(losses)
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """Without the term of strength only modifiers are left."""
+        if self.lam or any(any(m.values()) for s in with_role(subjects) for m in s.modifiers):
+            return ""
+        return "with lam=0 it binds attributes to objects, and no subject has one: raise lam, or add one"
 
     def _energy(
         self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns, encoder: str

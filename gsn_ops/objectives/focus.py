@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
 from ..subject_maps import NO_SUBJECT, aggregate, smooth, total
-from ._regions import phrase_columns
-from .base import register, with_role
+from ._regions import count_tokens, phrase_columns
+from .base import only_one, register, with_role
 
 BLUR = MapOptions(kernel_size=3, kernel_sigma=1.0, legacy_sigma=False)
 """FOCUS smooths with a true Gaussian of one cell."""
@@ -71,3 +72,12 @@ class Focus:
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
         return bound_apart([g.flatten(2) for g in rows_of(maps, subjects, self.maps)])
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """One subject of one token has neither words to keep together nor others to keep apart."""
+        wanted = with_role(subjects)
+        if len(wanted) == 1 and count_tokens(wanted[0]) > 1:
+            return ""
+        return only_one(subjects, "it keeps the words of a subject together and subjects apart")

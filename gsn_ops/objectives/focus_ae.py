@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
 from ..subject_maps import total
 from .attend_and_excite import presence
-from .base import register
+from .base import only_one, register
 from .focus import BLUR, rows_of
 
 
@@ -40,3 +41,9 @@ class FocusPresence:
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
         return presence(shares(rows_of(maps, subjects, self.maps)))
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """One subject has all of every position's attention."""
+        return only_one(subjects, "it compares the shares of subjects")

@@ -68,7 +68,8 @@ class InitNO:
     """InitNO's joint objective in three phases.
 
     phase: "init" (initial noise) = L_c + L_s + L_clean, L_s gated: 0 while L_c > 0.5; "refine" (later steps,
-    authors' code) = L_c + L_s + 0.1 L_clean + 0.1 L_align, no gate; "guidance" (per step) = L_c.
+    authors' code) = L_c + L_s + 0.1 L_clean + 0.1 L_align, no gate; "guidance" (per step) = L_c, which keeps
+    the cache of L_align too (authors' code: from step 0 on).
     top_k: values averaged in L_c. overlap_target: what L_s must reach in a refinement. L_align = sum_j mean
     |M_j - cache_j|, cache <- 0.9 cache + 0.1 M, kept in `context.memory`. A loop in which images stop one by
     one writes the continuing ones to context.memory["active"], [B] bool: the others' cache does not change.
@@ -87,7 +88,9 @@ class InitNO:
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
         if self.phase == "guidance":
-            return presence(subject_maps(maps, with_role(subjects), self.maps), self.top_k)
+            m = subject_maps(maps, with_role(subjects), self.maps)
+            self._alignment(m, memory_key("initno", maps), context.memory)  # a later refinement reads it
+            return presence(m, self.top_k)
         return self.total(self.terms(maps, subjects, context))
 
     def total(self, terms: InitNOTerms) -> Tensor:

@@ -12,7 +12,7 @@ from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import total
-from .base import Objective, check_prompt, map_options, role_of, shortfall
+from .base import Objective, check_prompt, evaluate_loss, map_options, reason_to_skip, role_of, shortfall
 
 
 def one_encoder(
@@ -58,7 +58,7 @@ class ByEncoder:
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
-        losses = [self.objective(*view) for view in self._views(maps, subjects, context)]
+        losses = [evaluate_loss(self.objective, *view) for view in self._views(maps, subjects, context)]
         return total(losses) / len(losses)
 
     def shortfall(
@@ -82,6 +82,12 @@ class ByEncoder:
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         """The objective's own check."""
         check_prompt(self.objective, subjects, regions)
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """The objective's own reason."""
+        return reason_to_skip(self.objective, subjects, regions, compares)
 
     def _views(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
 from ..subject_maps import subject_maps
-from .base import register, with_role
+from .base import only_one, register, with_role
 
 
 def separation(m: Tensor) -> Tensor:
@@ -41,3 +42,9 @@ class Separation:
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
         return separation(subject_maps(maps, with_role(subjects), self.maps))
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """One subject overlaps with nothing."""
+        return only_one(subjects)

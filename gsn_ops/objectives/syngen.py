@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
 from ..prompt import SubjectColumns
+from ..regions import Region
 from ..subject_maps import aggregate, total
 from .base import choice, register, with_role
 
@@ -106,6 +107,18 @@ class SynGen:
                 skipped = maps.template.get(encoder, 0) if self.skip < 0 else self.skip
                 losses.append(self._one_encoder(of_column, prompt[skipped:], known))
         return total(losses) / len(losses) if losses else 0 * a.sum((1, 2))
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """Without modifiers only entities are left, if they count."""
+        entities_count = self.include_entities or self.variant == "group_mean"
+        if entities_count or any(any(m.values()) for s in with_role(subjects) for m in s.modifiers):
+            return ""
+        return (
+            "it binds attributes to objects, and no subject has an attribute (such as red in 'red car'): add "
+            "one to the prompt, or choose Latent Refine"
+        )
 
     def _one_encoder(
         self, of_column: dict[int, Tensor], prompt: list[int], known: Sequence[Entity]

@@ -13,7 +13,17 @@ from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import total
-from .base import Objective, check_prompt, has_map_options, has_shortfall, map_options, register, role_of
+from .base import (
+    Objective,
+    check_prompt,
+    evaluate_loss,
+    has_map_options,
+    has_shortfall,
+    map_options,
+    reason_to_skip,
+    register,
+    role_of,
+)
 
 Parts = tuple[tuple[float, Objective], ...]
 """(weight, objective) each."""
@@ -84,7 +94,8 @@ class WeightedSum:
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:
         return total(
-            weight * part(*_view(part, maps, subjects, context)) for weight, part in self._parts(subjects)
+            weight * evaluate_loss(part, *_view(part, maps, subjects, context))
+            for weight, part in self._parts(subjects)
         )
 
     def shortfall(
@@ -101,6 +112,16 @@ class WeightedSum:
         """The parts' own checks."""
         for _, part in self._parts(subjects):
             check_prompt(part, subjects, regions)
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """The first part's reason, if no part with a weight can act."""
+        parts = [part for weight, part in self._parts(subjects) if weight]
+        if not parts:
+            return "the weight of its loss is 0: set another weight in GSN Objective"
+        reasons = [reason_to_skip(part, subjects, regions, compares) for part in parts]
+        return reasons[0] if all(reasons) else ""
 
     def _parts(self, subjects: Sequence[SubjectColumns]) -> Parts:
         """The parts that have subjects of their role; all if none has, so that they say what is missing."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, StepContext
-from ..objectives.base import Objective, own_maxima, shortfall
+from ..objectives.base import Objective, evaluate_loss, own_maxima, shortfall
 from ..prompt import SubjectColumns
 from .recipe import MapsOf, OnEvaluation, StepResult, per_image
 
@@ -59,7 +59,7 @@ class Descent:
         self.context.memory["active"] = concerned
         leaf = self.z.detach().requires_grad_(True)
         maps = self.maps_of(leaf)
-        loss = self.objective(maps, self.subjects, self.context)
+        loss = evaluate_loss(self.objective, maps, self.subjects, self.context)
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         loss, self._maps = loss.detach(), detached(maps)
         self.losses.append(torch.where(concerned, loss, torch.nan))
@@ -70,11 +70,13 @@ class Descent:
         self._go_back(concerned & ~finite)
 
     def update(self, step_size: float, concerned: Tensor) -> Tensor:
-        """z <- z - a dL/dz for the images concerned whose loss is not 0 -> which images moved [B].
+        """z <- z - a dL/dz for the images concerned whose loss and gradient are not 0 -> which images moved
+        [B].
 
         Without normalisation or clipping, as published.
         """
-        moved = concerned & ~self.non_finite & (self.loss != 0)
+        sloping = self.gradient.flatten(1).any(1)  # [B]
+        moved = concerned & ~self.non_finite & (self.loss != 0) & sloping
         self.z = torch.where(per_image(moved, self.z), self.z - step_size * self.gradient, self.z)
         self.updates = self.updates + moved.long()
         return moved

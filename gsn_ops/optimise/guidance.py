@@ -60,11 +60,13 @@ class StepSize:
 class Checkpoint:
     """A step at which an image is refined.
 
-    Until its weakest subject reaches `threshold`; None = max_rounds times, without a test.
+    Until its weakest subject reaches `threshold`; None = max_rounds times, without a test. times: this
+    checkpoint has so many times max_rounds updates.
     """
 
     moment: Moment
     threshold: float | None
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Guide(Recipe):
 
     start_percent ... end_percent: the window of per-step updates (0.5 = the first half of the noise schedule;
     an empty one leaves only the checkpoints). checkpoints, max_rounds: refinement at single steps.
+    refinement: its objective, if it is not that of the per-step updates (InitNO+); both see one memory.
     inner_loops: replaces the one update per step.
     """
 
@@ -100,10 +103,12 @@ class Guide(Recipe):
     max_rounds: int = setting(
         20, at_least=0, cure="choose 0 (no refinement) or more; 20 is the published number"
     )
+    refinement: Objective | None = None
     inner_loops: tuple[InnerLoop, ...] = ()
     precision: str = precision_setting()
 
     priority = Priority.GUIDANCE
+    compares = True
 
     @property
     def disabled(self) -> bool:
@@ -145,8 +150,8 @@ class Guide(Recipe):
         updates = {step: loop.rounds for step, loop in inner_loops.items()}
         if not self.inner_loops:
             updates = dict.fromkeys(self.window(schedule), 1)
-        for step in self.checkpoints_at(schedule):
-            updates[step] = updates.get(step, 0) + self.max_rounds
+        for step, checkpoint in self.checkpoints_at(schedule).items():
+            updates[step] = updates.get(step, 0) + checkpoint.times * self.max_rounds
         reason = "" if updates else self._no_step(schedule)
         notes = dict.fromkeys(schedule.find(c.moment).note for c in self.checkpoints)
         return ActiveSteps(tuple(sorted(updates)), updates, reason, "; ".join(filter(None, notes)))
@@ -200,18 +205,22 @@ class GuideWorker(Worker):
         return result
 
     def _guide(self, descent: Descent) -> StepResult:
-        context = descent.context
-        size, in_window = self.recipe.step_size.at(context), context.index in self.window
+        context, recipe = descent.context, self.recipe
+        size, in_window = recipe.step_size.at(context), context.index in self.window
         checkpoint = self.checkpoints.get(context.index)
         if checkpoint is None:
             return guide(descent, size, in_window=in_window)
-        return guide(
-            descent,
-            size,
-            in_window=in_window,
-            max_rounds=self.recipe.max_rounds,
-            threshold=checkpoint.threshold,
-        )
+        rounds, threshold = checkpoint.times * recipe.max_rounds, checkpoint.threshold
+        if recipe.refinement is None:
+            return guide(descent, size, in_window=in_window, max_rounds=rounds, threshold=threshold)
+        descent.objective = recipe.refinement
+        refined = guide(descent, size, in_window=False, max_rounds=rounds, threshold=threshold)
+        if not in_window:
+            return refined
+        descent.objective = recipe.objective
+        descent.evaluate(descent.everyone)
+        descent.update(size, descent.everyone)
+        return descent.result(refined.rounds, refined.guided, refined.success)
 
     def _descend(self, descent: Descent, loop: InnerLoop) -> StepResult | None:
         result, self.lacking = descend(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, StepContext
-from ..objectives.base import Objective, own_maxima
+from ..objectives.base import Objective, evaluate_loss, own_maxima
 from ..objectives.initno import InitNO, InitNOTerms, noise_divergence
 from ..prompt import SubjectColumns
 from ..schedule import Moment, Schedule
@@ -202,7 +202,7 @@ class NoiseSearch:
             self.on_evaluation(len(self.losses))
             z = torch.stack([candidates[b].z() if b in now else self.z[b] for b in range(len(self.z))])
             maps = self.maps_of(z)
-            loss = self.recipe.objective(maps, self.subjects, self.context)
+            loss = evaluate_loss(self.recipe.objective, maps, self.subjects, self.context)
             leaves = []
             for b in now:
                 leaves += [candidates[b].logvar, candidates[b].mu]
@@ -229,7 +229,7 @@ class NoiseSearch:
             self.found[b] = candidate.z().detach()
             return
         candidate.step(gradients)
-        self.updates[b] += 1
+        self.updates[b] += any(g.any() for g in gradients)  # a gradient of 0 moves nothing
 
 
 def _flags(images: Collection[int], like: Tensor) -> Tensor:

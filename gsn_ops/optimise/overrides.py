@@ -5,14 +5,14 @@ called.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..objectives.base import has_map_options
+from ..objectives.base import Objective, has_map_options
 from ..objectives.from_text import at_levels, by_encoder, in_blocks, with_pieces
 from ..schedule import Moment
-from .guidance import Checkpoint
+from .guidance import Checkpoint, Guide
 from .recipe import AnyRecipe, Recipe
 from .refine import Refine
 from .setting import BoundSetting, settings_of
@@ -42,19 +42,27 @@ def with_levels(recipe: AnyRecipe, text: str) -> AnyRecipe:
     levels = parse_levels(text)
     if levels is None:
         return recipe
-    return replace(recipe, objective=at_levels(recipe.objective, levels))
+    return with_objectives(recipe, lambda objective: at_levels(objective, levels))
+
+
+def with_objectives(recipe: AnyRecipe, change: Callable[[Objective], Objective]) -> AnyRecipe:
+    """The recipe with `change` of its objective, and of that of its refinement where it has another one."""
+    changed = replace(recipe, objective=change(recipe.objective))
+    if isinstance(changed, Guide) and changed.refinement is not None:
+        return replace(changed, refinement=change(changed.refinement))
+    return changed
 
 
 def with_blocks(recipe: AnyRecipe, text: str) -> AnyRecipe:
     """The recipe with its objective reading these blocks only. Raises ValueError that says what can be
     typed.
     """
-    return replace(recipe, objective=in_blocks(recipe.objective, text))
+    return with_objectives(recipe, lambda objective: in_blocks(objective, text))
 
 
 def with_encoders(recipe: AnyRecipe, text: str) -> AnyRecipe:
     """The recipe with its objective reading these text encoders, see `by_encoder`."""
-    return replace(recipe, objective=by_encoder(recipe.objective, text))
+    return with_objectives(recipe, lambda objective: by_encoder(objective, text))
 
 
 def with_map_pieces(recipe: AnyRecipe, text: str) -> AnyRecipe:
@@ -66,7 +74,7 @@ def with_map_pieces(recipe: AnyRecipe, text: str) -> AnyRecipe:
             f"pieces is '{text}': choose noun (a subject's map is that of its noun) "
             "or phrase (of all its words)."
         )
-    return replace(recipe, objective=with_pieces(recipe.objective, text))
+    return with_objectives(recipe, lambda objective: with_pieces(objective, text))
 
 
 OBJECTIVE_KEYS = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..maps import MIDDLE_UP, MapOptions
+from ..maps import MIDDLE_UP
 from ..objectives.astar import AStar
 from ..objectives.attend_and_excite import Presence
 from ..objectives.base import Objective
@@ -102,12 +102,13 @@ def syngen_between(first: int, last: int) -> Guide:
 def latent_refine() -> Refine:
     """Grimal et al., "Text to Image Alignment in Denoising-Based Models through Step Selection", IJCAI 2025.
 
-    Method "Ours": L = L_CN + L_IoU over all pieces of each phrase, 50 Adam updates at one step. lr 1e-2; eps
-    1e-3 in the authors' code; step 8 of 50 DDPM steps of SD1 = sigma 5.633, 18 % of ComfyUI's scale.
+    Method "Ours": L = L_CN + L_IoU over all tokens of each noun (in the authors' code and data words of
+    colour are left to SynGen), 50 Adam updates at one step. lr 1e-2; eps 1e-3 in the authors' code; step 8 of
+    50 DDPM steps of SD1 = sigma 5.633, 18 % of ComfyUI's scale.
     """
     return Refine(
         method=LATENT_REFINE,
-        objective=PresenceAndSeparation(reduction="sum", maps=MapOptions(pieces="phrase")),
+        objective=PresenceAndSeparation(reduction="sum"),
         moment=Moment(percent=0.18),
         shifts=50,
         learning_rate=0.01,
@@ -118,16 +119,15 @@ def latent_refine() -> Refine:
 def latent_refine_fast() -> Refine:
     """Latent Refine's loss and step in at most 15 passes, and one evaluation where all subjects are present.
 
-    Nouns instead of phrases, because "present" must mean one thing with and without adjectives: the words of
-    a phrase share the softmax, so the map of "red car" cannot pass one half. One second moment per image with
-    lr 0.05: for a gradient of constant size, 15 x 0.05 = 0.75 (root mean square) where the paper's numbers
-    give 50 x 0.01 = 0.5, by the same eps 1e-3 less where gradients are small. lr, shifts and
+    One second moment per image with lr 0.05: for a gradient of constant size, 15 x 0.05 = 0.75 (root mean
+    square) where the paper's numbers give 50 x 0.01 = 0.5, by the same eps 1e-3 less where gradients are
+    small. lr, shifts and
     `stop_at_presence` were chosen on the embedded model's validation prompts (docs/settings.md);
     `max_displacement` is the width of a latent's distribution, and bounds them on every model.
     """
     return Refine(
         method=FAST,
-        objective=PresenceAndSeparation(maps=MapOptions(pieces="noun")),
+        objective=PresenceAndSeparation(),
         moment=latent_refine().moment,
         shifts=15,
         learning_rate=0.05,
@@ -161,9 +161,11 @@ def attend_and_excite(first: float = 0.05) -> Recipes:
 
 def divide_and_bind() -> Recipes:
     """Li et al., BMVC 2023: total variation (and binding where a subject has a modifier), thresholds on min
-    TV.
+    TV, up to 100 updates at step 0 and 50 at steps 10 and 20 (authors' code).
     """
-    return (first_half(TotalVariationAndBinding(), (0, 0.05), (10, 0.2), (20, 0.3), max_rounds=50),)
+    guidance = first_half(TotalVariationAndBinding(), (0, 0.05), (10, 0.2), (20, 0.3), max_rounds=50)
+    first, *others = guidance.checkpoints
+    return (replace(guidance, checkpoints=(replace(first, times=2), *others)),)
 
 
 def initno() -> Recipes:
@@ -172,16 +174,12 @@ def initno() -> Recipes:
 
 
 def initno_plus() -> Recipes:
-    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on
-    L_c.
+    """Guo et al.: noise phase, refinement at steps 10 and 20 on the augmented loss, per-step updates on L_c.
+
+    The augmented loss compares with maps of all steps before, from step 0 on, as in the authors' code.
     """
-    refine = Guide(
-        objective=InitNO(phase="refine"),
-        start_percent=0,
-        end_percent=0,
-        checkpoints=checkpoints((10, 0.8), (20, 0.8)),
-    )
-    return *initno(), refine, first_half(InitNO(phase="guidance"))
+    guidance = first_half(InitNO(phase="guidance"), (10, 0.8), (20, 0.8))
+    return *initno(), replace(guidance, refinement=InitNO(phase="refine"))
 
 
 def self_cross() -> Recipes:

@@ -143,6 +143,8 @@ class Recipe(ABC):
     """The worker returns a velocity term at every call of the model, and leaves the latent alone."""
     starts_from_new_noise: ClassVar[bool] = False
     """The latent is replaced: there is no use in a run that starts from an image."""
+    compares: ClassVar[bool] = False
+    """The objective gets the maps of the last step (`StepContext.previous`)."""
     extra_inputs: ClassVar[frozenset[str]] = frozenset()
     """Fields of `ExtraInputs` that the worker needs."""
 

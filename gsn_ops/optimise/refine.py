@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..maps import StepContext
-from ..objectives.base import Objective, own_maxima
+from ..objectives.base import Objective, evaluate_loss, own_maxima
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..prompt import SubjectColumns
 from ..schedule import Schedule
@@ -152,7 +152,7 @@ def refine(
     for j in range(shifts):
         on_evaluation(j)
         maps = maps_of(leaf)
-        loss = objective(maps, subjects, context)
+        loss = evaluate_loss(objective, maps, subjects, context)
         value = loss.detach()
         losses.append(torch.where(active, value, torch.nan))
         going = active
@@ -190,6 +190,7 @@ def refine(
         made = made + active.long()
     else:
         good = leaf.detach()
+    made = torch.where((good != start).flatten(1).any(1), made, 0)  # a gradient of 0 moves nothing
     assert maxima is not None, "shifts >= 1"
     return StepResult(good, torch.stack(losses), made, maxima, non_finite, needed, passes=passes)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..maps import MapOptions, StepContext
-from ..objectives.base import Objective, choice, own_maxima
+from ..maps import StepContext
+from ..objectives.base import Objective, choice, evaluate_loss, own_maxima
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..prompt import SubjectColumns
 from ..schedule import Moment, Schedule
@@ -45,9 +45,7 @@ class Saga(SingleStepRecipe):
     """
 
     method: str = "SAGA"
-    objective: Objective = field(
-        default_factory=lambda: PresenceAndSeparation(reduction="mean", maps=MapOptions(pieces="phrase"))
-    )
+    objective: Objective = field(default_factory=lambda: PresenceAndSeparation(reduction="mean"))
     moment: Moment = Moment(percent=0.218)  # step 10 of 50
     noises: int = setting(10, overridable=False)
     learning_rate: float = learning_rate_setting(20.0)
@@ -189,6 +187,7 @@ def saga(
     learned = good[: 2 if block else 1]
     buffers = [torch.zeros_like(p) for p in learned]
     made = torch.zeros(len(noise), dtype=torch.int64, device=noise.device)
+    learned_something = torch.zeros_like(made, dtype=torch.bool)
     non_finite = torch.zeros_like(made, dtype=torch.bool)
     losses: list[Tensor] = []
     maxima: Tensor | None = None
@@ -205,7 +204,7 @@ def saga(
             leaves = [p.detach().requires_grad_(True) for p in learned]
             e = _new_noise(noise, sources)  # [B, ...]
             maps = maps_of(sample([*leaves, *good[len(leaves) :]], e))
-            value = objective(maps, subjects, context) / noises
+            value = evaluate_loss(objective, maps, subjects, context) / noises
             added = torch.autograd.grad(value.sum(), leaves)
             gradients = [g + new for g, new in zip(gradients, added, strict=True)]
             loss = loss + value.detach()
@@ -221,11 +220,13 @@ def saga(
         good = [*learned, *good[len(learned) :]]
         if non_finite.all():
             break
+        learned_something = learned_something | torch.stack([g.flatten(1).any(1) for g in gradients]).any(0)
         buffers = [momentum * m + g for m, g in zip(buffers, gradients, strict=True)]
         learned = [
             _where(non_finite, p, p - learning_rate * m) for p, m in zip(learned, buffers, strict=True)
         ]
         made = made + (~non_finite).long()
+    made = torch.where(learned_something, made, 0)
     final = sample([*learned, *good[len(learned) :]], noise)
     assert maxima is not None, "shifts >= 1"
     return StepResult(final, torch.stack(losses), made, maxima, non_finite, passes=noises * len(losses))

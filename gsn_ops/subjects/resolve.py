@@ -38,6 +38,7 @@ def choose_subjects(
     request = phrases[0].noun if phrases and phrases[0].source == SPACY else None
     if request or not phrases:
         phrases, left_out = _find(tokens, request)
+        phrases = tuple(p for p in phrases if _is_seen(p, tokens))
     elif not typed:
         phrases = tuple(replace(p, source="conditioning") for p in phrases)
     subjects, notes = resolve_with_notes(phrases, tokens, first_column)
@@ -54,7 +55,7 @@ def _find(tokens: PromptTokens, model: str | None) -> tuple[tuple[SubjectPhrase,
 
     model: a spaCy model, None = the built-in parser.
     """
-    text = next((e.text for e in tokens.encoders if _is_read(e)), None)
+    text = next((e.typed or e.text for e in tokens.encoders if _is_read(e)), None)
     if text is None:
         return (), []
     if model is None:
@@ -62,6 +63,15 @@ def _find(tokens: PromptTokens, model: str | None) -> tuple[tuple[SubjectPhrase,
     else:
         found, left_out = syngen_rules.subjects_of_parse(spacy_parser.parse(text, model), text)
     return tuple(found), left_out
+
+
+def _is_seen(phrase: SubjectPhrase, tokens: PromptTokens) -> bool:
+    """Whether the model sees a phrase of the typed text; an encoder may cut the end of it off."""
+    try:
+        resolve((phrase,), tokens)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_read(encoder: EncoderTokens) -> bool:

@@ -1,13 +1,15 @@
 r"""The syntax of the subjects field, as text -> phrases.
 
-Phrases are separated by commas, semicolons or lines, or in brackets: `red car, blue bench`, `[red car] [blue
-bench]`. The last word is the noun, the others are its modifiers; articles and `and` are left out. `car* red`
-marks the noun. A noun of several words is quoted or joined: `green "solar system"`, `solar_system`,
-`t-shirt`; common ones ("hot dog", "teddy bear": word_lists.COMPOUNDS) need no mark. `dog#2` is the second
-occurrence of the phrase; a phrase typed twice takes the first and the second. `-glasses` names something
-unwanted (method Neglect). `@spacy` (or `@spacy:en_core_web_sm`) alone requests that spaCy finds the subjects
-instead of the built-in parser. Weights `(cat:1.3)` are dropped; `saber \(fate\)` keeps its literal
-parentheses as a qualifier after the noun.
+Phrases are separated by commas, semicolons, `|`, `/` or lines, also by the wide marks of Chinese and
+Japanese, or stand in brackets: `red car, blue bench`, `[red car] [blue bench]`. `and` separates two things
+("cat and dog"), not two modifiers ("red and blue table"). The last word is the noun, the others are its
+modifiers; articles are left out. `car* red` marks the noun. A noun of several words is quoted or joined:
+`green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog", "teddy bear":
+word_lists.COMPOUNDS) need no mark. `dog#2` is the second occurrence of the phrase; a phrase typed twice
+takes the first and the second. `-glasses` names something unwanted (method Neglect); of a list whose every
+line begins with a dash, a bullet or a number, these are dropped. `@spacy` (or `@spacy:en_core_web_sm`) alone
+requests that spaCy finds the subjects instead of the built-in parser. Weights `(cat:1.3)`, `cat:1.3` are
+dropped; `saber \(fate\)` keeps its literal parentheses as a qualifier after the noun.
 """
 
 from __future__ import annotations
@@ -15,19 +17,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 
 from ..prompt import SubjectPhrase
 from . import spacy_parser
 from .matching import split_words
-from .word_lists import COMPOUNDS, CONJUNCTIONS, DEFINITE, INDEFINITE
+from .word_lists import COMPOUNDS, CONJUNCTIONS, DEFINITE, FUNCTION_WORDS, INDEFINITE, is_adjective, is_adverb
 
 LEFT_OUT = DEFINITE | INDEFINITE | CONJUNCTIONS | {"of", "with", "in", "on"}
 """Words of a phrase that are no modifiers."""
 SPACY = "spacy"
 """`SubjectPhrase.source` of a request to find the subjects with spaCy; its noun is the model's name."""
-SEPARATORS = " \t\r\n,;"
-OPEN, CLOSE, QUOTED_SPACE = "\x00", "\x01", "\x02"  # stand for "\(", "\)" and a space in quotes while parsing
+NO_THINGS = FUNCTION_WORDS - frozenset("can will down past inside break s t d m".split())
+"""Words that name nothing by themselves; the others of the list are also nouns or letters."""
+MARKS = ",;|/\uff0c\u3001\uff1b\uff5c"
+"""Between phrases; with the comma, semicolon and bar of full width, and the ideographic comma."""
+SEPARATORS = f" \t\r\n.{MARKS}"
+BULLET = re.compile(r"\s*(?:[-*\u2022\u2013\u2014\u00b7]\s*|\(?\d{1,3}[.):]\s+)(?=\S)")
+"""What a line of a list begins with: a dash, a bullet, "1." or "1)"."""
+NUMBER = re.compile(r"\s*\(?\d{1,3}[.):]\s+(?=\S)")
+WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=[()]|$)")
+# These stand for "\(", "\)", a space in quotes and a slash in a qualifier while parsing.
+OPEN, CLOSE, QUOTED_SPACE, SLASH = "\x00", "\x01", "\x02", "\x03"
 QUALIFIER = f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}"
 EXPLANATION = (
     "Type phrases separated by commas, for example: red car, blue bench. The last word is the noun; "
@@ -38,24 +48,49 @@ EXPLANATION = (
 def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
     """The typed phrases, in order; () for an empty field.
 
-    Raises ValueError naming a phrase that cannot be read.
+    Raises ValueError naming a phrase that cannot be read, or that names no thing ("the").
     """
     text = text.replace("\\(", OPEN).replace("\\)", CLOSE)
     text = re.sub(
         r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text
     )
-    parts = [part for part in _split_phrases(text) if part.strip(SEPARATORS)]
+    text = re.sub(QUALIFIER, lambda m: m[0].replace("/", SLASH), text)
+    parts = [part for part in _split_phrases(_without_bullets(text)) if part.strip(SEPARATORS)]
     requests = [part.strip() for part in parts if part.strip().lower().startswith("@spacy")]
     if requests:
         return (_parse_request(requests[0], alone=len(parts) == 1),)
-    return tuple(_numbered([_parse_phrase(part) for part in parts]))
+    return tuple(_numbered([_parse_phrase(part.replace(SLASH, "/")) for part in parts]))
+
+
+def _without_bullets(text: str) -> str:
+    """The text without the dashes, bullets or numbers before its lines, if it is a list of several lines."""
+    lines = [line for line in text.splitlines() if line.strip(SEPARATORS)]
+    if len(lines) > 1 and all(BULLET.match(line) for line in lines):
+        return "\n".join(BULLET.sub("", line, count=1) for line in lines)
+    return text
 
 
 def _split_phrases(text: str) -> list[str]:
     parts: list[str] = []
     for inside, outside in re.findall(r"\[([^\[\]]*)\]|([^\[\]]+)", text):
-        parts += [re.sub("[,;]", " ", inside)] if inside else re.split(r"[,;\n]", outside)
+        if inside:
+            parts.append(re.sub(f"[{MARKS}]", " ", inside))
+        else:
+            for part in re.split(rf"[{MARKS}\n]", outside):
+                parts += _split_at_and(part)
     return parts
+
+
+def _split_at_and(part: str) -> list[str]:
+    """ "red cat and dog" as two phrases; "red and blue table" as one."""
+    out: list[list[str]] = [[]]
+    for word in part.split():
+        before = [w.strip("()") for w in out[-1] if not is_adverb(w) and w.lower() not in LEFT_OUT]
+        if word.lower() in CONJUNCTIONS and before and not is_adjective(before[-1].lower()):
+            out.append([])
+        else:
+            out[-1].append(word)
+    return [" ".join(words) for words in out]
 
 
 def _parse_request(request: str, alone: bool) -> SubjectPhrase:
@@ -77,28 +112,34 @@ def _parse_request(request: str, alone: bool) -> SubjectPhrase:
 def _numbered(phrases: Sequence[SubjectPhrase]) -> list[SubjectPhrase]:
     """Phrases typed more than once get the numbers that are still free: "dog, dog" is dog#1 and dog#2."""
     taken = {(p.noun, p.modifiers, p.occurrence) for p in phrases if p.occurrence > 1}
+    last: dict[tuple, int] = {}
     out = []
     for phrase in phrases:
         if phrase.occurrence == 1:
-            n = next(n for n in count(1) if (phrase.noun, phrase.modifiers, n) not in taken)
-            taken.add((phrase.noun, phrase.modifiers, n))
+            key = (phrase.noun, phrase.modifiers)
+            n = last.get(key, 0) + 1
+            while (*key, n) in taken:
+                n += 1
+            last[key] = n
             phrase = replace(phrase, occurrence=n, label=phrase.label + (f"#{n}" if n > 1 else ""))
         out.append(phrase)
     return out
 
 
 def _parse_phrase(part: str) -> SubjectPhrase:
-    part = part.strip(SEPARATORS)
+    part = NUMBER.sub("", part.strip(SEPARATORS))
     role = "unwanted" if re.match(r"-\s*\w", part) else "wanted"
     part = part.lstrip("- ") if role == "unwanted" else part
     shown = part.strip(SEPARATORS).replace(OPEN, "\\(").replace(CLOSE, "\\)").replace(QUOTED_SPACE, " ")
-    part = re.sub(r":\s*[-+]?\d*\.?\d+\s*(?=\))", "", part)  # the weight of "(cat:1.3)"
+    part = WEIGHT.sub("", part)  # of "(cat:1.3)" and "cat:1.3"
     part = re.sub(r"[()]", " ", part)
     part, occurrence = _split_occurrence(part, shown)
     qualifier = re.search(QUALIFIER, part)
     words = [w for w in re.sub(QUALIFIER, " ", part).split() if split_words(w)]
     if not words:
         raise ValueError(f"The subject '{shown}' has no word in it. {EXPLANATION}")
+    if all(word.lower() in NO_THINGS for word in words):
+        raise ValueError(f"The subject '{shown}' names no thing. {EXPLANATION}")
     noun, modifiers = _noun_and_modifiers(words, shown)
     label = " ".join(_unmarked(w) for w in words)
     label += f" ({qualifier[0][1:-1].strip()})" if qualifier else ""

@@ -183,3 +183,39 @@ def test_a_window_that_is_empty_in_this_run_is_said_on_the_node(tiny, run):
         in book.find(out).recipes[0].status
     )
     assert torch.equal(out, tiny.sample(denoise=0.4))
+
+
+CONFORM = "CONFORM (Meral et al. 2024)"
+
+
+@pytest.mark.parametrize(
+    "method, prompt, words",
+    (
+        (SYNGEN, "a circle and a square", ("no subject has an attribute", "choose Latent Refine")),
+        ("SynGen+ (Grimal et al. 2025)", "a star, a heart", ("no subject has an attribute",)),
+        (CONFORM, "a red circle", ("it keeps subjects apart", "only 'red circle'", "name a second one")),
+        (CONFORM, "a photo of a heart", ("it keeps subjects apart", "only 'heart'")),
+    ),
+)
+def test_d1_d3_a_method_that_cannot_act_on_the_subjects_is_skipped_with_the_reason(
+    tiny, run, method, prompt, words
+):
+    """Before its first pass: as many calls of the network as in a plain run, and the same bits."""
+    seen, plain = [], []
+    positive = tiny.encode(prompt)
+    expected = tiny.sample(recording(tiny.model, plain), positive=positive)
+    model, _, book = run("GSNNursing", recording(tiny.model, seen), method=method)
+    out = tiny.sample(model, positive=positive)
+    for recipe in book.find(out).recipes:
+        assert recipe.status.startswith(f"{method}: skipped, ")
+        assert not [word for word in words if word not in recipe.status], recipe.status
+    assert torch.equal(out, expected) and len(seen) == len(plain) > 0
+
+
+def test_d3_a_separation_loss_of_one_subject_is_skipped_at_one_step_too(tiny, run):
+    (objective,) = run("GSNObjective", objective="iou")
+    model, book = run("GSNRefineModel", tiny.model, objective=objective, shifts=3)
+    positive = tiny.encode("a red circle")
+    out = tiny.sample(model, positive=positive)
+    assert "skipped, it keeps subjects apart" in book.find(out).recipes[0].status
+    assert torch.equal(out, tiny.sample(positive=positive))

@@ -201,7 +201,7 @@ def test_an_average_of_two_prompts_is_said(tiny, host):
     model.conditioning = mean
     report = model.refined(FIRE)
     assert report.subjects[0].columns == {"g": (3, 4), "l": (3, 4), "t5xxl": (80, 81)}
-    assert any("averaged?" in warning for warning in report.warnings)
+    assert any("averaged here" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_word_at_the_end_of_a_long_prompt(spoken, words, cut, pack_module):
     else:
         assert_rows_change(setup, clip, texts, lambda texts: encode_each(clip, texts), claims(extra["gsn"]))
     assert (
-        pack_module("gsn_ops.host.prompts.conditioning").check(conditioning).rows
+        pack_module("gsn_ops.host.prompts.conditioning").read(conditioning)[0].rows
         == conditioning[0][0].shape[1]
     )
 

@@ -7,16 +7,18 @@ How close is close (`distance`): a CPU without AVX (torch, MKL and oneDNN limite
 by 2e-7 move the latents by at most 2.1e-5 where `close` is 2e-4, and by what the comments say elsewhere.
 Updates 1.05 times as large move them by 5e-3 (Latent Refine) or more, and in every run by more than `close`.
 
-Record again, after a change that is meant to change numbers, and say in the commit which ones and why:
+Record again, after a change that is meant to change numbers, those that it changes, and say in the commit
+and in `RECORDED` below which ones and why:
 
-    python3 tools/dev.py run -m tests.support.same_numbers
+    python3 tools/dev.py run -m tests.support.same_numbers saga initno
 """
 
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +137,18 @@ RUNS = {
 }
 
 
+RECORDED = {
+    "Latent Refine, Ours+ and SAGA take a subject's noun, as their authors' code does": (
+        "latent_refine",
+        "latent_refine_bfloat16",
+        "ours_plus_sde",
+        "saga",
+        "latent_refine_sd3",
+    ),
+}
+"""Runs that were recorded again: the reason, and which."""
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Sums are split among threads, and their last bits depend on how."""
@@ -230,17 +244,23 @@ def recorded() -> tuple[dict, dict[str, Tensor]]:
     return json.loads(HASHES.read_text("utf-8")), load_file(LATENTS)
 
 
-def record() -> None:
-    """Make all runs and write their latents and hashes, with the environment they are of."""
+def record(names: Sequence[str]) -> None:
+    """Make these runs and write their latents and hashes; the others stay.
+
+    Raises ValueError where the recorded hashes are of another environment: then all must be made.
+    """
     from tools.host_env import inprocess
 
     inprocess.boot()
     inprocess.load_pack()
-    latents = {name: latents_of(run).contiguous() for name, run in RUNS.items()}
+    kept, latents = recorded()
+    if set(names) != set(RUNS) and kept["environment"] != environment():
+        raise ValueError("What is recorded is of another environment: name all runs.")
+    latents |= {name: latents_of(RUNS[name]).contiguous() for name in names}
     save_file(latents, LATENTS)
     hashes = {name: digest(latents[name]) for name in RUNS}
     HASHES.write_text(json.dumps({"environment": environment(), "sha256": hashes}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    record()
+    record(sys.argv[1:])

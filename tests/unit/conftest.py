@@ -1,11 +1,11 @@
-"""One line of the summary names the golden cases that wait for their objective (collected in
-test_golden.py).
-"""
+"""One line of the summary names the reference values that wait for their function."""
+
+from ..support.golden import WAITING
 
 
 def pytest_terminal_summary(terminalreporter):
-    waiting = getattr(terminalreporter.config, "gsn_golden_waiting", ())
-    if waiting:
-        terminalreporter.write_line(
-            f"golden: {len(waiting)} not tested, objective not there yet: {', '.join(waiting)}"
-        )
+    for name, cases in WAITING.items():
+        if cases:
+            terminalreporter.write_line(
+                f"{name}: {len(cases)} not tested, function not there yet: {', '.join(cases)}"
+            )

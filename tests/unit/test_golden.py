@@ -7,9 +7,7 @@ Such a file has the same input names; its formulas, columns, cases and constants
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
-import os
 import re
 import sys
 from pathlib import Path
@@ -26,10 +24,10 @@ from gsn_ops.regions import box_mask
 from gsn_ops.schedule import step_size, to_x, to_z
 from gsn_ops.subject_maps import kernel_1d, smooth
 
+from ..support.golden import WAITING, reference_values
+
 HERE = Path(__file__).parent
-GOLDEN = json.loads(
-    Path(os.environ.get("GSN_GOLDEN") or HERE.parent / "data" / "golden.json").read_text("utf-8")
-)
+GOLDEN = reference_values("golden", "GSN_GOLDEN")
 
 _spec = importlib.util.spec_from_file_location("gsn_golden_cases", HERE / "golden_cases.py")
 cases = importlib.util.module_from_spec(_spec)
@@ -44,12 +42,8 @@ def waits(case: dict) -> bool:
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
-        metafunc.config.gsn_golden_waiting = [
-            f"{c['id']} ({c['objective']})" for c in GOLDEN["cases"] if waits(c)
-        ]
-        metafunc.config.gsn_golden_waiting += [
-            c["id"] for c in GOLDEN["constants"] if c["id"] not in CONSTANTS
-        ]
+        WAITING["golden"] = [f"{c['id']} ({c['objective']})" for c in GOLDEN["cases"] if waits(c)]
+        WAITING["golden"] += [c["id"] for c in GOLDEN["constants"] if c["id"] not in CONSTANTS]
         ready = [c for c in GOLDEN["cases"] if not waits(c)]
         metafunc.parametrize("case", ready, ids=[c["id"] for c in ready])
     if "constant" in metafunc.fixturenames:

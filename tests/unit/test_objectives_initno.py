@@ -70,8 +70,15 @@ def test_the_peak_is_one_cell_even_among_equals():
     assert peak(m)[0, 0, 0] and peak(m)[1, 2, 3]
 
 
+def dark(*shape):
+    """A background of two dark levels, the lighter one in one corner: Otsu's threshold is the lighter."""
+    m = torch.full(shape, 0.005, dtype=torch.float64)
+    m[..., 0, -1] = 0.02
+    return m
+
+
 def test_a_blob_leaves_other_bright_places_out():
-    m = torch.full((6, 6), 0.01)
+    m = dark(6, 6)
     m[0:2, 0:2], m[4:6, 4:6] = 0.8, 0.7
     expected = torch.zeros(6, 6, dtype=torch.bool)
     expected[0:2, 0:2] = True
@@ -92,7 +99,7 @@ def test_the_peak_is_always_in_the_blob():
 
 
 def test_stray_attention_by_hand():
-    m = torch.full((1, 1, 6, 6), 0.01)
+    m = dark(1, 1, 6, 6)
     m[0, 0, 0:2, 0:2] = torch.tensor([[0.8, 0.5], [0.6, 0.7]])
     assert stray_attention(m).item() == 0  # everything outside is weaker than everything inside
     m[0, 0, 4:6, 4:6] = 0.55
@@ -100,8 +107,14 @@ def test_stray_attention_by_hand():
     assert stray_attention(m.expand(2, 3, 6, 6)).tolist() == pytest.approx([1.65, 1.65])
 
 
+def test_e1_a_flat_background_is_foreground_as_in_the_authors_code():
+    m = torch.full((6, 6), 0.01)  # one dark level: the threshold is that level
+    m[0:2, 0:2], m[4:6, 4:6] = 0.8, 0.7
+    assert blob(m).all() and stray_attention(m[None, None]).item() == 0
+
+
 def test_stray_attention_pulls_at_the_stray_place():
-    m = torch.full((1, 1, 6, 6), 0.01, dtype=torch.float64)
+    m = dark(1, 1, 6, 6)
     m[0, 0, 0:2, 0:2] = torch.tensor([[0.8, 0.5], [0.6, 0.7]])
     m[0, 0, 5, 5] = 0.6
     m.requires_grad_(True)

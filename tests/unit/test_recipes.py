@@ -89,13 +89,23 @@ def context(schedule, i):
     return StepContext(i, schedule.n_steps, sigma, 1.0 if schedule.flow else math.sqrt(1 + sigma**2))
 
 
+def recorded(recipe, log):
+    """The recipe with recorders for its objectives."""
+    named = {
+        name: Recorder(type(getattr(recipe, name)).__name__, log)
+        for name in ("objective", "refinement")
+        if getattr(recipe, name, None) is not None
+    }
+    return replace(recipe, **named)
+
+
 def sample(recipes, schedule, z=None):
     """All recipes in one run of a sampler that does nothing: (look log, [(step, name, updates, on_evaluation
     calls)], z).
     """
     log, acts = [], []
     z = torch.ones(1, 4, 2, 2) if z is None else z
-    ours = [replace(r, objective=Recorder(type(r.objective).__name__, log)) for r in recipes]
+    ours = [recorded(r, log) for r in recipes]
     work = [(r, r.active_steps(schedule), r.start(schedule)) for r in sorted(ours, key=lambda r: r.priority)]
     for i in range(schedule.n_steps):
         for recipe, when, worker in work:
@@ -118,7 +128,6 @@ def runs(steps, updates, looks=None):
 
 FIRST = range(25)
 REFINED = {i: (21, 21) if i in (0, 10, 20) else (1, 1) for i in FIRST}  # 20 and the per-step update
-LATER = runs((10, 20), 20, 21)  # refinement alone: one more look tells whether it has helped
 EXPECTED = {  # method -> most updates, [{step: (updates, forwards)} of each recipe, in the order of work]
     "Latent Refine (Grimal et al. 2025)": (50, [{8: (50, 50)}]),
     "Latent Refine + SynGen, Ours+ (Grimal et al. 2025)": (73, [{2: (50, 50)}, runs(range(2, 25), 1)]),
@@ -126,9 +135,12 @@ EXPECTED = {  # method -> most updates, [{step: (updates, forwards)} of each rec
     "SynGen+ (Grimal et al. 2025)": (45, [{0: (20, 20)}, runs(FIRST, 1)]),
     "Attend-and-Excite (Chefer et al. 2023)": (85, [REFINED]),
     "Attend-and-Excite, separate (USTC study 2024)": (85, [REFINED]),
-    "Divide & Bind (Li et al. 2023)": (175, [{i: (51, 51) if i in (0, 10, 20) else (1, 1) for i in FIRST}]),
+    "Divide & Bind (Li et al. 2023)": (
+        225,
+        [{i: (1, 1) for i in FIRST} | {0: (101, 101), 10: (51, 51), 20: (51, 51)}],
+    ),
     "InitNO (Guo et al. 2024)": (100, [{0: (100, 100)}]),
-    "InitNO+ (Guo et al. 2024)": (165, [{0: (100, 100)}, LATER, runs(FIRST, 1)]),
+    "InitNO+ (Guo et al. 2024)": (165, [{0: (100, 100)}, runs(FIRST, 1) | runs((10, 20), 21, 22)]),
     "A-STAR (Agarwal et al. 2023)": (25, [runs(FIRST, 1)]),
     "CONFORM (Meral et al. 2024)": (85, [REFINED]),
     "EBAMA (Zhang et al. 2024)": (26, [runs(range(26), 1)]),

@@ -316,7 +316,7 @@ def test_latent_refine_has_the_papers_numbers():
     (recipe,) = preset(LATENT_REFINE)
     assert METHODS[0] == recipe.method == LATENT_REFINE
     assert (recipe.shifts, recipe.learning_rate, recipe.eps) == (50, 0.01, 1e-3)
-    assert recipe.objective == PresenceAndSeparation("sum", MapOptions(pieces="phrase"))
+    assert recipe.objective == PresenceAndSeparation("sum", MapOptions(pieces="noun"))
     assert recipe.moment.percent == 0.18 and recipe.stop_at_loss == 0
     assert dataclasses.replace(recipe, shifts=5).shifts == 5
     assert (recipe.adaptive, recipe.max_displacement, recipe.stop_at_presence, recipe.only_if_needed) == (

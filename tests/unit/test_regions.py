@@ -55,7 +55,7 @@ def otsu_by_hand(m):
     levels = [int(255 * v) for v in m.flatten().tolist()]
     best, threshold = 0.0, 0
     for t in range(256):
-        low, high = [v for v in levels if v < t], [v for v in levels if v >= t]
+        low, high = [v for v in levels if v <= t], [v for v in levels if v > t]
         if low and high:
             variance = len(low) * len(high) * (sum(low) / len(low) - sum(high) / len(high)) ** 2
             if variance > best * (1 + 1e-12):
@@ -72,10 +72,32 @@ def test_otsu_equals_the_loop(shape):
             assert torch.equal(masks[b, j], otsu_by_hand(m[b, j]))
 
 
+def otsu_levels(levels):
+    """Which of these grey levels (0 ... 255, a map of one row) are foreground."""
+    mask = otsu_mask((torch.tensor([levels]) + 0.5) / 255)[0]
+    return [level for level, inside in zip(levels, mask.tolist(), strict=True) if inside]
+
+
+@pytest.mark.parametrize(
+    "levels, foreground",
+    [
+        ([10, 20, 180, 200], [20, 180, 200]),  # t = 20, the highest level of the dark class
+        ([0, 0, 30, 250], [30, 250]),
+        ([10, 10, 10, 240], [10, 10, 10, 240]),  # two levels only: t is the lower one
+        ([5, 60, 64, 70, 255], [70, 255]),
+        ([0, 128, 255], [0, 128, 255]),  # equal variances: the first threshold
+    ],
+)
+def test_e1_otsu_counts_the_level_of_the_threshold_as_foreground(levels, foreground):
+    assert otsu_levels(levels) == foreground
+
+
 def test_otsu_finds_the_bright_half_and_nothing_in_a_flat_map():
-    m = torch.full((8, 8), 0.1)
-    m[:, 4:] = 0.7
-    assert torch.equal(otsu_mask(m), m > 0.5)
+    m = torch.full((8, 8), 0.12)
+    m[0, 0], m[:, 4:] = 0.05, 0.7
+    assert torch.equal(otsu_mask(m), m > 0.1)
+    m[:, :4] = torch.linspace(0.05, 0.12, 4)  # of the dark half the highest level alone
+    assert torch.equal(otsu_mask(m), m >= 0.12)
     assert otsu_mask(torch.full((8, 8), 0.4)).all()
     assert otsu_mask(torch.zeros(8, 8)).all()
     assert not otsu_mask(m.requires_grad_(True)).requires_grad

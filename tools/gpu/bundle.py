@@ -8,13 +8,13 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 from tools.host_env import paths
+from tools.host_env.prepare import prepare_host
 
 LIMIT = 60 * 10**6
 PACKAGES = (
@@ -144,21 +144,10 @@ def download(folder: Path) -> Path:
     """The wheels for CPython 3.12 on x86-64 Linux, in the versions that the prepared ComfyUI is pinned to."""
     pinned = pins()
     wanted = [f"{name}=={pinned[name.lower().replace('_', '-')]}" for name in PACKAGES]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--python-version",
-        "3.12",
-        "--implementation",
-        "cp",
-        "-d",
-        str(folder),
-    ]
+    prepare_host()  # pip is one of the development tools; ComfyUI's own environment has none
+    python = paths.venv_python(paths.HOST_DIR / "tools")
+    command = [str(python), "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+    command += ["--python-version", "3.12", "--implementation", "cp", "-d", str(folder)]
     for platform in PLATFORMS:
         command += ["--platform", platform]
     if subprocess.call([*command, *wanted], env=paths.environment()):

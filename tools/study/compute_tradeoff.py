@@ -57,13 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def ways(args: argparse.Namespace) -> tuple[Way, ...]:
     """Plain images of several seeds; methods with settings measured for this model; Ours+ as published."""
     reads, at, fast_at = READS[args.model], PUBLISHED_AT[args.model], FAST_AT[args.model]
-    nouns = ", ".join(filter(None, [reads, "pieces=noun"]))
     published = "Latent Refine (Grimal et al. 2025)"
+    stopping = ", ".join(filter(None, [reads, f"stop_at_presence={PRESENT}"]))
     return (
         Way(),
         *(Way(new_seed_name(n), new_seed=n) for n in range(1, NEW_SEEDS + 1)),
-        Way(PUBLISHED, published, at, overrides=nouns),
-        Way(STOPPING, published, at, overrides=f"{nouns}, stop_at_presence={PRESENT}"),
+        Way(PUBLISHED, published, at, overrides=reads),
+        Way(STOPPING, published, at, overrides=stopping),
         Way(FAST, FAST, fast_at, overrides=reads),
         Way(PLUS, OURS_PLUS, overrides=reads, guidance_scale=args.scale),
         Way(FAST_AGAIN, FAST, fast_at, overrides=reads, new_seed=1),

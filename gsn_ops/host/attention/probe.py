@@ -6,6 +6,7 @@ import copy
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import cast
 
 import comfy.model_management
@@ -244,7 +245,11 @@ class Probe:
         conds = {name: c.cond for name, c in area.conditioning.items()}
         encoded = cond.get("cross_attn")
         rows = self.entry.tokens.rows if encoded is None else encoded.shape[1]
-        return self.family.layout(Inputs(self.network, tuple(area.input_x.shape), conds, rows))
+        layout = self.family.layout(Inputs(self.network, tuple(area.input_x.shape), conds, rows))
+        per_key = self.entry.tokens.rows_per_key
+        if per_key == 1:
+            return layout
+        return replace(layout, n_text=layout.n_text // per_key, n_keys=layout.n_keys // per_key)
 
     def _maps(self, capture: Capture) -> AttentionMaps:
         """Mean over layers (and heads) per level: [B, h, w, n].

@@ -7,11 +7,12 @@ ComfyUI's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.sd import CLIP
 from torch import Tensor
 
@@ -19,23 +20,15 @@ from ...prompt import EncoderTokens, Piece, PromptTokens, SubjectColumns, Subjec
 from ...regions import Region
 from ...subjects.resolve import choose_subjects, resolve
 from ...subjects.syntax import SPACY
+from .encoded_prompts import ENCODED
 from .encoder_trace import is_chunks
+from .entry_tokens import checksum, read_entry
 from .token_alignment import Chunks, read_prompt
 
 Conditioning = Sequence[Sequence[Any]]
 """ComfyUI's CONDITIONING: [rows [B, N, C], dictionary] for each entry."""
 
 KEY = "gsn"
-
-NO_TOKENS = (
-    "The positive conditioning has no token data from this pack. Send the CLIP through the node 'Semantic "
-    "Nursing' (its clip input and output) before your text node, or write the prompt in 'CLIP Text Encode "
-    "(GSN)', or give a conditioning that was made elsewhere to 'Set Subjects' together with clip and text."
-)
-
-CHECKSUM_TOLERANCE = 1e-6
-"""Relative difference of two checksums of the same rows."""
-
 
 if TYPE_CHECKING:
     _CLIP = CLIP
@@ -47,6 +40,7 @@ class TokenRecordingCLIP(_CLIP):
     """Mixed into the class of a CLIP: the same tokens and encodings, with token metadata in addition."""
 
     gsn_subjects: tuple[SubjectPhrase, ...] = ()
+    gsn_attaches = False  # while an encoding runs whose token data will be attached to its conditioning
 
     def clone(self, *args, **kwargs):
         clone = super().clone(*args, **kwargs)
@@ -55,7 +49,10 @@ class TokenRecordingCLIP(_CLIP):
         return clone
 
     def tokenize(self, text, *args, **kwargs):
-        tokens = dict(super().tokenize(text, *args, **kwargs))
+        made = super().tokenize(text, *args, **kwargs)
+        if not (isinstance(text, str) and isinstance(made, dict)):
+            return made  # of a pack with its own tokenizer, which may take a list of texts
+        tokens = dict(made)
         embeddings = _embeddings(super().tokenize, text)
         for key, chunks in tokens.items():
             if is_chunks(chunks):
@@ -63,13 +60,34 @@ class TokenRecordingCLIP(_CLIP):
                 tokens[key] = Chunks(chunks, text, kwargs, found)
         return tokens
 
-    def encode_from_tokens_scheduled(self, tokens, unprojected=False, add_dict=None, *args, **kwargs):
-        metadata = replace(read_prompt(self, tokens), subjects=self.gsn_subjects)
-        added = {**(add_dict or {}), KEY: metadata}
-        encoded = super().encode_from_tokens_scheduled(tokens, unprojected, added, *args, **kwargs)
+    def encode_from_tokens_scheduled(self, tokens, *args, **kwargs):
+        self.gsn_attaches = True
+        try:
+            encoded = super().encode_from_tokens_scheduled(tokens, *args, **kwargs)
+        finally:
+            self.gsn_attaches = False
+        # Now the text encoder has the patches that it encoded with.
+        made = read_prompt(self, tokens)
         for rows, extra in encoded:
-            extra[KEY] = replace(metadata, checksum=_checksum(rows))
+            extra[KEY] = self.gsn_record(rows, made)
         return encoded
+
+    def encode_from_tokens(self, tokens, return_pooled=False, return_dict=False):
+        encoded = super().encode_from_tokens(tokens, return_pooled, return_dict)
+        if not self.gsn_attaches and _has_chunks(tokens):
+            rows = encoded
+            if return_dict:
+                rows = encoded["cond"]
+            elif return_pooled:
+                rows = encoded[0]
+            self.gsn_record(rows, read_prompt(self, tokens))
+        return encoded
+
+    def gsn_record(self, rows: Tensor, made: PromptTokens) -> PromptTokens:
+        """The token data of these rows, which are recognised by them from now on."""
+        tokens = replace(made, subjects=self.gsn_subjects, checksum=checksum(rows))
+        ENCODED.record(rows, tokens)
+        return tokens
 
 
 def with_token_metadata(clip: CLIP, subjects: Sequence[SubjectPhrase] = ()) -> CLIP:
@@ -85,6 +103,10 @@ def with_token_metadata(clip: CLIP, subjects: Sequence[SubjectPhrase] = ()) -> C
     clone.__class__ = kind
     clone.gsn_subjects = tuple(subjects)
     return clone
+
+
+def _has_chunks(tokens: object) -> bool:
+    return isinstance(tokens, dict) and any(map(is_chunks, tokens.values()))
 
 
 def _embeddings(tokenize: Callable[[str], dict], text: str) -> list[tuple[str, dict[str, int]]]:
@@ -108,92 +130,18 @@ def _vectors(chunks: list) -> int:
     return sum(torch.is_tensor(entry[0]) for chunk in chunks for entry in chunk)
 
 
-def _checksum(rows: Tensor) -> float:
-    """A number by which changed rows are detected.
-
-    Of magnitudes: rows are normalised, so their sums are all alike.
-    """
-    return float(rows.double().abs().sum())
-
-
 def tokens_of(conditioning: Conditioning) -> PromptTokens | None:
-    """Token metadata of the first entry that has it; None if none does.
-
-    A note says so if entries with different prompts were combined.
-    """
-    known = [extra[KEY] for _, extra in conditioning if KEY in extra]
-    if not known:
-        return None
-    texts = list(dict.fromkeys(_text(tokens) for tokens in known))
-    if len(texts) > 1:
-        note = f"{len(texts)} prompts are combined here; this is the first, '{texts[0]}'"
-        return replace(known[0], notes=(*known[0].notes, note))
-    return known[0]
+    """Token data of the first entry that has some; None if none does."""
+    return next((extra[KEY] for _, extra in conditioning if KEY in extra), None)
 
 
-def _text(tokens: PromptTokens) -> str:
-    return next((e.text for e in tokens.encoders if e.text), "")
-
-
-def check_entry(rows: Tensor | None, tokens: PromptTokens | None) -> tuple[str, ...]:
-    """Check one entry of the positive conditioning: its rows [B, N, C] and its token metadata.
-
-    Returns remarks.
-
-    Raises ValueError for an entry without metadata, of zeros only, or with fewer rows than its prompt made.
-    """
-    if tokens is None:
-        raise ValueError(NO_TOKENS)
-    if not tokens.encoders:
-        raise ValueError(
-            f"The text tokens of this prompt are not known: {'; '.join(tokens.notes)}. "
-            "Use the stock sampler with this model."
-        )
-    if rows is None:
-        return tokens.notes
-    if not rows.count_nonzero():
-        raise ValueError(
-            "The positive conditioning is all zeros (ConditioningZeroOut?), so the image does not depend on "
-            "its text and there is nothing to refine. Connect the prompt itself to the positive input."
-        )
-    if rows.shape[-2] < tokens.rows:
-        raise ValueError(
-            f"The positive conditioning has {rows.shape[-2]} rows, but its prompt '{_text(tokens)}' made "
-            f"{tokens.rows}: it was cut or replaced after it was encoded, so its tokens cannot be found. "
-            "Encode the prompt again, directly before the sampler, or give it to 'Set Subjects' with the "
-            "clip and text that made it."
-        )
-    return tokens.notes + _changes(rows, tokens)
-
-
-def _changes(rows: Tensor, tokens: PromptTokens) -> tuple[str, ...]:
-    """Remarks on rows that are not those that the prompt made."""
-    if rows.shape[-2] > tokens.rows:
-        return (
-            f"something was appended to the prompt '{_text(tokens)}' after it was encoded "
-            "(ConditioningConcat?): subjects are looked for in that first part only",
-        )
-    if tokens.checksum is None:
-        return ()
-    changed = abs(_checksum(rows) - tokens.checksum) > CHECKSUM_TOLERANCE * tokens.checksum
-    if not changed:
-        return ()
-    return (
-        "the conditioning was changed after it was encoded (averaged?): its text tokens are taken to be "
-        f"those of '{_text(tokens)}'",
-    )
-
-
-def check(conditioning: Conditioning) -> PromptTokens:
-    """Token metadata of a conditioning, with remarks on all its entries.
-
-    Raises ValueError as `check_entry` does.
-    """
-    tokens = tokens_of(conditioning)
-    notes = [note for rows, extra in conditioning if KEY in extra for note in check_entry(rows, extra[KEY])]
-    if tokens is None:
-        raise ValueError(NO_TOKENS)
-    return replace(tokens, notes=tuple(dict.fromkeys((*tokens.notes, *notes))))
+def read(conditioning: Conditioning) -> list[PromptTokens]:
+    """Token data of every entry, with all remarks in its notes. Raises ValueError as `read_entry` does."""
+    found = []
+    for rows, extra in conditioning:
+        tokens, notes = read_entry(rows, extra.get(KEY))
+        found.append(replace(tokens, notes=tuple(dict.fromkeys(notes))))
+    return found
 
 
 def with_subjects(
@@ -213,9 +161,8 @@ def with_subjects(
         made = read_prompt(clip, clip.tokenize(text))
     out = []
     for rows, extra in conditioning:
-        tokens = made or extra.get(KEY)
-        check_entry(rows, tokens)
-        out.append([rows, {**extra, KEY: replace(tokens, subjects=tuple(phrases))}])
+        tokens, notes = read_entry(rows, made or extra.get(KEY))
+        out.append([rows, {**extra, KEY: replace(tokens, subjects=tuple(phrases), notes=notes)}])
     return out
 
 
@@ -233,8 +180,7 @@ def with_region(
         )
     out, errors = [], []
     for rows, extra in conditioning:
-        check_entry(rows, extra.get(KEY))
-        tokens = extra[KEY]
+        tokens, _ = read_entry(rows, extra.get(KEY))
         try:
             resolve(phrases, tokens)
         except ValueError as error:
@@ -255,25 +201,31 @@ def token_table(tokens: PromptTokens) -> str:
         subjects, notes = (), (str(error),)
     lines = [("encoder", "column", "piece", "text", "subject")]
     for encoder in tokens.encoders:
-        lines += [_table_line(encoder, piece, subjects) for piece in encoder.pieces]
+        uses = _uses(encoder.name, subjects)
+        lines += [_table_line(encoder, piece, uses) for piece in encoder.pieces]
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     return "\n".join([*table, *(f"note: {note}" for note in dict.fromkeys((*tokens.notes, *notes)))])
 
 
+def _uses(encoder: str, subjects: Sequence[SubjectColumns]) -> dict[int | None, list[str]]:
+    """{column: how each subject uses it} for one encoder."""
+    uses: dict[int | None, list[str]] = {}
+    for subject in subjects:
+        nouns = subject.noun.get(encoder, ())
+        for column in subject.columns("phrase").get(encoder, ()):
+            uses.setdefault(column, []).append(
+                subject.label if column in nouns else f"{subject.label} (modifier)"
+            )
+    return uses
+
+
 def _table_line(
-    encoder: EncoderTokens, piece: Piece, subjects: Sequence[SubjectColumns]
+    encoder: EncoderTokens, piece: Piece, uses: Mapping[int | None, Sequence[str]]
 ) -> tuple[str, str, str, str, str]:
+    throw_exception_if_processing_interrupted()
     column = "-" if piece.column is None else str(piece.column)
     if piece.column is not None and encoder.tensor:
         column += f" of {encoder.tensor}"
-    used = [
-        _use(subject, encoder.name, piece.column)
-        for subject in subjects
-        if piece.column in subject.columns("phrase").get(encoder.name, ())
-    ]
-    return encoder.name, column, piece.text, encoder.text[piece.start : piece.stop], ", ".join(used)
-
-
-def _use(subject: SubjectColumns, encoder: str, column: int | None) -> str:
-    return subject.label if column in subject.noun.get(encoder, ()) else f"{subject.label} (modifier)"
+    used = ", ".join(uses.get(piece.column, ()))
+    return encoder.name, column, piece.text, encoder.text[piece.start : piece.stop], used

@@ -8,6 +8,8 @@ loaded, nothing shared is changed.
 from __future__ import annotations
 
 import copy
+import functools
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,6 +21,11 @@ from torch import Tensor
 
 ENCODER_STEP = 100_000
 """Marks are encoder * ENCODER_STEP + position + 1: whole numbers below 2^24, exact in float32."""
+
+ROUNDING = 0.05
+"""How far a mark may be from a whole number: a patched encoder may have blended it with itself."""
+
+MAX_NESTING = 8  # of functions inside a patch
 
 
 @dataclass(frozen=True)
@@ -37,15 +44,32 @@ class TracedTokens:
     images: tuple[int, ...] = ()
 
 
-def trace_tokens(clip: CLIP, tokens: dict) -> tuple[dict[str, TracedTokens], int]:
-    """({key of `tokens`: where its tokens are}, number of rows of the conditioning).
+@dataclass(frozen=True)
+class Trace:
+    """Where all tokens of one encode call are.
+
+    encoders: {key of the tokens: where they are}. rows: of the conditioning, counted as keys of the
+    attention. rows_per_key: 2 where a pack has put keys and values of the attention into rows of their own
+    (NegPip), which its attention patch takes apart again; else 1.
+    """
+
+    encoders: dict[str, TracedTokens]
+    rows: int
+    rows_per_key: int = 1
+
+
+def trace_tokens(clip: CLIP, tokens: dict) -> Trace:
+    """Where the tokens are in what the text encoder returns, with what patches it has at this moment.
 
     tokens: as `CLIP.tokenize` returns them; positions run through all chunks. Positions that are cropped,
     padding that is not kept and encoders that are only pooled have no row. Raises ValueError if nothing known
     reads them.
     """
     paths_by_number: dict[int, str] = {}
-    tracer: Any = _tracing_copy(clip.cond_stage_model, "", paths_by_number)
+    copies: dict[int, Any] = {}
+    tracer: Any = _tracing_copy(clip.cond_stage_model, "", paths_by_number, copies)
+    for made in copies.values():
+        _rebind(made, copies)
     if hasattr(tracer, "reset_clip_options"):
         tracer.reset_clip_options()  # on the copy: device and clip skip of the last encode do not matter here
     keys = [key for key, chunks in tokens.items() if is_chunks(chunks)]
@@ -53,7 +77,8 @@ def trace_tokens(clip: CLIP, tokens: dict) -> tuple[dict[str, TracedTokens], int
     numbers = _numbers(paths, paths_by_number)
     with torch.no_grad():
         cond, _, *extra = tracer.encode_token_weights(_marked_tokens(tokens, paths, numbers))
-    tensors = {"": _positions(cond)}
+    pairs = _in_pairs(cond)
+    tensors = {"": _positions(cond[..., ::2, :] if pairs else cond)}
     for name, t in (extra[0] if extra else {}).items():
         if isinstance(t, Tensor):
             tensors[name] = _positions(t)
@@ -63,7 +88,15 @@ def trace_tokens(clip: CLIP, tokens: dict) -> tuple[dict[str, TracedTokens], int
         traced[key] = _find(numbers[key], tensors, encoder)
     if not paths_by_number and not any(found.rows for found in traced.values()):
         raise ValueError("it has no text transformer of a known kind")
-    return traced, cond.shape[-2]
+    return Trace(traced, cond.shape[-2] // (1 + pairs), 1 + pairs)
+
+
+def _in_pairs(made: Tensor) -> bool:
+    """Whether rows 2 i and 2 i + 1 of [.., rows, C] hold the same marks; single tokens have marks of their
+    own.
+    """
+    even, odd = made[..., ::2, :], made[..., 1::2, :]
+    return even.shape == odd.shape and bool(even.count_nonzero()) and torch.equal(even.abs(), odd.abs())
 
 
 def _numbers(paths: Mapping[str, str | None], paths_by_number: Mapping[int, str]) -> dict[str, int]:
@@ -128,9 +161,9 @@ def _positions(made: Tensor) -> dict[int, dict[int, int]]:
     firsts[:, 1:] = table[:, 1:] != table[:, :-1]
     rows: dict[int, dict[int, int]] = {}
     for row, mark in zip(firsts.nonzero()[:, 0].tolist(), table[firsts].tolist()):
-        number, position = divmod(mark - 1, ENCODER_STEP)
-        if number > 0 and position == int(position):
-            rows.setdefault(int(number), {}).setdefault(int(position), row)
+        number, position = divmod(round(mark) - 1, ENCODER_STEP)
+        if number > 0 and abs(mark - round(mark)) < ROUNDING:
+            rows.setdefault(number, {}).setdefault(position, row)
     return rows
 
 
@@ -227,10 +260,10 @@ def is_text_encoder(module: torch.nn.Module) -> bool:
     return hasattr(module, "transformer") and hasattr(module, "encode_token_weights")
 
 
-def _tracing_copy(module: Any, path: str, paths_by_number: dict[int, str]) -> Any:
+def _tracing_copy(module: Any, path: str, paths_by_number: dict[int, str], copies: dict[int, Any]) -> Any:
     """A copy of a module tree in which each text transformer is a _PositionEncoder, with numbers from 1 on.
 
-    Parameters are shared, options are not. Adds {number: path of the encoder}.
+    Parameters are shared, options are not. Adds {number: path of the encoder} and {id of a module: its copy}.
     """
     children = dict(module._modules)
     if is_text_encoder(module):
@@ -240,10 +273,47 @@ def _tracing_copy(module: Any, path: str, paths_by_number: dict[int, str]) -> An
     else:
         for name, child in children.items():
             if child is not None:
-                children[name] = _tracing_copy(child, f"{path}.{name}".strip("."), paths_by_number)
-    made = copy.copy(module)
+                inner = f"{path}.{name}".strip(".")
+                children[name] = _tracing_copy(child, inner, paths_by_number, copies)
+    made = copies[id(module)] = copy.copy(module)
     made.__dict__["_modules"] = children
     return made
+
+
+def _rebind(made: Any, copies: Mapping[int, Any]) -> None:
+    """Methods that other packs have put on this module call the copies instead of the originals.
+
+    ComfyUI's object patches are such methods; after one is taken off, the original method stays on the
+    instance.
+    """
+    for name, value in list(made.__dict__.items()):
+        if isinstance(value, types.FunctionType | types.MethodType | functools.partial):
+            made.__dict__[name] = _rebound(value, copies)
+
+
+def _rebound(value: Any, copies: Mapping[int, Any], depth: int = 0) -> Any:
+    """A function, method or partial that refers to the copies of the modules it refers to."""
+    if id(value) in copies:
+        return copies[id(value)]
+    if depth == MAX_NESTING:
+        return value
+
+    def inner(x: Any) -> Any:
+        return _rebound(x, copies, depth + 1)
+
+    if isinstance(value, functools.partial):
+        keywords = {name: inner(x) for name, x in value.keywords.items()}
+        return functools.partial(inner(value.func), *map(inner, value.args), **keywords)
+    if isinstance(value, types.MethodType):
+        return types.MethodType(inner(value.__func__), inner(value.__self__))
+    if isinstance(value, types.FunctionType) and value.__closure__:
+        cells = tuple(types.CellType(inner(cell.cell_contents)) for cell in value.__closure__)
+        made = types.FunctionType(
+            value.__code__, value.__globals__, value.__name__, value.__defaults__, cells
+        )
+        made.__kwdefaults__ = value.__kwdefaults__
+        return made
+    return value
 
 
 def is_chunks(value: object) -> bool:

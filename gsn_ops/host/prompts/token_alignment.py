@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.sd import CLIP
 
 from ...prompt import EncoderTokens, Piece, PromptTokens
@@ -28,6 +29,10 @@ SHORT = 200
 CLIP_ENCODERS = ("l", "g", "h", "hydit_clip")
 """ComfyUI's keys of CLIP text encoders."""
 
+UNKNOWN = "<unk>"
+UNKNOWN_GAP = ("",)
+"""For characters that a tokenizer does not know: a gap in the text, as between words ("house<lora")."""
+
 PROMPT_START = re.compile(r"<\s*prompt\s+start\s*>\s*", re.IGNORECASE)
 """In Lumina's prompts, the end of the instructions and the beginning of the description."""
 
@@ -36,7 +41,8 @@ class Chunks(list):
     """One encoder's token list as ComfyUI made it, with the options it was made with and its embeddings.
 
     text: what was tokenized. embeddings: (name as typed, number of vectors) of the textual-inversion
-    embeddings, in order.
+    embeddings, in order. A list that is extended by another one, as text nodes do for BREAK, has the texts
+    and embeddings of both.
     """
 
     def __init__(
@@ -46,6 +52,26 @@ class Chunks(list):
         self.text = text
         self.options = options
         self.embeddings = tuple(embeddings)
+        self.values = _values(chunks)
+
+    def __iadd__(self, more):  # type: ignore[override]
+        self.extend(more)
+        return self
+
+    def extend(self, more) -> None:
+        """Append the chunks of another text."""
+        super().extend(more)
+        if isinstance(more, Chunks):
+            self.text = "\n".join(filter(None, (self.text, more.text)))
+            self.embeddings += more.embeddings
+            self.values += more.values
+
+    @property
+    def typed(self) -> str:
+        """The text as typed, with line breaks and marks; "" if these are not its tokens any more."""
+        values = _values(self)
+        same = len(values) == len(self.values) and all(map(_is_same, values, self.values))
+        return self.text if same else ""
 
 
 class Vector(NamedTuple):
@@ -61,6 +87,15 @@ class Vector(NamedTuple):
         return self.rows if width in (None, self.width) else 0
 
 
+def _values(chunks: list) -> list:
+    """The first item of each entry: an id, a vector or an image."""
+    return [entry[0] for chunk in chunks for entry in chunk]
+
+
+def _is_same(a: object, b: object) -> bool:
+    return a is b or (isinstance(a, Integral) and a == b)
+
+
 Token = int | Vector | None
 """An id, a vector of an embedding, or None for anything else (an image)."""
 
@@ -72,10 +107,14 @@ def read_prompt(clip: CLIP, tokens: dict[str, Any]) -> PromptTokens:
     and a note that says why. It becomes an error only where subjects are looked up.
     """
     try:
-        traced, rows = trace_tokens(clip, tokens)
+        trace = trace_tokens(clip, tokens)
         notes: list[str] = []
-        encoders = tuple(_read_encoder(clip, key, tokens[key], found, notes) for key, found in traced.items())
-        return PromptTokens(encoders, rows, notes=tuple(dict.fromkeys(notes)))
+        encoders = tuple(
+            _read_encoder(clip, key, tokens[key], found, notes) for key, found in trace.encoders.items()
+        )
+        return PromptTokens(
+            encoders, trace.rows, notes=tuple(dict.fromkeys(notes)), rows_per_key=trace.rows_per_key
+        )
     except Exception as error:
         name = type(clip.cond_stage_model).__name__
         log.warning("GSN: cannot read the tokens of %s", name, exc_info=True)
@@ -100,12 +139,24 @@ def _read_encoder(
             notes.append(f"{token.name} does not fit the text encoder {key}, which leaves it out")
     if _is_cut(clip, key, chunks):
         notes.append(f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens")
-    if "<unk>" in shown:
+    if UNKNOWN in shown:
         notes.append(f"the text encoder {key} does not know some characters of the prompt")
-    text, ranges = detokenize([token for token, _ in found], lambda ids: part.decode(ids))
+    items = [UNKNOWN_GAP if name == UNKNOWN else token for name, (token, _) in zip(shown, found)]
+    text, ranges = detokenize(items, _decoder(part))
     pieces = tuple(Piece(name, a, b, row) for name, (a, b), (_, row) in zip(shown, ranges, found))
     kind = "clip" if key in CLIP_ENCODERS else ""
-    return _without_instructions(EncoderTokens(key, text, pieces, tuple(spans), traced.tensor, kind))
+    typed = "" if traced.images else getattr(chunks, "typed", "")
+    return _without_instructions(EncoderTokens(key, text, pieces, tuple(spans), traced.tensor, kind, typed))
+
+
+def _decoder(part) -> Callable[[list[int]], str]:
+    """Token ids -> text, which a long prompt asks for once per token: Interrupt is answered in between."""
+
+    def decode(ids: list[int]) -> str:
+        throw_exception_if_processing_interrupted()
+        return part.decode(ids)
+
+    return decode
 
 
 def _user_span(clip: CLIP, key: str, chunks: list, tokens: list[list[Token]], part) -> tuple[int, int]:
@@ -140,7 +191,8 @@ def _without_instructions(tokens: EncoderTokens) -> EncoderTokens:
     kept = tuple(replace(p, start=p.start - cut, stop=p.stop - cut) for p in tokens.pieces if p.start >= cut)
     first = min((p.column for p in kept if p.column is not None), default=0)
     chunks = tuple((max(start, first), end, stop) for start, end, stop in tokens.chunks if first <= end)
-    return replace(tokens, text=tokens.text[cut:], pieces=kept, chunks=chunks)
+    typed = PROMPT_START.split(tokens.typed, maxsplit=1)[-1]
+    return replace(tokens, text=tokens.text[cut:], pieces=kept, chunks=chunks, typed=typed)
 
 
 def _tokenizer_of(tokenizer, key: str):

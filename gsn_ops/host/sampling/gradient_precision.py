@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...maps import StepContext
+from ...objectives.base import evaluate_loss
 from ...optimise.gradient_agreement import AGREEMENT, GradientAgreementCheck
 from ...optimise.recipe import Recipe
 from ...prompt import SubjectColumns
@@ -69,7 +70,7 @@ class GradientPrecision:
         objective, leaf = self.recipe.objective, z.requires_grad_(True)
         maps = probe.maps_of(leaf)
         if objective.needs.heads or objective.needs.self_rows:
-            loss = objective(maps, subjects, replace(context, memory={})).sum()
+            loss = evaluate_loss(objective, maps, subjects, replace(context, memory={})).sum()
         else:
             products = [(maps.cross[level] * wanted).sum() for level, wanted in map_gradients.items()]
             loss = torch.stack(products).sum()

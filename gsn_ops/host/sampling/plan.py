@@ -9,7 +9,7 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
-from ...objectives.base import check_prompt
+from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
 from ...prompt import SubjectColumns
 from ...regions import Region
@@ -20,7 +20,10 @@ from ...subjects.resolve import choose_subjects
 from ..architectures.family import ModelFamily, columns_of
 from ..attention.entry import Entry
 from ..find_family import family_of
-from ..prompts.conditioning import KEY, check_entry
+from ..prompts.conditioning import KEY
+from ..prompts.entry_tokens import read_entry
+
+NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
 
 
 @dataclass(frozen=True)
@@ -191,18 +194,36 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     packs with other names: every list that carries our key. Raises ValueError if there is none, or one is
     unusable.
     """
+<<<<<<< HEAD
     names = list(guider.conds)
     if "positive" in guider.conds:
         names = [name for name in ("positive", "middle") if name in guider.conds]
+=======
+    names = ["positive"]
+    if "positive" not in guider.conds:
+        names = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+    conds = [(name, n, cond) for name in names for n, cond in enumerate(guider.conds[name] or ())]
+>>>>>>> main
     entries: list[Entry] = []
     warnings: list[str] = []
-    for name in names:
-        for index, cond in enumerate(guider.conds[name] or ()):
+    errors: list[ValueError] = []
+    for name, index, cond in conds:
+        try:
+            tokens, notes = read_entry(cond.get("cross_attn"), cond.get(KEY))
+        except ValueError as error:
             if KEY in cond:
-                warnings += check_entry(cond.get("cross_attn"), cond[KEY])
-                entries.append(Entry(name, index, cond[KEY]))
+                raise
+            errors.append(error)
+            continue
+        warnings += notes
+        entries.append(Entry(name, index, tokens))
+    if not entries and errors:
+        raise errors[0]
     if not entries:
-        check_entry(None, None)  # raises: no token data
+        read_entry(None, None)  # raises: no token data
+    if errors:
+        n = f"{len(errors)} of {len(conds)} combined prompts cannot be read"
+        warnings.append(f"{n}: {errors[0]}")
     return tuple(entries), tuple(dict.fromkeys(warnings))
 
 
@@ -227,10 +248,21 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
             matched.append(found)
     if not matched and errors:
         raise errors[0]
-    skip = ""
-    if not matched:
-        skip = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+    matched, skip = _able(recipe, active, matched)
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)
+
+
+def _able(
+    recipe: Recipe, active: ActiveSteps, matched: list[MatchedConditioning]
+) -> tuple[list[MatchedConditioning], str]:
+    """The entries whose subjects the objective can act on; if there is none, all of them and the reason."""
+    if not matched:
+        return [], NO_SUBJECTS
+    compares = recipe.compares and len(active.steps) > 1
+    reasons = [reason_to_skip(recipe.objective, m.subjects, m.regions, compares) for m in matched]
+    if all(reasons):
+        return matched, reasons[0]
+    return [m for m, reason in zip(matched, reasons, strict=True) if not reason], ""
 
 
 def _match(recipe: Recipe, entry: Entry) -> tuple[MatchedConditioning | None, tuple[str, ...]]:

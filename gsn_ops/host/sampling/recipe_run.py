@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...maps import StepContext
-from ...objectives.base import own_subject_maps
+from ...objectives.base import evaluate_loss, own_subject_maps
 from ...optimise.recipe import NO_EXTRA_INPUTS, ExtraInputs, StepResult, per_image
 from ...optimise.velocity import with_velocity_term
 from ...report.run_report import RecipeReport
@@ -179,7 +179,7 @@ class RecipeRun:
         with torch.no_grad():
             maps, predicted = probe.evaluate(x)
             kept = own_subject_maps(objective, maps, subjects).half().cpu()  # [B, k, h, w]
-            loss = tuple(objective(maps, subjects, step.context).tolist())
+            loss = tuple(evaluate_loss(objective, maps, subjects, step.context).tolist())
             latent = step.state.guider.inner_model.process_latent_out(predicted).half().cpu()
         return Evaluation(kept, latent, loss), predicted
 

@@ -1,0 +1,1 @@
+"""Formulas that change attention or text features in the ordinary forward pass, without gradients."""

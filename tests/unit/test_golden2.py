@@ -1,0 +1,161 @@
+"""Reference values of what acts without gradients, of editing and of choosing steps: every case of
+tests/data/golden2.json, or of the file named by GSN_GOLDEN2.
+
+Such a file has the same cases with the same keys; numbers, shapes and lengths may be others.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gsn_ops.modulate.alternate_prompts import prompt_of_steps
+from gsn_ops.modulate.co3 import concept_weights
+from gsn_ops.modulate.comp_attn import inject_subjects
+from gsn_ops.modulate.local_blend import blend_mask
+from gsn_ops.modulate.normalized_attention import normalized_guidance
+from gsn_ops.modulate.prompt_reinjection import procrustes, reinject, reinject_anchored, standardised
+from gsn_ops.modulate.prompt_to_prompt import align, refined_maps, replacement
+from gsn_ops.modulate.taca import gamma_at, scaled_keys
+from gsn_ops.modulate.vsf import flipped_attention
+from gsn_ops.modulate.word_weights import factors, weighted_output, weighted_probabilities
+
+from ..support.golden import WAITING, reference_values
+
+GOLDEN = reference_values("golden2", "GSN_GOLDEN2")
+RELATIVE, ABSOLUTE = 2e-5, 1e-6  # of numbers in float64
+
+
+def tensor(numbers) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def tensors(case: dict, *names: str) -> list[Tensor]:
+    return [tensor(case[name]) for name in names]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    """Output and probabilities, written out."""
+    e = torch.exp(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + mask)
+    p = e / e.sum(-1, keepdim=True)
+    return p @ v, p
+
+
+def word_strength(case):
+    pairs = [factors(w, case["kappa"], case["a_max"]) for w in case["w"]]
+    return {"a": [a for a, _ in pairs], "g": [g for _, g in pairs]}
+
+
+def weighted(case):
+    """Of the query rows `rows` (all, where it is not given)."""
+    q, k, v, a, g = tensors(case, "q", "k", "v", "a", "g")
+    out, p = attention(q, k, v, tensor(case.get("key_mask", 0.0)))
+    rows = slice(*case.get("rows", (None,)))
+    columns = case["columns"]
+    p = p[:, rows][..., columns]
+    out[:, rows] = weighted_output(out[:, rows], v[:, columns], p, a, g)
+    return {"out": out, "p_mean_over_heads": weighted_probabilities(p, a).mean(0)}
+
+
+def temperature_joint(case):
+    q, k, v = tensors(case, "q", "k", "v")
+    rows, columns = slice(*case["rows"]), case["columns"]
+    out, _ = attention(q, k, v)
+    out[:, rows], _ = attention(q[:, rows], scaled_keys(k, columns, case["gamma"]), v)
+    return {"out": out}
+
+
+def taca_gamma(case):
+    return {"gamma": [gamma_at(sigma, case["gamma"], case["threshold"]) for sigma in case["sigma"]]}
+
+
+def reinjected(case):
+    target, origin, rotation = tensors(case, "target", "origin", "rotation")
+    return {
+        "base": reinject(target, origin, case["w"]),
+        "anchored": reinject_anchored(target, origin, case["w"]),
+        "aligned": reinject_anchored(target, origin, case["w"], rotation),
+    }
+
+
+def rotated(case):
+    origin, target = tensors(case, "origin", "target")
+    rotation = procrustes(origin, target, case["centre"])
+    return {
+        "standardised_origin_rotated": standardised(origin) @ rotation,
+        "det_abs": torch.linalg.det(rotation).abs(),
+    }
+
+
+def sci(case):
+    tokens, anchors = tensors(case, "tokens", "anchors")
+    moved, saliency = inject_subjects(tokens, case["groups"], anchors, case["omega"], case["tau"])
+    return {"tokens": moved, "saliency": saliency}
+
+
+def co3_weights(case):
+    return {"w": concept_weights(tensor(case["distances"]), case["beta"])}
+
+
+def r2f_prompts(case):
+    return {"prompt": prompt_of_steps(case["steps"], case["levels"], case["table"], case["alternate"])}
+
+
+def vsf_cross(case):
+    given = tensors(case, "q", "k", "v", "k_neg", "v_neg")
+    return {"out": flipped_attention(*given, case["alpha"], case["beta"])}
+
+
+def nag(case):
+    positive, negative = tensors(case, "positive", "negative")
+    return {"out": normalized_guidance(positive, negative, case["scale"], case["tau"], case["alpha"])}
+
+
+def p2p_refine(case):
+    found = align(case["source"], case["target"])
+    return {"source_of_target": found, "map": refined_maps(*tensors(case, "a_source", "a_target"), found)}
+
+
+def p2p_replace(case):
+    given = (case["pieces_source"], case["pieces_target"], case["changed"], case["n"])
+    return {"clean": replacement(*given), "published": replacement(*given, published=True)}
+
+
+def p2p_local_blend(case):
+    source, target = tensors(case, "source", "target")
+    return {"mask": blend_mask(source, target, tuple(source.shape), case["threshold"])}
+
+
+FUNCTIONS = {
+    "word_strength": word_strength,
+    "weighted_cross": weighted,
+    "weighted_joint_image_rows": weighted,
+    "temperature_joint": temperature_joint,
+    "taca_gamma": taca_gamma,
+    "reinject": reinjected,
+    "procrustes": rotated,
+    "sci": sci,
+    "co3_weights": co3_weights,
+    "r2f_prompts": r2f_prompts,
+    "vsf_cross": vsf_cross,
+    "nag": nag,
+    "p2p_refine": p2p_refine,
+    "p2p_replace": p2p_replace,
+    "p2p_local_blend": p2p_local_blend,
+}
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        WAITING["golden2"] = [c["id"] for c in GOLDEN["cases"] if c["id"] not in FUNCTIONS]
+        ready = [c for c in GOLDEN["cases"] if c["id"] in FUNCTIONS]
+        metafunc.parametrize("case", ready, ids=[c["id"] for c in ready])
+
+
+def test_case(case):
+    found = FUNCTIONS[case["id"]](case["inputs"])
+    assert set(found) == set(case["expected"])
+    for key, expected in case["expected"].items():
+        ours, theirs = torch.as_tensor(found[key]).double(), tensor(expected)
+        assert ours.shape == theirs.shape, key
+        assert torch.allclose(ours, theirs, rtol=RELATIVE, atol=ABSOLUTE), key

@@ -1,0 +1,105 @@
+"""What people type into the subjects field: lists of all kinds, other keyboards, weights, no things."""
+
+import pytest
+
+from gsn_ops.objectives.attend_and_excite import Presence
+from gsn_ops.objectives.base import check_prompt
+from gsn_ops.objectives.neglect import Neglect
+from gsn_ops.prompt import SubjectColumns
+from gsn_ops.subjects.syntax import parse_subjects
+
+
+def typed(text):
+    """The phrases as "modifiers noun", those that are unwanted with a dash."""
+    return [
+        ("-" if p.role == "unwanted" else "") + " ".join([*p.modifiers, p.noun]) for p in parse_subjects(text)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("- red circle\n- blue square", ["red circle", "blue square"]),
+        ("-cat\n-dog\n", ["cat", "dog"]),
+        ("\u2022 a fox\n\u2022 two owls", ["fox", "owls"]),
+        ("* red car\n* green van, bus", ["red car", "green van", "bus"]),
+        ("\u2013 a lamp\n\n\u2014 a desk", ["lamp", "desk"]),
+        ("-glasses", ["-glasses"]),
+        ("cat\n-glasses", ["cat", "-glasses"]),
+        ("cat, dog, - red hat", ["cat", "dog", "-red hat"]),
+    ],
+)
+def test_c1_a_list_of_dashes_is_a_list_and_one_dash_means_unwanted(text, expected):
+    assert typed(text) == expected
+
+
+def test_c1_nothing_but_unwanted_subjects_is_refused_before_the_run():
+    subjects = [SubjectColumns(p, {"l": (1,)}) for p in parse_subjects("- red circle")]
+    with pytest.raises(ValueError, match="'red circle'.*dash.*remove the dash"):
+        check_prompt(Presence(), subjects, {})
+    check_prompt(Neglect(), subjects, {})
+    check_prompt(Presence(), [SubjectColumns(p, {"l": (1,)}) for p in parse_subjects("cat, -hat")], {})
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("red circle | blue square", ["red circle", "blue square"]),
+        ("red circle / blue square", ["red circle", "blue square"]),
+        ("red circle and blue square", ["red circle", "blue square"]),
+        ("cat/dog/mouse", ["cat", "dog", "mouse"]),
+        ("a tall lamp & a desk", ["tall lamp", "desk"]),
+        ("cat and dog and a green bird", ["cat", "dog", "green bird"]),
+        ("the red and blue table", ["red blue table"]),
+        ("black and white cat and dog", ["black white cat", "dog"]),
+        ('"salt and pepper" shaker', ["salt and pepper shaker"]),
+        (r"saber \(fate/stay night\), sword", ["saber", "sword"]),
+        ("[a lion and a unicorn] [cat]", ["lion unicorn", "cat"]),
+    ],
+)
+def test_c2_bars_slashes_and_and_separate_subjects(text, expected):
+    assert typed(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("1. cat\n2. dog", ["cat", "dog"]),
+        ("1) red cat\n2) dog", ["red cat", "dog"]),
+        ("(1) cat, (2) dog", ["cat", "dog"]),
+        ("3: a lamp\n4: a desk", ["lamp", "desk"]),
+        ("cat:1.2", ["cat"]),
+        ("red cat:1.2, dog:.8", ["red cat", "dog"]),
+        ("(cat:1.3) , ((dog))", ["cat", "dog"]),
+        ("1girl, 2boys", ["1girl", "2boys"]),
+        ("embedding:my_cat-v2", ["embedding:my_cat-v2"]),
+        ("dog#2", ["dog"]),
+    ],
+)
+def test_c3_numbers_of_a_list_and_weights_are_dropped(text, expected):
+    assert typed(text) == expected
+
+
+@pytest.mark.parametrize("text", ["the", "a", "and", "cat, the", "of", "it", "with a", "the a", "-the"])
+def test_c9_a_word_that_names_nothing_is_refused(text):
+    with pytest.raises(ValueError, match="names no thing. Type phrases separated by commas"):
+        parse_subjects(text)
+
+
+def test_c9_nouns_that_are_also_function_words_are_taken():
+    assert typed("can, a past, x") == ["can", "past", "x"]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("\u732b\uff0c\u72d7", ["\u732b", "\u72d7"]),
+        ("\u732b\u3001\u72d7", ["\u732b", "\u72d7"]),
+        ("\u732b\uff1b\u72d7\uff5c\u9e1f", ["\u732b", "\u72d7", "\u9e1f"]),
+        ("red cat\uff0c blue dog", ["red cat", "blue dog"]),
+        ("\u7ea2\u8272\u7684\u732b\uff0cdog", ["\u7ea2\u8272\u7684\u732b", "dog"]),
+        ("[\u732b\uff0c\u9ed1]", ["\u732b \u9ed1"]),
+    ],
+)
+def test_b7_marks_of_chinese_and_japanese_keyboards_separate(text, expected):
+    assert typed(text) == expected
