@@ -47,10 +47,12 @@ class CopiesOfImages:
             return p
         if self.text is None or self.texts is None or len(p) % self.batch or len(self.texts) != len(p):
             raise UnreadablePass(f"the attention has {len(p)} images instead of {self.batch}")
-        copies = len(p) // self.batch
-        rows = self.text.shape[1]
+        copies, text = len(p) // self.batch, self.text[:1]
+        if self.texts.shape[1] % text.shape[1]:
+            text = text[:, 0::2]  # rows of keys and of values in turn, taken apart by now (NegPip)
+        rows = text.shape[1]
         first = self.texts.unflatten(0, (copies, self.batch))[:, 0, :rows]  # one image's, copy by copy
-        same = torch.cosine_similarity(first.flatten(1).float(), self.text[:1].flatten(1).float()) > SAME_TEXT
+        same = torch.cosine_similarity(first.flatten(1).float(), text.flatten(1).float()) > SAME_TEXT
         if not same.any():
             raise UnreadablePass("no region of the image attends to the prompt that has the subjects")
         times = self.texts.shape[1] // rows  # repeated to the length of a longer one, which shares its weight

@@ -194,16 +194,11 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     packs with other names: every list that carries our key. Raises ValueError if there is none, or one is
     unusable.
     """
-<<<<<<< HEAD
-    names = list(guider.conds)
+    ours = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+    names = ours
     if "positive" in guider.conds:
-        names = [name for name in ("positive", "middle") if name in guider.conds]
-=======
-    names = ["positive"]
-    if "positive" not in guider.conds:
-        names = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+        names = ["positive", *(name for name in ours if name == "middle")]
     conds = [(name, n, cond) for name in names for n, cond in enumerate(guider.conds[name] or ())]
->>>>>>> main
     entries: list[Entry] = []
     warnings: list[str] = []
     errors: list[ValueError] = []
