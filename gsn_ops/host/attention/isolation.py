@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from .other_packs import implementation, replaced_forwards
 
@@ -37,7 +38,7 @@ def kept_random_state(device: torch.device) -> Generator[None]:
 def with_fresh_tensors(table: Any) -> Any:
     """A copy of a table of patches (lists, dictionaries) whose functions get copies of tensors with a graph.
 
-    Some write into them (FreeU), and autograd has saved what was there.
+    Some write into them (FreeU), and autograd has saved what was there, before them or in them.
     """
     if isinstance(table, dict):
         return {key: with_fresh_tensors(value) for key, value in table.items()}
@@ -51,12 +52,17 @@ def _with_copies(patch: Callable) -> Callable:
         if not torch.is_grad_enabled():
             return patch(*args, **kwargs)
         copies: dict[int, Tensor] = {}  # one tensor given twice stays one
-        return patch(
-            *(_fresh(value, copies) for value in args),
-            **{name: _fresh(value, copies) for name, value in kwargs.items()},
-        )
+        with saved_tensors_hooks(_saved_copy, lambda t: t):
+            return patch(
+                *(_fresh(value, copies) for value in args),
+                **{name: _fresh(value, copies) for name, value in kwargs.items()},
+            )
 
     return patched
+
+
+def _saved_copy(t: Tensor) -> Tensor:
+    return t.detach().clone()
 
 
 def _fresh(value: Any, copies: dict[int, Tensor]) -> Any:

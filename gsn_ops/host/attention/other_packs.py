@@ -22,10 +22,14 @@ CACHE = "cache"  # in the name of a node or file whose work is to leave out part
 
 
 def implementation(patch: Any) -> Any:
-    """The function or class behind a patch: of partials and bound methods what they call."""
+    """The function or class behind a patch: of partials, bound methods and decorated functions what they
+    call.
+    """
     while True:
         if isinstance(patch, functools.partial):
             patch = patch.func
+        elif hasattr(patch, "__wrapped__"):
+            patch = patch.__wrapped__
         elif isinstance(patch, MethodType):
             patch = patch.__func__
         else:
@@ -66,7 +70,7 @@ def is_cache(patch: Any) -> bool:
 
 
 def name_of(patch: Any) -> str:
-    """The node that made a patch, as the menu calls it, and its pack; or the pack; or the function."""
+    """The node that made a patch, as the menu calls it, and its pack; or the pack; or the outermost function."""
     made_by, file = implementation(patch), source_file(patch)
     first = made_by.__qualname__.partition(".")[0]
     titles: Mapping[str, str] = nodes.NODE_DISPLAY_NAME_MAPPINGS  # type: ignore[attr-defined]
@@ -76,7 +80,7 @@ def name_of(patch: Any) -> str:
     title = titles.get(node, node) if node is not None else None
     if title and pack:
         return f"{title} ({pack})"
-    return title or pack or made_by.__qualname__.replace(".<locals>", "")
+    return title or pack or first
 
 
 def _file_of(node_class: type) -> Path | None:

@@ -45,7 +45,7 @@ def _call(
 ) -> Tensor:
     """ComfyUI's apply_model with the patches of this pass."""
     options = {**(transformer_options or {})}
-    on_options(options)
+    on_options({**options})
     options["patches"] = _patches(options.get("patches", {}), capture, controlled)
     replaced = with_fresh_tensors(options.get("patches_replace", {}))
     if "attn2" in replaced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import traceback
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -90,7 +91,8 @@ class RecipeRun:
             if not is_unreadable(error):
                 raise
             self.record.given_up = sentence(error, self.in_the_way)
-            log.warning("%s: %s", self.recipe.method, self.record.given_up, exc_info=error)
+            # As text: a log that keeps the error itself would keep the tensors of its pass.
+            log.warning("%s: %s\n%s", self.recipe.method, self.record.given_up, traceback.format_exc())
             return unchanged
 
     def report(self) -> RecipeReport:
