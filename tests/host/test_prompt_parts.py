@@ -169,14 +169,20 @@ def test_the_memory_has_a_limit_and_what_is_used_stays(tiny, pack_module, monkey
     memory = module.EncodedPrompts()
     prompts = [tiny.encode(f"a {word} circle") for word in ("red", "blue", "green", "black", "white")]
     for ((rows, extra),) in prompts[:3]:
-        memory.record(rows, extra["gsn"])
+        memory.record(rows, extra["gsn"], True)
     assert len(memory.parts(prompts[0][0][0])[0]) == 1  # used: the newest again
     for ((rows, extra),) in prompts[3:]:
-        memory.record(rows, extra["gsn"])
+        memory.record(rows, extra["gsn"], True)
     assert [len(memory.parts(rows)[0]) for ((rows, _),) in prompts] == [1, 0, 0, 1, 1]
     monkeypatch.setattr(module, "MAX_PIECES", 4)
-    memory.record(prompts[1][0][0], prompts[1][0][1]["gsn"])
+    memory.record(prompts[1][0][0], prompts[1][0][1]["gsn"], True)
     assert len(list(memory)) == 1
+
+
+def test_a_stock_conditioning_is_not_recognised_because_ours_has_encoded_the_same_text(tiny, pt):
+    tiny.encode("a pink circle of both kinds")
+    with pytest.raises(ValueError, match="no token data from this pack"):
+        pt.read(tiny.encode("a pink circle of both kinds", plain=True))
 
 
 # --- text nodes that encode by themselves

@@ -8,11 +8,9 @@ from ..support.demo_model import PROMPT
 SECOND = "a yellow star"
 
 
-@pytest.mark.parametrize(
-    "subjects, name", [("", "positive"), ("red circle", "positive"), ("yellow star", "middle")]
-)
+@pytest.mark.parametrize("subjects", ("", "red circle", "yellow star", "yellow star, blue square"))
 @pytest.mark.parametrize("style", ("regular", "nested"))
-def test_f16_dual_guidance(tiny, subjects, name, style):
+def test_f16_dual_guidance(tiny, subjects, style):
     import comfy.samplers
     from comfy_extras import nodes_custom_sampler as custom
 
@@ -35,9 +33,8 @@ def test_f16_dual_guidance(tiny, subjects, name, style):
     out = run(patched)
     recipe = book.find(out).recipes[0]
     assert recipe.updates == (2,) and not torch.equal(out, run(tiny.model))
-    assert set(recipe.subjects) == (
-        {subjects} if subjects else {"red circle", "blue square", "green triangle"}
-    )
+    every = "red circle, blue square, green triangle, yellow star"
+    assert sorted(recipe.subjects) == sorted((subjects or every).split(", "))
 
 
 def test_f16_a_subject_in_neither_prompt_is_an_error(tiny):

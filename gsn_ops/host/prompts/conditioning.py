@@ -69,7 +69,7 @@ class TokenRecordingCLIP(_CLIP):
         # Now the text encoder has the patches that it encoded with.
         made = read_prompt(self, tokens)
         for rows, extra in encoded:
-            extra[KEY] = self.gsn_record(rows, made)
+            extra[KEY] = self.gsn_record(rows, made, attached=True)
         return encoded
 
     def encode_from_tokens(self, tokens, return_pooled=False, return_dict=False):
@@ -80,13 +80,13 @@ class TokenRecordingCLIP(_CLIP):
                 rows = encoded["cond"]
             elif return_pooled:
                 rows = encoded[0]
-            self.gsn_record(rows, read_prompt(self, tokens))
+            self.gsn_record(rows, read_prompt(self, tokens), attached=False)
         return encoded
 
-    def gsn_record(self, rows: Tensor, made: PromptTokens) -> PromptTokens:
+    def gsn_record(self, rows: Tensor, made: PromptTokens, attached: bool) -> PromptTokens:
         """The token data of these rows, which are recognised by them from now on."""
         tokens = replace(made, subjects=self.gsn_subjects, checksum=checksum(rows))
-        ENCODED.record(rows, tokens)
+        ENCODED.record(rows, tokens, attached)
         return tokens
 
 

@@ -51,12 +51,16 @@ def tolerance(rows: Tensor) -> float:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One encoding: its tokens, the projections of its rows [N, PROJECTIONS], the node that asked for it."""
+    """One encoding: its tokens, the projections of its rows [N, PROJECTIONS], the node that asked for it.
+
+    attached: every conditioning that was made of it carries its tokens, until another node drops them.
+    """
 
     tokens: PromptTokens
     projected: Tensor
     width: int
     node: str
+    attached: bool
 
     @property
     def n_rows(self) -> int:
@@ -88,15 +92,16 @@ class EncodedPrompts:
     def __iter__(self) -> Iterator[EncodedPrompt]:
         return reversed(self._prompts.values())
 
-    def record(self, rows: Tensor, tokens: PromptTokens) -> None:
+    def record(self, rows: Tensor, tokens: PromptTokens, attached: bool) -> None:
         """Remember which tokens these rows [B, N, C] were made from, unless they are not known."""
         if not tokens.encoders or rows.ndim != 3 or not rows.count_nonzero():
             return
         context = get_executing_context()
-        prompt = EncodedPrompt(
-            tokens, project(rows), rows.shape[-1], "" if context is None else str(context.node_id)
-        )
-        key = prompt.projected.numpy().tobytes()
+        node = "" if context is None else str(context.node_id)
+        projected = project(rows)
+        key = projected.numpy().tobytes()
+        attached = attached and (key not in self._prompts or self._prompts[key].attached)
+        prompt = EncodedPrompt(tokens, projected, rows.shape[-1], node, attached)
         self._prompts[key] = prompt
         self._prompts.move_to_end(key)
         while len(self._prompts) > MAX_PROMPTS or (len(self._prompts) > 1 and self._pieces() > MAX_PIECES):
@@ -142,6 +147,8 @@ class EncodedPrompts:
         projected, within = project(rows), tolerance(rows)
         best, share = None, ENOUGH_ROWS
         for prompt in self._of_size(projected.shape[0], rows.shape[-1]):
+            if prompt.attached:
+                continue
             equal = _same_direction(projected, prompt.projected, within).double().mean().item()
             if equal >= share and (best is None or equal > share):
                 best, share = prompt, equal

@@ -88,6 +88,8 @@ def _recognised(rows: Tensor | None) -> tuple[PromptTokens, tuple[str, ...]]:
         if not rows.count_nonzero():
             raise ValueError(ALL_ZEROS)
         parts, unknown = ENCODED.parts(rows)
+        if len(parts) == 1 and not unknown and parts[0].prompt.attached:
+            parts = []  # the same prompt of a CLIP that is not ours
         similar = None if parts else ENCODED.similar(rows)
         if similar is not None:
             text = first_text(similar.prompt.tokens)

@@ -14,7 +14,7 @@ from ...optimise.gradient_agreement import AGREEMENT, GradientAgreementCheck
 from ...optimise.recipe import Recipe
 from ...prompt import SubjectColumns
 from ...torch_ops.bfloat16 import should_try_bfloat16
-from ..attention.probe import Probe
+from ..attention.joint_probe import AnyProbe
 
 
 class GradientPrecision:
@@ -35,7 +35,11 @@ class GradientPrecision:
         return self.cosine is not None and self.cosine >= AGREEMENT
 
     def check(
-        self, probe: Probe, device: torch.device, subjects: tuple[SubjectColumns, ...], context: StepContext
+        self,
+        probe: AnyProbe,
+        device: torch.device,
+        subjects: tuple[SubjectColumns, ...],
+        context: StepContext,
     ) -> GradientAgreementCheck | None:
         """The comparison that decides, used in place of probe.maps_of; None where none is to be made."""
         if self.cosine is not None or not self._wanted(probe, device):
@@ -52,7 +56,7 @@ class GradientPrecision:
 
         return GradientAgreementCheck(probe.maps_of, bfloat16_gradient, decide)
 
-    def _wanted(self, probe: Probe, device: torch.device) -> bool:
+    def _wanted(self, probe: AnyProbe, device: torch.device) -> bool:
         if self.recipe.precision == "auto":
             dtype = probe.guider.inner_model.get_dtype_inference()
             return should_try_bfloat16(probe.network, dtype, device, self.updates)
@@ -60,7 +64,7 @@ class GradientPrecision:
 
     def _gradient(
         self,
-        probe: Probe,
+        probe: AnyProbe,
         z: Tensor,
         map_gradients: dict[int, Tensor],
         subjects: tuple[SubjectColumns, ...],

@@ -9,19 +9,17 @@ import torch
 from comfy.model_base import ModelType
 from torch import Tensor
 
+from ...joint_prompts import MAX_FOUND
 from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
-from ...prompt import SubjectColumns
-from ...regions import Region
 from ...report.book import ReportBook
 from ...schedule import Schedule
-from ...subjects.placement import place_subjects
-from ...subjects.resolve import choose_subjects
 from ..architectures.family import ModelFamily, columns_of
 from ..attention.entry import Entry
 from ..find_family import family_of
 from ..prompts.conditioning import KEY
 from ..prompts.entry_tokens import read_entry
+from .matched import MatchedConditioning, join_matched, match_entries
 
 NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
 
@@ -33,15 +31,6 @@ class AttachedRecipe:
     recipe: Recipe
     book: ReportBook
     on_status: Callable[[str], None] | None = None
-
-
-@dataclass(frozen=True)
-class MatchedConditioning:
-    """A conditioning entry that has a recipe's subjects, with their columns and the regions of the user."""
-
-    entry: Entry
-    subjects: tuple[SubjectColumns, ...]
-    regions: dict[str, Region]
 
 
 @dataclass(frozen=True)
@@ -222,6 +211,12 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     return tuple(entries), tuple(dict.fromkeys(warnings))
 
 
+def reason_against(recipe: Recipe, active: ActiveSteps, matched: MatchedConditioning) -> str:
+    """Why the recipe's loss cannot act on these subjects, in words; "" = it can."""
+    compares = recipe.compares and len(active.steps) > 1
+    return reason_to_skip(recipe.objective, matched.subjects, matched.regions, compares)
+
+
 def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[Entry]) -> PlannedRecipe:
     """Resolve the subjects in every entry that has them. A phrase typed on the node must be in one of
     them.
@@ -229,45 +224,13 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
     recipe = attached.recipe
     if not active.steps and recipe.strict:
         raise ValueError(active.reason)
-    matched: list[MatchedConditioning] = []
-    notes: list[str] = []
-    errors: list[ValueError] = []
-    for entry in entries:
-        try:
-            found, remarks = _match(recipe, entry)
-        except ValueError as error:
-            errors.append(error)
-            continue
-        notes += remarks
-        if found is not None:
-            matched.append(found)
-    if not matched and errors:
-        raise errors[0]
-    matched, skip = _able(recipe, active, matched)
+    read = [replace(e, tokens=e.tokens.only(recipe.objective.needs.encoders)) for e in entries]
+    matched, notes = match_entries(recipe.subjects, read)
+    skip = NO_SUBJECTS
+    if matched:
+        together, left_out = join_matched(matched)
+        check_prompt(recipe.objective, together.subjects, together.regions)
+        skip = reason_against(recipe, active, together)
+        if left_out:
+            notes.append(f"left out of the combined prompts (at most {MAX_FOUND}): {', '.join(left_out)}")
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)
-
-
-def _able(
-    recipe: Recipe, active: ActiveSteps, matched: list[MatchedConditioning]
-) -> tuple[list[MatchedConditioning], str]:
-    """The entries whose subjects the objective can act on; if there is none, all of them and the reason."""
-    if not matched:
-        return [], NO_SUBJECTS
-    compares = recipe.compares and len(active.steps) > 1
-    reasons = [reason_to_skip(recipe.objective, m.subjects, m.regions, compares) for m in matched]
-    if all(reasons):
-        return matched, reasons[0]
-    return [m for m, reason in zip(matched, reasons, strict=True) if not reason], ""
-
-
-def _match(recipe: Recipe, entry: Entry) -> tuple[MatchedConditioning | None, tuple[str, ...]]:
-    """The recipe's subjects in this entry (None = it has none) and remarks. Raises ValueError if they cannot
-    work.
-    """
-    entry = replace(entry, tokens=entry.tokens.only(recipe.objective.needs.encoders))
-    subjects, remarks = choose_subjects(recipe.subjects, entry.tokens)
-    subjects, regions = place_subjects(subjects, entry.tokens)
-    if not subjects:
-        return None, remarks
-    check_prompt(recipe.objective, subjects, regions)
-    return MatchedConditioning(entry, subjects, regions), remarks

@@ -19,7 +19,8 @@ from ..attention.entry import Entry
 from ..attention.foreign_code import ForeignCode
 from ..attention.memory_policy import LEVELS, CheckpointPolicy
 from .gradient_precision import GradientPrecision
-from .plan import MatchedConditioning, PlannedRecipe
+from .matched import MatchedConditioning
+from .plan import PlannedRecipe
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,15 @@ from ...torch_ops.unreadable import is_unreadable, sentence
 from ..architectures.family import ModelFamily
 from ..attention.entry import side_networks
 from ..attention.isolation import kept_random_state
+from ..attention.joint_probe import AnyProbe, JointProbe
 from ..attention.memory_policy import CheckpointPolicy
 from ..attention.probe import Probe
 from ..attention.sampler_state import SamplerState
 from ..autograd.differentiable import differentiable, without_inference_flag
 from .gradient_precision import GradientPrecision
+from .matched import MatchedConditioning
 from .memory_retry import retry_with_less_memory
-from .plan import MatchedConditioning, PlannedRecipe
+from .plan import PlannedRecipe
 from .recipe_report import Evaluation, RecipeRecord
 
 log = logging.getLogger(__name__)
@@ -149,16 +151,20 @@ class RecipeRun:
         return context.index == self.planned.active.steps[-1]
 
     @contextlib.contextmanager
-    def _probing(self, step: RecipeStep) -> Generator[tuple[Tensor, Probe, Tensor]]:
+    def _probing(self, step: RecipeStep) -> Generator[tuple[Tensor, AnyProbe, Tensor]]:
         """Gradients on: x as a plain tensor, a probe, and the best known prediction.
 
         That is the x0 of a first evaluation if the report wants one, else x.
         """
-        state, entry = step.state, step.matched.entry
+        state = step.state
+        entries = [part.entry for part in step.matched.parts or (step.matched,)]
         self.record.begin_step(step.matched, step.context.c)
-        with differentiable(state.guider.inner_model, *side_networks(state.guider, entry)):
+        networks = [network for entry in entries for network in side_networks(state.guider, entry)]
+        with differentiable(state.guider.inner_model, *networks):
             x = without_inference_flag(state.x)
-            probe = Probe(state, entry, self.family, self.recipe.objective.needs, step.context.c)
+            needs, c = self.recipe.objective.needs, step.context.c
+            probes = [Probe(state, entry, self.family, needs, c) for entry in entries]
+            probe = probes[0] if len(probes) == 1 else JointProbe(probes)
             probe.layers, probe.checkpoint_policy, probe.foreign = self.layers, self.policy, self.foreign
             probe.foreign.begin(probe.arguments["model_options"], probe.network)
             try:
@@ -173,7 +179,7 @@ class RecipeRun:
                 self.record.forwards += probe.forwards
                 self.layers = probe.layers
 
-    def _evaluate(self, step: RecipeStep, probe: Probe, x: Tensor) -> tuple[Evaluation, Tensor]:
+    def _evaluate(self, step: RecipeStep, probe: AnyProbe, x: Tensor) -> tuple[Evaluation, Tensor]:
         """Maps, predicted x0 and loss at x, by one complete pass without gradients; and the x0 itself [B,
         ...].
         """
@@ -185,6 +191,6 @@ class RecipeRun:
             latent = step.state.guider.inner_model.process_latent_out(predicted).half().cpu()
         return Evaluation(kept, latent, loss), predicted
 
-    def _collect(self, result: StepResult, probe: Probe, context: StepContext) -> None:
+    def _collect(self, result: StepResult, probe: AnyProbe, context: StepContext) -> None:
         self.record.add_step(context.index, context.sigma, result)
         self.record.cut_override |= probe.cut_override

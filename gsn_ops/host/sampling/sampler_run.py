@@ -17,7 +17,8 @@ from ..attention.entry import is_active
 from ..attention.foreign_code import remembered
 from ..attention.isolation import kept_random_state
 from ..attention.sampler_state import SamplerState
-from .plan import AttachedRecipe, Plan, network_scale
+from .matched import join_matched
+from .plan import AttachedRecipe, Plan, network_scale, reason_against
 from .recipe_run import RecipeRun, RecipeStep
 from .reference_trajectory import predict_x0
 from .sampler_report import LEFT_ALONE, continued_by, queued_prompt, report_of, returned_latents
@@ -90,18 +91,22 @@ class SamplerRun:
                 f"no prompt with these subjects is active at step {step} (its timestep range is elsewhere)"
             )
             return None
+        matched, _ = join_matched(active)
+        if len(active) < len(run.planned.matched):
+            run.record.missing = reason_against(run.recipe, run.planned.active, matched)
+            if run.record.missing:
+                return None
         if len(active) > 1:
             self.warnings.append(
-                "Several prompts are active at this step; "
-                "the attention of the first one with these subjects is read."
+                f"{len(active)} prompts are active at the same step and read together, one pass for each."
             )
         c = network_scale(self.guider.inner_model.model_sampling, sigma, x.ndim)
         context = StepContext(
-            step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=active[0].regions
+            step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=matched.regions
         )
         extra = self._extra_inputs(run.recipe, step, state)
         most = run.planned.active.updates[step]
-        return RecipeStep(state, active[0], context, self._progress(most, x), extra)
+        return RecipeStep(state, matched, context, self._progress(most, x), extra)
 
     def _extra_inputs(self, recipe: Recipe, step: int, state: SamplerState) -> ExtraInputs:
         """The extra inputs that this recipe needs."""
