@@ -70,7 +70,7 @@ def is_cache(patch: Any) -> bool:
 
 
 def name_of(patch: Any) -> str:
-    """The node that made a patch, as the menu calls it, and its pack; or the pack; or the outermost function."""
+    """The node that made a patch, as the menu calls it, and its pack; or the pack; or the outer function."""
     made_by, file = implementation(patch), source_file(patch)
     first = made_by.__qualname__.partition(".")[0]
     titles: Mapping[str, str] = nodes.NODE_DISPLAY_NAME_MAPPINGS  # type: ignore[attr-defined]
