@@ -32,6 +32,9 @@ ModifyPrediction = Callable[[int, Any, Tensor, Tensor, Tensor, dict], Tensor]
 instead.
 """
 
+MOST_STATES = 16
+"""So many states of a step are kept, to recognise the one that its callback shows."""
+
 OWN_STATE = (
     "This sampler keeps its own copy of the latent, so the update was carried along beside it: exact for "
     "samplers "
@@ -193,7 +196,7 @@ class SamplerWatcher:
         level = float(sigma.max())
         if self.own_copy:
             x = self._arrived(x, level)
-            self.states.append(x.clone())
+            self.states = [*self.states[1 - MOST_STATES :], x.clone()]
         if self.offset is not None:
             x = x + self.offset * self.carry(level)
         step = self._due(level)
