@@ -45,32 +45,43 @@ Decay = Callable[[float, float], float]
 """decay(a, b): the factor by which a sampler scales its state from sigma a to b."""
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What is done in one sampler call.
+
+    The sampler's state is updated at `steps`. modify, if given, may modify every prediction of the model.
+    on_end gets the steps whose state the model never received; on_note what was out of the ordinary.
+    """
+
+    steps: Collection[int]
+    update: UpdateState
+    on_end: Callable[[list[int]], None]
+    modify: ModifyPrediction | None = None
+    on_note: Callable[[str], None] = lambda text: None
+
+
 class SamplerWatcher:
     """Decides, call by call, whether the model receives the sampler state at a wanted step, and updates it
     there.
 
     own_copy: the sampler is not ComfyUI's and may keep its own copy of its state. It is updated where the
     sampler shows that copy (at the start, in its callback), and an update is looked for in the next call.
-    on_note(text): told what was out of the ordinary.
     """
 
     def __init__(
         self,
         facts: SamplerFacts,
         sigmas: Tensor,
-        steps: Collection[int],
-        update: UpdateState,
+        what: Watch,
         decay: Decay | None = None,
-        modify: ModifyPrediction | None = None,
         own_copy: bool = False,
-        on_note: Callable[[str], None] = lambda text: None,
     ):
         self.facts = facts
         self.grid = [float(s) for s in sigmas]
-        self.update, self.decay, self.modify = update, decay, modify
-        self.own_copy, self.on_note = own_copy, on_note
+        self.update, self.modify, self.on_note = what.update, what.modify, what.on_note
+        self.decay, self.own_copy = decay, own_copy
         # Index on the sampler's own grid -> step of the schedule.
-        self.waiting = {k: k for k in steps if k < len(self.grid) - 1}
+        self.waiting = {k: k for k in what.steps if k < len(self.grid) - 1}
         if self.facts.grid == "log":
             self._use_log_grid()
         self.callbacks, self.learned = 0, 1
@@ -255,21 +266,6 @@ class WatchedModel:
         return self._watcher.call(self._model, x, sigma, arguments, self._shown)
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What is done in one sampler call.
-
-    The sampler's state is updated at `steps`. modify, if given, may modify every prediction of the model.
-    on_end gets the steps whose state the model never received; on_note what was out of the ordinary.
-    """
-
-    steps: Collection[int]
-    update: UpdateState
-    on_end: Callable[[list[int]], None]
-    modify: ModifyPrediction | None = None
-    on_note: Callable[[str], None] = lambda text: None
-
-
 def watch(sampler: Any, what: Watch, shown: Any = None) -> Any:
     """A shallow copy of the sampler that is watched. The given object (a cached output) is not written to.
 
@@ -281,9 +277,7 @@ def watch(sampler: Any, what: Watch, shown: Any = None) -> Any:
         return watched
 
     def sample(model_wrap, sigmas, extra_args, callback, *args, **kwargs):  # a sampler with its own loop
-        watcher = SamplerWatcher(
-            SamplerFacts(), sigmas, what.steps, what.update, None, what.modify, True, what.on_note
-        )
+        watcher = SamplerWatcher(SamplerFacts(), sigmas, what, own_copy=True)
 
         def on_step(*state):
             watcher.on_callback()
@@ -315,16 +309,7 @@ def _watched_function(sampler: Any, what: Watch, shown: Any) -> Callable[..., Te
         state_model, arguments = shown or model, dict(extra_args or {})
         model_sampling = state_model.inner_model.inner_model.model_sampling
         decay = sa_solver_decay(options, model_sampling) if name == "sample_sa_solver" else None
-        watcher = SamplerWatcher(
-            facts_of(name, options),
-            sigmas,
-            what.steps,
-            what.update,
-            decay,
-            what.modify,
-            own_copy,
-            what.on_note,
-        )
+        watcher = SamplerWatcher(facts_of(name, options), sigmas, what, decay, own_copy)
 
         def on_step(state):
             result = callback(state) if callback else None
