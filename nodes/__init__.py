@@ -1,11 +1,12 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, nursing, objective, refine, region, text
+from . import demo, guidance, inspect, nursing, objective, refine, region, text, weights
 
 FILES = [
     nursing,
     refine,
     guidance,
+    weights,
     objective,
     region,
     text,

@@ -87,6 +87,12 @@ COMMANDS = {
     "study": Command(
         "measure methods on the embedded models, and print stored tables", "tools.study", few_threads=True
     ),
+    "subjects": Command(
+        "precision and recall of the subjects found in prompts of people", "tools.study.subjects"
+    ),
+    "tagger": Command(
+        "train the part-of-speech tagger on a treebank in a folder of yours", "tools.tagger.train"
+    ),
     "bench": Command(
         "cost of one update step, beside a plain step and the published way", "tools.bench", few_threads=True
     ),

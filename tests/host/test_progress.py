@@ -73,8 +73,8 @@ def test_shifts_that_are_not_needed_are_skipped_on_the_bar(tiny):
 
 
 @pytest.mark.parametrize("step", (0, 2))
-def test_every_call_brings_a_picture(tiny, step):
-    """Before the first step that is the picture predicted from the noise, afterwards the last step's
+def test_every_call_brings_a_image(tiny, step):
+    """Before the first step that is the image predicted from the noise, afterwards the last step's
     prediction.
     """
     seen, report, _ = run(tiny, step=step)

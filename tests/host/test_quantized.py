@@ -122,6 +122,21 @@ def test_a_run_is_refined_and_leaves_the_weights_as_they_were(both):
     assert contents(quantized.model) == before and torch.equal(quantized.sample(), plain)
 
 
+def test_a_words_weight_acts_as_on_the_numbers_that_the_weights_mean(both, pack_module):
+    quantized, double, alike = both
+    syntax, edits, patch = (
+        pack_module(f"gsn_ops.{name}")
+        for name in ("subjects.weights", "modulate.edits", "host.sampling.modulation")
+    )
+
+    def effect(made):
+        weights = edits.WordWeights(syntax.parse_weights("red cat: 3, dog: 0"))
+        return made.sample(patch.attach_edits(made.model, weights)[0]) - made.sample()
+
+    ours, right = effect(quantized), effect(double)
+    assert F.cosine_similarity(ours.flatten(), right.flatten(), 0) > alike - 0.05
+
+
 def test_what_lies_in_the_hosts_shared_cast_buffer_is_copied(both, pack_module, monkeypatch):
     quantized, *_ = both
     weight = next(

@@ -39,9 +39,9 @@ class Made:
         rows, more = self.arch.conditioning(louder)
         return [[rows, {**more, **also, "gsn": self.memory()}]], [[rows, more]]
 
-    def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1, **also) -> Tensor:
-        """A run of the host's sampler at guidance 1, from the architecture's noise level down. `also` goes
-        into the conditioning.
+    def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1, cfg=1.0, **also) -> Tensor:
+        """A run of the host's sampler from the architecture's noise level down. `also` goes into the
+        conditioning.
         """
         import comfy.sample
         import comfy.samplers
@@ -55,7 +55,7 @@ class Made:
             return comfy.sample.sample_custom(
                 model or self.model,
                 noise,
-                1.0,
+                cfg,
                 sampler,
                 sigmas,
                 positive,

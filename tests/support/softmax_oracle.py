@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -22,7 +23,9 @@ class Attentions:
 
     model: torch.nn.Module
     pattern: str
+    change: Callable[[Tensor], Tensor] | None = None  # of the matrices found, before they are used
     found: list[Tensor] = field(default_factory=list)
+    callers: list[str] = field(default_factory=list)  # their modules
 
     def __post_init__(self):
         self.paths = {id(m): path for path, m in self.model.named_modules()}
@@ -52,8 +55,11 @@ class Attentions:
             logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
         e = torch.exp(logits - logits.amax(-1, keepdim=True))
         p = e / e.sum(-1, keepdim=True)
-        if re.search(self.pattern, self._caller()):
+        caller = self._caller()
+        if re.search(self.pattern, caller):
             self.found.append(p)
+            self.callers.append(caller)
+            p = self.change(p) if self.change else p
         out = torch.einsum("bhij,bhjd->bhid", p, v)
         return out if skip_output_reshape else out.transpose(1, 2).flatten(2)  # [B, N, (H d)]
 
@@ -69,14 +75,14 @@ class Attentions:
 
 
 @contextlib.contextmanager
-def written_out(model: torch.nn.Module, pattern: str):
+def written_out(model: torch.nn.Module, pattern: str, change: Callable[[Tensor], Tensor] | None = None):
     """Inside, attention is an explicit softmax everywhere in the host, and its rotary kernels are their own
     plain code.
     """
     import comfy_kitchen
     from comfy_kitchen.backends.eager import rope
 
-    seen, undo = Attentions(model, pattern), []
+    seen, undo = Attentions(model, pattern, change), []
 
     def put(module, name, value):
         undo.append((module, name, getattr(module, name)))

@@ -2,7 +2,7 @@
 object is.
 
 The loss follows TokenCompose (Wang et al., CVPR 2024): attention mass inside the object's mask for nouns and
-colours, and a pixel-wise cross entropy for nouns. Only tokens whose object is really in the picture count. It
+colours, and a pixel-wise cross entropy for nouns. Only tokens whose object is really in the image count. It
 is why this model's noun maps are localised at both levels; say so wherever its results are shown.
 """
 

@@ -1,0 +1,235 @@
+"""Changes text-to-image attention in ordinary forward passes: the other use of ComfyUI's attention override.
+
+`capture` reads; this acts, with the same facts about where text and image are. Everything that is not to be
+changed (other prompts of the batch, the text's queries, calls without text) is computed by the call as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...attention_layout import AttentionLayout
+from ...modulate.word_weights import weighted_output, weighted_probabilities
+from ...torch_ops.transfer import onto
+from .attention_call import ALL, AttentionCall
+from .capture import Capture
+
+
+@dataclass(frozen=True)
+class TextEdit:
+    """What changes in the attention to one prompt.
+
+    columns: rows of its conditioning. a, g: factors of their probability and value (`word_weights`). blocks:
+    which text-to-image calls of a pass, None = all. text_rows: whether the text's queries are changed too.
+    """
+
+    columns: tuple[int, ...]
+    a: tuple[float, ...]
+    g: tuple[float, ...]
+    blocks: range | None = None
+    text_rows: bool = False
+
+
+@dataclass(frozen=True)
+class EditedPrompt:
+    """One prompt of a pass: where its text is in the attention, and what changes there.
+
+    period, repeats: ComfyUI repeats a shorter conditioning to the length of the others; its own rows, and how
+    often they occur.
+    """
+
+    layout: AttentionLayout
+    edits: tuple[TextEdit, ...] = ()
+    period: int = 0
+    repeats: int = 1
+
+
+@dataclass
+class Tally:
+    """What the passes of a run have seen: changed calls, and lengths (queries, keys) of all others."""
+
+    calls: int = 0
+    passes: int = 0
+    lengths: set[tuple[int, int]] = field(default_factory=set)
+    misfits: int = 0
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """Factors of some keys in one call, in the order of the keys, and the keys' rows of the conditioning."""
+
+    keys: list[int]
+    columns: list[int]
+    a: list[float]
+    g: list[float]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Some queries of one prompt and the factors of their keys. of_image: they are the image's."""
+
+    rows: slice
+    factors: _Factors
+    of_image: bool
+
+
+OnProbabilities = Callable[[int, AttentionLayout, list[int], Tensor, Tensor], None]
+"""on_probabilities(prompt's number, layout, columns, p, p after): [b, H, image tokens, columns] of a call."""
+
+
+class Modulation:
+    """The override of one forward pass of several prompts.
+
+    prompts: of the batch, in its order; each has the same number of images. previous: another pack's
+    override, which stays in force. capture: our own reading of the same pass, which calls this; it counts.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[EditedPrompt],
+        tally: Tally,
+        previous: Callable | None = None,
+        capture: Capture | None = None,
+        on_probabilities: OnProbabilities | None = None,
+    ):
+        self.prompts = prompts
+        self.tally = tally
+        self.previous = previous
+        self.capture = capture
+        self.on_probabilities = on_probabilities
+        self._calls: dict[tuple, int] = {}
+        self._n_text_to_image = 0
+
+    @torch.compiler.disable
+    def __call__(self, func, q, k, v, heads, mask=None, *args, **kwargs):
+        """ComfyUI's attention call: the result of `func`, changed where this is text-to-image attention."""
+        if self.previous is not None:
+            func = functools.partial(self.previous, func)
+        call = AttentionCall(func, q, k, v, heads, mask, args, kwargs)
+        number = self._text_to_image(call)
+        if number is None:
+            return call.run()
+        if len(q) % len(self.prompts):  # another pack has added images to the batch
+            self.tally.misfits += 1
+            return call.run()
+        return self._changed(call, number)
+
+    def _text_to_image(self, call: AttentionCall) -> int | None:
+        """The number of this call among the pass's text-to-image calls, or None if it is none."""
+        n_q, n_k = call.lengths
+        options = call.kwargs.get("transformer_options") or {}
+        label = (options.get("block"), options.get("block_index"))
+        if self.capture is None:
+            nth = self._calls[label] = self._calls.get(label, -1) + 1
+        else:
+            nth = self.capture.state.calls.get(label, 0)
+        if not self.prompts[0].layout.is_text_to_image(n_q, n_k, nth):
+            self.tally.lengths.add((n_q, n_k))
+            return None
+        self._n_text_to_image += 1
+        seen = self._n_text_to_image if self.capture is None else self.capture.state.n_text_to_image
+        return seen - 1
+
+    def _changed(self, call: AttentionCall, number: int) -> Tensor:
+        """The call's result: prompt by prompt where something changes, the others together as they are."""
+        size = len(call.q) // len(self.prompts)
+        changes = [self._changes(prompt, call, number) for prompt in self.prompts]
+        if not any(changes):
+            return call.run()
+        self.tally.calls += 1
+        base = call.run() if _needs_whole(call, changes) else None
+        parts, waiting = [], 0  # first prompt that has not been computed yet
+        for n, change in enumerate(changes):
+            if not change:
+                continue
+            if waiting < n:
+                parts.append(_as_it_is(call, slice(waiting * size, n * size), ALL, base))
+            parts.append(self._changed_prompt(call, n, slice(n * size, (n + 1) * size), change, base))
+            waiting = n + 1
+        if waiting < len(changes):
+            parts.append(_as_it_is(call, slice(waiting * size, len(call.q)), ALL, base))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def _changes(self, prompt: EditedPrompt, call: AttentionCall, number: int) -> list[_Change]:
+        """The parts of a prompt's queries in order, each with its factors; [] if nothing changes."""
+        n_q, _ = call.lengths
+        edits = [edit for edit in prompt.edits if edit.blocks is None or number in edit.blocks]
+        factors = _combined(prompt, edits, n_q)
+        if not factors.keys:
+            return []
+        of_text = _combined(prompt, [edit for edit in edits if edit.text_rows], n_q)
+        image = _image_rows(prompt.layout, n_q)
+        parts = ((slice(0, image.start), of_text), (image, factors), (slice(image.stop, n_q), of_text))
+        return [_Change(rows, found, rows is image) for rows, found in parts if rows.start < rows.stop]
+
+    def _changed_prompt(
+        self, call: AttentionCall, n: int, batch: slice, changes: Sequence[_Change], base: Tensor | None
+    ) -> Tensor:
+        """The result for one prompt. base: the whole call's own result, if it is known."""
+        parts = []
+        for change in changes:
+            if not change.factors.keys:
+                parts.append(_as_it_is(call, batch, change.rows, base))
+                continue
+            out, p, p_after = _weighted(call, batch, change, base)
+            parts.append(out)
+            if change.of_image and self.on_probabilities is not None:
+                self.on_probabilities(n, self.prompts[n].layout, change.factors.columns, p, p_after)
+        return torch.cat(parts, call.output_token_dim) if len(parts) > 1 else parts[0]
+
+
+def _image_rows(layout: AttentionLayout, n_q: int) -> slice:
+    """The image's queries. All of a UNet's, whatever their number (tokens may have been merged)."""
+    if layout.patch is None:
+        return slice(0, n_q)
+    return layout.rows(n_q)
+
+
+def _combined(prompt: EditedPrompt, edits: Sequence[TextEdit], n_q: int) -> _Factors:
+    """All edits of one prompt as factors of keys; where several change one word, their factors multiply."""
+    factors: dict[int, tuple[float, float]] = {}
+    for edit in edits:
+        for column, a, g in zip(edit.columns, edit.a, edit.g, strict=True):
+            old_a, old_g = factors.get(column, (1.0, 1.0))
+            factors[column] = (old_a * a, old_g * g)
+    changed = {column: found for column, found in factors.items() if found != (1.0, 1.0)}
+    first = prompt.layout.columns(slice(0, 1), n_q).start
+    columns = list(changed) * prompt.repeats
+    keys = [first + column + r * prompt.period for r in range(prompt.repeats) for column in changed]
+    a, g = ([found[i] for found in changed.values()] * prompt.repeats for i in (0, 1))
+    return _Factors(keys, columns, a, g)
+
+
+def _needs_whole(call: AttentionCall, changes: Sequence[Sequence[_Change]]) -> bool:
+    """Whether the call must be run as it is, for all of its batch and queries.
+
+    Where the kernel gives no probabilities beside its result; and on the CPU where other prompts are in the
+    batch, since there a part of a batch has other rounding than the whole.
+    """
+    keys = [len(change.factors.keys) for changed in changes for change in changed]
+    if not call.takes_wider_values(max(keys)):
+        return True
+    return not (call.q.is_cuda or all(changes))
+
+
+def _as_it_is(call: AttentionCall, batch: slice, rows: slice, base: Tensor | None) -> Tensor:
+    """The unchanged result for a part of the batch and queries, in the call's form."""
+    if base is None:
+        return call.run(batch, rows)
+    return base[batch][:, :, rows] if call.output_token_dim == 2 else base[batch][:, rows]
+
+
+def _weighted(
+    call: AttentionCall, batch: slice, change: _Change, base: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The changed result of some queries in the call's form, and the probabilities before and after."""
+    factors = change.factors
+    known = None if base is None else _as_it_is(call, batch, change.rows, base)
+    out, p, values = call.with_probabilities(batch, change.rows, factors.keys, known)
+    a, g = (onto(torch.tensor(numbers), p) for numbers in (factors.a, factors.g))
+    return call.formed(weighted_output(out, values, p, a, g)), p, weighted_probabilities(p, a)

@@ -1,0 +1,51 @@
+"""The syntax of word weights."""
+
+import pytest
+
+from gsn_ops.modulate.edits import WordWeights
+from gsn_ops.subjects.weights import parse_weights
+
+
+def pairs(text: str) -> list[tuple[str, float]]:
+    return [(phrase.label, weight) for phrase, weight in parse_weights(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" ,\n; ", []),
+        ("red car: 1.5", [("red car", 1.5)]),
+        ("red car:1.5,bench: .7 ; glasses : -1", [("red car", 1.5), ("bench", 0.7), ("glasses", -1.0)]),
+        ("(red car:1.5), (bench:0.7)", [("red car", 1.5), ("bench", 0.7)]),
+        ("dog#2: +2", [("dog#2", 2.0)]),
+        ("dog: 1.2\ndog: 0", [("dog", 1.2), ("dog#2", 0.0)]),
+        ("a red car: 1.5", [("a red car", 1.5)]),
+        ("solar_system: 3", [("solar_system", 3.0)]),
+        ("\u732b: 1.5", [("\u732b", 1.5)]),
+        ("t-shirt: 1e0", [("t-shirt", 1.0)]),
+    ],
+)
+def test_entries(text, expected):
+    assert pairs(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["car", "car 1.5", "car:", ": 2", "car: two", "car: 1.5 bench: 2", "[red car] [bench]: 2"]
+)
+def test_what_cannot_be_read_is_shown_with_an_example(text):
+    with pytest.raises(ValueError, match="red car: 1.5, bench: 0.7"):
+        parse_weights(text)
+
+
+@pytest.mark.parametrize("weight", ["-2.1", "3.5", "1e9", "100"])
+def test_the_range(weight):
+    with pytest.raises(ValueError, match="choose -2 to 3"):
+        parse_weights(f"car: {weight}")
+
+
+def test_weights_of_1_and_strength_0_change_nothing():
+    assert WordWeights(parse_weights("car: 1, dog: 1")).disabled and WordWeights(()).disabled
+    assert WordWeights(parse_weights("car: 2, dog: 0.5"), kappa=0.0).disabled
+    assert not WordWeights(parse_weights("car: -1"), kappa=0.0).disabled
+    assert not WordWeights(parse_weights("car: 0")).disabled
