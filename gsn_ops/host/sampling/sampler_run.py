@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...maps import StepContext
 from ...optimise.recipe import ExtraInputs, Recipe
+from ...remark import Remark, with_lines
 from ...report.run_report import RunReport
 from ..attention.entry import is_active
 from ..attention.foreign_code import remembered
@@ -145,10 +146,14 @@ class SamplerRun:
     def on_end(self, missed: list[int]) -> None:
         """The sampler function has returned; `missed` are the steps whose state it never showed."""
         if missed:
+            steps = ", ".join(map(str, missed))
             self.warnings.append(
-                f"The sampler never showed its state at step {', '.join(map(str, missed))} "
-                "(it adds noise before each call, or has its own steps), so nothing was done there. "
-                "Choose another sampler, or s_churn 0."
+                Remark(
+                    f"The sampler never showed its state at step {steps} "
+                    "(it adds noise before each call, or has its own steps), so nothing was done there. "
+                    "Choose another sampler, or s_churn 0.",
+                    line=f"nothing was done at step {steps}, choose another sampler or s_churn 0",
+                )
             )
 
     def warn(self, text: str) -> None:
@@ -182,14 +187,16 @@ class SamplerRun:
     def _tell(self, attached: tuple[AttachedRecipe, ...], report: RunReport, told: list[RunReport]) -> None:
         """One line per recipe on its node: of the run in told[n], where that is another one than this."""
         lines: dict[Callable[[str], None], list[str]] = {}  # one node may have attached several recipes
-        for n, (one, now) in enumerate(zip(attached, report.recipes, strict=True)):
+        remarks: dict[Callable[[str], None], list[str]] = {}
+        for n, (one, planned) in enumerate(zip(attached, self.plan.recipes, strict=True)):
+            now, recipe = report.recipes[n], told[n].recipes[n]
             log.info(now.status)
-            recipe = told[n].recipes[n]
             line = recipe.status if recipe.step is not None else now.status
             line += f" [{', '.join(recipe.subjects)}]" if recipe.subjects else ""
             if told[n] is not report and recipe.step is not None:
                 line += f"; {LEFT_ALONE}"
             if one.on_status is not None:
                 lines.setdefault(one.on_status, []).append(line)
+                remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
-            on_status("\n".join(said))
+            on_status(with_lines("\n".join(said), remarks[on_status]))
