@@ -1,5 +1,7 @@
 """Subjects: from what a user types, or from the prompt itself, to the text columns of each word.
 
-word_lists < matching < prompt_cleanup < caption_parser < syngen_rules < spacy_parser < syntax < resolve <
-placement (detokenize stands alone): each module imports only modules to its left.
+Words: word_lists < image_words, thing_words, structure_words. A prompt: readable_text < tagger <
+prompt_cleanup < noun_phrase < words_in_place < caption_parser < find. Besides: matching, syntax, language,
+spacy_parser < syngen_rules. Then resolve < placement (detokenize stands alone). Each module imports only
+modules to its left.
 """

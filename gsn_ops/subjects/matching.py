@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..prompt import SubjectPhrase
 from .word_lists import COMPOUNDS, CONJUNCTIONS, LINKS, is_adverb
@@ -33,6 +35,18 @@ class TextWord:
     gap: str
 
 
+class Words(list[TextWord]):
+    """The words of a text, and where each one stands."""
+
+    @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """Indices of each word, in text order."""
+        found: dict[str, list[int]] = {}
+        for n, word in enumerate(self):
+            found.setdefault(word.text, []).append(n)
+        return found
+
+
 @dataclass(frozen=True)
 class PhraseMatch:
     """One occurrence of a phrase in a text, as indices of words. adjacent: its words stand together."""
@@ -48,12 +62,12 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", re.sub(r"[\u0300-\u036f]", "", bare))
 
 
-def split_words(text: str) -> list[TextWord]:
+def split_words(text: str) -> Words:
     """The words of a text, folded.
 
     Letters and digits are separate words (CLIP shows "1girl" as "1 girl"), and an elision such as 's is none.
     """
-    words: list[TextWord] = []
+    words = Words()
     end = 0
     elided = {m.end() for m in ELISION.finditer(text)}
     for m in WORD.finditer(text):
@@ -79,9 +93,17 @@ def matches_at(words: Sequence[TextWord], i: int, wanted: Sequence[TextWord]) ->
     )
 
 
-def find_all(words: Sequence[TextWord], wanted: Sequence[TextWord]) -> list[int]:
-    """All indices at which the wanted words stand."""
-    return [i for i in range(len(words)) if matches_at(words, i, wanted)] if wanted else []
+def find_all(words: Words, wanted: Sequence[TextWord]) -> list[int]:
+    """All indices at which the wanted words stand, in text order."""
+    if not wanted:
+        return []
+    return [i for i in words.places.get(wanted[0].text, ()) if matches_at(words, i, wanted)]
+
+
+def _nearest(places: Sequence[int], to: int) -> int:
+    """The place next to `to`; of two the earlier one."""
+    n = bisect_left(places, to)
+    return min(places[max(n - 1, 0) : n + 1], key=lambda place: (abs(place - to), place))
 
 
 def _before(
@@ -154,7 +176,7 @@ def _is_inside_compound(words: Sequence[TextWord], i: int, length: int) -> bool:
     return False
 
 
-def phrase_matches(phrase: SubjectPhrase, words: Sequence[TextWord]) -> list[PhraseMatch]:
+def phrase_matches(phrase: SubjectPhrase, words: Words) -> list[PhraseMatch]:
     """The occurrences of a phrase, in text order.
 
     All words together wherever that occurs; else every occurrence of the noun, each with the nearest one of
@@ -164,7 +186,8 @@ def phrase_matches(phrase: SubjectPhrase, words: Sequence[TextWord]) -> list[Phr
     nouns = find_all(words, noun)
     free = [i for i in nouns if not _is_inside_compound(words, i, len(noun))]
     together = [match for i in nouns if (match := _adjacent_match(words, i, noun, modifiers))]
-    together = [match for match in together if match.noun.start in free] or together
+    unbound = set(free)
+    together = [match for match in together if match.noun.start in unbound] or together
     if together:
         return together
     found = [find_all(words, modifier) for modifier in modifiers]
@@ -172,15 +195,13 @@ def phrase_matches(phrase: SubjectPhrase, words: Sequence[TextWord]) -> list[Phr
         return []
     matches = []
     for i in free or nouns:
-        starts = [min(js, key=lambda j: (abs(j - i), j)) for js in found]
+        starts = [_nearest(places, i) for places in found]
         nearest = tuple(range(j, j + len(m)) for j, m in zip(starts, modifiers))
         matches.append(PhraseMatch(range(i, i + len(noun)), nearest, False))
     return matches
 
 
-def phrase_at(
-    noun: str, modifiers: tuple[str, ...], start: int, words: Sequence[TextWord]
-) -> SubjectPhrase | None:
+def phrase_at(noun: str, modifiers: tuple[str, ...], start: int, words: Words) -> SubjectPhrase | None:
     """The found phrase with the occurrence number that makes `phrase_matches` find its noun at word `start`.
 
     Without its modifiers if it is not found with them; None if the noun is part of a longer one.

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
-from . import caption_parser, spacy_parser, syngen_rules
+from ..remark import Remark
+from . import spacy_parser, syngen_rules
+from .caption_parser import noun_phrases
+from .find import subjects_of_caption
+from .language import foreign_language
 from .matching import PhraseMatch, TextWord, phrase_matches, split_words
+from .readable_text import as_sentences
 from .syntax import SPACY
 
 MAX_SHOWN_WORDS = 60  # of the prompt, in an error
 MAX_SHOWN_LEFT_OUT = 10
+NOT_ENGLISH = (
+    "the prompt is not English ({language}), and subjects are found in English only: type them into the "
+    "subjects field, separated by commas"
+)
 
 
 @dataclass
@@ -35,34 +45,46 @@ def choose_subjects(
     """
     phrases = tuple(typed) or tokens.subjects
     left_out: Sequence[str] = ()
+    remarks: tuple[str, ...] = ()
     request = phrases[0].noun if phrases and phrases[0].source == SPACY else None
     if request or not phrases:
-        phrases, left_out = _find(tokens, request)
+        phrases, left_out, remarks = _find(tokens, request)
         phrases = tuple(p for p in phrases if _is_seen(p, tokens))
     elif not typed:
         phrases = tuple(replace(p, source="conditioning") for p in phrases)
     subjects, notes = resolve_with_notes(phrases, tokens, first_column)
+    notes = (*remarks, *notes)
     if left_out:
         names = ", ".join(left_out[:MAX_SHOWN_LEFT_OUT])
         if len(left_out) > MAX_SHOWN_LEFT_OUT:
             names += f" and {len(left_out) - MAX_SHOWN_LEFT_OUT} more"
-        notes = (*notes, f"left out (at most {len(phrases)} subjects are chosen automatically): {names}")
+        reason = f"left out (at most {len(phrases)} subjects are chosen automatically): {names}"
+        notes = (*notes, Remark(reason, line=f"left out: {names}"))
     return subjects, notes
 
 
-def _find(tokens: PromptTokens, model: str | None) -> tuple[tuple[SubjectPhrase, ...], list[str]]:
-    """The subjects of the text and the labels of those left out.
+def _find(
+    tokens: PromptTokens, model: str | None
+) -> tuple[tuple[SubjectPhrase, ...], list[str], tuple[str, ...]]:
+    """The subjects of the text, the labels of those left out, and remarks.
 
-    model: a spaCy model, None = the built-in parser.
+    model: a spaCy model, None = the built-in parser, which reads English only.
     """
     text = next((e.typed or e.text for e in tokens.encoders if _is_read(e)), None)
     if text is None:
-        return (), []
-    if model is None:
-        found, left_out = caption_parser.subjects_of_caption(text)
-    else:
-        found, left_out = syngen_rules.subjects_of_parse(spacy_parser.parse(text, model), text)
-    return tuple(found), left_out
+        return (), [], ()
+    if model is not None:
+        found, left_out = syngen_rules.subjects_of_parse(spacy_parser.parse(as_sentences(text), model), text)
+        return tuple(found), left_out, ()
+    language = foreign_language(text)
+    if language:
+        remark = Remark(
+            NOT_ENGLISH.format(language=language),
+            line=f"the prompt is not English ({language}), type its subjects",
+        )
+        return (), [], (remark,)
+    found, left_out = subjects_of_caption(text)
+    return tuple(found), left_out, ()
 
 
 def _is_seen(phrase: SubjectPhrase, tokens: PromptTokens) -> bool:
@@ -115,17 +137,22 @@ def _look_up(
 ) -> list[str]:
     """Write the columns of the phrases in one encoder's text into `found`. Returns remarks."""
     words = split_words(encoder.text)
+    describing = _describing_words(encoder.text) if any(map(_needs_noun, phrases)) else {}
+    known: dict[tuple, list[PhraseMatch]] = {}  # a phrase may be typed many times
     taken: dict[int, str] = {}  # first word of a noun -> label of its subject
     notes: list[str] = []
     # Phrases with more words first, so that "red dog" gets its dog before "dog" takes what is left.
     for n in sorted(range(len(phrases)), key=lambda n: -len(phrases[n].modifiers)):
         phrase = phrases[n]
-        match = _choose_match(phrase, phrase_matches(phrase, words), taken)
+        key = (phrase.noun, phrase.modifiers)
+        if key not in known:
+            known[key] = phrase_matches(phrase, words)
+        match = _choose_match(phrase, known[key], taken)
         columns = _columns(encoder, words, match.noun, first_column) if match else ()
         if match is None or not columns:
             found[n].lacking.add(encoder.name)
             continue
-        _refuse_modifier(phrase, match, encoder.text)
+        _refuse_modifier(phrase, match, describing)
         notes += _match_notes(phrase, match, taken)
         taken.setdefault(match.noun.start, phrase.label)
         found[n].noun[encoder.name] = columns
@@ -144,28 +171,36 @@ def _choose_match(
     return next(free, matches[0] if matches else None)
 
 
-def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, text: str) -> None:
+def _needs_noun(phrase: SubjectPhrase) -> bool:
+    """Whether the phrase must not be a mere adjective of the prompt."""
+    return phrase.source == "typed" and phrase.role == "wanted" and not phrase.modifiers
+
+
+def _describing_words(text: str) -> dict[int, str]:
+    """The words of a prompt that only describe a thing: index -> the thing."""
+    return {word.at.start: thing.name for thing in noun_phrases(text) for word in thing.modifiers}
+
+
+def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, describing: Mapping[int, str]) -> None:
     """Raises ValueError for a typed word that only describes a thing of the prompt: "red" of "a red car"."""
-    if phrase.source != "typed" or phrase.role != "wanted" or phrase.modifiers:
-        return
-    for thing in caption_parser.noun_phrases(text):
-        if any(word.at.start == match.noun.start for word in thing.modifiers):
-            noun = " ".join(word.text for word in thing.noun)
-            raise ValueError(
-                f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with "
-                f"it, '{phrase.label} {noun}', or the thing alone, '{noun}'."
-            )
+    noun = describing.get(match.noun.start)
+    if noun is not None and _needs_noun(phrase):
+        raise ValueError(
+            f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with "
+            f"it, '{phrase.label} {noun}', or the thing alone, '{noun}'."
+        )
 
 
 def _match_notes(phrase: SubjectPhrase, match: PhraseMatch, taken: dict[int, str]) -> list[str]:
     notes = []
     if not match.adjacent:
-        notes.append(
-            f"the words of '{phrase.label}' do not stand together in the prompt: "
-            f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers)
-        )
+        apart = f"the words of '{phrase.label}' do not stand together"
+        nearest = ", ".join(f"'{m}'" for m in phrase.modifiers)
+        used = f"{apart} in the prompt: '{phrase.noun}' is used with the nearest {nearest}"
+        notes.append(Remark(used, line=apart))
     if match.noun.start in taken:
-        notes.append(f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt")
+        same = f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt"
+        notes.append(Remark(same, line=same))
     return notes
 
 
@@ -174,7 +209,12 @@ def _columns(
 ) -> tuple[int, ...]:
     """Columns of the tokens that spell these words, whole or in part."""
     start, stop = words[at.start].start, words[at.stop - 1].stop
-    columns = [p.column for p in encoder.pieces if start < p.stop and p.start < min(stop, p.stop)]
+    columns: list[int | None] = []
+    for piece in encoder.pieces[bisect_right(encoder.pieces, start, key=lambda piece: piece.stop) :]:
+        if piece.start >= stop:
+            break
+        if piece.start < piece.stop:
+            columns.append(piece.column)
     return tuple(dict.fromkeys(column + first_column for column in columns if column is not None))
 
 

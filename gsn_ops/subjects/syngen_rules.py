@@ -6,13 +6,18 @@ words that belong together. `subjects_of_parse` unites all passes.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from ..prompt import SubjectPhrase
-from .caption_parser import first_subjects, names_a_thing
-from .matching import TextWord, phrase_at, split_words
-from .word_lists import COMPOUNDS, DEFINITE
+from .find import Candidate, first_subjects
+from .matching import TextWord, split_words
+from .noun_phrase import names_a_thing
+from .prompt_cleanup import prompt_words
+from .readable_text import as_sentences
+from .word_lists import COMPOUNDS, DEFINITE, INDEFINITE
 
 MODIFIERS = frozenset({"amod", "nmod", "compound", "npadvmod", "advmod", "acomp"})
 NOUNS = frozenset({"NOUN", "PROPN"})
@@ -146,18 +151,34 @@ def nouns_and_modifiers(words: Sequence[ParsedWord], group: Sequence[int]) -> li
 def subjects_of_parse(words: Sequence[ParsedWord], text: str) -> tuple[list[SubjectPhrase], list[str]]:
     """The things that a parsed text names, in order: at most five, and the labels of the others.
 
-    words: the parse of `text`. Template words ("a photo of") and quality tags are left out, as by the
-    built-in parser.
+    words: the parse of `as_sentences(text)`. Template words ("a photo of") and quality tags are left out, as
+    by the built-in parser.
     """
     groups = unify(std(words), verb_root(words), with_verbs(words), entities(words))
     pairs = sorted(pair for group in groups for pair in nouns_and_modifiers(words, group))
-    text_words, starts = split_words(text), _starts(words, text)
+    text_words, starts = split_words(text), _starts(words, as_sentences(text))
+    kept = {at for word in prompt_words(text) for at in word.at}
+    sentences = list(accumulate(word.text in (".", "!", "?") for word in words))
     candidates = []
     for noun, modifiers in pairs:
         after = words[noun + 1].text.lower() if noun + 1 < len(words) else ""
-        if names_a_thing(words[noun].text.lower(), after, [words[m].text.lower() for m in modifiers]):
-            candidates.append(_candidate(words, noun, modifiers, text_words, starts))
-    return first_subjects(candidates)
+        before = [words[child].text.lower() for child in _children(words, noun)]
+        determiner = next((word for word in before if word in DEFINITE | INDEFINITE), "")
+        described = [words[m].text.lower() for m in modifiers]
+        if names_a_thing(words[noun].text.lower(), after, described, determiner):
+            one = _candidate(words, noun, modifiers, text_words, starts)
+            if one.start in kept:
+                definite, repeats = determiner in DEFINITE, determiner in INDEFINITE
+                candidates.append(
+                    replace(
+                        one,
+                        definite=definite,
+                        bare=not modifiers,
+                        repeats=repeats,
+                        sentence=int(sentences[noun]),
+                    )
+                )
+    return first_subjects(candidates, text)
 
 
 def _candidate(
@@ -166,16 +187,15 @@ def _candidate(
     modifiers: Sequence[int],
     text_words: Sequence[TextWord],
     starts: Sequence[int],
-) -> tuple[SubjectPhrase | None, bool]:
-    """The subject (None if it is not found in the text), and whether it is definite ("the dog")."""
+) -> Candidate:
+    """The noun with its modifiers, at its word of the text."""
     first = _first_word(words, noun, modifiers)
     name = " ".join(word.text.lower() for word in words[first : noun + 1])
     described = tuple(
         words[m].text.lower() for m in modifiers if not first <= m < noun and split_words(words[m].text)
     )
-    at = next((i for i, w in enumerate(text_words) if w.start >= starts[first]), len(text_words))
-    definite = any(words[child].text.lower() in DEFINITE for child in _children(words, noun))
-    return phrase_at(name, described, at, text_words), definite and not described
+    at = bisect_left(text_words, starts[first], key=lambda word: word.start)
+    return Candidate(name, described, at)
 
 
 def _first_word(words: Sequence[ParsedWord], noun: int, modifiers: Sequence[int]) -> int:

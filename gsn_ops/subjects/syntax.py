@@ -54,7 +54,7 @@ def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
     text = re.sub(
         r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text
     )
-    text = re.sub(QUALIFIER, lambda m: m[0].replace("/", SLASH), text)
+    text = re.sub(QUALIFIER + r"|@spacy\S*", lambda m: m[0].replace("/", SLASH), text)
     parts = [part for part in _split_phrases(_without_bullets(text)) if part.strip(SEPARATORS)]
     requests = [part.strip() for part in parts if part.strip().lower().startswith("@spacy")]
     if requests:

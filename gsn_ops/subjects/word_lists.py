@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 
-def _set(text: str) -> frozenset[str]:
+def words_of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _phrases(text: str) -> frozenset[str]:
+def phrases_of(text: str) -> frozenset[str]:
     return frozenset(text.split("|"))
 
 
-INDEFINITE = _set(
-    "a an another one two three four five six seven eight nine ten eleven twelve some several many few "
-    "couple both multiple various numerous dozens any each every"
+INDEFINITE = words_of(
+    "thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty "
+    "seventy eighty ninety hundred hundreds thousand a an another one two three four five six seven "
+    "eight nine ten eleven twelve some several many few both multiple various numerous dozens dozen any "
+    "each every"
 )
-DEFINITE = _set("the this that these those his her its their my your our")
-COPULAS = _set("is are was were be been being")
-RELATIVES = _set("that which who")
-CONJUNCTIONS = _set("and or & plus nor")
-PREPOSITIONS = _set(
+DEFINITE = words_of("the this that these those his her its their my your our")
+COPULAS = words_of("is are was were be been being")
+RELATIVES = words_of("that which who")
+CONJUNCTIONS = words_of("and or & plus nor")
+PREPOSITIONS = words_of(
     "of in on at with next to near beside besides under over behind between above below from by for into "
-    "through against along around across inside outside atop onto toward towards beneath underneath among "
-    "amongst amid like as without within during upon via than off up down out past beyond opposite "
-    "alongside about after before until while where when wearing holding including except per versus vs"
+    "through against along around across inside outside atop onto toward towards beneath underneath "
+    "among amongst amid like as without within during upon via than off up down out past beyond opposite "
+    "alongside about after before until while where when wearing holding including except per versus vs "
+    "amidst midst despite behind astride onto because although though whether since unless throughout "
+    "underneath towards"
 )
-OTHER_FUNCTION_WORDS = _set(
+OTHER_FUNCTION_WORDS = words_of(
     "it he she they him them i we you me us himself herself itself themselves there here who whom whose "
     "what how why if but yet then not no none only just even also has have had having does do did can "
-    "could will would should may might must let lets break s t d m re ve ll"
+    "isn aren wasn weren don doesn didn hasn haven hadn cannot nobody avoid neither lacking lacks minus "
+    "excluding exclude sans need needs want wants thanks thank hello sure let could will would should "
+    "may might must let lets break s t d m re ve ll please himself whatever everywhere somewhere "
+    "anywhere nowhere others another else ever never always often sometimes already however meanwhile"
 )
 FUNCTION_WORDS = (
     DEFINITE | INDEFINITE | COPULAS | RELATIVES | CONJUNCTIONS | PREPOSITIONS | OTHER_FUNCTION_WORDS
 )
-NEGATIONS = _set("without no not")
+NEGATIONS = words_of(
+    "without no not neither nor isn aren wasn weren don doesn didn hasn haven hadn cannot never nobody "
+    "lacking lacks avoid exclude excluding except minus sans"
+)
+NEGATING_PAIRS = phrases_of(
+    "instead of|rather than|free of|free from|devoid of|empty of|clear of|absence of|lack of|other than"
+)
+NEGATION_ENDS = words_of("but just only instead rather")
 """Words that negate the following noun."""
-ADVERBS = _set(
+ADVERBS = words_of(
     "very really so quite too also almost both all extremely super ultra slightly mostly half more most "
     "still together apart away nearby outdoors indoors upside"
 )
-LY_NOT_ADVERBS = _set(
+LY_NOT_ADVERBS = words_of(
     "family fly butterfly dragonfly firefly mayfly gadfly lily belly jelly holly jolly dolly bully gully "
     "trolley ally assembly anomaly monopoly homily tally rally lovely friendly ugly silly curly lonely "
     "deadly woolly wooly elderly early hilly heavenly ghostly scaly bubbly wobbly oily smelly cuddly "
@@ -48,43 +62,65 @@ LY_NOT_ADVERBS = _set(
 LINKS = COPULAS | RELATIVES
 """Words that may stand between a noun and an adjective after it."""
 
-COLOURS = _set(
-    "red green blue yellow orange purple pink brown black white gray grey violet indigo cyan magenta teal "
-    "turquoise maroon beige crimson scarlet lavender lilac navy burgundy ivory cream tan khaki olive lime "
-    "peach coral aqua azure amber mauve fuchsia blonde blond brunette auburn ginger golden silver gold "
-    "bronze copper multicolored multicoloured colorful colourful rainbow"
+COLOURS = words_of(
+    "red green blue yellow orange purple pink brown black white gray grey violet indigo cyan magenta "
+    "teal turquoise maroon beige crimson scarlet lavender lilac navy burgundy ivory cream tan khaki "
+    "olive lime peach coral aqua azure amber mauve fuchsia blonde blond brunette auburn ginger golden "
+    "silver gold bronze copper multicolored multicoloured colorful colourful rainbow"
 )
-MATERIALS = _set(
+MATERIALS = words_of(
     "wood metal glass plastic leather stone brick marble steel iron aluminum aluminium ceramic porcelain "
     "paper cardboard cotton silk wool velvet denim lace satin linen rubber concrete granite crystal "
     "diamond jade pearl bamboo wicker straw clay brass tin chrome felt fur tweed suede"
 )
-ADJECTIVES = _set(
+ADJECTIVES = words_of(
     "big small large little tiny huge gigantic enormous massive tall short long wide narrow thin thick "
     "fat slim young old new ancient modern vintage retro futuristic beautiful pretty cute handsome "
-    "elegant gorgeous attractive ugly scary cool nice good bad great fine dark bright dim vivid pale deep "
-    "soft hard smooth rough sharp round rectangular triangular circular flat curved straight hot cold "
-    "warm dry wet clean fresh raw cooked ripe whole full empty open closed broken frozen happy sad angry "
-    "calm quiet loud strong weak fast slow wild tame domestic medieval royal magical mystical mythical "
-    "majestic epic cosmic robotic mechanical electric realistic photorealistic abstract minimalist "
-    "detailed intricate ornate simple plain single double tropical exotic blank solid transparent "
-    "translucent opaque glossy matte neon monochrome curly bald naked nude dead alive asleep awake alone "
-    "wooden woolen metallic"
+    "elegant gorgeous attractive ugly scary cool nice good bad great fine dark bright dim vivid pale "
+    "deep soft hard smooth rough sharp round rectangular triangular circular flat curved straight hot "
+    "cold warm dry wet clean fresh raw cooked ripe whole full empty open closed broken frozen happy sad "
+    "angry calm quiet loud strong weak fast slow wild tame domestic medieval royal magical mystical "
+    "mythical majestic epic cosmic robotic mechanical electric realistic photorealistic abstract "
+    "minimalist detailed intricate ornate simple plain single double tropical exotic blank solid "
+    "transparent translucent opaque glossy matte neon monochrome curly bald naked nude dead alive asleep "
+    "awake alone free devoid absent wooden woolen metallic"
 )
-POST_NOUN_VERBS = _set(
+POST_NOUN_VERBS = words_of(
     "made worn held lit seen built shown drawn sat stood eaten driven torn hidden fallen grown taken "
     "thrown born cut caught hung spread bent sits stands holds wears rides runs walks plays eats drinks "
     "flies jumps looks lies sleeps watches chases carries drives reads contains shows features depicts "
     "faces hangs floats swims climbs catches kicks throws pulls pushes leans rests smiles sniffs barks "
     "grazes crosses chews hugs kisses meets fights uses stares gazes surrounds covers"
 )
-PLURAL_VERBS = _set(
-    "sit stand hold wear ride run walk play eat drink fly jump look lie sleep watch chase carry drive "
-    "read hang float swim climb lean rest smile graze dance sing fight talk meet stare gaze face hug kiss"
+PAST_FORMS = words_of(
+    "made worn held seen built shown drawn sat stood eaten driven torn hidden fallen grown taken thrown "
+    "born caught fell wrote lay sank swam drank drove rode flew ate gave took came went saw sang rang "
+    "wore hung drew threw grew blew broke spoke woke hid fought taught brought bought kept slept wept "
+    "swept crept leapt lost fed led spun slid chose froze stole swung clung flung dug became began "
+    "sprang shone strode knelt lit sunk swept spat tore shook"
 )
-PLURALS = _set("people men women children mice geese sheep deer fish police cattle oxen teeth feet")
+"""Irregular past forms and participles that are no nouns."""
+THIRD_PERSONS = words_of(
+    "sits stands holds wears eats flies sleeps chases carries drives reads contains hangs floats swims "
+    "climbs catches throws pulls pushes leans sniffs grazes chews fights stares surrounds consists "
+    "hovers emerges appears seems becomes begins belongs glides soars leaps perches kneels crouches "
+    "gazes wanders glows shines flickers dangles follows lies examines feeds sings paints cooks digs "
+    "falls grows gives takes keeps brings waits falls meets writes sips looms howls rolls carves pours "
+    "teaches learns lifts juggles paddles waters chops stirs bakes knits plays walks runs rides rests "
+    "drinks watches looks jumps crosses kisses hugs smiles barks kicks uses covers"
+)
+"""Finite forms, some of which are also plurals."""
+PAIRS = words_of(
+    "glasses sunglasses scissors pants trousers shorts jeans headphones goggles pliers tweezers binoculars"
+)
+PLURAL_VERBS = words_of(
+    "sit stand hold wear ride run walk play eat drink fly jump look lie sleep watch chase carry drive "
+    "read hang float swim climb lean rest smile graze dance sing fight talk meet stare gaze face hug "
+    "kiss"
+)
+PLURALS = words_of("people men women children mice geese sheep deer fish police cattle oxen teeth feet")
 
-Y_NOUNS = _set(
+Y_NOUNS = words_of(
     "baby puppy bunny kitty teddy pony fairy lady city sky key monkey donkey turkey berry strawberry "
     "blueberry raspberry blackberry cranberry cherry boy cowboy toy body party candy jelly daisy ruby "
     "lily jersey trolley alley valley library bakery battery butterfly dragonfly firefly fly family army "
@@ -93,80 +129,42 @@ Y_NOUNS = _set(
     "pathway gateway stairway joy jay ray display play essay guy buoy decoy kidney parsley barley celery "
     "broccoli cemetery factory gallery grocery pottery jewelry jewellery embroidery machinery scenery "
     "century country county cavalry infantry laundry balcony ceremony colony gypsy buddy daddy mummy "
-    "mommy granny nanny belly bully guppy poppy pansy peony ladybug husky piggy doggy doggie cookie curry "
-    "dairy deity diary enemy entry frisbee glory gravy harpy hobby holly ivory jetty lobby lullaby melody "
-    "mercury nursery oy patty periphery pharmacy photography pinky property quarry sentry sherry spy "
-    "study sunday surgery taxi textbook tapestry theory treasury university wallaby caddy cabby birdy "
-    "booty brewery bounty"
+    "mommy granny nanny belly bully guppy poppy pansy peony ladybug husky piggy doggy doggie cookie "
+    "curry dairy deity diary enemy entry frisbee glory gravy harpy hobby holly ivory jetty lobby lullaby "
+    "melody mercury nursery oy patty periphery pharmacy photography pinky property quarry sentry sherry "
+    "spy study sunday surgery taxi textbook tapestry theory treasury university wallaby caddy cabby "
+    "birdy booty brewery bounty"
 )
-EN_NOUNS = _set(
+EN_NOUNS = words_of(
     "kitchen chicken kitten garden oven men women children pen hen den queen screen token alien citizen "
     "siren raven linen heaven maiden dozen mitten pollen vixen seven ten eleven teen canteen sheen "
     "halloween aspen wren oxen specimen abdomen omen burden warden haven even often then when been seen "
-    "people gentlemen policemen firemen snowmen businessmen fishermen oxygen hydrogen kindergarten lichen "
-    "chitin yen zen denizen"
+    "people gentlemen policemen firemen snowmen businessmen fishermen oxygen hydrogen kindergarten "
+    "lichen chitin yen zen denizen"
 )
-ED_NOUNS = _set(
+ED_NOUNS = words_of(
     "bed sled shed seed weed reed steed need feed breed speed bobsled seabed flowerbed moped biped "
     "quadruped hundred watershed creed deed greed thoroughbred bloodshed seaweed birdseed"
 )
-ISH_NOUNS = _set("dish radish rubbish varnish parish polish finish horseradish satellite-dish")
-ING_NOUNS = _set(
+ISH_NOUNS = words_of("dish radish rubbish varnish parish polish finish horseradish satellite-dish")
+ING_NOUNS = words_of(
     "painting drawing building ring king wing string spring ceiling clothing wedding morning evening "
     "earring lightning pudding sibling duckling swing sling thing being sting earthling dumpling icing "
     "frosting awning railing lining crossing landing parking lighting rendering viking hamming pekingese "
     "herring starling yearling gosling sapling stocking handwriting opening setting dressing topping "
     "seating swimming-pool bowling coating beijing"
 )
-FUL_NOUNS = _set("handful spoonful mouthful armful cupful bowlful fistful")
+FUL_NOUNS = words_of("handful spoonful mouthful armful cupful bowlful fistful")
 
-TEMPLATES = _set(
-    "photo photos picture pictures image images painting scene photograph photographs drawing "
-    "illustration portrait sketch render rendering shot close-up closeup snapshot screenshot watercolor "
-    "watercolour artwork art poster print view version depiction representation selfie wallpaper "
-    "digital-art oil-painting"
-)
-MEASURES = _set(
-    "group pair bunch set lot lots couple variety herd flock crowd pile stack row number kind type piece "
-    "pieces side top front middle center centre rest part edge corner slice array series collection style "
-    "background foreground depth"
-)
-NOT_THINGS = _set(
-    "background foreground lighting style quality resolution detail details focus depth bokeh atmosphere "
-    "mood composition perspective viewer camera night day daytime nighttime morning noon afternoon "
-    "evening sunset sunrise dawn dusk time way distance weather photography realism texture textures "
-    "contrast color colors colour colours render wallpaper anime masterpiece front top left right side "
-    "middle center centre bottom back corner edge rest solo score source rating artstation trending hdr "
-    "uhd hd highres absurdres lowres nsfw sfw watermark signature film grain bit vector unreal engine "
-    "octane dslr canon nikon lens aperture shutter iso blur exposure hour smile blush simple front-view "
-    "other others winter summer autumn"
-)
-SKIPPED_TAGS = _phrases(
-    "best quality|high quality|worst quality|low quality|normal quality|top quality|amazing quality|"
-    "great quality|good quality|highest quality|very aesthetic|aesthetic|masterpiece|high resolution|"
-    "high res|highres|absurdres|ultra detailed|highly detailed|extremely detailed|very detailed|"
-    "detailed|intricate details|newest|recent|official art|simple background|white background|"
-    "black background|grey background|gradient background|blurry background|blurred background|solo|"
-    "solo focus|looking at viewer|looking back|full body|upper body|lower body|cowboy shot|close up|"
-    "open mouth|closed mouth|closed eyes|sharp focus|soft focus|depth of field|shallow depth of field|"
-    "golden hour|bokeh|film grain|photorealistic|realistic|photo|raw photo|cinematic|"
-    "cinematic lighting|dramatic lighting|volumetric lighting|soft lighting|studio lighting|"
-    "natural light|soft light|rim light|sunlight|concept art|digital art|digital painting|oil painting|"
-    "oil on canvas|trending on artstation|unreal engine|octane render|wallpaper|vibrant colors|"
-    "vivid colors|highly realistic|award winning|award-winning|professional photography|"
-    "portrait photography|in the style of|no humans|smile|blush|grin|holding hands|scenery|standing|"
-    "sitting|outdoors|indoors|day|night|from above|from below|from behind|from side|monochrome|comic|"
-    "manga|sketch|jpeg artifacts|bad anatomy|bad hands|extra digits|text|watermark|signature"
-)
-COMPOUNDS = _phrases(
+COMPOUNDS = phrases_of(
     "hot dog|hot dogs|teddy bear|teddy bears|polar bear|polar bears|traffic light|traffic lights|"
-    "fire hydrant|stop sign|parking meter|baseball bat|baseball glove|tennis racket|tennis ball|"
-    "wine glass|cell phone|dining table|hair drier|hair dryer|sports ball|guinea pig|sea lion|"
-    "sea turtle|sea horse|ice cream|roller coaster|hot air balloon|christmas tree|coffee table|"
-    "solar system|milky way|french fries|school bus|fire truck|swimming pool|rubber duck|street light|"
-    "street lamp|lawn mower|washing machine|vending machine|rocking chair|golden retriever|"
-    "german shepherd|bald eagle|palm tree|pine tree|sports car|race car|space ship|remote control|"
-    "cherry blossom|cherry blossoms"
+    "fire hydrant|stop sign|parking meter|baseball bat|baseball glove|tennis racket|tennis ball|wine glass|"
+    "cell phone|dining table|hair drier|hair dryer|sports ball|guinea pig|sea lion|sea turtle|sea horse|"
+    "ice cream|roller coaster|hot air balloon|christmas tree|coffee table|solar system|milky way|"
+    "french fries|school bus|fire truck|swimming pool|rubber duck|street light|street lamp|lawn mower|"
+    "washing machine|vending machine|rocking chair|golden retriever|german shepherd|bald eagle|palm tree|"
+    "pine tree|sports car|race car|space ship|remote control|magnifying glass|watering can|trash can|"
+    "garbage can|tin can|spray can|shot glass|cherry blossom|cherry blossoms"
 )
 """Nouns of several words, whose last word alone would name something else."""
 

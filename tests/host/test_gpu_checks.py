@@ -2,10 +2,15 @@
 reported.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from tools.gpu import attention, checks, correctness, graphs, host, scene, vram
+from tools.gpu import attention, checks, correctness, demo, graphs, host, scene, vram
+from tools.study import embedded
+from tools.study.data import Sampling
+from tools.tiny.prompts import prompts
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +96,21 @@ def test_ways_of_attention_agree_and_a_wrong_one_does_not(pack):
     assert min(checks.cosine(a, b) for a, b in zip(one, two, strict=True)) > 0.99999
     other = attention.gradients(attention.one_call, qkv, range(5, 8))
     assert min(checks.cosine(a, b) for a, b in zip(one, other, strict=True)) < 0.99
+
+
+def test_an_embedded_model_that_is_not_refined_is_reported(pack):
+    fell = embedded.Refined(torch.zeros(1), 2, 2, 1, (0.9, 0.8), (0.4, 0.9), (), (2, 2), (1, 1))
+    assert demo.loss_faults(fell) == []
+    assert demo.loss_faults(replace(fell, last_loss=(0.9, 0.8)))[0].startswith("the loss did not fall")
+    assert demo.loss_faults(replace(fell, updates=(0, 0))) == ["no image was updated"]
+
+
+def test_a_wrong_gradient_of_an_embedded_model_is_reported(pack, monkeypatch):
+    some, cheap = prompts(3, 1, "test", seed=4), Sampling(steps=2)
+    monkeypatch.setitem(demo.HOW, "sd", cheap)
+    monkeypatch.setattr(demo, "recipes_of", lambda way: (scene.recipe(2, step=1),))
+    model = embedded.Demo(layout="sd")
+    assert not any("gradient" in fault for fault in demo.check(model, demo.WAYS["sd"], "sd", some)[0])
+    wrong = iter((-1.0, 1.0))
+    monkeypatch.setattr(demo, "gradient", lambda of: torch.full((2, 4), next(wrong)))
+    assert "agrees to a cosine of -1" in demo.check(model, demo.WAYS["sd"], "sd", some)[0][-1]

@@ -7,13 +7,8 @@ import random
 
 import pytest
 
-from gsn_ops.subjects.caption_parser import (
-    MAX_SUBJECTS,
-    _as_subject,
-    modifier_groups,
-    noun_phrases,
-    subjects_of_caption,
-)
+from gsn_ops.subjects.caption_parser import modifier_groups, noun_phrases
+from gsn_ops.subjects.find import MAX_SUBJECTS, place_of, subjects_of_caption
 from gsn_ops.subjects.matching import phrase_matches, split_words
 
 
@@ -299,7 +294,7 @@ def test_a_found_subject_is_at_its_own_place():
         text = text.replace(" - ", "-").replace(" ,", ",") if n % 2 else text
         words = split_words(text)
         for phrase in noun_phrases(text):
-            subject = _as_subject(phrase, words)
+            subject = place_of(phrase, words)
             assert (
                 phrase_matches(subject, words)[subject.occurrence - 1].noun.start == phrase.noun[0].at.start
             ), text

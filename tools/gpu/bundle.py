@@ -75,7 +75,7 @@ NOT_OF_COMFYUI = {
     "output",
     "script_examples",
 }
-NOT_OF_THE_PACK = ("docs/", "example_workflows/", "models/", "tests/server/", "tests/data/")
+NOT_OF_THE_PACK = ("docs/", "example_workflows/", "models/tiny_sd3", "tests/server/", "tests/data/")
 NOT_OF_WHEELS = ("comfy_kitchen/backends/hip/",)
 PLATFORMS = (
     "manylinux_2_28_x86_64",

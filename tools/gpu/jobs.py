@@ -47,6 +47,7 @@ def all_jobs(smoke: bool) -> list[Job]:
         Job(f"correctness_{d}", "correctness", ("--dtype", d), 150, "a", 4, "a")
         for d in ("fp32", "bf16", "fp16")
     ]
+    jobs.append(Job("demo", "demo", (), 40, "a", 4))
     jobs.append(_size("sdxl", "fp16", 45, 24))
     jobs += _vram("sdxl", "fp16", ("9", "5"), 60, 12)
     jobs += [_size("flux", "bf16", 60, 40), _size("sd15", "fp16", 35, 12)]
@@ -84,6 +85,7 @@ def _smoke_jobs() -> list[Job]:
     jobs = [
         ("facts", "facts", (), "c"),
         ("correctness_fp32", "correctness", (), "a"),
+        ("demo", "demo", (), "a"),
         ("sizes_sdxl", "sizes", ("--model", "sdxl"), "c"),
         ("vram_sdxl_static", "vram", ("--model", "sdxl"), "b"),
         ("graph_sd15", "graph", ("--model", "sd15"), "d"),

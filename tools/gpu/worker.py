@@ -33,7 +33,7 @@ class Notes:
 def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.gpu.worker")
     parser.add_argument(
-        "part", choices=("facts", "correctness", "vram", "sizes", "compile", "graph", "attention")
+        "part", choices=("facts", "correctness", "demo", "vram", "sizes", "compile", "graph", "attention")
     )
     parser.add_argument("--mode", choices=tuple(host.MODES), default="static")
     parser.add_argument("--out", type=Path, required=True)
@@ -83,6 +83,10 @@ def work(args: argparse.Namespace, note: Notes) -> None:
         from . import correctness
 
         correctness.run(note, args.dtype, args.smoke)
+    elif args.part == "demo":
+        from . import demo
+
+        demo.run(note, args.smoke)
     elif args.part == "vram":
         from . import vram
 

@@ -142,7 +142,7 @@ def with_boxes(conditioning: list, text: str) -> list:
 
 def subjects_of(text: str) -> Sequence:
     """The subjects that the pack finds in a prompt, none in an empty one."""
-    return pack_module("gsn_ops.subjects.caption_parser").subjects_of_caption(text)[0] if text else ()
+    return pack_module("gsn_ops.subjects.find").subjects_of_caption(text)[0] if text else ()
 
 
 def recipes_of(way: Way) -> tuple:

@@ -1,0 +1,133 @@
+"""The subjects of a prompt, at most five of its noun phrases: things before places, clothes and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..prompt import SubjectPhrase
+from .caption_parser import noun_phrases
+from .matching import Words, phrase_at, split_words
+from .noun_phrase import NounPhrase
+from .prompt_cleanup import prompt_words
+from .thing_words import GENERIC, is_animate, rank_of
+from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE
+
+MAX_SUBJECTS = 5
+PROSE = 0.2
+"""Share of articles, prepositions and the like from which on a prompt counts as sentences, not as tags."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A thing that a prompt names.
+
+    start: index of its noun's word. definite: "the dog", which may be one named before. bare: whether no
+    modifier stands before it. repeats: whether the same words may name one more thing ("a dog and a dog").
+    sentence: its number. link: the preposition before it. acts: whether it does something.
+    """
+
+    noun: str
+    modifiers: tuple[str, ...]
+    start: int
+    definite: bool = False
+    bare: bool = True
+    repeats: bool = False
+    sentence: int = 0
+    link: str = ""
+    acts: bool = False
+
+    @property
+    def label(self) -> str:
+        """Modifiers and noun."""
+        return " ".join([*self.modifiers, self.noun])
+
+
+def subjects_of_caption(text: str) -> tuple[list[SubjectPhrase], list[str]]:
+    """The things a prompt names, in order: at most five, and the labels of the others.
+
+    Works on captions and tag lists, and on text as a tokenizer decodes it (lower case, spaced punctuation).
+    """
+    candidates = [as_candidate(phrase) for phrase in noun_phrases(text)]
+    return first_subjects(candidates, text)
+
+
+def as_candidate(phrase: NounPhrase) -> Candidate:
+    """A noun phrase of the built-in parser."""
+    return Candidate(
+        phrase.name,
+        tuple(word.text for word in phrase.modifiers),
+        phrase.noun[0].at.start,
+        phrase.determiner in DEFINITE,
+        not phrase.before,
+        phrase.determiner in INDEFINITE,
+        phrase.sentence,
+        phrase.link,
+        phrase.acts,
+    )
+
+
+def first_subjects(candidates: Sequence[Candidate], text: str) -> tuple[list[SubjectPhrase], list[str]]:
+    """The five subjects that are chosen, in text order, and the labels of the others.
+
+    Definite references to an earlier noun are not counted again. If there are more than five and the text is
+    prose, things come first, then places, clothes and parts; else the first five.
+    """
+    things = _new_things(candidates)
+    ranked = things
+    if len(things) > MAX_SUBJECTS and is_prose(text):
+        ranked = sorted(things, key=_rank)  # stable: in text order within a rank
+    words = split_words(text)
+    found: dict[str, SubjectPhrase] = {}
+    starts: dict[str, int] = {}
+    left: list[str] = []
+    for thing in ranked:
+        place = len(found) < MAX_SUBJECTS
+        subject = phrase_at(thing.noun, thing.modifiers, thing.start, words) if place else None
+        if subject and subject.label not in found:
+            found[subject.label], starts[subject.label] = subject, thing.start
+        elif not place:
+            left.append(thing.label)
+    return [found[label] for label in sorted(found, key=lambda label: starts[label])], left
+
+
+def _rank(thing: Candidate) -> float:
+    """The lower the sooner chosen: who acts, things, places, clothes, parts; what stands behind a preposition
+    ("with blankets", "of wood") or belongs to something ("his boots") a little later.
+    """
+    rank: float = rank_of(thing.noun)
+    if not rank:
+        rank -= is_animate(thing.noun) + thing.acts
+    return rank + 0.5 * bool(thing.link) + 0.25 * thing.definite
+
+
+def _new_things(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates without those that name again what was named before."""
+    seen: set[str] = set()
+    nouns: dict[str, int] = {}  # noun -> sentence in which it was first named
+    out = []
+    for one in candidates:
+        earlier = nouns.get(one.noun)
+        if one.definite and one.bare and one.noun in GENERIC and out:
+            continue
+        if earlier is not None and one.definite and (one.bare or earlier < one.sentence):
+            continue
+        again = one.label in seen or earlier is not None and not one.modifiers
+        if again and not one.repeats:
+            continue
+        seen.add(one.label)
+        nouns.setdefault(one.noun, one.sentence)
+        out.append(one)
+    return out
+
+
+def is_prose(text: str) -> bool:
+    """Whether the prompt is made of sentences; a list of tags has hardly any articles and prepositions."""
+    words = prompt_words(text)
+    return sum(word.text in FUNCTION_WORDS for word in words) > PROSE * len(words)
+
+
+def place_of(phrase: NounPhrase, words: Words) -> SubjectPhrase | None:
+    """The phrase with the number of this very occurrence; None if the noun is part of a longer one."""
+    modifiers = tuple(word.text for word in phrase.modifiers)
+    return phrase_at(phrase.name, modifiers, phrase.noun[0].at.start, words)

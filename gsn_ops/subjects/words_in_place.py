@@ -1,0 +1,169 @@
+"""What a word is at its place in a prompt: verb, adverb, adjective of the noun before or behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .noun_phrase import VERBS, describes
+from .prompt_cleanup import PromptWord, begins_phrase, begins_sentence
+from .word_lists import (
+    ADVERBS,
+    CONJUNCTIONS,
+    COPULAS,
+    DEFINITE,
+    FUNCTION_WORDS,
+    INDEFINITE,
+    NEGATION_ENDS,
+    PAIRS,
+    PAST_FORMS,
+    RELATIVES,
+    THIRD_PERSONS,
+    is_adverb,
+    is_listed_adjective,
+    is_listed_noun,
+    is_verb_form,
+)
+
+
+class WordsInPlace:
+    """The words of a prompt and the noun phrase that is being read.
+
+    current: its words so far. determiner: "a", "the" or "". after_verb: whether the word before is a verb.
+    """
+
+    def __init__(self, words: Sequence[PromptWord]) -> None:
+        self.words = words
+        self.current: list[PromptWord] = []
+        self.determiner = ""
+        self.after_verb = False
+
+    def is_adverb(self, n: int) -> bool:
+        word = self.words[n]
+        if is_adverb(word.text):
+            return True
+        if word.text in FUNCTION_WORDS or self.determiner and self.phrase_ends(n) and not self.has_noun():
+            return False
+        return word.tag == "ADV" and not is_listed_adjective(word.text) and not is_listed_noun(word.text)
+
+    def is_noun_can(self, n: int) -> bool:
+        """ "a watering can"."""
+        if self.words[n].text != "can":
+            return False
+        verb = n + 1 < len(self.words) and self.words[n + 1].tag == "VERB"
+        return bool(self.determiner) and not verb
+
+    def phrase_ends(self, n: int) -> bool:
+        """Whether word n is the last before a mark or a function word."""
+        if n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]):
+            return True
+        return self.words[n + 1].text in FUNCTION_WORDS
+
+    def has_noun(self) -> bool:
+        return bool(self.current) and not self.only_adjectives()
+
+    def is_verb(self, n: int) -> bool:
+        """Whether word n is a verb here, by its part of speech and its place in the phrase."""
+        word = self.words[n]
+        if is_listed_adjective(word.text):
+            return False
+        if not self.current:
+            return self.is_verb_alone(n)
+        if self.only_adjectives():
+            return False
+        if word.tag in VERBS:
+            return not (is_listed_noun(word.text) and word.tag != "VERB" and not self.object_follows(n))
+        if word.tag != "NOUN":
+            return is_verb_form(word.text, self.current[-1].text)
+        return self.is_verb_by_form(n)
+
+    def is_verb_alone(self, n: int) -> bool:
+        """Whether word n, the first of a phrase, is a verb; a tag of one word and an object are none."""
+        word = self.words[n]
+        if word.text in PAST_FORMS and self.determiner in ("", "both", "all", "each") and self.phrase_ends(n):
+            return True
+        tag = begins_phrase(word) and (n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]))
+        alone = tag or self.after_verb or bool(self.determiner)
+        return word.tag == "VERB" and not alone and not word.text.endswith("ed")
+
+    def is_verb_by_form(self, n: int) -> bool:
+        """Whether a word behind a noun, read as a noun, is a verb: "a house made of", "a boat floats"."""
+        text = self.words[n].text
+        if text in PAST_FORMS or text.endswith("ing") and is_verb_form(text):
+            return True
+        if text in THIRD_PERSONS:
+            return n + 1 >= len(self.words) or self.words[n + 1].text in FUNCTION_WORDS
+        singular = self.determiner in ("a", "an", "another", "each") and not self.current[-1].text.endswith(
+            "s"
+        )
+        return singular and text.endswith("s") and not text.endswith(("ss", "us", "is")) and text not in PAIRS
+
+    def object_follows(self, n: int) -> bool:
+        """Whether an object of a verb stands behind word n: "a man painting a wall"."""
+        if n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]):
+            return False
+        return self.words[n + 1].text in DEFINITE | INDEFINITE
+
+    def only_adjectives(self) -> bool:
+        """Whether the phrase has words so far, all of them adjectives."""
+        return bool(self.current) and all(map(describes, self.current))
+
+    def is_adjective(self, n: int) -> bool:
+        """Whether the first word from n on that is no adverb is an adjective."""
+        while n < len(self.words) and is_adverb(self.words[n].text):
+            n += 1
+        return n < len(self.words) and describes(self.words[n])
+
+    def is_relative(self, n: int) -> bool:
+        """Whether word n is "that", "which" or "who" followed by "is" (also as "that's")."""
+        if self.words[n].text not in RELATIVES:
+            return False
+        return n + 1 < len(self.words) and self.words[n + 1].text in COPULAS
+
+    def is_verb_of_clause(self, n: int) -> bool:
+        """Whether word n, behind a relative pronoun, is a verb: "that reads", "that follow it"."""
+        if n >= len(self.words) or self.words[n].text in FUNCTION_WORDS or begins_phrase(self.words[n]):
+            return False
+        last = n + 1 >= len(self.words) or begins_phrase(self.words[n + 1])
+        return last or self.words[n].tag in VERBS or self.words[n + 1].text in FUNCTION_WORDS - COPULAS
+
+    def listed_negation(self, n: int) -> bool:
+        """Whether a list of negated things goes on at word n: "no cars, trucks or people"."""
+        for word in self.words[n : n + 8]:
+            if begins_sentence(word) or word.text in NEGATION_ENDS | DEFINITE | INDEFINITE | COPULAS:
+                return False
+            if word.text in ("or", "nor"):
+                return True
+        return False
+
+    def is_predicate(self, n: int, adjectives: Sequence[PromptWord]) -> bool:
+        """Whether word n tells what the noun is like: an adjective, or one word alone ("is glass.")."""
+        if describes(self.words[n]):
+            return not self.noun_follows(n)
+        word = self.words[n]
+        ends = n + 1 >= len(self.words) or begins_phrase(self.words[n + 1])
+        alone = ends and word.tag in ("NOUN", "ADJ") and word.text not in FUNCTION_WORDS
+        return (
+            alone
+            and not begins_phrase(word)
+            and not word.text.endswith("s")
+            and not is_listed_noun(word.text)
+        )
+
+    def joins_adjective(self, n: int) -> bool:
+        """Whether word n is an "and" before an adjective that has no noun of its own."""
+        if self.words[n].text not in CONJUNCTIONS:
+            return False
+        return self.is_adjective(n + 1) and not self.noun_follows(n + 1)
+
+    def is_participle(self, n: int) -> bool:
+        word = self.words[n]
+        return word.tag in VERBS or word.text.endswith("ing") and is_verb_form(word.text)
+
+    def noun_follows(self, n: int) -> bool:
+        """Whether the adjective at n is followed by a word that could be its noun ("is red meat")."""
+        if n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]):
+            return False
+        after = self.words[n + 1]
+        if after.text in FUNCTION_WORDS or after.text in ADVERBS or after.tag in VERBS:
+            return False
+        return not (describes(after) or is_adverb(after.text) or is_verb_form(after.text))

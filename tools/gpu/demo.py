@@ -1,0 +1,79 @@
+"""Part a, on the trained models that come with the pack: the loss falls on the device, gradients are those of
+the CPU, off is stock. How many images are right is noted, not judged: a few images say little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tools.study.data import HOW, SD3_NODE, Way
+from tools.study.embedded import Demo, Refined, judge, recipes_of
+from tools.tiny.prompts import Prompt, prompts
+
+from . import checks, scene
+
+WAYS = {"sd": Way("refined", "Latent Refine (fast)"), "sd3": Way("refined", **SD3_NODE)}
+LEAST = 0.999  # cosine of a gradient with that of the CPU; both in float32
+
+
+def run(note: Callable[[str, dict], None], smoke: bool) -> None:
+    """Each embedded model in float32; `note(name, numbers)` keeps what was found at once."""
+    torch.backends.cudnn.allow_tf32 = False  # it rounds convolutions to 10 bits
+    some = prompts(3, 4 if smoke else 16, "test", seed=4)
+    for layout, way in WAYS.items():
+        try:
+            demo = Demo(layout=layout)
+        except FileNotFoundError as error:  # a bundle has one of the two files
+            note(f"demo_{layout}", {"left_out": str(error)})
+            continue
+        faults, numbers = check(demo, way, layout, some)
+        note(f"demo_{layout}", {"faults": faults, **numbers})
+
+
+def check(demo: Demo, way: Way, layout: str, some: list[Prompt]) -> tuple[list[str], dict]:
+    """Faults of one model, and the numbers they were judged by."""
+    how, recipes = HOW[layout], recipes_of(way)
+    stock = demo.sample(demo.model, some, how)
+    off, _ = demo.attach(demo.model, *(recipe.scaled(0) for recipe in recipes))
+    faults = checks.same_bits("off", demo.sample(off, some, how), stock)
+    refined = demo.refine(recipes, some, how)
+    faults += loss_faults(refined)
+    faults += checks.same_bits("stock after a refinement", demo.sample(demo.model, some, how), stock)
+    ours, right = gradient(demo), gradient(on_cpu(layout))
+    faults += checks.gradient_faults(ours, right, LEAST)
+    right_of = {"plain": stock, "refined": refined.latents}
+    numbers = {name: sum(v.objects for v in judge(latents.cpu(), some)) for name, latents in right_of.items()}
+    losses = {"first_loss": sum(refined.first_loss), "last_loss": sum(refined.last_loss)}
+    return faults, {"images": len(some), **numbers, **losses, **checks.agreement(ours, right)}
+
+
+def loss_faults(refined: Refined) -> list[str]:
+    """[] if images were updated and their loss fell."""
+    if not any(refined.updates):
+        return ["no image was updated"]
+    first, last = sum(refined.first_loss), sum(refined.last_loss)
+    return [] if last < first else [f"the loss did not fall: {first:.4f} before, {last:.4f} after"]
+
+
+def on_cpu(layout: str) -> Demo:
+    """The same model once more, computed by the CPU."""
+    demo = Demo(layout=layout)
+    demo.model.load_device = demo.model.offload_device = torch.device("cpu")
+    return demo
+
+
+def gradient(demo: Demo) -> Tensor:
+    """That of a fixed weighting of the first level's maps [2, 4, 32, 32], at the noise level of the default
+    moment.
+    """
+    texts = [prompt.text for prompt in prompts(3, 2, "test", seed=4)]
+    conds = demo.encode(texts), demo.encode([""])
+
+    def work(here: scene.Here) -> Tensor:
+        with scene.differentiable(here):
+            return scene.gradient(here.probe(), here.z)[1].cpu()
+
+    return scene.at_state(demo.model, conds, torch.zeros(2, 4, 32, 32), None, work)
