@@ -15,8 +15,9 @@ from .word_weights import KAPPA, factors
 AnyEdit = TypeVar("AnyEdit", bound="Edit")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Edit(ABC):
-    """A frozen dataclass with the name shown to users in `method`; its numbers are its settings."""
+    """method: the name shown to users. The other numbers and words are settings."""
 
     method: str
 
@@ -38,7 +39,7 @@ class Edit(ABC):
         """Its settings in a few words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WordWeights(Edit):
     """Weights of single words of the prompt.
 
@@ -77,7 +78,7 @@ class WordWeights(Edit):
         return ", ".join(f"{phrase.label} {weight:g}" for phrase, weight in self.weights)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TextTemperature(Edit):
     """TACA without its LoRA: scores of the text times gamma for the image's queries, at the highest noise.
 
@@ -111,7 +112,7 @@ class TextTemperature(Edit):
 FORMS = ("anchored", "base")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PromptReinjection(Edit):
     """The prompt's features of an early block, added to those before later blocks.
 

@@ -65,7 +65,7 @@ class AttentionCall:
         known = getattr(self.func, "__module__", None) == comfy_attention.__name__
         d = self.q.shape[-1] if self.by_head else self.q.shape[-1] // self.heads
         fits = d + n + -(d + n) % 8 <= MAX_FUSED_WIDTH
-        return known and fits and self.func.__name__ in TAKES_WIDER_VALUES
+        return known and fits and getattr(self.func, "__name__", "") in TAKES_WIDER_VALUES
 
     def with_probabilities(
         self, batch: slice, rows: slice, keys: Sequence[int], out: Tensor | None = None

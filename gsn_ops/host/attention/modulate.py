@@ -192,7 +192,12 @@ class Modulation:
                 continue
             out, p, p_after = _weighted(call, batch, change, base)
             parts.append(out)
-            if change.of_image and p is not None and self.on_probabilities is not None:
+            if (
+                change.of_image
+                and p is not None
+                and p_after is not None
+                and self.on_probabilities is not None
+            ):
                 self.on_probabilities(n, self.prompts[n].layout, change.factors.columns, p, p_after)
         return torch.cat(parts, call.output_token_dim) if len(parts) > 1 else parts[0]
 

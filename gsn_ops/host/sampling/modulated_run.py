@@ -183,8 +183,9 @@ class ModulatedRun:
     def _words(self, n: int | None, edits: Sequence[EditOfRun]) -> dict[str, list[int]]:
         """{label: columns} of all words of an entry that are acted on."""
         words: dict[str, list[int]] = {}
-        for edit in edits if n is not None else ():
-            words |= edit.columns(n)
+        if n is not None:
+            for edit in edits:
+                words |= edit.columns(n)
         return words
 
     def report(self, sampler: str) -> RunReport:
@@ -217,9 +218,9 @@ class ModulatedRun:
         }
         made = RecipeReport(method, status, step=first, sigma=sigmas[first], settings=settings)
         labels = {label for n in range(len(self.entries)) for label in edit.columns(n)}
-        own = [n for n, label in enumerate(maps[0]) if label in labels] if maps else []
-        if not own:
+        if maps is None or not labels & set(maps[0]):
             return made
+        own = [n for n, label in enumerate(maps[0]) if label in labels]
         before, after = maps[1][:, own], maps[2][:, own]
         return replace(
             made,
