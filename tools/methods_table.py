@@ -50,6 +50,32 @@ Every method of the drop-down of Semantic Nursing.
 * *Files*: objectives, then loops.
 
 """
+TAIL = """
+## Where this pack differs from the authors' code
+Run on the same weights, Latent Refine, Ours+, SynGen, Attend-and-Excite, Divide & Bind, InitNO and SAGA
+follow the published code step by step but for these choices. They stay, each for the reason given.
+
+* **Latent Refine, sum.** The loss is L_CN + L_IoU as in the paper; the code takes half of it. That is not
+  neutral, for Adam's eps is 1e-3: half a gradient makes smaller steps. `reduction=mean` of `cn_iou` is the
+  code's form, and SAGA's.
+* **Attend-and-Excite's loop.** The first iteration of a refinement uses the evaluation that found it
+  necessary; the code makes that pass twice at the same latent. The order is otherwise the code's: the
+  iteration that reaches the threshold still updates.
+* **Divide & Bind, attributes.** Attribute maps come from the same level as the subjects' maps; the code
+  takes the finer levels 2 and 1 of SD1. These need a whole pass of the UNet at full resolution, more than
+  twice the time and memory, and other models have no such levels. `attribute_levels=finer` of `tv_bind`
+  with levels 1,2,4 is the code's form.
+* **SAGA's reference trajectory.** The predicted x0 comes from Euler steps from a noise of its own; the code
+  uses the run's sampler. Here any sampler of ComfyUI or another pack may run, and its history and noise are
+  left alone.
+* **T5's first token** counts. The code of Latent Refine on SD3 leaves it out; it is often a bare mark, but
+  can be a word.
+* **Precision.** Latent, optimiser, maps and loss are float32 whatever the model computes in: in bfloat16 an
+  update of 0.001 is lost in 62 % of the elements to rounding. Products of a float32 model may be bfloat16
+  (`precision`): where the first gradients agree, the updates differ by about 0.5 %.
+* **Noise.** ComfyUI's ddim_uniform starts with 0.9971 of diffusers' noise, so the same seed gives another
+  image there.
+"""
 HEADS = ("method", "paper", "equations", "objective", "loop and steps", "passes", "needs", "files")
 LOOPS = {
     Refine: "refinement at one step",
@@ -275,7 +301,7 @@ def row(method: str) -> tuple[str, ...]:
 
 def document() -> str:
     """The whole page."""
-    return HEAD + "\n".join(markdown(HEADS, map(row, METHODS)))
+    return HEAD + "\n".join(markdown(HEADS, map(row, METHODS))) + TAIL
 
 
 def main() -> None:

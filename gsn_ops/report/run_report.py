@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..remark import with_lines
+
 SCHEMA = 2
 """Version of the keys of `RunReport.to_dict`."""
 
@@ -151,7 +153,8 @@ class RunReport:
     def status(self) -> str:
         """One line for the node."""
         names = ", ".join(s.label for s in self.subjects)
-        return "; ".join(r.status for r in self.recipes) + (f" [{names}]" if names else "")
+        said = "; ".join(r.status for r in self.recipes) + (f" [{names}]" if names else "")
+        return with_lines(said, self.warnings)
 
 
 def _as_json_data(value: Any) -> Any:

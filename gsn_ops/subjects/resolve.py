@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
+from ..remark import Remark
 from . import spacy_parser, syngen_rules
 from .caption_parser import noun_phrases
 from .find import subjects_of_caption
@@ -57,7 +58,8 @@ def choose_subjects(
         names = ", ".join(left_out[:MAX_SHOWN_LEFT_OUT])
         if len(left_out) > MAX_SHOWN_LEFT_OUT:
             names += f" and {len(left_out) - MAX_SHOWN_LEFT_OUT} more"
-        notes = (*notes, f"left out (at most {len(phrases)} subjects are chosen automatically): {names}")
+        reason = f"left out (at most {len(phrases)} subjects are chosen automatically): {names}"
+        notes = (*notes, Remark(reason, line=f"left out: {names}"))
     return subjects, notes
 
 
@@ -76,7 +78,11 @@ def _find(
         return tuple(found), left_out, ()
     language = foreign_language(text)
     if language:
-        return (), [], (NOT_ENGLISH.format(language=language),)
+        remark = Remark(
+            NOT_ENGLISH.format(language=language),
+            line=f"the prompt is not English ({language}), type its subjects",
+        )
+        return (), [], (remark,)
     found, left_out = subjects_of_caption(text)
     return tuple(found), left_out, ()
 
@@ -192,12 +198,13 @@ def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, describing: Mapp
 def _match_notes(phrase: SubjectPhrase, match: PhraseMatch, taken: dict[int, str]) -> list[str]:
     notes = []
     if not match.adjacent:
-        notes.append(
-            f"the words of '{phrase.label}' do not stand together in the prompt: "
-            f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers)
-        )
+        apart = f"the words of '{phrase.label}' do not stand together"
+        nearest = ", ".join(f"'{m}'" for m in phrase.modifiers)
+        used = f"{apart} in the prompt: '{phrase.noun}' is used with the nearest {nearest}"
+        notes.append(Remark(used, line=apart))
     if match.noun.start in taken:
-        notes.append(f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt")
+        same = f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt"
+        notes.append(Remark(same, line=same))
     return notes
 
 

@@ -138,5 +138,5 @@ def test_the_command_answers_for_a_model_that_fits_no_machine_here():
         and found["speedup_vs_published"] is None
         and 0 < found["memory_vs_published"] < 1
     )
-    # Torch, numpy, PIL and the host are there before any pack; spaCy comes when somebody asks for it.
+    # Torch, numpy, PIL and ComfyUI are there before any pack; spaCy comes when somebody asks for it.
     assert found["imported_modules"] == []

@@ -26,7 +26,7 @@ def explicit(q, k, mask=None, scale=None):
 @pytest.mark.parametrize("ndim", (2, 3, 4))
 @pytest.mark.parametrize("kind", ("float", "bool"))
 def test_joint_attention_with_grouped_queries_and_the_hosts_masks(capture, kind, ndim):
-    """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form the host
+    """Text first, then a 4x6 picture; 4 query heads share 2 key heads; the mask in every form ComfyUI
     takes.
     """
     grid, n_text, first = (4, 6), 10, 3
@@ -142,7 +142,7 @@ def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture
 
 
 def test_only_spans_are_read_where_each_column_costs(capture):
-    """Joint attention through the override as the host calls it: the same output, and 0 for what lies between
+    """Joint attention through the override as ComfyUI calls it: the same output, and 0 for what lies between
     two spans.
     """
     from comfy.ldm.modules.attention import attention_pytorch

@@ -1,4 +1,4 @@
-"""The embedded MM-DiT: loads through the host's own loader, draws, and its two encoders, its maps and
+"""The embedded MM-DiT: loads through ComfyUI's own loader, draws, and its two encoders, its maps and
 refinement are right.
 
 It is the only model with joint attention, a flow and two text encoders that really draws: what is tested on

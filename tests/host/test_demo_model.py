@@ -1,4 +1,4 @@
-"""The embedded demo model loads through the host's own loader, leaves nothing behind, and draws what it is
+"""The embedded demo model loads through ComfyUI's own loader, leaves nothing behind, and draws what it is
 asked for.
 """
 
@@ -24,7 +24,7 @@ def demo(pack_module):
 
 @pytest.fixture(scope="module")
 def loaded(demo):
-    with torch.inference_mode():  # as the host's executor does
+    with torch.inference_mode():  # as ComfyUI's executor does
         return demo.load_demo_model()
 
 
@@ -35,7 +35,7 @@ def tensors(demo):
 
 @pytest.fixture
 def classes():
-    """The host's list of model classes; compared before and after every test that asks for it."""
+    """ComfyUI's list of model classes; compared before and after every test that asks for it."""
     import comfy.supported_models
 
     models = comfy.supported_models.models
@@ -167,7 +167,7 @@ def test_the_linear_preview_shows_true_colours(demo):
 
 
 def draw(loaded, prompt, steps=20):
-    """One image by the host's own sampler -> latent [1, 4, 32, 32]."""
+    """One image by ComfyUI's own sampler -> latent [1, 4, 32, 32]."""
     import comfy.sample
 
     model, clip, _ = loaded

@@ -1,4 +1,4 @@
-"""Word weights on every text-to-image architecture of the host: a run against one whose attention is written
+"""Word weights on every text-to-image architecture of ComfyUI: a run against one whose attention is written
 out, probabilities of every head, and the other prompts of a batch.
 """
 

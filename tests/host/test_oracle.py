@@ -1,4 +1,4 @@
-"""Maps and gradients are right: the same as a hand-run network with an explicit softmax, whatever the host
+"""Maps and gradients are right: the same as a hand-run network with an explicit softmax, whatever ComfyUI
 does to a pass.
 """
 
@@ -81,7 +81,7 @@ def test_two_chunks_of_text(tiny, network, read):
 
 
 def test_long_negative_prompt(tiny, network, read):
-    """The host pads the shorter of two prompts when it runs them together; the probe runs the positive
+    """ComfyUI pads the shorter of two prompts when it runs them together; the probe runs the positive
     alone.
     """
     seen = look(tiny, negative=tiny.encode("a square " * 60))
@@ -120,7 +120,7 @@ def test_inpainting_mask(tiny, network, read):
 
 
 def test_nine_channel_inpainting_model(tiny, read):
-    """A UNet that reads the mask and the masked image beside the latent, through the host's own
+    """A UNet that reads the mask and the masked image beside the latent, through ComfyUI's own
     conditioning for it.
     """
     import comfy.sd
@@ -190,7 +190,7 @@ def test_timestep_ranges(tiny, network, read, host, step, text):
 
 
 def control_net(tiny, kind):
-    """A small random ControlNet of the host's class; "lora" borrows the UNet's weights when a run begins."""
+    """A small random ControlNet of ComfyUI's class; "lora" borrows the UNet's weights when a run begins."""
     import comfy.cldm.cldm
     import comfy.controlnet
     import comfy.ops
@@ -238,7 +238,7 @@ def test_control_net(tiny, network, read, host, kind, step):
 
 
 def gligen(tiny):
-    """A small random GLIGEN of the host's classes: one gated layer for each transformer block."""
+    """A small random GLIGEN of ComfyUI's classes: one gated layer for each transformer block."""
     import comfy.gligen
     import comfy.model_patcher
     from comfy.ldm.modules.attention import BasicTransformerBlock

@@ -85,7 +85,7 @@ def test_every_call_brings_a_image(tiny, step):
 
 
 def test_callbacks_run_in_the_samplers_own_mode(tiny):
-    """Previews run networks of the host whose weights are inference tensors: gradients must be off there."""
+    """Previews run networks of ComfyUI whose weights are inference tensors: gradients must be off there."""
     seen, _, _ = run(tiny, step=1)
     assert {s.modes for s in seen} == {(False, True)}
 

@@ -1,4 +1,4 @@
-"""Checkpoints with quantized layers, as the host reads them: weights that are tensors of a kind of their own,
+"""Checkpoints with quantized layers, as ComfyUI reads them: weights that are tensors of a kind of their own,
 made of several.
 """
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 PROMPT = "a red circle, a blue square and a green triangle"
 NEVER = 999  # a step that no run here has
-# the host's list (test_off_is_stock.py compares), here so that a failing test has a sampler's name
+# ComfyUI's list (test_off_is_stock.py compares), here so that a failing test has a sampler's name
 SAMPLERS = (
     "euler",
     "euler_cfg_pp",
@@ -61,7 +61,7 @@ SAMPLERS = (
 
 
 class Tiny:
-    """MODEL, CLIP (remembering), VAE, loaded and run in inference mode, as the host's executor does. Latents
+    """MODEL, CLIP (remembering), VAE, loaded and run in inference mode, as ComfyUI's executor does. Latents
     are 16x16 unless said.
     """
 
@@ -77,7 +77,7 @@ class Tiny:
             return self.module("gsn_ops.host.demo.sd").load_demo_model()
 
     def encode(self, text: str, plain: bool = False) -> list:
-        """CONDITIONING of the host's own text node."""
+        """CONDITIONING of ComfyUI's own text node."""
         with torch.inference_mode():
             return self.host.CLIPTextEncode().encode(self.plain_clip if plain else self.clip, text)[0]
 

@@ -1,4 +1,4 @@
-"""An oracle for any network of the host: every attention call written out with its whole softmax, and
+"""An oracle for any network of ComfyUI: every attention call written out with its whole softmax, and
 autograd as it is.
 
 Nothing of this pack is used, and the caller of an attention function is found by its place on the Python
@@ -76,7 +76,7 @@ class Attentions:
 
 @contextlib.contextmanager
 def written_out(model: torch.nn.Module, pattern: str, change: Callable[[Tensor], Tensor] | None = None):
-    """Inside, attention is an explicit softmax everywhere in the host, and its rotary kernels are their own
+    """Inside, attention is an explicit softmax everywhere in ComfyUI, and its rotary kernels are their own
     plain code.
     """
     import comfy_kitchen

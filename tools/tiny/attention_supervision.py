@@ -15,7 +15,7 @@ COLOUR_SHARE = 0.5  # a colour counts half as much as its noun
 
 
 class Attention:
-    """The host's `optimized_attention_override`: explicit softmax, faster than SDPA's backward on a CPU.
+    """ComfyUI's `optimized_attention_override`: explicit softmax, faster than SDPA's backward on a CPU.
 
     With record=True the head means of the cross-attention maps [B, pixels, 77] of one forward collect in
     `maps`.

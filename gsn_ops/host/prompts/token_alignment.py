@@ -15,6 +15,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.sd import CLIP
 
 from ...prompt import EncoderTokens, Piece, PromptTokens
+from ...remark import Remark
 from ...subjects.detokenize import BARE_MARK, detokenize, user_span
 from .encoder_trace import TracedTokens, trace_tokens
 
@@ -141,7 +142,8 @@ def _read_encoder(
         if isinstance(token, Vector) and not token.positions(traced.width):
             notes.append(f"{token.name} does not fit the text encoder {key}, which leaves it out")
     if _is_cut(clip, key, chunks):
-        notes.append(f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens")
+        cut = f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens"
+        notes.append(Remark(cut, line=f"only the first {len(found)} tokens of the prompt are read ({key})"))
     if UNKNOWN in shown:
         notes.append(f"the text encoder {key} does not know some characters of the prompt")
     items = [UNKNOWN_GAP if name == UNKNOWN else token for name, (token, _) in zip(shown, found)]

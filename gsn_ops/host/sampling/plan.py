@@ -12,6 +12,7 @@ from torch import Tensor
 from ...joint_prompts import MAX_FOUND
 from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
+from ...remark import Remark
 from ...report.book import ReportBook
 from ...schedule import Schedule
 from ..architectures.family import ModelFamily, columns_of
@@ -205,7 +206,7 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         read_entry(None, None)  # raises: no token data
     if errors:
         n = f"{len(errors)} of {len(conds)} combined prompts cannot be read"
-        warnings.append(f"{n}: {errors[0]}")
+        warnings.append(Remark(f"{n}: {errors[0]}", line=n))
     return tuple(entries), tuple(dict.fromkeys(warnings))
 
 
@@ -230,5 +231,7 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
         check_prompt(recipe.objective, together.subjects, together.regions)
         skip = reason_against(recipe, active, together)
         if left_out:
-            notes.append(f"left out of the combined prompts (at most {MAX_FOUND}): {', '.join(left_out)}")
+            names = ", ".join(left_out)
+            told = f"left out of the combined prompts (at most {MAX_FOUND}): {names}"
+            notes.append(Remark(told, line=f"left out: {names}"))
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)

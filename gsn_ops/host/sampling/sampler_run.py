@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...maps import StepContext
 from ...optimise.recipe import ExtraInputs, Recipe
+from ...remark import Remark, with_lines
 from ..attention.entry import is_active
 from ..attention.sampler_state import SamplerState
 from .matched import join_matched
@@ -140,10 +141,14 @@ class SamplerRun:
     def on_end(self, missed: list[int]) -> None:
         """The sampler function has returned; `missed` are the steps whose state it never showed."""
         if missed:
+            steps = ", ".join(map(str, missed))
             self.warnings.append(
-                f"The sampler never showed its state at step {', '.join(map(str, missed))} "
-                "(it adds noise before each call, or has its own steps), so nothing was done there. "
-                "Choose another sampler, or s_churn 0."
+                Remark(
+                    f"The sampler never showed its state at step {steps} "
+                    "(it adds noise before each call, or has its own steps), so nothing was done there. "
+                    "Choose another sampler, or s_churn 0.",
+                    line=f"nothing was done at step {steps}, choose another sampler or s_churn 0",
+                )
             )
 
     def finish(self, attached: tuple[AttachedRecipe, ...], sampler: str, samples: Tensor) -> None:
@@ -156,10 +161,12 @@ class SamplerRun:
         for book in {id(one.book): one.book for one in attached}.values():
             book.add(report, *outputs)
         lines: dict[Callable[[str], None], list[str]] = {}  # one node may have attached several recipes
-        for one, recipe in zip(attached, report.recipes, strict=True):
+        remarks: dict[Callable[[str], None], list[str]] = {}
+        for one, planned, recipe in zip(attached, self.plan.recipes, report.recipes, strict=True):
             log.info(recipe.status)
             subjects = f" [{', '.join(recipe.subjects)}]" if recipe.subjects else ""
             if one.on_status is not None:
                 lines.setdefault(one.on_status, []).append(recipe.status + subjects)
+                remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
-            on_status("\n".join(said))
+            on_status(with_lines("\n".join(said), remarks[on_status]))
