@@ -115,7 +115,7 @@ def test_b19_wildcards_that_were_not_drawn_are_said(prompt, left, pack):
     notes = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))[0][1]["gsn"].notes
     assert len(notes) == bool(left)
     if left:
-        assert f"still has {', '.join(left)}: " in notes[0]
+        assert f"still has {', '.join(left)}: " in notes[0] and notes[0].line == f"{left[0]} was not drawn"
 
 
 def test_b19_a_subject_that_may_be_missing_does_not_stop_the_run(tiny, subjects):

@@ -160,10 +160,11 @@ def _wildcards(typed: str) -> list[str]:
     left = list(dict.fromkeys(m.group() for m in WILDCARD.finditer(typed)))
     if not left:
         return []
-    return [
+    text = (
         f"the prompt still has {', '.join(left)}: ComfyUI draws such words in the text field of a node, not "
         "through a link, so all of them are words of this prompt"
-    ]
+    )
+    return [Remark(text, line=f"{left[0]} was not drawn")]
 
 
 def _decoder(part) -> Callable[[list[int]], str]:
