@@ -107,7 +107,8 @@ def resolve(
     """Look the phrases up in every encoder's text; columns are rows of the conditioning + `first_column`.
 
     An encoder that does not have a phrase contributes nothing to it. Raises ValueError for a phrase that no
-    encoder has, with the prompt's words and the nearest one, and for a modifier typed without its noun.
+    encoder has, with the prompt's words and the nearest one, and for a modifier typed without its noun. An
+    optional phrase that no encoder has is left out.
     """
     return resolve_with_notes(phrases, tokens, first_column)[0]
 
@@ -122,13 +123,16 @@ def resolve_with_notes(
         notes += _look_up(phrases, encoder, first_column, found)
     read = {e.name for e in tokens.encoders if _is_read(e)}
     for phrase, one in zip(phrases, found):
+        if not one.noun and phrase.optional:
+            notes.append(f"'{phrase.label}' is not in the prompt: left out")
+            continue
         if not one.noun:
             raise ValueError(_not_found(phrase, tokens))
         notes += [
             f"'{phrase.label}' is not in the text of the text encoder {name}; the others are used"
             for name in sorted(one.lacking & read)
         ]
-    subjects = tuple(SubjectColumns(p, f.noun, tuple(f.modifiers)) for p, f in zip(phrases, found))
+    subjects = tuple(SubjectColumns(p, f.noun, tuple(f.modifiers)) for p, f in zip(phrases, found) if f.noun)
     return subjects, tuple(dict.fromkeys(notes))
 
 
@@ -244,6 +248,7 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""
     text += f"Its words are: {', '.join(shown[:MAX_SHOWN_WORDS])}"
     text += ", ...." if len(shown) > MAX_SHOWN_WORDS else "."
+    text += f" Write '{phrase.label}?' if it may be missing (wildcards)."
     return text + (f" Note: {'; '.join(tokens.notes)}." if tokens.notes else "")
 
 

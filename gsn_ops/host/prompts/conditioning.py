@@ -179,6 +179,7 @@ def with_region(
             "A region belongs to one subject: type its words as they stand in the prompt, for example red "
             "car, and use one Subject Region node for each subject."
         )
+    phrases = (replace(phrases[0], optional=False),)
     out, errors = [], []
     for rows, extra in conditioning:
         tokens, _ = read_entry(rows, extra.get(KEY))

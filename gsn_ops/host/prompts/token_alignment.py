@@ -30,6 +30,9 @@ SHORT = 200
 CLIP_ENCODERS = ("l", "g", "h", "hydit_clip")
 """ComfyUI's keys of CLIP text encoders."""
 
+WILDCARD = re.compile(r"\{[^{}|\"\n]*\|[^{}\"\n]*\}|(?<!\w)__[\w /*.-]+?__(?!\w)")
+"""`{cat|dog}` and `__animal__`: of which a text node draws one word before it encodes."""
+
 UNKNOWN = "<unk>"
 UNKNOWN_GAP = ("",)
 """For characters that a tokenizer does not know: a gap in the text, as between words ("house<lora")."""
@@ -148,7 +151,20 @@ def _read_encoder(
     pieces = tuple(Piece(name, a, b, row) for name, (a, b), (_, row) in zip(shown, ranges, found))
     kind = "clip" if key in CLIP_ENCODERS else ""
     typed = "" if traced.images else getattr(chunks, "typed", "")
+    notes += _wildcards(typed)
     return _without_instructions(EncoderTokens(key, text, pieces, tuple(spans), traced.tensor, kind, typed))
+
+
+def _wildcards(typed: str) -> list[str]:
+    """A remark on wildcards that nothing has drawn yet."""
+    left = list(dict.fromkeys(m.group() for m in WILDCARD.finditer(typed)))
+    if not left:
+        return []
+    text = (
+        f"the prompt still has {', '.join(left)}: ComfyUI draws such words in the text field of a node, not "
+        "through a link, so all of them are words of this prompt"
+    )
+    return [Remark(text, line=f"{left[0]} was not drawn")]
 
 
 def _decoder(part) -> Callable[[list[int]], str]:
