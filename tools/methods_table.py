@@ -10,14 +10,17 @@ import argparse
 import inspect
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
 from gsn_ops.maps import AttentionMaps, StepContext
+from gsn_ops.modulate import prompt_reinjection, taca
+from gsn_ops.modulate.edits import PromptReinjection, TextTemperature
 from gsn_ops.objectives.base import REGISTRY, Objective, check_prompt, role_of
+from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.guidance import Guide
 from gsn_ops.optimise.initial_noise import OptimiseNoise
 from gsn_ops.optimise.methods import METHODS, preset
@@ -50,6 +53,17 @@ Every method of the drop-down of Semantic Nursing.
 * *Files*: objectives, then loops.
 
 """
+GRADIENT_FREE_HEAD = """
+
+## Without gradients
+
+These change attention or text features in the run's own passes: no update of the latent, no extra pass.
+Equation numbers are not verified. TACA is without its LoRA, which the paper's numbers include; it changes the
+passes of the positive prompt only. *Settings*: keys of `overrides`, and their defaults.
+
+"""
+GRADIENT_FREE_HEADS = ("method", "paper", "what it does", "settings", "formula")
+MODULES = {PromptReinjection: prompt_reinjection, TextTemperature: taca}
 TAIL = """
 ## Where this pack differs from the authors' code
 Run on the same weights, Latent Refine, Ours+, SynGen, Attend-and-Excite, Divide & Bind, InitNO and SAGA
@@ -265,8 +279,8 @@ def needs(recipes: Sequence[Recipe]) -> str:
 # --- the page ------------------------------------------------------------------------------------------
 
 
-def file_of(thing: type) -> str:
-    """The file that defines a class, from the clone's root."""
+def file_of(thing: type | ModuleType) -> str:
+    """A module's file, or the file that defines a class, from the clone's root."""
     return Path(inspect.getsourcefile(thing)).resolve().relative_to(CLONE).as_posix()
 
 
@@ -299,9 +313,20 @@ def row(method: str) -> tuple[str, ...]:
     )
 
 
+def gradient_free_row(method: str) -> tuple[str, ...]:
+    """One method without gradients."""
+    edit = GRADIENT_FREE[method]()
+    formula = MODULES[type(edit)]
+    settings = ", ".join(f"`{f.name}` {getattr(edit, f.name)}" for f in fields(edit) if f.name != "method")
+    title = " ".join((inspect.getdoc(formula) or "").partition("\n\n")[0].split()).partition(": ")[2]
+    return method, paper_of(method).cell(), title.rstrip("."), settings, f"`{file_of(formula)}`"
+
+
 def document() -> str:
     """The whole page."""
-    return HEAD + "\n".join(markdown(HEADS, map(row, METHODS))) + TAIL
+    found = "\n".join(markdown(HEADS, map(row, METHODS)))
+    free = "\n".join(markdown(GRADIENT_FREE_HEADS, map(gradient_free_row, GRADIENT_FREE)))
+    return HEAD + found + GRADIENT_FREE_HEAD + free + TAIL
 
 
 def main() -> None:

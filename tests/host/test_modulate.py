@@ -31,7 +31,7 @@ def weigh(pack_module):
     )
 
     def attach(model, weights: str, **settings):
-        return patch.attach_edits(model, edits.WordWeights(syntax.parse_weights(weights), **settings))
+        return patch.attach_edits(model, edits.WordWeights(weights=syntax.parse_weights(weights), **settings))
 
     return attach
 

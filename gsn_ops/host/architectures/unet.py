@@ -31,6 +31,7 @@ SD1 = ModelFamily(
     "Stable Diffusion 1.x",
     cross_attention,
     levels=(4,),
+    cross=True,
     span="legacy_sd1",
     source="published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px)",
     moment="published: step 8 of 50 of Latent Refine",
