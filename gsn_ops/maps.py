@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from .option_checks import choice, number
 from .prompt import Span
 from .regions import Region
 
@@ -35,6 +36,8 @@ class MapNeeds:
 
 
 MIDDLE_UP = "middle_up"
+PIECES = ("noun", "phrase")
+SPANS = ("auto", "legacy_sd1", "prompt_only")
 
 
 def block_range(blocks: str) -> range | None:
@@ -113,6 +116,17 @@ class MapOptions:
     kernel_sigma: float = 0.5
     legacy_sigma: bool = True
     pieces: str = "noun"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, with the cure, for a value that cannot work."""
+        choice("pieces", self.pieces, PIECES)
+        number("temperature", self.temperature, more_than=0, published="100")
+        number("kernel_sigma", self.kernel_sigma, more_than=0, published="0.5")
+        if self.kernel_size < 0 or (self.kernel_size and self.kernel_size % 2 == 0):
+            raise ValueError(
+                f"The option 'kernel_size' is {self.kernel_size}: choose an odd size (published: 3), "
+                "or 0 for no smoothing."
+            )
 
 
 @dataclass(frozen=True)

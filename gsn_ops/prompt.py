@@ -77,7 +77,7 @@ class SubjectPhrase:
     """Something the user wants to see (or not), before it is looked up in the prompt.
 
     label: as typed. noun, modifiers: words. role: "wanted" or "unwanted". occurrence: 1 = first in the
-    prompt.
+    prompt. optional: the prompt need not have it.
     source: where it comes from, "typed", "conditioning" or "found". `source="spacy"` marks a request to find
     subjects with spaCy, with the name of the spaCy model as noun.
     """
@@ -88,6 +88,7 @@ class SubjectPhrase:
     role: str = "wanted"
     occurrence: int = 1
     source: str = "typed"
+    optional: bool = False
 
 
 @dataclass(frozen=True)

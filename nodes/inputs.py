@@ -62,9 +62,9 @@ def subjects_input() -> io.Input:
         default="",
         placeholder="subjects (empty: automatic)",
         tooltip="The objects that must appear, separated by commas or line breaks: red car, blue bench. "
-        "dog#2 is the second dog of the prompt, car* marks the noun. Empty: found in the prompt "
-        "automatically, in English only; type them for another language. @spacy: found with spaCy, if it is "
-        "installed.",
+        "dog#2 is the second dog of the prompt, car* marks the noun, dog? may be missing. Empty: found in "
+        "the prompt automatically, in English only; type them for another language. @spacy: found with "
+        "spaCy, if it is installed.",
     )
 
 

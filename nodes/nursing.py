@@ -7,7 +7,9 @@ from comfy_api.latest import io
 from ..gsn_ops.host.extensions import collect
 from ..gsn_ops.host.node_status import Absent
 from ..gsn_ops.host.prompts.conditioning import with_token_metadata
+from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.optimise.gradient_free import edit_of
 from ..gsn_ops.optimise.methods import METHODS, methods, preset
 from ..gsn_ops.optimise.overrides import check, moved, only_needed, override
 from ..gsn_ops.subjects.syntax import parse_subjects
@@ -119,6 +121,12 @@ class GSNNursing(io.ComfyNode):
                 f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
             )
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
+        encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
+        edit = edit_of(method, written(overrides), moment)
+        if edit is not None:
+            edit = edit.check().scaled(strength)
+            patched, book = attach_edits(given("MODEL", model), edit, on_status=status_reporter(cls))
+            return io.NodeOutput(patched, encoder, book)
         recipes = moved(override(preset(method), written(overrides)), moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = tuple(
@@ -126,7 +134,6 @@ class GSNNursing(io.ComfyNode):
             for recipe in only_needed(recipes, only_if_needed)
         )
         patched, book = attach(given("MODEL", model), *recipes, on_status=status_reporter(cls))
-        encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
         return io.NodeOutput(patched, encoder, book)
 
 

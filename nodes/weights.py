@@ -5,7 +5,15 @@ from comfy_api.latest import io
 from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.modulate.edits import WordWeights
 from ..gsn_ops.subjects.weights import parse_weights
-from .inputs import model_input, model_output, optional_float, report_output, status_reporter
+from .inputs import (
+    given,
+    model_input,
+    model_output,
+    optional_float,
+    report_output,
+    status_reporter,
+    written,
+)
 
 BLOCKS_HELP = "Which text-to-image layers, counted from 0, such as 5-12. auto = all of them."
 TEXT_ROWS_HELP = (
@@ -84,9 +92,16 @@ class GSNWordWeight(io.ComfyNode):
         text_rows=False,
     ) -> io.NodeOutput:
         edit = WordWeights(
-            parse_weights(weights), strength, start_percent, end_percent, blocks.strip() or "auto", text_rows
+            weights=parse_weights(written(weights)),
+            kappa=strength,
+            start=start_percent,
+            end=end_percent,
+            blocks=written(blocks).strip() or "auto",
+            text_rows=text_rows,
         )
-        return io.NodeOutput(*attach_edits(model, edit.check(), on_status=status_reporter(cls)))
+        return io.NodeOutput(
+            *attach_edits(given("MODEL", model), edit.check(), on_status=status_reporter(cls))
+        )
 
 
 NODES = [GSNWordWeight]

@@ -38,7 +38,7 @@ def tool(name: str, *arguments: str | Path) -> int:
 
 
 def types(host: Host) -> int:
-    """Run the type checker over the pack, with the host's own packages and source in view.
+    """Run the type checker over the pack, with ComfyUI's own packages and source in view.
 
     The pack's folder may have any name; the checker follows its relative imports under that of the link.
     """
@@ -49,7 +49,7 @@ def types(host: Host) -> int:
 
 
 def tests(host: Host, arguments: Sequence[str]) -> int:
-    """Run pytest in the host's environment; `-n 0` among the arguments runs all in one process."""
+    """Run pytest in ComfyUI's environment; `-n 0` among the arguments runs all in one process."""
     if arguments[:1] == ["--coverage"]:
         arguments = [*COVERAGE, *arguments[1:]]
     return run_in_host(host, "-m", "pytest", *SIDE_BY_SIDE, *arguments, tools=True)

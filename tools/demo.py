@@ -150,7 +150,7 @@ def main() -> None:
     print(f"Images: {sheet}")
     if args.readme_picture:
         save_readme_picture(judged, README_PICTURE)
-        print(f"Picture of the README: {README_PICTURE}")
+        print(f"Image of the README: {README_PICTURE}")
     print(f"It took {time.monotonic() - begun:.0f} s.")
 
 

@@ -13,7 +13,7 @@ CLONE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def show_host(arguments):
-    """Prepare the host and say where it is."""
+    """Prepare ComfyUI and say where it is."""
     from tools.host_env.prepare import prepare_host
 
     host = prepare_host()
@@ -49,7 +49,7 @@ def test(arguments):
 
 
 def run(arguments):
-    """Run a script or module in the host's environment, with the development tools in reach."""
+    """Run a script or module in ComfyUI's environment, with the development tools in reach."""
     from tools.host_env.launch import run_in_host
     from tools.host_env.paths import HostError
     from tools.host_env.prepare import prepare_host
@@ -70,7 +70,7 @@ def lock(arguments):
     return 0
 
 
-# What a command does is a function above, or a module that runs in the host's environment (tools: with the
+# What a command does is a function above, or a module that runs in ComfyUI's environment (tools: with the
 # development tools in reach). To add one, add a line.
 Command = namedtuple("Command", "help does tools few_threads")
 Command.__new__.__defaults__ = (False, False)
@@ -81,7 +81,7 @@ COMMANDS = {
     "test": Command(
         "all checks: lint, format, types, tests ([--coverage], pytest's arguments)", test, few_threads=True
     ),
-    "run": Command("run SCRIPT or -m MODULE in the host's environment, from the clone's root", run),
+    "run": Command("run SCRIPT or -m MODULE in ComfyUI's environment, from the clone's root", run),
     "models": Command("the table of supported models: --write docs/models.md", "tools.models_table"),
     "methods": Command("the table of methods: --write docs/methods.md", "tools.methods_table"),
     "study": Command(

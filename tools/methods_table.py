@@ -10,14 +10,17 @@ import argparse
 import inspect
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
 from gsn_ops.maps import AttentionMaps, StepContext
+from gsn_ops.modulate import prompt_reinjection, taca
+from gsn_ops.modulate.edits import PromptReinjection, TextTemperature
 from gsn_ops.objectives.base import REGISTRY, Objective, check_prompt, role_of
+from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.guidance import Guide
 from gsn_ops.optimise.initial_noise import OptimiseNoise
 from gsn_ops.optimise.methods import METHODS, preset
@@ -49,6 +52,43 @@ Every method of the drop-down of Semantic Nursing.
   are those of UNets, for joint attention has none of its own.
 * *Files*: objectives, then loops.
 
+"""
+GRADIENT_FREE_HEAD = """
+
+## Without gradients
+
+These change attention or text features in the run's own passes: no update of the latent, no extra pass.
+Equation numbers are not verified. TACA is without its LoRA, which the paper's numbers include; it changes the
+passes of the positive prompt only. *Settings*: keys of `overrides`, and their defaults.
+
+"""
+GRADIENT_FREE_HEADS = ("method", "paper", "what it does", "settings", "formula")
+MODULES = {PromptReinjection: prompt_reinjection, TextTemperature: taca}
+TAIL = """
+## Where this pack differs from the authors' code
+Run on the same weights, Latent Refine, Ours+, SynGen, Attend-and-Excite, Divide & Bind, InitNO and SAGA
+follow the published code step by step but for these choices. They stay, each for the reason given.
+
+* **Latent Refine, sum.** The loss is L_CN + L_IoU as in the paper; the code takes half of it. That is not
+  neutral, for Adam's eps is 1e-3: half a gradient makes smaller steps. `reduction=mean` of `cn_iou` is the
+  code's form, and SAGA's.
+* **Attend-and-Excite's loop.** The first iteration of a refinement uses the evaluation that found it
+  necessary; the code makes that pass twice at the same latent. The order is otherwise the code's: the
+  iteration that reaches the threshold still updates.
+* **Divide & Bind, attributes.** Attribute maps come from the same level as the subjects' maps; the code
+  takes the finer levels 2 and 1 of SD1. These need a whole pass of the UNet at full resolution, more than
+  twice the time and memory, and other models have no such levels. `attribute_levels=finer` of `tv_bind`
+  with levels 1,2,4 is the code's form.
+* **SAGA's reference trajectory.** The predicted x0 comes from Euler steps from a noise of its own; the code
+  uses the run's sampler. Here any sampler of ComfyUI or another pack may run, and its history and noise are
+  left alone.
+* **T5's first token** counts. The code of Latent Refine on SD3 leaves it out; it is often a bare mark, but
+  can be a word.
+* **Precision.** Latent, optimiser, maps and loss are float32 whatever the model computes in: in bfloat16 an
+  update of 0.001 is lost in 62 % of the elements to rounding. Products of a float32 model may be bfloat16
+  (`precision`): where the first gradients agree, the updates differ by about 0.5 %.
+* **Noise.** ComfyUI's ddim_uniform starts with 0.9971 of diffusers' noise, so the same seed gives another
+  image there.
 """
 HEADS = ("method", "paper", "equations", "objective", "loop and steps", "passes", "needs", "files")
 LOOPS = {
@@ -239,8 +279,8 @@ def needs(recipes: Sequence[Recipe]) -> str:
 # --- the page ------------------------------------------------------------------------------------------
 
 
-def file_of(thing: type) -> str:
-    """The file that defines a class, from the clone's root."""
+def file_of(thing: type | ModuleType) -> str:
+    """A module's file, or the file that defines a class, from the clone's root."""
     return Path(inspect.getsourcefile(thing)).resolve().relative_to(CLONE).as_posix()
 
 
@@ -273,9 +313,20 @@ def row(method: str) -> tuple[str, ...]:
     )
 
 
+def gradient_free_row(method: str) -> tuple[str, ...]:
+    """One method without gradients."""
+    edit = GRADIENT_FREE[method]()
+    formula = MODULES[type(edit)]
+    settings = ", ".join(f"`{f.name}` {getattr(edit, f.name)}" for f in fields(edit) if f.name != "method")
+    title = " ".join((inspect.getdoc(formula) or "").partition("\n\n")[0].split()).partition(": ")[2]
+    return method, paper_of(method).cell(), title.rstrip("."), settings, f"`{file_of(formula)}`"
+
+
 def document() -> str:
     """The whole page."""
-    return HEAD + "\n".join(markdown(HEADS, map(row, METHODS)))
+    found = "\n".join(markdown(HEADS, map(row, METHODS)))
+    free = "\n".join(markdown(GRADIENT_FREE_HEADS, map(gradient_free_row, GRADIENT_FREE)))
+    return HEAD + found + GRADIENT_FREE_HEAD + free + TAIL
 
 
 def main() -> None:

@@ -42,6 +42,8 @@ PAPERS = {  # by what stands in brackets behind a method's name, else by the beg
     ),
     "Lian et al. 2024": Paper("Lian et al.", "TMLR 2024", "2305.13655", ("Lian et al.", "LMD")),
     "USTC study 2024": Paper("study of Attend-and-Excite", "USTC 2024 (course report, no formulas)"),
+    "Prompt Reinjection": Paper("Prompt Reinjection", "ICML 2026", "2602.06886", ("Prompt Reinjection",)),
+    "TACA": Paper("TACA", "ICCV 2025", "2506.07986", ("TACA",)),
     "SAGA": Paper("Grimal et al.", "AAAI 2026", "2508.13866", ("SAGA",)),
     "FOCUS": Paper("Bill et al.", "2025", "2510.02315", ("Bill et al.", "FOCUS")),
     "Latent Refine (fast)": OWN,

@@ -59,9 +59,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="default: models/tiny_<model>_shapes.safetensors")
     parser.add_argument(
-        "--folder", type=Path, default=ROOT / ".host" / "train", help="pictures and checkpoints"
+        "--folder", type=Path, default=ROOT / ".host" / "train", help="images and checkpoints"
     )
-    parser.add_argument("--smoke", action="store_true", help="a few steps on a few pictures: does it run?")
+    parser.add_argument("--smoke", action="store_true", help="a few steps on a few images: does it run?")
     return parser.parse_args()
 
 

@@ -1,17 +1,46 @@
-"""What a node asks to be changed in the forward passes of a run."""
+"""What a node asks to be changed in the forward passes of a run, without gradients."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ..maps import block_range
 from ..prompt import SubjectPhrase
+from . import taca
 from .word_weights import KAPPA, factors
 
+AnyEdit = TypeVar("AnyEdit", bound="Edit")
 
-@dataclass(frozen=True)
-class WordWeights:
+
+@dataclass(frozen=True, kw_only=True)
+class Edit(ABC):
+    """method: the name shown to users. The other numbers and words are settings."""
+
+    method: str
+
+    @property
+    @abstractmethod
+    def disabled(self) -> bool:
+        """Whether it changes nothing in any run."""
+
+    @abstractmethod
+    def scaled(self: AnyEdit, strength: float) -> AnyEdit:
+        """With an effect of this size: 1 = as it is, 0 = disabled."""
+
+    @abstractmethod
+    def check(self: AnyEdit) -> AnyEdit:
+        """Itself. Raises ValueError, with the cure, for settings that no run can have."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Its settings in a few words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordWeights(Edit):
     """Weights of single words of the prompt.
 
     weights: (phrase, weight) each. kappa: how strongly a weight acts (`word_weights.factors`). start, end:
@@ -29,11 +58,12 @@ class WordWeights:
 
     @property
     def disabled(self) -> bool:
-        """Whether it changes nothing."""
         return all(factors(weight, self.kappa) == (1.0, 1.0) for _, weight in self.weights)
 
+    def scaled(self, strength: float) -> WordWeights:
+        return replace(self, kappa=self.kappa * strength)
+
     def check(self) -> WordWeights:
-        """Itself. Raises ValueError for settings that no run can have."""
         if not (math.isfinite(self.kappa) and self.kappa >= 0):
             raise ValueError(f"strength is {self.kappa:g}: choose 0 (weights above 0 do nothing) or more.")
         if not 0 <= self.start <= self.end <= 1:
@@ -45,5 +75,73 @@ class WordWeights:
         return self
 
     def describe(self) -> str:
-        """The words and their weights, for example: red car 1.5, bench 0.7."""
         return ", ".join(f"{phrase.label} {weight:g}" for phrase, weight in self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTemperature(Edit):
+    """TACA without its LoRA: scores of the text times gamma for the image's queries, at the highest noise.
+
+    threshold: the lowest sigma of a flow model at which this is done.
+    """
+
+    gamma: float = taca.GAMMA
+    threshold: float = taca.THRESHOLD
+    method: str = "TACA (2025)"
+
+    @property
+    def disabled(self) -> bool:
+        return self.gamma == 1
+
+    def scaled(self, strength: float) -> TextTemperature:
+        return replace(self, gamma=1 + strength * (self.gamma - 1))
+
+    def check(self) -> TextTemperature:
+        if not 0 < self.gamma <= 10:
+            raise ValueError(f"gamma is {self.gamma:g}: choose more than 0, up to 10; 1.2 is published.")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(
+                f"threshold is {self.threshold:g}: it is a sigma from 0 to 1; 0.97 is published."
+            )
+        return self
+
+    def describe(self) -> str:
+        return f"text scores times {self.gamma:.3g}"
+
+
+FORMS = ("anchored", "base")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptReinjection(Edit):
+    """The prompt's features of an early block, added to those before later blocks.
+
+    w: how much. origin: the block, counted over all blocks that see the text, whose input is added. last: the
+    last block that gets it, -1 = the network's last. form: "anchored" (independent of the features' size) or
+    "base".
+    """
+
+    w: float = 0.05
+    origin: int = 1
+    last: int = -1
+    form: str = "anchored"
+    method: str = "Prompt Reinjection (2026)"
+
+    @property
+    def disabled(self) -> bool:
+        return self.w == 0
+
+    def scaled(self, strength: float) -> PromptReinjection:
+        return replace(self, w=self.w * strength)
+
+    def check(self) -> PromptReinjection:
+        if not (math.isfinite(self.w) and self.w >= 0):
+            raise ValueError(f"w is {self.w:g}: choose 0 (off) or more; 0.025 to 0.1 are the authors'.")
+        if self.origin < 0:
+            raise ValueError(f"origin is {self.origin}: choose a block, counted from 0; 1 is the authors'.")
+        if self.form not in FORMS:
+            raise ValueError(f"form is '{self.form}': choose {' or '.join(FORMS)}.")
+        return self
+
+    def describe(self) -> str:
+        return f"block {self.origin}'s text features, {self.form}, w {self.w:.3g}"

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS, Region
 from ..subject_maps import subject_maps, total
-from .base import choice, only_one, register, with_role
+from .base import only_one, register, with_role
 from .retention import SOURCES, kept_masks, lost_share
 from .separation import separation
 

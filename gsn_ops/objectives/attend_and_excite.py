@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import number
 from ..prompt import SubjectColumns
 from ..subject_maps import subject_maps
 from ._regions import top_mean
@@ -35,6 +36,9 @@ class Presence:
     top_k: int = 1
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
+
+    def __post_init__(self) -> None:
+        number("top_k", self.top_k, at_least=1, published="1")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

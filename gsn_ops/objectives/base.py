@@ -192,12 +192,6 @@ def options(name: str) -> dict[str, str | int | float | bool]:
     return {f.name: f.default for f in fields(cls) if isinstance(f.default, str | int | float | bool)}
 
 
-def choice(option: str, value: str, allowed: Sequence[str]) -> None:
-    """Raises ValueError, naming the option and its values, if `value` is not one of them."""
-    if value not in allowed:
-        raise ValueError(f"The option '{option}' cannot be '{value}': choose one of {', '.join(allowed)}.")
-
-
 def with_role(subjects: Sequence[SubjectColumns], role: str = "wanted") -> list[SubjectColumns]:
     """The subjects that the user wants to see, or (role="unwanted") does not want to see."""
     return [subject for subject in subjects if subject.phrase.role == role]

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from ..subject_maps import total
 from ..torch_ops.transfer import onto
 from ._regions import has_area, must_be_placed, phrase_columns, placed
 from ._self_attention import weighted_rows
-from .base import choice, register, with_role
+from .base import register, with_role
 
 
 def leak(foreground: Tensor, background: Tensor, n_boxes: int) -> Tensor:
@@ -53,6 +54,8 @@ class BoundedAttention:
 
     def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
+        number("cross_weight", self.cross_weight, at_least=0, published="1.5")
+        number("self_weight", self.self_weight, at_least=0, published="0.5")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

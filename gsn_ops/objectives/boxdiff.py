@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from ..subject_maps import subject_maps
 from ..torch_ops.transfer import onto
 from ._regions import must_be_placed, placed, top_mean
-from .base import choice, register, with_role
+from .base import register, with_role
 
 
 def strongest(m: Tensor, mask: Tensor, share: float) -> Tensor:
@@ -60,6 +61,8 @@ class BoxDiff:
 
     def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
+        number("p", self.p, more_than=0, at_most=1, published="0.2")
+        number("corner", self.corner, at_least=0, published="1")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice
 from ..prompt import SubjectColumns
 from ..subject_maps import subject_maps
 from .attend_and_excite import presence
-from .base import choice, register, with_role
+from .base import register, with_role
 from .separation import separation
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import number
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import subject_maps
@@ -68,10 +69,7 @@ class Conform:
     needs: MapNeeds = MapNeeds()
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise ValueError(
-                f"The option 'temperature' is {self.temperature:g}: it must be above 0 (published: 0.5)."
-            )
+        number("temperature", self.temperature, more_than=0, published="0.5")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

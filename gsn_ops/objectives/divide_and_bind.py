@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice
 from ..prompt import SubjectColumns
 from ..subject_maps import subject_maps, total
-from .base import choice, register, with_role
+from .base import register, with_role
 
 TV_KINDS = ("legacy", "textbook")
 

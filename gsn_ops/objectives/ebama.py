@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import NO_SUBJECT, aggregate, maxima, subject_maps, total
-from .base import choice, register, with_role
+from .base import register, with_role
 from .syngen import distance
 
 DISTANCES = ("cos", "kl")
@@ -69,6 +70,7 @@ class Ebama:
 
     def __post_init__(self) -> None:
         choice("distance", self.distance, DISTANCES)
+        number("lam", self.lam, published="0.5")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

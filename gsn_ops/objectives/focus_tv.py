@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice
 from ..prompt import SubjectColumns
-from .base import choice, register
+from .base import register
 from .divide_and_bind import TV_KINDS, total_variation
 from .focus import BLUR, rows_of
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import Any
 
-from ..maps import MapOptions, block_range
+from ..maps import SPANS, MapOptions, block_range
+from ..option_checks import choice
 from .base import REGISTRY, Objective, has_map_options, options, user_choices
 from .per_encoder import ByEncoder
 from .weighted_sum import WeightedSum
 
-SPANS = ("auto", "legacy_sd1", "prompt_only")
 COMMON_OPTIONS = {"span": "auto", "blocks": "auto", "encoders": "average"}
 """Options that every objective has: see `MapNeeds` and `by_encoder`."""
 
@@ -29,7 +30,8 @@ def option_names(name: str) -> dict[str, object]:
     for f in fields(cls):
         if f.name == "maps" and isinstance(f.default, MapOptions):
             of_maps = {option.name: getattr(f.default, option.name) for option in fields(MapOptions)}
-    return {**options(name), **of_maps, **COMMON_OPTIONS}
+    own = options(name)  # an option of its own hides one of its maps
+    return own | {key: value for key, value in {**of_maps, **COMMON_OPTIONS}.items() if key not in own}
 
 
 def build(name: str, typed: Iterable[tuple[str, str, str]] = ()) -> Objective:
@@ -43,13 +45,12 @@ def build(name: str, typed: Iterable[tuple[str, str, str]] = ()) -> Objective:
     of_maps = {key: value for key, value in given.items() if key not in own and key not in COMMON_OPTIONS}
     try:
         objective: Any = REGISTRY[name](**own)
+        if of_maps:
+            objective = replace(objective, maps=replace(objective.maps, **of_maps))
+        choice("span", str(given.get("span", SPANS[0])), SPANS)
     except ValueError as error:
         raise ValueError(f"options: {error}") from None
-    if of_maps:
-        objective = replace(objective, maps=replace(objective.maps, **of_maps))
     if "span" in given:
-        if given["span"] not in SPANS:
-            raise ValueError(f"options: span is '{given['span']}': choose one of {', '.join(SPANS)}.")
         objective = replace(objective, needs=replace(objective.needs, span=given["span"]))
     if "blocks" in given:
         objective = in_blocks(objective, str(given["blocks"]))
@@ -128,7 +129,12 @@ def _each(objective: Objective, change: Callable[[Any], Objective]) -> Objective
 
 
 def weighed(objective: Objective, weight: float, add_to: Objective | None = None) -> Objective:
-    """weight x objective, added to another one. An objective of weight 1 alone stays itself."""
+    """weight x objective, added to another one. An objective of weight 1 alone stays itself.
+
+    Raises ValueError for a weight that is no finite number.
+    """
+    if not math.isfinite(weight):
+        raise ValueError(f"weight is {weight:g}: choose a finite number; 1 is the loss as it is.")
     if add_to is None:
         return objective if weight == 1 else WeightedSum(((weight, objective),))
     return WeightedSum(((1.0, add_to), (weight, objective)))

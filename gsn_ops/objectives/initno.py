@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..subject_maps import smooth, subject_maps
 from ._foreground import blob
 from .attend_and_excite import presence
-from .base import choice, register, with_role
+from .base import register, with_role
 from .per_encoder import memory_key
 
 
@@ -83,6 +84,8 @@ class InitNO:
 
     def __post_init__(self) -> None:
         choice("phase", self.phase, ("init", "refine", "guidance"))
+        number("top_k", self.top_k, at_least=1, published="1")
+        number("overlap_target", self.overlap_target, at_least=0, at_most=1, published="0.3")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from ..torch_ops.transfer import onto
 from ._regions import must_be_placed, phrase_columns, placed
-from .base import choice, register, with_role
+from .base import register, with_role
 
 
 def box_energy(a: Tensor, mask: Tensor) -> Tensor:
@@ -43,10 +44,7 @@ class LayoutGuidance:
 
     def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
-        if self.loss_scale <= 0:
-            raise ValueError(
-                f"The option 'loss_scale' is {self.loss_scale:g}: it must be above 0 (published: 30)."
-            )
+        number("loss_scale", self.loss_scale, more_than=0, published="30")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from ..torch_ops.transfer import onto
 from ._regions import must_be_placed, phrase_columns, placed, top_mean
-from .base import choice, register, with_role
+from .base import register, with_role
 
 
 def energy(a: Tensor, mask: Tensor, p: float, omega: float) -> Tensor:
@@ -49,6 +50,8 @@ class LMD:
     def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
         choice("heads", self.heads, ("sum", "mean"))
+        number("p", self.p, more_than=0, at_most=1, published="0.2")
+        number("omega", self.omega, at_least=0, published="4")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

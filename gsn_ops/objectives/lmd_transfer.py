@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..option_checks import choice
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS, box_mask
 from ..subject_maps import no_column, total
 from ..torch_ops.transfer import onto
 from ._regions import must_be_placed, placed
-from .base import choice, register, with_role
+from .base import register, with_role
 
 
 def reference_key(label: str, level: int, index: int) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import number
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import maxima, subject_maps
@@ -35,6 +36,9 @@ class Neglect:
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds()
     role: ClassVar[str] = "unwanted"
+
+    def __post_init__(self) -> None:
+        number("tau", self.tau, at_least=0, at_most=1, published="0.05, ours")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import subject_maps, total
-from .base import choice, register, with_role
+from .base import register, with_role
 
 
 def spot(point: tuple[float, float], sigma: float, like: Tensor) -> Tensor:
@@ -57,8 +58,7 @@ class PointLayout:
 
     def __post_init__(self) -> None:
         choice("direction", self.direction, ("forward", "reverse"))
-        if not self.sigma > 0:
-            raise ValueError(f"The option 'sigma' is {self.sigma:g}: it must be above 0 (0.15 by default).")
+        number("sigma", self.sigma, more_than=0, published="0.15, ours")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

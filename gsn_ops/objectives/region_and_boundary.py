@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from ..subject_maps import subject_maps, total
 from ..torch_ops.transfer import onto
 from ._regions import must_be_placed, phrase_columns, placed
-from .base import choice, register, with_role
+from .base import register, with_role
 
 
 def resized(m: Tensor, height: int, width: int) -> Tensor:
@@ -114,10 +115,8 @@ class RegionAndBoundary:
 
     def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
-        if self.size < 4:
-            raise ValueError(
-                f"The option 'size' is {self.size}: boundaries need at least 4 cells (published: 64)."
-            )
+        number("enough", self.enough, more_than=0, at_most=1, published="0.85")
+        number("size", self.size, at_least=4, at_most=512, published="64")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice
 from ..prompt import SubjectColumns
 from ..regions import CONVENTIONS
 from ..subject_maps import subject_maps, total
@@ -16,7 +17,7 @@ from ..torch_ops.transfer import onto
 from ._foreground import blob
 from ._regions import has_area
 from .attend_and_excite import presence
-from .base import choice, register, with_role
+from .base import register, with_role
 from .per_encoder import memory_key
 
 SOURCES = ("previous", "frozen")

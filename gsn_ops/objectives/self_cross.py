@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, MapOptions, StepContext
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
 from ..subject_maps import smooth, subject_maps
 from ._foreground import otsu_mask
 from ._self_attention import weighted_rows
 from .attend_and_excite import presence
-from .base import choice, register, with_role
+from .base import register, with_role
 from .initno import InitNOTerms, stray_attention
 from .per_encoder import one_encoder
 
@@ -42,7 +43,7 @@ class SelfCross:
 
     S_j = sum over positions u in the Otsu foreground of M_j of M_j(u) row(u), smoothed; C_i = M_i.
     top_k: values averaged in L_c. overlap_target: what L_sc must reach in a refinement. normalise: C_i = M_i
-    / sum(M_i), "auto" = on grids larger than 16 pixels, "always" (published for SD3) or "never". encoders:
+    / sum(M_i), "auto" = on grids larger than 16 pixels, "always" (published for SD3) or "never". joined:
     "mean" of the encoders' maps, or "max" of them (published for SD3.5).
     """
 
@@ -50,14 +51,16 @@ class SelfCross:
     top_k: int = 16
     overlap_target: float = 0.3
     normalise: str = "auto"
-    encoders: str = "mean"
+    joined: str = "mean"
     maps: MapOptions = MapOptions()
     needs: MapNeeds = MapNeeds(self_rows=True)
 
     def __post_init__(self) -> None:
         choice("phase", self.phase, ("init", "refine", "guidance"))
         choice("normalise", self.normalise, ("auto", "always", "never"))
-        choice("encoders", self.encoders, ("mean", "max"))
+        choice("joined", self.joined, ("mean", "max"))
+        number("top_k", self.top_k, at_least=1, published="16")
+        number("overlap_target", self.overlap_target, at_least=0, at_most=1, published="0.3")
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
@@ -101,7 +104,7 @@ class SelfCross:
         subjects = with_role(subjects)
         mean = subject_maps(maps, subjects, self.maps)
         names = list(dict.fromkeys(span.encoder for span in maps.spans))
-        if self.encoders == "mean" or len(names) == 1:
+        if self.joined == "mean" or len(names) == 1:
             return mean
         views = {name: one_encoder(maps, subjects, name)[0] for name in names}
         largest = []

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
+from ..option_checks import choice
 from ..prompt import SubjectColumns
 from ..regions import Region
 from ..subject_maps import aggregate, total
-from .base import choice, register, with_role
+from .base import register, with_role
 
 WordColumns = tuple[int, ...]
 """Columns that count as one word."""

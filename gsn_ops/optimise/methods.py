@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from .gradient_free import GRADIENT_FREE
 from .published_methods import PUBLISHED, Recipes
 from .recipe import Recipe
 
 _METHODS = dict(PUBLISHED)
 METHODS: tuple[str, ...] = tuple(PUBLISHED)
-"""The methods that come with the pack."""
+"""The methods that come with the pack and update the latent by a gradient."""
 
 
 def methods() -> list[str]:
     """All methods, those of other packs last."""
-    return list(_METHODS)
+    return [*METHODS, *GRADIENT_FREE, *(name for name in _METHODS if name not in METHODS)]
 
 
 def register_method(name: str, recipes: Callable[[], Recipes]) -> None:
@@ -28,7 +29,7 @@ def register_method(name: str, recipes: Callable[[], Recipes]) -> None:
             f"The method {name!r} cannot be registered: give its name as a text, and a function that returns "
             "a tuple of recipes."
         )
-    if name in _METHODS:
+    if name in methods():
         raise ValueError(f"The method '{name}' is already taken: choose another name.")
     _METHODS[name] = recipes
 
@@ -40,7 +41,7 @@ def preset(method: str) -> Recipes:
     recipes.
     """
     if method not in _METHODS:
-        raise ValueError(f"Unknown method '{method}': choose one of {', '.join(_METHODS)}.")
+        raise ValueError(f"Unknown method '{method}': choose one of {', '.join(methods())}.")
     recipes = _METHODS[method]()
     listed = isinstance(recipes, tuple | list) and len(recipes) > 0
     if not (listed and all(isinstance(recipe, Recipe) for recipe in recipes)):

@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..maps import PIECES
 from ..objectives.base import Objective, has_map_options
 from ..objectives.from_text import at_levels, by_encoder, in_blocks, with_pieces
 from ..schedule import Moment
 from .guidance import Checkpoint, Guide
-from .recipe import AnyRecipe, Recipe
+from .recipe import AnyRecipe, Recipe, SingleStepRecipe
 from .refine import Refine
 from .setting import BoundSetting, settings_of
 
 _PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>[^=]*?)\s*(?:[,;\n](?=\s*\w+\s*=)|[,;]?\s*$)")
-
-PIECES = ("noun", "phrase")
 
 
 def parse_levels(text: str) -> tuple[int, ...] | None:
@@ -125,7 +124,7 @@ def pairs(text: str, where: str, known: Sequence[str], example: str) -> Iterator
 
     Raises ValueError that names the position (`where`, character n) and lists the known keys.
     """
-    at = 0
+    at, seen = 0, set()
     while text[at:].strip():
         pair = _PAIR.match(text, at)
         position = f"{where}, character {at + len(text[at:]) - len(text[at:].lstrip()) + 1}"
@@ -136,6 +135,9 @@ def pairs(text: str, where: str, known: Sequence[str], example: str) -> Iterator
             )
         if pair["key"] not in known:
             raise ValueError(f"{position}: there is no setting '{pair['key']}'. Keys: {', '.join(known)}.")
+        if pair["key"] in seen:
+            raise ValueError(f"{position}: '{pair['key']}' is there twice: leave one of them.")
+        seen.add(pair["key"])
         yield position, pair["key"], pair["value"]
         at = pair.end()
 
@@ -166,27 +168,38 @@ def _example(recipes: tuple[Recipe, ...]) -> str:
 
 
 def moved(recipes: tuple[Recipe, ...], moment: Moment | None) -> tuple[Recipe, ...]:
-    """The recipes with their refinement at another step; None = each method's own.
+    """The recipes with what they do at one step (refinement, SAGA) at another one; None = each method's own.
 
-    Raises ValueError for a method that has no refinement at a single step.
+    Raises ValueError for a method that does nothing at a single step.
     """
     if moment is None:
         return recipes
-    if not any(isinstance(recipe, Refine) for recipe in recipes):
+    if not any(isinstance(recipe, SingleStepRecipe) for recipe in recipes):
         raise ValueError(
             f"{recipes[0].method} has no refinement at one step that at_percent, at_sigma or at_step could "
             "move. Set them to -1, 0 and -1, and use overrides where it has a window: start_percent=0.1, "
             "end_percent=0.4."
         )
     return tuple(
-        replace(recipe, moment=moment) if isinstance(recipe, Refine) else recipe for recipe in recipes
+        replace(recipe, moment=moment) if isinstance(recipe, SingleStepRecipe) else recipe
+        for recipe in recipes
     )
 
 
 def only_needed(recipes: tuple[Recipe, ...], wanted: bool) -> tuple[Recipe, ...]:
-    """The recipes, their refinement skipping images that have all subjects already."""
+    """The recipes, their refinement skipping images that have all subjects already.
+
+    Raises ValueError for a method that has no refinement at a single step.
+    """
+    if not wanted:
+        return recipes
+    if not any(isinstance(recipe, Refine) for recipe in recipes):
+        raise ValueError(
+            f"{recipes[0].method} has no refinement at one step that only_if_needed could skip. Switch "
+            "only_if_needed off, or choose a method that has one, such as Latent Refine."
+        )
     return tuple(
-        replace(recipe, only_if_needed=wanted) if isinstance(recipe, Refine) else recipe for recipe in recipes
+        replace(recipe, only_if_needed=True) if isinstance(recipe, Refine) else recipe for recipe in recipes
     )
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..maps import StepContext
-from ..objectives.base import Objective, choice, evaluate_loss, own_maxima
+from ..objectives.base import Objective, evaluate_loss, own_maxima
 from ..objectives.cn_iou import PresenceAndSeparation
+from ..option_checks import choice
 from ..prompt import SubjectColumns
 from ..schedule import Moment, Schedule
 from .recipe import (

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..remark import with_lines
+
 SCHEMA = 2
 """Version of the keys of `RunReport.to_dict`."""
 
@@ -140,6 +142,11 @@ class RunReport:
     latent_rgb: tuple[tuple[float, ...], ...] | None = None
     default_step: str = ""
 
+    @property
+    def acted(self) -> bool:
+        """Whether any recipe did something."""
+        return any(recipe.step is not None for recipe in self.recipes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: tensors left out, numbers that are not finite as None."""
         return {"schema": SCHEMA, **_as_json_data(self)}
@@ -151,7 +158,8 @@ class RunReport:
     def status(self) -> str:
         """One line for the node."""
         names = ", ".join(s.label for s in self.subjects)
-        return "; ".join(r.status for r in self.recipes) + (f" [{names}]" if names else "")
+        said = "; ".join(r.status for r in self.recipes) + (f" [{names}]" if names else "")
+        return with_lines(said, self.warnings)
 
 
 def _as_json_data(value: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..prompt import EncoderTokens, PromptTokens, SubjectColumns, SubjectPhrase
+from ..remark import Remark
 from . import spacy_parser, syngen_rules
 from .caption_parser import noun_phrases
 from .find import subjects_of_caption
@@ -57,7 +58,8 @@ def choose_subjects(
         names = ", ".join(left_out[:MAX_SHOWN_LEFT_OUT])
         if len(left_out) > MAX_SHOWN_LEFT_OUT:
             names += f" and {len(left_out) - MAX_SHOWN_LEFT_OUT} more"
-        notes = (*notes, f"left out (at most {len(phrases)} subjects are chosen automatically): {names}")
+        reason = f"left out (at most {len(phrases)} subjects are chosen automatically): {names}"
+        notes = (*notes, Remark(reason, line=f"left out: {names}"))
     return subjects, notes
 
 
@@ -76,7 +78,11 @@ def _find(
         return tuple(found), left_out, ()
     language = foreign_language(text)
     if language:
-        return (), [], (NOT_ENGLISH.format(language=language),)
+        remark = Remark(
+            NOT_ENGLISH.format(language=language),
+            line=f"the prompt is not English ({language}), type its subjects",
+        )
+        return (), [], (remark,)
     found, left_out = subjects_of_caption(text)
     return tuple(found), left_out, ()
 
@@ -101,7 +107,8 @@ def resolve(
     """Look the phrases up in every encoder's text; columns are rows of the conditioning + `first_column`.
 
     An encoder that does not have a phrase contributes nothing to it. Raises ValueError for a phrase that no
-    encoder has, with the prompt's words and the nearest one, and for a modifier typed without its noun.
+    encoder has, with the prompt's words and the nearest one, and for a modifier typed without its noun. An
+    optional phrase that no encoder has is left out.
     """
     return resolve_with_notes(phrases, tokens, first_column)[0]
 
@@ -116,13 +123,16 @@ def resolve_with_notes(
         notes += _look_up(phrases, encoder, first_column, found)
     read = {e.name for e in tokens.encoders if _is_read(e)}
     for phrase, one in zip(phrases, found):
+        if not one.noun and phrase.optional:
+            notes.append(f"'{phrase.label}' is not in the prompt: left out")
+            continue
         if not one.noun:
             raise ValueError(_not_found(phrase, tokens))
         notes += [
             f"'{phrase.label}' is not in the text of the text encoder {name}; the others are used"
             for name in sorted(one.lacking & read)
         ]
-    subjects = tuple(SubjectColumns(p, f.noun, tuple(f.modifiers)) for p, f in zip(phrases, found))
+    subjects = tuple(SubjectColumns(p, f.noun, tuple(f.modifiers)) for p, f in zip(phrases, found) if f.noun)
     return subjects, tuple(dict.fromkeys(notes))
 
 
@@ -188,12 +198,13 @@ def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, describing: Mapp
 def _match_notes(phrase: SubjectPhrase, match: PhraseMatch, taken: dict[int, str]) -> list[str]:
     notes = []
     if not match.adjacent:
-        notes.append(
-            f"the words of '{phrase.label}' do not stand together in the prompt: "
-            f"'{phrase.noun}' is used with the nearest " + ", ".join(f"'{m}'" for m in phrase.modifiers)
-        )
+        apart = f"the words of '{phrase.label}' do not stand together"
+        nearest = ", ".join(f"'{m}'" for m in phrase.modifiers)
+        used = f"{apart} in the prompt: '{phrase.noun}' is used with the nearest {nearest}"
+        notes.append(Remark(used, line=apart))
     if match.noun.start in taken:
-        notes.append(f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt")
+        same = f"'{phrase.label}' and '{taken[match.noun.start]}' are the same word of the prompt"
+        notes.append(Remark(same, line=same))
     return notes
 
 
@@ -237,6 +248,7 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""
     text += f"Its words are: {', '.join(shown[:MAX_SHOWN_WORDS])}"
     text += ", ...." if len(shown) > MAX_SHOWN_WORDS else "."
+    text += f" Write '{phrase.label}?' if it may be missing (wildcards)."
     return text + (f" Note: {'; '.join(tokens.notes)}." if tokens.notes else "")
 
 

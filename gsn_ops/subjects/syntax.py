@@ -6,8 +6,9 @@ Japanese, or stand in brackets: `red car, blue bench`, `[red car] [blue bench]`.
 modifiers; articles are left out. `car* red` marks the noun. A noun of several words is quoted or joined:
 `green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog", "teddy bear":
 word_lists.COMPOUNDS) need no mark. `dog#2` is the second occurrence of the phrase; a phrase typed twice
-takes the first and the second. `-glasses` names something unwanted (method Neglect); of a list whose every
-line begins with a dash, a bullet or a number, these are dropped. `@spacy` (or `@spacy:en_core_web_sm`) alone
+takes the first and the second. `dog?` may be missing from the prompt, as with wildcards. `-glasses` names
+something unwanted (method Neglect); of a list whose every line begins with a dash, a bullet or a number,
+these are dropped. `@spacy` (or `@spacy:en_core_web_sm`) alone
 requests that spaCy finds the subjects instead of the built-in parser. Weights `(cat:1.3)`, `cat:1.3` are
 dropped; `saber \(fate\)` keeps its literal parentheses as a qualifier after the noun.
 """
@@ -34,7 +35,9 @@ MARKS = ",;|/\uff0c\u3001\uff1b\uff5c"
 SEPARATORS = f" \t\r\n.{MARKS}"
 BULLET = re.compile(r"\s*(?:[-*\u2022\u2013\u2014\u00b7]\s*|\(?\d{1,3}[.):]\s+)(?=\S)")
 """What a line of a list begins with: a dash, a bullet, "1." or "1)"."""
-NUMBER = re.compile(r"\s*\(?\d{1,3}[.):]\s+(?=\S)")
+NUMBER = re.compile(r"\A\s*\(?\d{1,3}[.):]\s+(?=\S)")
+MAY_BE_MISSING = ("?", "\uff1f")
+"""Behind a phrase that the prompt need not have."""
 WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=[()]|$)")
 # These stand for "\(", "\)", a space in quotes and a slash in a qualifier while parsing.
 OPEN, CLOSE, QUOTED_SPACE, SLASH = "\x00", "\x01", "\x02", "\x03"
@@ -130,6 +133,8 @@ def _parse_phrase(part: str) -> SubjectPhrase:
     part = NUMBER.sub("", part.strip(SEPARATORS))
     role = "unwanted" if re.match(r"-\s*\w", part) else "wanted"
     part = part.lstrip("- ") if role == "unwanted" else part
+    optional = part.rstrip(SEPARATORS).endswith(MAY_BE_MISSING) and bool(split_words(part))
+    part = part.rstrip(SEPARATORS + "".join(MAY_BE_MISSING)) if optional else part
     shown = part.strip(SEPARATORS).replace(OPEN, "\\(").replace(CLOSE, "\\)").replace(QUOTED_SPACE, " ")
     part = WEIGHT.sub("", part)  # of "(cat:1.3)" and "cat:1.3"
     part = re.sub(r"[()]", " ", part)
@@ -144,7 +149,7 @@ def _parse_phrase(part: str) -> SubjectPhrase:
     label = " ".join(_unmarked(w) for w in words)
     label += f" ({qualifier[0][1:-1].strip()})" if qualifier else ""
     label += f"#{occurrence}" if occurrence > 1 else ""
-    return SubjectPhrase(label, noun, modifiers, role=role, occurrence=occurrence)
+    return SubjectPhrase(label, noun, modifiers, role=role, occurrence=occurrence, optional=optional)
 
 
 def _split_occurrence(part: str, shown: str) -> tuple[str, int]:

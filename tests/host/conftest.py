@@ -16,13 +16,13 @@ from ..support.demo_model import Tiny
 
 @pytest.fixture(scope="session")
 def comfy_root() -> Path:
-    """The host's folder; from here on `import comfy` and `import nodes` are the host's."""
+    """ComfyUI's folder; from here on `import comfy` and `import nodes` are ComfyUI's."""
     return inprocess.boot()
 
 
 @pytest.fixture(scope="session")
 def host(comfy_root: Path) -> ModuleType:
-    """The host's module `nodes` (its core node classes), with `comfy` ready."""
+    """ComfyUI's module `nodes` (its core node classes), with `comfy` ready."""
     import nodes
 
     return nodes
@@ -30,7 +30,7 @@ def host(comfy_root: Path) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def pack(host: ModuleType) -> ModuleType:
-    """This clone as the host's loader made it: the pack's root module."""
+    """This clone as ComfyUI's loader made it: the pack's root module."""
     return inprocess.load_pack()
 
 

@@ -1,4 +1,4 @@
-"""Every text-to-image architecture of the host: maps and gradients of the probe in a real run are those of an
+"""Every text-to-image architecture of ComfyUI: maps and gradients of the probe in a real run are those of an
 explicit softmax.
 """
 

@@ -17,7 +17,7 @@ LMD, FOCUS, NEGLECT, SYNGEN = (
 
 @pytest.fixture(scope="module")
 def run(pack):
-    """A function: a node's outputs, run as the host's executor does."""
+    """A function: a node's outputs, run as ComfyUI's executor does."""
     nodes = {node.GET_SCHEMA().node_id: node for node in pack.NODES}
 
     def call(node: str, *args, **kwargs) -> tuple:

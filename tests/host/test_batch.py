@@ -57,7 +57,7 @@ def test_loss_and_shifted_state_of_a_whole_refinement_step(tiny, noise):
         _, alone, single = refined(tiny, noise[i : i + 1], shifts=1, report="curve")
         assert together.losses[0][i] == pytest.approx(
             alone.losses[0][0], rel=1e-4
-        )  # the states differ by the host's own 1e-5
+        )  # the states differ by ComfyUI's own 1e-5
         assert together.maxima_before[i] == pytest.approx(alone.maxima_before[0], rel=1e-4)
         assert (states[STEP][i] - single[STEP][0]).abs().max() < 1e-3 * single[STEP].abs().max()
 

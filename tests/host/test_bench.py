@@ -71,8 +71,8 @@ def test_weights_stored_in_another_type_are_no_second_model_in_the_graph(counts,
 
 
 @pytest.mark.parametrize("name", ("sd35m", "flux"))
-def test_memory_of_a_shift_is_linear_in_the_picture(counts, name):
-    """Four times the picture: about four times the memory, and more in the published way."""
+def test_memory_of_a_shift_is_linear_in_the_image(counts, name):
+    """Four times the image: about four times the memory, and more in the published way."""
     small, large = counts(name), counts(name, 512)
     assert large.ours[0].peak < 4.3 * small.ours[0].peak
     assert large.published.peak > 5 * small.published.peak
@@ -138,5 +138,5 @@ def test_the_command_answers_for_a_model_that_fits_no_machine_here():
         and found["speedup_vs_published"] is None
         and 0 < found["memory_vs_published"] < 1
     )
-    # Torch, numpy, PIL and the host are there before any pack; spaCy comes when somebody asks for it.
+    # Torch, numpy, PIL and ComfyUI are there before any pack; spaCy comes when somebody asks for it.
     assert found["imported_modules"] == []

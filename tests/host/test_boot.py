@@ -1,4 +1,4 @@
-"""The host in process: what every other test in this folder stands on."""
+"""ComfyUI in process: what every other test in this folder stands on."""
 
 import asyncio
 import sys

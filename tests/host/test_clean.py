@@ -17,7 +17,7 @@ STEP, SHIFTS = 1, 3
 
 @pytest.fixture
 def loaded(tiny):
-    """A MODEL of this test's own, run once: what a first run changes is the host's affair."""
+    """A MODEL of this test's own, run once: what a first run changes is ComfyUI's affair."""
     model = tiny.load()[0]
     tiny.sample(model, steps=2)
     return model

@@ -1,7 +1,7 @@
-"""A CLIP that remembers: same bits as stock, columns proven by experiment, kept by the host's nodes, and
+"""A CLIP that remembers: same bits as stock, columns proven by experiment, kept by ComfyUI's nodes, and
 every refusal's text.
 
-The text encoders here have the host's own code and tokenizers, and small random weights: every word changes
+The text encoders here have ComfyUI's own code and tokenizers, and small random weights: every word changes
 its row.
 """
 

@@ -1,8 +1,8 @@
-"""The embedded MM-DiT: loads through the host's own loader, draws, and its two encoders, its maps and
+"""The embedded MM-DiT: loads through ComfyUI's own loader, draws, and its two encoders, its maps and
 refinement are right.
 
 It is the only model with joint attention, a flow and two text encoders that really draws: what is tested on
-tiny random networks elsewhere is tested here on pictures.
+tiny random networks elsewhere is tested here on images.
 """
 
 import json
@@ -161,7 +161,7 @@ def test_it_draws_what_is_asked(runs):
         assert sum(v.objects for v in judge(runs.sample(runs.model, asked, HOW), asked)) >= 3
 
 
-def test_shifts_as_in_its_evaluation_lower_the_loss_of_every_picture(runs, pack_module):
+def test_shifts_as_in_its_evaluation_lower_the_loss_of_every_image(runs, pack_module):
     from tools.study.data import SD3_NODE
 
     overrides, methods = (pack_module(f"gsn_ops.optimise.{name}") for name in ("overrides", "methods"))

@@ -1,4 +1,4 @@
-"""The embedded demo model loads through the host's own loader, leaves nothing behind, and draws what it is
+"""The embedded demo model loads through ComfyUI's own loader, leaves nothing behind, and draws what it is
 asked for.
 """
 
@@ -24,7 +24,7 @@ def demo(pack_module):
 
 @pytest.fixture(scope="module")
 def loaded(demo):
-    with torch.inference_mode():  # as the host's executor does
+    with torch.inference_mode():  # as ComfyUI's executor does
         return demo.load_demo_model()
 
 
@@ -35,7 +35,7 @@ def tensors(demo):
 
 @pytest.fixture
 def classes():
-    """The host's list of model classes; compared before and after every test that asks for it."""
+    """ComfyUI's list of model classes; compared before and after every test that asks for it."""
     import comfy.supported_models
 
     models = comfy.supported_models.models
@@ -151,9 +151,9 @@ def test_vae_is_the_linear_frame(loaded):
         decoded = vae.decode(latent)
     assert torch.allclose(encoded.float(), latent, atol=1e-2)
     assert decoded.shape == (4, 256, 256, 3) and decoded.min() >= 0 and decoded.max() <= 1
-    pictures = (decoded.float() * 255).round().byte().cpu().numpy()
-    for i, picture in enumerate(pictures):
-        found = [(f.colour, f.shape) for f in detect(picture)]
+    images = (decoded.float() * 255).round().byte().cpu().numpy()
+    for i, image in enumerate(images):
+        found = [(f.colour, f.shape) for f in detect(image)]
         assert sorted(found) == sorted(scenes.objects(i, drawn_only=True))
 
 
@@ -167,7 +167,7 @@ def test_the_linear_preview_shows_true_colours(demo):
 
 
 def draw(loaded, prompt, steps=20):
-    """One picture by the host's own sampler -> latent [1, 4, 32, 32]."""
+    """One image by ComfyUI's own sampler -> latent [1, 4, 32, 32]."""
     import comfy.sample
 
     model, clip, _ = loaded

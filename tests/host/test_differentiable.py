@@ -13,7 +13,7 @@ def gradients(pack_module):
 
 @pytest.fixture
 def network():
-    """Made in inference mode, as the host's loaders do; with a buffer and a weight used twice."""
+    """Made in inference mode, as ComfyUI's loaders do; with a buffer and a weight used twice."""
     with torch.inference_mode():
         net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.SiLU(), torch.nn.Linear(4, 4))
         net[2].weight = net[0].weight

@@ -1,4 +1,4 @@
-"""The host's text nodes, those with a text for each encoder above all: a subject is found in each of the
+"""ComfyUI's text nodes, those with a text for each encoder above all: a subject is found in each of the
 texts, where it stands there.
 """
 
@@ -285,7 +285,7 @@ EDIT = (
     ids=["MageFlow", "LongCat", "Qwen-Image"],
 )
 def test_pictures_in_a_prompt_move_the_words_behind_them(name, before, options):
-    """Editing prompts, their pictures in the template or in the text: the host makes as many rows of each as
+    """Editing prompts, their pictures in the template or in the text: ComfyUI makes as many rows of each as
     its vision tower does.
     """
     setup, clip = SETUPS[name], clip_of(name)

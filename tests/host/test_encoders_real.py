@@ -1,4 +1,4 @@
-"""Every text encoder of the host with its own tokenizer and code: the rows claimed for a word are those that
+"""Every text encoder of ComfyUI with its own tokenizer and code: the rows claimed for a word are those that
 change with the word.
 """
 

@@ -86,7 +86,7 @@ def test_every_model_of_the_host_is_known_or_refused_by_name(tiny):
     ),
 )
 def test_a_way_of_use_that_is_not_read_is_refused_when_it_is_met(tiny, name, more, reason):
-    """The model is supported, this conditioning of it is not; without us the run is the host's business."""
+    """The model is supported, this conditioning of it is not; without us the run is ComfyUI's business."""
     made = make(name, tiny)
     with pytest.raises(ValueError, match=reason):
         made.sample(tiny.attach(made.model, step=0)[0], **more)

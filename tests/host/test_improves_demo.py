@@ -1,7 +1,7 @@
 """What the pack is for, on the embedded model with the demo workflow's settings: more of the prompt is in the
-picture.
+image.
 
-One fixed batch of test prompts and seeds, a regression test: on the development machine 13 of 32 pictures are
+One fixed batch of test prompts and seeds, a regression test: on the development machine 13 of 32 images are
 right plain and 26 refined (14 fixed, 1 broken); other lists gave +8, +5 and +14. Other CPUs round
 differently, hence the margins. docs/results.md has the large numbers.
 """
@@ -41,12 +41,12 @@ def refined(demo, pack_module) -> Refined:
     )
 
 
-def test_the_loss_falls_in_every_picture(refined):
+def test_the_loss_falls_in_every_image(refined):
     assert sum(refined.last_loss) < 0.65 * sum(refined.first_loss)  # 0.47 when written
     assert all(last < first for first, last in zip(refined.first_loss, refined.last_loss, strict=True))
 
 
-def test_more_pictures_are_right_and_few_break(plain, refined):
+def test_more_images_are_right_and_few_break(plain, refined):
     found = compare(
         (a.objects, b.objects) for a, b in zip(plain, judge(refined.latents, PROMPTS), strict=True)
     )
@@ -54,7 +54,7 @@ def test_more_pictures_are_right_and_few_break(plain, refined):
     assert found.broken <= 4
 
 
-def test_plain_pictures_of_the_same_noise_are_the_same(demo, plain):
+def test_plain_images_of_the_same_noise_are_the_same(demo, plain):
     some = PROMPTS[:4]
     assert demo.sample(demo.model, some, HOW).equal(demo.sample(demo.model, some, HOW))
     assert any(v.objects for v in plain) and not all(

@@ -1,4 +1,4 @@
-"""Published checkpoints, known by keys and shapes alone: the host's detection and the pack's facts find their
+"""Published checkpoints, known by keys and shapes alone: ComfyUI's detection and the pack's facts find their
 way without a special case.
 
 No weight exists here: tensors on the meta device have shapes and no memory, and a whole pass of a network of
@@ -17,7 +17,7 @@ TELLS_V = DIFFUSION + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 
 
 def network_of(config: str, settings: dict):
-    """The host's model of this class with these settings, on the meta device."""
+    """ComfyUI's model of this class with these settings, on the meta device."""
     import comfy.supported_models
 
     made = getattr(comfy.supported_models, config)(dict(settings))
@@ -27,7 +27,7 @@ def network_of(config: str, settings: dict):
 
 
 def state_dict(config: str, settings: dict, prefix: str, endings: dict[str, str]) -> dict[str, torch.Tensor]:
-    """What a file has in it: the host's own keys, with the prefix and the endings of the file."""
+    """What a file has in it: ComfyUI's own keys, with the prefix and the endings of the file."""
     found = {}
     for key, t in network_of(config, settings).diffusion_model.state_dict().items():
         ours = next((ours for ours in endings if key.endswith(ours)), None)
@@ -36,7 +36,7 @@ def state_dict(config: str, settings: dict, prefix: str, endings: dict[str, str]
 
 
 def detected(checkpoint: dict):
-    """The host's configuration of a file with these keys, found as its loader nodes do."""
+    """ComfyUI's configuration of a file with these keys, found as its loader nodes do."""
     import comfy.model_detection
 
     prefix = comfy.model_detection.unet_prefix_from_state_dict(checkpoint)
@@ -51,7 +51,7 @@ def detected(checkpoint: dict):
 def published(request, host):
     facts = PUBLISHED[request.param]
     checkpoint = state_dict(facts.config, facts.settings, facts.prefix, facts.endings)
-    if facts.prediction == "V_PREDICTION":  # the host tells v-prediction by the size of these weights
+    if facts.prediction == "V_PREDICTION":  # ComfyUI tells v-prediction by the size of these weights
         checkpoint[TELLS_V] = torch.linspace(-1, 1, len(checkpoint[TELLS_V]))
     return facts, checkpoint
 

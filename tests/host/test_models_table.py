@@ -1,4 +1,4 @@
-"""docs/models.md is what its command makes of the fact tables, the host and the tiny networks of these
+"""docs/models.md is what its command makes of the fact tables, ComfyUI and the tiny networks of these
 tests.
 """
 

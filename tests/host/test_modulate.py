@@ -1,4 +1,4 @@
-"""Word weights on every text-to-image architecture of the host: a run against one whose attention is written
+"""Word weights on every text-to-image architecture of ComfyUI: a run against one whose attention is written
 out, probabilities of every head, and the other prompts of a batch.
 """
 
@@ -31,7 +31,7 @@ def weigh(pack_module):
     )
 
     def attach(model, weights: str, **settings):
-        return patch.attach_edits(model, edits.WordWeights(syntax.parse_weights(weights), **settings))
+        return patch.attach_edits(model, edits.WordWeights(weights=syntax.parse_weights(weights), **settings))
 
     return attach
 

@@ -65,7 +65,7 @@ def test_a_run_that_stops_when_all_is_well_waits_twice_a_shift(waits):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_pass_waits_no_more_than_the_hosts_own(tiny, name):
-    """Forward and backward, in every family; some networks of the host ask for numbers themselves."""
+    """Forward and backward, in every family; some networks of ComfyUI ask for numbers themselves."""
     made = loaded(ARCHITECTURES[name], tiny)
 
     def look(probe, z, conds):
@@ -83,4 +83,4 @@ def test_a_pass_waits_no_more_than_the_hosts_own(tiny, name):
     ours, host = made.at_state(look)
     assert (
         ours <= 3 * host
-    )  # 0 where the host's pass has none; what it asks for forward is asked for backward again
+    )  # 0 where ComfyUI's pass has none; what it asks for forward is asked for backward again

@@ -159,7 +159,7 @@ def nodes(pack):
 
 @pytest.fixture
 def run(nodes):
-    """A function: a node's outputs, run as the host's executor does."""
+    """A function: a node's outputs, run as ComfyUI's executor does."""
 
     def call(node: str, *args, **kwargs) -> tuple:
         with torch.inference_mode():

@@ -1,8 +1,8 @@
-"""Off is stock, bit for bit: no shifts, a moment outside the run, or a shift of nothing give the very picture
+"""Off is stock, bit for bit: no shifts, a moment outside the run, or a shift of nothing give the very image
 of a run without our nodes.
 
 "off" installs nothing; "outside" installs the wrapper and finds nothing due; a shift of nothing watches every
-call of the sampler. Where a way of sampling is run for the first time here, "on" must change its picture: a
+call of the sampler. Where a way of sampling is run for the first time here, "on" must change its image: a
 test of nothing would pass too.
 """
 
@@ -211,7 +211,7 @@ def test_the_conditioning_of_the_remembering_clip(tiny, text):
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_a_remembered_prompt_alone_changes_no_picture(tiny, name):
+def test_a_remembered_prompt_alone_changes_no_image(tiny, name):
     plain = tiny.sample(
         sampler=name, positive=tiny.encode(PROMPT, plain=True), negative=tiny.encode("", plain=True)
     )

@@ -26,7 +26,7 @@ def delta():
 
 @pytest.fixture(scope="module")
 def flow_model(tiny):
-    """The embedded network under a flow model's sampling (SD3's, shift 3), by the host's own node."""
+    """The embedded network under a flow model's sampling (SD3's, shift 3), by ComfyUI's own node."""
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
     return ModelSamplingSD3().patch(tiny.model, 3.0)[0]
@@ -83,7 +83,7 @@ def test_the_model_sees_the_same_before_the_step_and_something_else_after_it(tin
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_at_step_0_it_is_a_stock_run_from_shifted_noise(tiny, delta, name):
     noise, sigmas = prepared_noise(), tiny.sigmas(name, steps=N)
-    # at sigma_max the host starts from noise * sqrt(1 + sigma^2), which is exactly c
+    # at sigma_max ComfyUI starts from noise * sqrt(1 + sigma^2), which is exactly c
     right = tiny.sample_with(sampler_object(name), sigmas, noise=noise + delta)
     ours = tiny.sample_with(tiny.watch(sampler_object(name), [0], constant_shift(delta)), sigmas, noise=noise)
     assert (
@@ -127,7 +127,7 @@ def test_unipc_is_shifted_at_the_corrected_state_that_its_model_never_sees(tiny,
     ours = tiny.sample_with(tiny.watch(sampler_object(name), [k], constant_shift(delta)), sigmas)
 
     def instrumented(self, x, model_prev_list, t_prev_list, t, order, **options):
-        """The host's own step; the one that ends on sigma_k gets the shift (UniPC works in z) at its trial
+        """ComfyUI's own step; the one that ends on sigma_k gets the shift (UniPC works in z) at its trial
         point and its result.
         """
         if float(t[0]) != float(sigmas[k]):

@@ -1,4 +1,4 @@
-"""Maps and gradients are right: the same as a hand-run network with an explicit softmax, whatever the host
+"""Maps and gradients are right: the same as a hand-run network with an explicit softmax, whatever ComfyUI
 does to a pass.
 """
 
@@ -81,7 +81,7 @@ def test_two_chunks_of_text(tiny, network, read):
 
 
 def test_long_negative_prompt(tiny, network, read):
-    """The host pads the shorter of two prompts when it runs them together; the probe runs the positive
+    """ComfyUI pads the shorter of two prompts when it runs them together; the probe runs the positive
     alone.
     """
     seen = look(tiny, negative=tiny.encode("a square " * 60))
@@ -120,7 +120,7 @@ def test_inpainting_mask(tiny, network, read):
 
 
 def test_nine_channel_inpainting_model(tiny, read):
-    """A UNet that reads the mask and the masked picture beside the latent, through the host's own
+    """A UNet that reads the mask and the masked image beside the latent, through ComfyUI's own
     conditioning for it.
     """
     import comfy.sd
@@ -158,7 +158,7 @@ def test_nine_channel_inpainting_model(tiny, read):
 
 
 def test_area(tiny, network, read, host):
-    """Conditioning for a part of the picture: the network sees that part, and the rest has no gradient."""
+    """Conditioning for a part of the image: the network sees that part, and the rest has no gradient."""
     positive = host.ConditioningSetArea().append(tiny.encode(PROMPT), 64, 96, 32, 16, 1.0)[
         0
     ]  # pixels: 8x12 cells at (4, 2)
@@ -190,7 +190,7 @@ def test_timestep_ranges(tiny, network, read, host, step, text):
 
 
 def control_net(tiny, kind):
-    """A small random ControlNet of the host's class; "lora" borrows the UNet's weights when a run begins."""
+    """A small random ControlNet of ComfyUI's class; "lora" borrows the UNet's weights when a run begins."""
     import comfy.cldm.cldm
     import comfy.controlnet
     import comfy.ops
@@ -216,13 +216,13 @@ def control_net(tiny, kind):
 @pytest.mark.parametrize("step", (0, 2))
 @pytest.mark.parametrize("kind", ("net", "lora"))
 def test_control_net(tiny, network, read, host, kind, step):
-    picture = noise(1, 128, 128, 3, seed=5).sigmoid()
+    image = noise(1, 128, 128, 3, seed=5).sigmoid()
     with torch.inference_mode():
         positive, negative = host.ControlNetApplyAdvanced().apply_controlnet(
-            tiny.encode(PROMPT), tiny.encode(""), control_net(tiny, kind), picture, 1.0, 0.0, 1.0
+            tiny.encode(PROMPT), tiny.encode(""), control_net(tiny, kind), image, 1.0, 0.0, 1.0
         )
     seen = look(tiny, positive=positive, negative=negative, step=step, levels=(2, 4))
-    theirs = control_net(tiny, kind).set_cond_hint(picture.movedim(-1, 1).clone())
+    theirs = control_net(tiny, kind).set_cond_hint(image.movedim(-1, 1).clone())
     theirs.pre_run(network, lambda percent: 999999.9 if percent == 0 else 0.0)
     theirs.model_sampling_current = network.model_sampling
     with torch.enable_grad():
@@ -238,7 +238,7 @@ def test_control_net(tiny, network, read, host, kind, step):
 
 
 def gligen(tiny):
-    """A small random GLIGEN of the host's classes: one gated layer for each transformer block."""
+    """A small random GLIGEN of ComfyUI's classes: one gated layer for each transformer block."""
     import comfy.gligen
     import comfy.model_patcher
     from comfy.ldm.modules.attention import BasicTransformerBlock

@@ -73,8 +73,8 @@ def test_shifts_that_are_not_needed_are_skipped_on_the_bar(tiny):
 
 
 @pytest.mark.parametrize("step", (0, 2))
-def test_every_call_brings_a_picture(tiny, step):
-    """Before the first step that is the picture predicted from the noise, afterwards the last step's
+def test_every_call_brings_a_image(tiny, step):
+    """Before the first step that is the image predicted from the noise, afterwards the last step's
     prediction.
     """
     seen, report, _ = run(tiny, step=step)
@@ -85,7 +85,7 @@ def test_every_call_brings_a_picture(tiny, step):
 
 
 def test_callbacks_run_in_the_samplers_own_mode(tiny):
-    """Previews run networks of the host whose weights are inference tensors: gradients must be off there."""
+    """Previews run networks of ComfyUI whose weights are inference tensors: gradients must be off there."""
     seen, _, _ = run(tiny, step=1)
     assert {s.modes for s in seen} == {(False, True)}
 

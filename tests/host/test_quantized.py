@@ -1,4 +1,4 @@
-"""Checkpoints with quantized layers, as the host reads them: weights that are tensors of a kind of their own,
+"""Checkpoints with quantized layers, as ComfyUI reads them: weights that are tensors of a kind of their own,
 made of several.
 """
 
@@ -130,7 +130,7 @@ def test_a_words_weight_acts_as_on_the_numbers_that_the_weights_mean(both, pack_
     )
 
     def effect(made):
-        weights = edits.WordWeights(syntax.parse_weights("red cat: 3, dog: 0"))
+        weights = edits.WordWeights(weights=syntax.parse_weights("red cat: 3, dog: 0"))
         return made.sample(patch.attach_edits(made.model, weights)[0]) - made.sample()
 
     ours, right = effect(quantized), effect(double)

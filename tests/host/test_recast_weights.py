@@ -46,7 +46,7 @@ def call(layer, x, around):
     leaf, kept = x.clone().requires_grad_(True), []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t), around:
         y = layer(leaf)
-    y.mul_(2)  # the host writes into what a layer gave it
+    y.mul_(2)  # ComfyUI writes into what a layer gave it
     g = torch.randn(y.shape, generator=torch.Generator().manual_seed(9))
     (gradient,) = torch.autograd.grad(y, leaf, g)
     return y.detach(), gradient, [tuple(t.shape) for t in kept]

@@ -12,7 +12,7 @@ from ..support.demo_model import empty
 
 @pytest.fixture(scope="module")
 def flow_model(tiny):
-    """The embedded network under a flow model's sampling (SD3's, shift 3), by the host's own node."""
+    """The embedded network under a flow model's sampling (SD3's, shift 3), by ComfyUI's own node."""
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
     return ModelSamplingSD3().patch(tiny.model, 3.0)[0]

@@ -1,7 +1,7 @@
-"""A tiny network of every text-to-image architecture of the host, made by the host's own classes with random
+"""A tiny network of every text-to-image architecture of ComfyUI, made by ComfyUI's own classes with random
 weights.
 
-Beside each, what a reader of the host's code would say about its attention, written down here as plain
+Beside each, what a reader of ComfyUI's code would say about its attention, written down here as plain
 numbers and not by the pack's own rules: which modules let the image look at the text, where the text's first
 row is among the keys, where the first image token is among the queries, how long the keys are, and the grid.
 """
@@ -25,7 +25,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class Architecture:
-    """config: class in the host's supported_models. unet: its settings. channels, plane: of the latent;
+    """config: class in ComfyUI's supported_models. unet: its settings. channels, plane: of the latent;
     frames: 5-D with one.
 
     width, rows: of the conditioning. tensor: the name of another one that has the words. more: its other
@@ -50,7 +50,7 @@ class Architecture:
     more: Callable[[], dict[str, Any]] = dict
     sigma: float = 0.7
     scale: Callable[[float], float] = lambda sigma: 1.0
-    settings: dict = field(default_factory=dict)  # what the host reads from a checkpoint and not from `unet`
+    settings: dict = field(default_factory=dict)  # what ComfyUI reads from a checkpoint and not from `unet`
 
     @property
     def queries(self) -> int:
@@ -73,7 +73,7 @@ class Architecture:
         return rows, self.more()
 
     def build(self, dtype: torch.dtype = torch.float32, computes_in: torch.dtype | None = None):
-        """The host's model with small random weights. In inference mode its weights are what a loader node
+        """ComfyUI's model with small random weights. In inference mode its weights are what a loader node
         makes.
 
         computes_in: another type than that of the stored weights, so that layers cast theirs for each call.
@@ -482,7 +482,7 @@ DOUBLE, SINGLE_TOO = r"double_blocks\.\d+$", r"(double|single)_layers\.\d+\.attn
 
 @dataclass(frozen=True)
 class HiDreamO1(Architecture):
-    """Its conditioning is token ids; the rows are a stand-in of the host's own text node. The text but its
+    """Its conditioning is token ids; the rows are a stand-in of ComfyUI's own text node. The text but its
     last token attends by itself.
     """
 

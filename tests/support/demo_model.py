@@ -11,7 +11,7 @@ from torch import Tensor
 
 PROMPT = "a red circle, a blue square and a green triangle"
 NEVER = 999  # a step that no run here has
-# the host's list (test_off_is_stock.py compares), here so that a failing test has a sampler's name
+# ComfyUI's list (test_off_is_stock.py compares), here so that a failing test has a sampler's name
 SAMPLERS = (
     "euler",
     "euler_cfg_pp",
@@ -61,7 +61,7 @@ SAMPLERS = (
 
 
 class Tiny:
-    """MODEL, CLIP (remembering), VAE, loaded and run in inference mode, as the host's executor does. Latents
+    """MODEL, CLIP (remembering), VAE, loaded and run in inference mode, as ComfyUI's executor does. Latents
     are 16x16 unless said.
     """
 
@@ -77,7 +77,7 @@ class Tiny:
             return self.module("gsn_ops.host.demo.sd").load_demo_model()
 
     def encode(self, text: str, plain: bool = False) -> list:
-        """CONDITIONING of the host's own text node."""
+        """CONDITIONING of ComfyUI's own text node."""
         with torch.inference_mode():
             return self.host.CLIPTextEncode().encode(self.plain_clip if plain else self.clip, text)[0]
 
@@ -100,7 +100,8 @@ class Tiny:
 
     def watch(self, sampler, steps, shift, on_end=lambda missed: None):
         """The sampler object, watched, with a shift function of the test."""
-        return self.module("gsn_ops.host.sampling.sampler_watcher").watch(sampler, steps, shift, on_end)
+        watcher = self.module("gsn_ops.host.sampling.sampler_watcher")
+        return watcher.watch(sampler, watcher.Watch(steps, shift, on_end))
 
     def sample(
         self,
@@ -189,10 +190,11 @@ def empty(batch: int = 1, height: int = 16, width: int = 16) -> Tensor:
 
 def recording(model, seen: list):
     """A clone of MODEL that notes (sigma, x, gradients on?) of every call of the network."""
+    note = seen.append  # the pack puts back what a wrapper remembers of our passes, but not through this
 
     def wrapper(apply, args):
         x = args["input"].chunk(len(args["cond_or_uncond"]))[0]  # positive and negative run as one batch
-        seen.append((float(args["timestep"][0]), x.detach().clone(), torch.is_grad_enabled()))
+        note((float(args["timestep"][0]), x.detach().clone(), torch.is_grad_enabled()))
         return apply(args["input"], args["timestep"], **args["c"])
 
     model = model.clone()

@@ -19,7 +19,7 @@ def contents(value, depth=0):
 
 
 def state_of(model) -> dict:
-    """Everything that a run could leave changed: the MODEL, its network, and the host's and torch's global
+    """Everything that a run could leave changed: the MODEL, its network, and ComfyUI's and torch's global
     state.
     """
     import comfy.ldm.modules.attention as attention

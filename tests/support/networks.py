@@ -40,7 +40,7 @@ class Made:
         return [[rows, {**more, **also, "gsn": self.memory()}]], [[rows, more]]
 
     def sample(self, model=None, sampler=None, batch=1, louder=None, steps=1, cfg=1.0, **also) -> Tensor:
-        """A run of the host's sampler from the architecture's noise level down. `also` goes into the
+        """A run of ComfyUI's sampler from the architecture's noise level down. `also` goes into the
         conditioning.
         """
         import comfy.sample
@@ -124,7 +124,7 @@ def loaded(arch: Architecture, tiny, dtype=torch.float32, computes_in=None) -> M
             ),
             tiny,
         )
-    made.sample()  # loads it, which leaves the host's own marks on its modules
+    made.sample()  # loads it, which leaves ComfyUI's own marks on its modules
     return made
 
 

@@ -110,7 +110,7 @@ def slow_maps(
     """Level -> text-to-image attention [B, h, w, all text columns], mean over layers and heads, by an
     explicit softmax.
 
-    network: the host's BaseModel. control: x -> ControlNet residuals. options: transformer_options with other
+    network: ComfyUI's BaseModel. control: x -> ControlNet residuals. options: transformer_options with other
     packs' patches. concat: channels beside the latent. within: beginnings of the names of the blocks that
     count. Nothing of this pack is used.
     """
@@ -162,7 +162,7 @@ def slow_pass(network, seen: Look, context: Tensor, *, part=lambda x: x, **more)
     leaf = seen.z.clone().requires_grad_(True)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: t.detach().clone(), lambda t: t
-    ):  # the host adds ControlNet residuals in place
+    ):  # ComfyUI adds ControlNet residuals in place
         maps = slow_maps(
             network, part(leaf * (1 + float(seen.sigma[0]) ** 2) ** 0.5), seen.sigma, context, **more
         )

@@ -2,7 +2,7 @@
 text meets image.
 
 The keys and the number of parameters are those of the files that people download; the settings are those of
-their papers and configuration files. From the settings the host's own classes make the other keys, without
+their papers and configuration files. From the settings ComfyUI's own classes make the other keys, without
 memory (on the meta device).
 """
 
@@ -15,11 +15,11 @@ from tools.network_sizes import FLUX, SD15, SD21, SD35M, SDXL, UNET
 
 @dataclass(frozen=True)
 class Published:
-    """config: class in the host's supported_models that the detection must find. settings: of the network.
+    """config: class in ComfyUI's supported_models that the detection must find. settings: of the network.
 
     prefix: before every key in the file. keys: key -> shape. parameters: of the network, in the published
     file. latent: [1, C, h, w] at the size it was trained for; context: rows and width of the conditioning;
-    more: other inputs. prediction: the host's name of it. endings: how keys end in the file where the host
+    more: other inputs. prediction: ComfyUI's name of it. endings: how keys end in the file where ComfyUI
     has renamed its own. layers, level, heads, grid: what the pack reads by default. columns: key positions of
     row 0 of the conditioning and after its last.
     """

@@ -1,4 +1,4 @@
-"""An oracle for any network of the host: every attention call written out with its whole softmax, and
+"""An oracle for any network of ComfyUI: every attention call written out with its whole softmax, and
 autograd as it is.
 
 Nothing of this pack is used, and the caller of an attention function is found by its place on the Python
@@ -24,6 +24,7 @@ class Attentions:
     model: torch.nn.Module
     pattern: str
     change: Callable[[Tensor], Tensor] | None = None  # of the matrices found, before they are used
+    scores: Callable[[Tensor], Tensor] | None = None  # of q k^T scale, before mask and softmax
     found: list[Tensor] = field(default_factory=list)
     callers: list[str] = field(default_factory=list)  # their modules
 
@@ -50,13 +51,16 @@ class Attentions:
             )  # [B, H, N, d]
         k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
         logits = torch.einsum("bhid,bhjd->bhij", q, k) * (d**-0.5 if scale is None else scale)
+        caller = self._caller()
+        is_wanted = re.search(self.pattern, caller) is not None
+        if is_wanted and self.scores:
+            logits = self.scores(logits)
         if mask is not None:
             mask = mask[None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
             logits = logits.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else logits + mask
         e = torch.exp(logits - logits.amax(-1, keepdim=True))
         p = e / e.sum(-1, keepdim=True)
-        caller = self._caller()
-        if re.search(self.pattern, caller):
+        if is_wanted:
             self.found.append(p)
             self.callers.append(caller)
             p = self.change(p) if self.change else p
@@ -76,7 +80,7 @@ class Attentions:
 
 @contextlib.contextmanager
 def written_out(model: torch.nn.Module, pattern: str, change: Callable[[Tensor], Tensor] | None = None):
-    """Inside, attention is an explicit softmax everywhere in the host, and its rotary kernels are their own
+    """Inside, attention is an explicit softmax everywhere in ComfyUI, and its rotary kernels are their own
     plain code.
     """
     import comfy_kitchen

@@ -1,4 +1,4 @@
-"""Which rows and columns change when a word of a prompt does: experiments on real tokenizers and the host's
+"""Which rows and columns change when a word of a prompt does: experiments on real tokenizers and ComfyUI's
 own code.
 """
 

@@ -1,7 +1,7 @@
-"""The host's text encoders, each with its own tokenizer and code, tiny and with random weights, as a CLIP
+"""ComfyUI's text encoders, each with its own tokenizer and code, tiny and with random weights, as a CLIP
 loader node hands them on.
 
-Tokenizers that the host does not ship (they are inside published checkpoints) are made here, of the same
+Tokenizers that ComfyUI does not ship (they are inside published checkpoints) are made here, of the same
 kind, from a few words.
 """
 
@@ -174,7 +174,7 @@ class Setup:
     """tokenizer, model: "module.name" under `comfy`; a model that is not a class is made by its function's
     call.
 
-    configs: sizes by the host's names. both_ways: keys of the encoders that are not causal. unseen: those
+    configs: sizes by ComfyUI's names. both_ways: keys of the encoders that are not causal. unseen: those
     that are only pooled. blind: those whose rows the network does not attend to. data: what comes with a
     checkpoint. network: which tiny network reads it, and changed how. starts: keys whose columns in the
     network's attention begin elsewhere than at its first text row, as a function of the sizes of the tensors.
@@ -202,7 +202,7 @@ class Setup:
         return replace(arch, unet={**arch.unet, **unet}, settings={**arch.settings, **settings})
 
     def build(self, embeddings: str | None = None, **which: bool):
-        """The host's CLIP. which: encoders that a loader was given or not, by the host's names
+        """ComfyUI's CLIP. which: encoders that a loader was given or not, by ComfyUI's names
         (`t5=False`).
         """
         model = _found(self.model)
@@ -230,7 +230,7 @@ def build(
     data: dict | None = None,
     options: dict | None = None,
 ):
-    """A CLIP of the host with small random weights: a token's own row changes most when the token does."""
+    """A CLIP of ComfyUI with small random weights: a token's own row changes most when the token does."""
     import comfy.sd
     from transformers import Qwen2Tokenizer
 

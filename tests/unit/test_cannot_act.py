@@ -130,7 +130,7 @@ LOOPS = {
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_d2_a_gradient_of_zero_makes_no_update(name):
-    """The host leaves an image without an update as it is, bit for bit."""
+    """ComfyUI leaves an image without an update as it is, bit for bit."""
     z = torch.randn(2, N, 4, 4, generator=torch.Generator().manual_seed(0))
 
     def look(latent):

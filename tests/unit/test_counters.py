@@ -59,7 +59,7 @@ class Bright:
 
 
 def reports(recipe, z, n):
-    """StepReports of a run whose sampler changes nothing, with the same fields as the host makes them."""
+    """StepReports of a run whose sampler changes nothing, with the same fields as ComfyUI makes them."""
     schedule = Schedule((*map(float, range(n, 0, -1)), 0.0), lambda p: n * (1 - p))
     work, made = recipe.start(schedule), []
     for i in recipe.active_steps(schedule).steps:

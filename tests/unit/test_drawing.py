@@ -49,23 +49,23 @@ def run(*actions, labels=("dog", "cat"), warnings=()):
     return RunReport("0.1.0", "SD1", "euler", 20, subjects, actions, warnings)
 
 
-def where(picture, colour, tolerance=0.02):
+def where(image, colour, tolerance=0.02):
     """Mask of the pixels of one colour."""
     wanted = np.array(ImageColor.getrgb(colour), dtype=np.float32) / 255
-    return np.abs(picture - wanted).max(-1) < tolerance
+    return np.abs(image - wanted).max(-1) < tolerance
 
 
-def is_picture(picture, height=None, width=None):
-    assert picture.dtype == np.float32 and picture.ndim == 3 and picture.shape[2] == 3
-    assert picture.min() >= 0 and picture.max() <= 1
-    assert height in (None, picture.shape[0]) and width in (None, picture.shape[1])
+def is_image(image, height=None, width=None):
+    assert image.dtype == np.float32 and image.ndim == 3 and image.shape[2] == 3
+    assert image.min() >= 0 and image.max() <= 1
+    assert height in (None, image.shape[0]) and width in (None, image.shape[1])
     return True
 
 
 def test_curve_passes_through_its_points():
-    picture = loss_curve(action((0.8, 0.4, 0.2, 0.4), after=0.8, updates=4))
-    assert is_picture(picture, 320, 560)
-    ys, xs = where(picture, AFTER).nonzero()
+    image = loss_curve(action((0.8, 0.4, 0.2, 0.4), after=0.8, updates=4))
+    assert is_image(image, 320, 560)
+    ys, xs = where(image, AFTER).nonzero()
     left, right, top, bottom = xs.min(), xs.max(), ys.min(), ys.max()
     assert 55 < left < 80 and right > 400
     middle = ys[np.abs(xs - (left + right) / 2) < 2].mean()
@@ -108,39 +108,39 @@ def test_an_image_that_stopped_has_a_shorter_curve():
     ],
 )
 def test_nothing_to_draw_is_said_in_words(empty):
-    for picture in (loss_curve(empty), maxima_bars(empty, ["dog"])):
-        assert is_picture(picture, 320, 560) and not where(picture, AFTER).any()
-        assert np.ptp(picture[140:180].mean(-1)) > 0.3  # words in the middle
+    for image in (loss_curve(empty), maxima_bars(empty, ["dog"])):
+        assert is_image(image, 320, 560) and not where(image, AFTER).any()
+        assert np.ptp(image[140:180].mean(-1)) > 0.3  # words in the middle
 
 
-def bar_lengths(picture, colour):
+def bar_lengths(image, colour):
     """Longest run of the colour in each bar, from top to bottom."""
-    mask = where(picture, colour)[45:]  # below the legend
+    mask = where(image, colour)[45:]  # below the legend
     rows = mask.sum(1)
     bars = np.split(rows, (rows == 0).nonzero()[0])
     return [bar.max() for bar in bars if bar.sum() > 20]
 
 
 def test_bars_are_as_long_as_the_values():
-    picture = maxima_bars(action(before=(0.9, 0.3), then=(1.0, 0.6)), ["dog", "cat"])
-    before, after = bar_lengths(picture, BEFORE), bar_lengths(picture, AFTER)
+    image = maxima_bars(action(before=(0.9, 0.3), then=(1.0, 0.6)), ["dog", "cat"])
+    before, after = bar_lengths(image, BEFORE), bar_lengths(image, AFTER)
     assert len(before) == len(after) == 2
     full = after[0]
     assert [before[0] / full, before[1] / full, after[1] / full] == pytest.approx([0.9, 0.3, 0.6], abs=0.01)
 
 
 def test_small_maxima_get_their_own_scale_and_no_after_is_fine():
-    picture = maxima_bars(action(before=(0.01, 0.005), then=()), ["dog", "cat"])
-    lengths = bar_lengths(picture, BEFORE)
+    image = maxima_bars(action(before=(0.01, 0.005), then=()), ["dog", "cat"])
+    lengths = bar_lengths(image, BEFORE)
     assert lengths[0] > 150 and lengths[1] / lengths[0] == pytest.approx(0.5, abs=0.02)
-    assert not where(picture, AFTER).any()
+    assert not where(image, AFTER).any()
 
 
 def test_many_subjects_with_long_names_stay_inside():
     labels = [f"subject number {i} with quite a long name" for i in range(12)]
-    picture = maxima_bars(action(before=(0.5,) * 12, then=(0.7,) * 12), labels)
-    assert len(bar_lengths(picture, AFTER)) == 12
-    assert np.ptp(picture[-12:-2, 8:-8]) < 0.01  # the margin below is empty
+    image = maxima_bars(action(before=(0.5,) * 12, then=(0.7,) * 12), labels)
+    assert len(bar_lengths(image, AFTER)) == 12
+    assert np.ptp(image[-12:-2, 8:-8]) < 0.01  # the margin below is empty
 
 
 def test_heat_is_monotonous_in_brightness_and_ends_pale():
@@ -154,39 +154,37 @@ def test_heat_is_monotonous_in_brightness_and_ends_pale():
 def test_heat_is_where_the_map_is(shape, place):
     values = np.zeros((8, 8), dtype=np.float32)
     values[place] = 0.4
-    picture = heat_map(np.full((*shape, 3), 0.2, dtype=np.float32), values)
-    assert is_picture(picture, *shape)
-    y, x = np.unravel_index(picture.sum(-1).argmax(), shape)
+    image = heat_map(np.full((*shape, 3), 0.2, dtype=np.float32), values)
+    assert is_image(image, *shape)
+    y, x = np.unravel_index(image.sum(-1).argmax(), shape)
     assert (y * 8 // shape[0], x * 8 // shape[1]) == place
 
 
 def test_peak_makes_maps_comparable_and_opacity_does_what_it_says():
-    picture = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
+    image = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
     weak, strong = np.full((4, 4), 0.1), np.full((4, 4), 0.8)
-    assert np.allclose(heat_map(picture, weak, 1.0), heat_map(picture, strong, 1.0))
-    assert (
-        heat_map(picture, weak, 1.0, peak=0.8).mean() < heat_map(picture, strong, 1.0, peak=0.8).mean() - 0.2
-    )
-    assert np.allclose(heat_map(picture, strong, 0.0), picture)
-    assert np.allclose(heat_map(picture, strong, 1.0, peak=1.6), heat_colours(np.array(0.5)), atol=1e-5)
+    assert np.allclose(heat_map(image, weak, 1.0), heat_map(image, strong, 1.0))
+    assert heat_map(image, weak, 1.0, peak=0.8).mean() < heat_map(image, strong, 1.0, peak=0.8).mean() - 0.2
+    assert np.allclose(heat_map(image, strong, 0.0), image)
+    assert np.allclose(heat_map(image, strong, 1.0, peak=1.6), heat_colours(np.array(0.5)), atol=1e-5)
 
 
 @pytest.mark.parametrize("values", [np.zeros((8, 8)), np.full((8, 8), np.nan), np.full((1, 1), 0.5)])
 def test_featureless_maps_are_drawn(values):
-    assert is_picture(heat_map(np.full((16, 24, 3), 0.5), values), 16, 24)
+    assert is_image(heat_map(np.full((16, 24, 3), 0.5), values), 16, 24)
 
 
-def test_maps_and_pictures_may_be_tensors():
+def test_maps_and_images_may_be_tensors():
     values = torch.rand(8, 8, generator=torch.Generator().manual_seed(0)).half()
-    picture = torch.full((16, 16, 3), 0.5)
-    assert np.array_equal(heat_map(picture, values), heat_map(picture.numpy(), values.numpy()))
+    image = torch.full((16, 16, 3), 0.5)
+    assert np.array_equal(heat_map(image, values), heat_map(image.numpy(), values.numpy()))
 
 
-def test_sheet_shows_every_picture_once_and_unchanged():
+def test_sheet_shows_every_image_once_and_unchanged():
     colours = ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#00ffff"]
-    pictures = [np.ones((64, 64, 3)) * np.array(ImageColor.getrgb(c)) / 255 for c in colours]
-    sheet = contact_sheet(pictures, [f"picture\n{c}" for c in colours], columns=3, cell=64, title="Colours")
-    assert is_picture(sheet, width=2 * 24 + 3 * 64 + 2 * 20)
+    images = [np.ones((64, 64, 3)) * np.array(ImageColor.getrgb(c)) / 255 for c in colours]
+    sheet = contact_sheet(images, [f"image\n{c}" for c in colours], columns=3, cell=64, title="Colours")
+    assert is_image(sheet, width=2 * 24 + 3 * 64 + 2 * 20)
     corners = []
     for c in colours:
         ys, xs = where(sheet, c).nonzero()
@@ -205,18 +203,18 @@ def test_sheet_keeps_proportions():
     assert (np.ptp(ys[~left]), np.ptp(xs[~left])) == (99, 49)
 
 
-def test_sheet_needs_a_label_per_picture():
+def test_sheet_needs_a_label_per_image():
     with pytest.raises(ValueError, match="one label per image"):
         contact_sheet([np.zeros((8, 8, 3))], [])
     with pytest.raises(ValueError, match="one label per image"):
         contact_sheet([], [])
 
 
-def test_card_shows_both_pictures_side_by_side():
+def test_card_shows_both_images_side_by_side():
     before, after = np.zeros((32, 32, 3)), np.zeros((32, 32, 3))
     before[..., 0], after[..., 1] = 1, 1
     card = report_card(run(action()), action(), 0, before, after)
-    assert is_picture(card, width=1160)
+    assert is_image(card, width=1160)
     red, green = where(card, "#ff0000").nonzero(), where(card, "#00ff00").nonzero()
     assert len(red[0]) == len(green[0]) == 546**2
     assert red[0].min() == green[0].min() and red[1].max() < green[1].min()
@@ -238,16 +236,16 @@ def test_cards_of_one_run_stack():
         ((0.9, 0.3), (0.2, 0.1)),
         ((0.95, 0.8), (0.3, 0.2)),
     )
-    pictures = np.random.default_rng(0).random((2, 24, 40, 3))
-    cards = [report_card(run(two), two, b, pictures[b], pictures[b]) for b in range(2)]
+    images = np.random.default_rng(0).random((2, 24, 40, 3))
+    cards = [report_card(run(two), two, b, images[b], images[b]) for b in range(2)]
     assert np.stack(cards).shape[0] == 2 and not np.array_equal(*cards)
-    assert report_card(run(two), two).shape[0] < cards[0].shape[0] - 300  # without pictures
+    assert report_card(run(two), two).shape[0] < cards[0].shape[0] - 300  # without images
 
 
 def test_card_of_a_skipped_action_is_its_reason():
     skipped = RecipeReport("Latent Refine", "The wanted noise level is not in this run. " * 12)
     card = report_card(run(skipped), skipped)
-    assert is_picture(card, width=1160) and card.shape[0] < 260
+    assert is_image(card, width=1160) and card.shape[0] < 260
     longer = report_card(run(skipped, warnings=("one more line",)), skipped)
     assert longer.shape[0] == card.shape[0] + 22
 
@@ -288,7 +286,7 @@ def test_ticks_are_few_and_round_and_enclose(low, high):
     assert f"{step:.0e}"[0] in "125" and np.allclose(np.diff(found), step)
 
 
-def test_pictures_survive_the_round_trip():
-    picture = np.random.default_rng(0).random((5, 7, 3), dtype=np.float32)
-    assert np.abs(to_array(to_image(picture)) - picture).max() <= 0.5 / 255 + 1e-6
+def test_images_survive_the_round_trip():
+    image = np.random.default_rng(0).random((5, 7, 3), dtype=np.float32)
+    assert np.abs(to_array(to_image(image)) - image).max() <= 0.5 / 255 + 1e-6
     assert to_array(to_image(np.full((2, 2, 3), np.nan))).max() == 0

@@ -360,7 +360,7 @@ def test_same_seed_same_bits_and_another_seed_another_noise():
 
 
 def test_fresh_noise_is_nobody_elses():
-    """Not the host's for this or a neighbouring seed, not another image's, not another round's of a
+    """Not ComfyUI's for this or a neighbouring seed, not another image's, not another round's of a
     neighbouring seed.
     """
     like = torch.zeros(4, 8, 8)

@@ -20,7 +20,7 @@ def context():
     return StepContext(8, 50, 5.63, 5.72, memory={})
 
 
-def picture(*rows):
+def image(*rows):
     return torch.tensor([[c == "#" for c in row] for row in rows])
 
 
@@ -47,11 +47,11 @@ def uniform_rows(shape):
 
 
 def test_components_are_joined_by_edges_not_by_corners():
-    inside = picture("##..", "..#.", ".##.", "#..#")
+    inside = image("##..", "..#.", ".##.", "#..#")
     seed = torch.zeros(4, 4, dtype=torch.bool)
     seed[2, 1] = True
     for at_once in (None, 1, 3, 4):  # how often it is asked changes nothing
-        assert torch.equal(component(inside, seed, at_once), picture("....", "..#.", ".##.", "...."))
+        assert torch.equal(component(inside, seed, at_once), image("....", "..#.", ".##.", "...."))
 
 
 def test_a_component_may_wind_through_a_large_grid():

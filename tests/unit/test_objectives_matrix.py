@@ -321,7 +321,7 @@ def test_options_are_plain_and_complete():
         ("ebama", {"distance": "far"}),
         ("selfcross", {"phase": "late"}),
         ("selfcross", {"normalise": "no"}),
-        ("selfcross", {"encoders": "min"}),
+        ("selfcross", {"joined": "min"}),
         ("focus_tv", {"tv": "new"}),
     ],
 )

@@ -277,10 +277,10 @@ def test_selfcross_can_take_the_larger_of_two_encoders():
     )
     cat = SubjectColumns(CAT.phrase, {"l": (3,), "t5": (8,)})
     dog = SubjectColumns(DOG.phrase, {"t5": (9, 10)})
-    m = SelfCross(encoders="max")._subject_maps(maps, [cat, dog])
+    m = SelfCross(joined="max")._subject_maps(maps, [cat, dog])
     single = [
         subject_maps(AttentionMaps({4: a}, tuple(range(N)), (span,)), [s], MapOptions())[:, 0]
         for span, s in ((spans[0], cat), (spans[1], cat), (spans[1], dog))
     ]
     assert torch.equal(m[:, 0], torch.maximum(single[0], single[1])) and torch.equal(m[:, 1], single[2])
-    assert SelfCross(encoders="max")(maps, [cat, dog], HERE).isfinite().all()
+    assert SelfCross(joined="max")(maps, [cat, dog], HERE).isfinite().all()

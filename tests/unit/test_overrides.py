@@ -10,11 +10,12 @@ from gsn_ops.objectives.per_encoder import ByEncoder
 from gsn_ops.objectives.separation import Separation
 from gsn_ops.objectives.weighted_sum import WeightedSum
 from gsn_ops.optimise.guidance import Guide
-from gsn_ops.optimise.methods import preset
+from gsn_ops.optimise.methods import METHODS, preset
 from gsn_ops.optimise.overrides import (
     check,
     keys_of,
     moved,
+    only_needed,
     override,
     parse_checkpoints,
     parse_levels,
@@ -64,7 +65,7 @@ def test_blocks_reach_every_part_of_the_objective_until_levels_are_chosen():
         override((Refine(),), "blocks=12-5")
 
 
-def test_encoders_are_read_together_apart_or_alone_and_the_last_word_counts():
+def test_encoders_are_read_together_apart_or_alone():
     (alone,) = override((Refine(),), "encoders=clip, blocks=1-3, pieces=noun")
     assert (
         alone.objective.needs == MapNeeds(blocks="1-3", encoders="clip")
@@ -75,7 +76,9 @@ def test_encoders_are_read_together_apart_or_alone_and_the_last_word_counts():
         alone.objective, needs=MapNeeds(blocks="1-3")
     )
     assert override((apart,), "encoders=clip") == (alone,)
-    assert override((Refine(),), "encoders=separate, encoders=average") == (Refine(),)
+    assert override((apart,), "encoders=average") == (
+        replace(alone, objective=replace(alone.objective, needs=MapNeeds(blocks="1-3"))),
+    )
 
 
 def test_pieces_reach_every_part_of_a_sum():
@@ -92,7 +95,6 @@ def test_pieces_reach_every_part_of_a_sum():
         ("shifts=30", {"shifts": 30}),
         ("shifts=30, learning_rate=0.02", {"shifts": 30, "learning_rate": 0.02}),
         (" shifts = 30 ;learning_rate=2e-2\n eps=1e-8,", {"shifts": 30, "learning_rate": 0.02, "eps": 1e-8}),
-        ("shifts=1, shifts=2", {"shifts": 2}),
         ("stop_at_loss=.1\npresent_at=0.5", {"stop_at_loss": 0.1, "present_at": 0.5}),
     ],
 )
@@ -191,3 +193,41 @@ def test_pieces_reach_the_objective_and_are_one_of_two():
     assert replace(changed, objective=Refine().objective) == Refine()
     with pytest.raises(ValueError, match="character 1: pieces is 'verb': choose noun .* or phrase"):
         override((Refine(),), "pieces=verb")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name.startswith("SAGA")])
+def test_saga_is_moved_to_another_step_and_its_window_stays(method):
+    recipes = preset(method)
+    first, *others = moved(recipes, Moment(step=3))
+    assert first == replace(recipes[0], moment=Moment(step=3)) and tuple(others) == recipes[1:]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "SynGen (Rassin et al. 2023)",
+        "InitNO (Guo et al. 2024)",
+        "SAGA (2026)",
+        "FOCUS (2025)",
+        "Attend-and-Excite (Chefer et al. 2023)",
+    ],
+)
+def test_only_if_needed_is_refused_where_it_would_be_ignored(method):
+    assert only_needed(preset(method), False) == preset(method)
+    with pytest.raises(ValueError, match=r"has no refinement at one step .* Switch only_if_needed off"):
+        only_needed(preset(method), True)
+
+
+@pytest.mark.parametrize(
+    "text, position, key",
+    [
+        ("shifts=3, shifts=4", 11, "shifts"),
+        ("shifts=3, shifts=3", 11, "shifts"),
+        ("levels=2; shifts=4\nlevels=4", 20, "levels"),
+        ("eps=1, pieces=noun, eps=2", 21, "eps"),
+        ("encoders=clip,encoders=t5", 15, "encoders"),
+    ],
+)
+def test_c8_a_key_that_is_there_twice_is_refused(text, position, key):
+    with pytest.raises(ValueError, match=f"overrides, character {position}: '{key}' is there twice"):
+        override((Refine(),), text)

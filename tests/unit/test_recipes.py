@@ -27,7 +27,7 @@ SIGMAS = ((1 - KEPT) / KEPT).sqrt()  # of SD1's 1000 timesteps
 
 
 def sd1_percent(percent):
-    """The host's percent_to_sigma for SD1: interpolated in the logarithm."""
+    """ComfyUI's percent_to_sigma for SD1: interpolated in the logarithm."""
     if not 0 < percent < 1:
         return 999999999.9 if percent <= 0 else 0.0
     t = torch.tensor((1 - percent) * 999, dtype=torch.float64)

@@ -23,7 +23,7 @@ SPANS = (Span("l", 1, 9),)
 
 
 class Model:
-    """A stand-in for the host's probe: z [B, 4, h, w] -> attention, differentiable; counts its forwards,
+    """A stand-in for ComfyUI's probe: z [B, 4, h, w] -> attention, differentiable; counts its forwards,
     breaks on demand.
     """
 

@@ -51,7 +51,7 @@ def test_numbers_and_gradient_are_those_of_the_convolution(products, how, batch)
     assert torch.allclose(found, right, atol=tolerance) and torch.allclose(
         again, gradient, atol=3 * tolerance
     )
-    y += 1  # the host writes into what a layer gave it
+    y += 1  # ComfyUI writes into what a layer gave it
     assert torch.equal(results(layer, x, g, context)[1], again)
 
 

@@ -235,7 +235,7 @@ def test_an_absent_word_names_the_nearest_and_lists_the_words():
         resolve(parse_subjects("zebre"), prompt("a photo of a Zebra, and a cat"))
     assert str(error.value) == (
         "The subject 'zebre' is not in the prompt (missing: zebre). Did you mean 'zebra'? "
-        "Its words are: a, photo, of, zebra, and, cat."
+        "Its words are: a, photo, of, zebra, and, cat. Write 'zebre?' if it may be missing (wildcards)."
     )
 
 
@@ -286,7 +286,7 @@ def test_an_empty_prompt():
 
 
 def test_a_long_prompt_is_not_listed_to_its_end():
-    with pytest.raises(ValueError, match=r"word59, \.\.\.\.$"):
+    with pytest.raises(ValueError, match=r"word59, \.\.\.\. Write"):
         resolve([SubjectPhrase("zzz", "zzz")], prompt(" ".join(f"word{n}" for n in range(80))))
 
 

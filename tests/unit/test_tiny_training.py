@@ -64,12 +64,12 @@ def test_batches_are_reproducible_and_the_same_for_any_number_of_workers(tmp_pat
 
 def test_the_data_set_is_read_again_and_marks_only_drawn_objects(tmp_path):
     first, again = stage_data(tmp_path, 1), stage_data(tmp_path, 1)
-    assert (first.pictures == again.pictures).all() and (first.columns == again.columns).all()
+    assert (first.images == again.images).all() and (first.columns == again.columns).all()
     there = first.columns[..., 0] >= 0
     assert (first.masks.any((2, 3)) == there).all() and 0 < there.sum() < there.size
 
 
-def test_a_blank_caption_supervises_nothing_and_a_flip_mirrors_picture_and_masks(tmp_path):
+def test_a_blank_caption_supervises_nothing_and_a_flip_mirrors_image_and_masks(tmp_path):
     data, yes, no = stage_data(tmp_path, 1), np.ones(4, bool), np.zeros(4, bool)
     plain, flipped, blank = (
         dataset.take(data, np.arange(4), f, b) for f, b in ((no, no), (yes, no), (no, yes))

@@ -1,4 +1,4 @@
-"""The shapes world: its pictures, captions and prompts are reproducible, and its detector can be trusted."""
+"""The shapes world: its images, captions and prompts are reproducible, and its detector can be trusted."""
 
 from collections import Counter
 
@@ -24,12 +24,12 @@ def count(found):
 
 
 def test_same_seed_same_bytes():
-    (a, pictures, masks), (b, again, _), (_, other, _) = scenes(50), scenes(50), scenes(50, seed=12)
-    assert pictures.tobytes() == again.tobytes() and pictures.tobytes() != other.tobytes()
+    (a, images, masks), (b, again, _), (_, other, _) = scenes(50), scenes(50), scenes(50, seed=12)
+    assert images.tobytes() == again.tobytes() and images.tobytes() != other.tobytes()
     assert captions.write_captions(np.random.default_rng(3), a) == captions.write_captions(
         np.random.default_rng(3), b
     )
-    assert pictures.shape == (50, 32, 32, 3) and masks.shape == (50, 3, 32, 32) and pictures.dtype == np.uint8
+    assert images.shape == (50, 32, 32, 3) and masks.shape == (50, 3, 32, 32) and images.dtype == np.uint8
 
 
 def test_objects_do_not_overlap_and_stay_inside():
@@ -110,26 +110,26 @@ def test_swap_exchanges_two_colours():
 
 
 def test_latent_frame_is_exactly_invertible():
-    _, pictures, _ = scenes(60)
-    rgb = torch.from_numpy(pictures).float() / 255
+    _, images, _ = scenes(60)
+    rgb = torch.from_numpy(images).float() / 255
     latent = rgb_to_latent(rgb)
     assert latent.shape == (60, 4, 32, 32) and 0.5 < latent.std() < 1.2
     assert torch.allclose(latent_to_rgb(latent), rgb, atol=1e-6)
 
 
-def test_detector_is_right_on_600_fresh_pictures_and_with_noise():
-    drawn, pictures, _ = scenes(600)
-    assert sum(count(detect(p)) == Counter(drawn.objects(i)) for i, p in enumerate(pictures)) >= 594
-    noise = np.random.default_rng(5).normal(0, 0.05, pictures.shape)
-    noisy = ((pictures / 255 + noise).clip(0, 1) * 255).round().astype(np.uint8)
+def test_detector_is_right_on_600_fresh_images_and_with_noise():
+    drawn, images, _ = scenes(600)
+    assert sum(count(detect(p)) == Counter(drawn.objects(i)) for i, p in enumerate(images)) >= 594
+    noise = np.random.default_rng(5).normal(0, 0.05, images.shape)
+    noisy = ((images / 255 + noise).clip(0, 1) * 255).round().astype(np.uint8)
     assert all(success(detect(p), drawn.objects(i)) == (True, True) for i, p in enumerate(noisy))
 
 
-def smooth_enlargement(picture):
+def smooth_enlargement(image):
     """What the demo VAE's decoder does, written once more: three times doubling, then (1/4, 1/2, 1/4) both
     ways.
     """
-    ink = 1 - picture / 255
+    ink = 1 - image / 255
     for axis in (0, 1):
         for _ in range(3):
             wide = np.pad(np.repeat(ink, 2, axis), [(1, 1) if a == axis else (0, 0) for a in range(3)])
@@ -140,20 +140,20 @@ def smooth_enlargement(picture):
     return ((1 - ink) * 255).round().astype(np.uint8)
 
 
-def test_detector_reads_decoded_pictures_like_latents():
-    drawn, pictures, _ = scenes(80)
-    for i, picture in enumerate(pictures):
-        big = smooth_enlargement(picture)
-        assert big.shape == (256, 256, 3) and abs(shrink(big) - picture / 255).max() < 0.02
-        small, found = detect(picture), detect(big)
+def test_detector_reads_decoded_images_like_latents():
+    drawn, images, _ = scenes(80)
+    for i, image in enumerate(images):
+        big = smooth_enlargement(image)
+        assert big.shape == (256, 256, 3) and abs(shrink(big) - image / 255).max() < 0.02
+        small, found = detect(image), detect(big)
         assert count(found) == count(small) == Counter(drawn.objects(i))
         assert [f.box for f in found] == [tuple(8 * side for side in f.box) for f in small]
 
 
 def test_boxes_surround_their_objects():
-    drawn, pictures, _ = scenes(40)
-    for i, picture in enumerate(pictures):
-        boxes = {(f.colour, f.shape): f.box for f in detect(picture)}
+    drawn, images, _ = scenes(40)
+    for i, image in enumerate(images):
+        boxes = {(f.colour, f.shape): f.box for f in detect(image)}
         for j, (colour, shape) in enumerate(drawn.objects(i)):
             left, top, right, bottom = boxes[colour, shape]
             assert left < drawn.cx[i, j] < right and top < drawn.cy[i, j] < bottom
@@ -161,16 +161,16 @@ def test_boxes_surround_their_objects():
 
 
 def test_two_shapes_grown_together_are_malformed():
-    picture = np.full((32, 32, 3), 235, np.uint8)
+    image = np.full((32, 32, 3), 235, np.uint8)
     mask = np.maximum(world.coverage("star", 13, 11, 16), world.coverage("square", 11, 19, 16))[0] > 0.5
-    picture[mask] = (220, 30, 30)
-    (found,) = detect(picture)
+    image[mask] = (220, 30, 30)
+    (found,) = detect(image)
     assert found.shape == "malformed" and found.colour == "red" and found.score < 0.72
 
 
-def test_an_empty_picture_has_no_objects_and_a_wrong_size_is_refused():
+def test_an_empty_image_has_no_objects_and_a_wrong_size_is_refused():
     assert detect(np.full((32, 32, 3), 230, np.uint8)) == []
-    with pytest.raises(ValueError, match="square RGB picture"):
+    with pytest.raises(ValueError, match="square RGB image"):
         detect(np.zeros((30, 30, 3), np.uint8))
 
 

@@ -45,7 +45,7 @@ def test_the_range(weight):
 
 
 def test_weights_of_1_and_strength_0_change_nothing():
-    assert WordWeights(parse_weights("car: 1, dog: 1")).disabled and WordWeights(()).disabled
-    assert WordWeights(parse_weights("car: 2, dog: 0.5"), kappa=0.0).disabled
-    assert not WordWeights(parse_weights("car: -1"), kappa=0.0).disabled
-    assert not WordWeights(parse_weights("car: 0")).disabled
+    assert WordWeights(weights=parse_weights("car: 1, dog: 1")).disabled and WordWeights(weights=()).disabled
+    assert WordWeights(weights=parse_weights("car: 2, dog: 0.5"), kappa=0.0).disabled
+    assert not WordWeights(weights=parse_weights("car: -1"), kappa=0.0).disabled
+    assert not WordWeights(weights=parse_weights("car: 0")).disabled

@@ -37,10 +37,10 @@ def arguments() -> argparse.Namespace:
         help="type of the weights, if another one: cast for each call",
     )
     parser.add_argument(
-        "--shift-precision",
+        "--update-precision",
         choices=("full", "auto", "bfloat16"),
         default="full",
-        help="of the products of our shift: the weights', or as the pack chooses by itself (default: full)",
+        help="of an update step's products: the weights', or as the pack chooses by itself (default: full)",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--rounds", type=int, default=5, help="timed turns of every way")
@@ -84,7 +84,7 @@ def main() -> None:
         rounds=args.rounds,
         published=not args.no_published,
         count_only=args.count_only,
-        precision=args.shift_precision,
+        precision=args.update_precision,
         seed=args.seed,
     )
     if args.json != "-":

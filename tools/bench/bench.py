@@ -77,7 +77,7 @@ def bench(
         counts,
         measured,
         imported,
-        {**_facts(size, device, rounds), "shift_precision": precision, "seed": seed},
+        {**_facts(size, device, rounds), "update_precision": precision, "seed": seed},
     )
 
 

@@ -22,7 +22,7 @@ class ImportCost:
 
 def import_cost() -> ImportCost:
     """Load the pack into the booted ComfyUI, whose server is imported by the time it loads packs."""
-    import comfy_config.config_parser  # noqa: F401  by which the host's loader reads any pack's pyproject.toml
+    import comfy_config.config_parser  # noqa: F401  by which ComfyUI's loader reads any pack's pyproject.toml
     import server  # noqa: F401
 
     before, begun = set(sys.modules), time.perf_counter()

@@ -60,7 +60,7 @@ def count_ops(size: Size, levels: tuple[int, ...] = LEVELS) -> OpCounts:
 
 
 def _followed(state: SamplerState) -> Callable:
-    """What surrounds the forward pass of a network that autograd cannot follow as the host has it."""
+    """What surrounds the forward pass of a network that autograd cannot follow as ComfyUI has it."""
     differentiable = pack_module("gsn_ops.host.autograd.differentiable")
     family = pack_module("gsn_ops.host.find_family").family_of(state.guider.model_patcher)
     return lambda: differentiable.DifferentiableForward(family.rope_kernels, family.in_place)

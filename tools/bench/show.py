@@ -82,7 +82,7 @@ def as_text(found: Found) -> str:
     facts, counts, measured = found.facts, found.counts, found.measured
     lines = [
         f"{facts['model']} at {facts['size']} px, {facts['precision']} "
-        f"(products of our update step: {facts['shift_precision']}), "
+        f"(products of our update step: {facts['update_precision']}), "
         f"random weights ({facts['stored']}, {counts.weights / 2**30:.2f} GiB), {facts['date']}",
         f"{facts['machine']}, {facts['device']}, {facts['threads']} threads, ComfyUI {facts['comfyui']}, "
         f"torch {facts['torch']}, Python {facts['python']}, pack {facts['pack']}, "

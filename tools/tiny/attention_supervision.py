@@ -2,7 +2,7 @@
 object is.
 
 The loss follows TokenCompose (Wang et al., CVPR 2024): attention mass inside the object's mask for nouns and
-colours, and a pixel-wise cross entropy for nouns. Only tokens whose object is really in the picture count. It
+colours, and a pixel-wise cross entropy for nouns. Only tokens whose object is really in the image count. It
 is why this model's noun maps are localised at both levels; say so wherever its results are shown.
 """
 
@@ -15,7 +15,7 @@ COLOUR_SHARE = 0.5  # a colour counts half as much as its noun
 
 
 class Attention:
-    """The host's `optimized_attention_override`: explicit softmax, faster than SDPA's backward on a CPU.
+    """ComfyUI's `optimized_attention_override`: explicit softmax, faster than SDPA's backward on a CPU.
 
     With record=True the head means of the cross-attention maps [B, pixels, 77] of one forward collect in
     `maps`.

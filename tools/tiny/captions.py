@@ -1,7 +1,7 @@
 """Captions of the shapes world and their tokens, as stock CLIP sees them.
 
 Every word of this vocabulary is one token of CLIP's byte pair encoding, so the demo model needs no tokenizer
-of its own: training looks the ids up here, the host's tokenizer finds the same ids later (a test compares the
+of its own: training looks the ids up here, ComfyUI's tokenizer finds the same ids later (a test compares the
 two).
 """
 

@@ -1,4 +1,4 @@
-"""Training pictures: rendered once per stage, kept as uint8 arrays in an ignored folder, read by every
+"""Training images: rendered once per stage, kept as uint8 arrays in an ignored folder, read by every
 worker.
 """
 
@@ -19,11 +19,11 @@ EMPTY = encode("")
 
 @dataclass(frozen=True)
 class Dataset:
-    """pictures [n, 32, 32, 3] uint8, rows [n, 77] uint8, and with masks: masks [n, 3, 32, 32] uint8, columns
-    [n, 3, 2] int64 with -1 for every word whose object is not in the picture.
+    """images [n, 32, 32, 3] uint8, rows [n, 77] uint8, and with masks: masks [n, 3, 32, 32] uint8, columns
+    [n, 3, 2] int64 with -1 for every word whose object is not in the image.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     rows: np.ndarray
     masks: np.ndarray
     columns: np.ndarray
@@ -34,10 +34,10 @@ def _arrays(seed: int, n: int, share, neglect: float, swap: float, masks: bool) 
     parts = []
     for start in range(0, n, CHUNK):
         scenes = sample_scenes(rng, min(CHUNK, n - start), share, neglect)
-        pictures, mask = render(scenes)
+        images, mask = render(scenes)
         rows = np.stack([encode(text) for text in write_captions(rng, scenes, swap)])
         columns = np.where(scenes.drawn[..., None], object_columns(rows, scenes), -1)
-        part = {"pictures": pictures, "rows": rows}
+        part = {"images": images, "rows": rows}
         parts.append({**part, "masks": mask, "columns": columns} if masks else part)
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
@@ -47,7 +47,7 @@ def load(folder: Path, seed: int, n: int, share, neglect: float, swap: float, ma
     place = (
         folder / f"data_{seed}_{n}_{'-'.join(map(str, share))}_{neglect}_{swap}{'_masks' if masks else ''}"
     )
-    names = ("pictures", "rows", "masks", "columns") if masks else ("pictures", "rows")
+    names = ("images", "rows", "masks", "columns") if masks else ("images", "rows")
     if not all((place / f"{name}.npy").exists() for name in names):
         place.mkdir(parents=True, exist_ok=True)
         for name, array in _arrays(seed, n, share, neglect, swap, masks).items():
@@ -67,19 +67,19 @@ class Batch:
 
 
 def take(data: Dataset, index: np.ndarray, flip: np.ndarray, blank: np.ndarray) -> Batch:
-    """One batch: pictures at index [b], mirrored where flip [b], caption emptied where blank [b]."""
+    """One batch: images at index [b], mirrored where flip [b], caption emptied where blank [b]."""
 
     def mirrored(array, axis):
         return np.where(flip.reshape(-1, *[1] * (array.ndim - 1)), np.flip(array, axis), array)
 
-    pictures = mirrored(data.pictures[index], 2)
+    images = mirrored(data.images[index], 2)
     rows = np.where(blank[:, None], EMPTY, data.rows[index])
     masks, columns = data.masks[index], data.columns[index]
     if masks.size:
         masks = mirrored(masks, 3)
         columns = np.where(blank[:, None, None], -1, columns)
     return Batch(
-        rgb_to_latent(torch.from_numpy(pictures).float() / 255),
+        rgb_to_latent(torch.from_numpy(images).float() / 255),
         torch.from_numpy(rows).long(),
         torch.from_numpy(masks.astype(np.float32)) / 255,
         torch.from_numpy(columns).long(),

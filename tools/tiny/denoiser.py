@@ -1,4 +1,4 @@
-"""The host's UNet in the demo model's size, with weights we initialise ourselves, and SD's noise schedule."""
+"""ComfyUI's UNet in the demo model's size, with weights we initialise ourselves, and SD's noise schedule."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def use_host() -> None:
     path = Path(os.environ.get("COMFYUI_PATH") or HOST)
     if not (path / "comfy").is_dir():
         raise SystemExit(
-            f"No ComfyUI at {path}. Prepare the host first (tools/dev.py host) or set COMFYUI_PATH."
+            f"No ComfyUI at {path}. Prepare ComfyUI first (tools/dev.py host) or set COMFYUI_PATH."
         )
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
@@ -50,9 +50,9 @@ def use_host() -> None:
 
 
 def build() -> nn.Module:
-    """The host's UNetModel with torch's default initialisation, its residual branches ending in zeros.
+    """ComfyUI's UNetModel with torch's default initialisation, its residual branches ending in zeros.
 
-    The host's layers skip initialisation (they expect a file), so every layer is asked for it here by name.
+    ComfyUI's layers skip initialisation (they expect a file), so every layer is asked for it here by name.
     """
     use_host()
     from comfy.ldm.modules.attention import SpatialTransformer

@@ -1,4 +1,4 @@
-"""Finds the shapes of the shapes world in a picture, by geometry alone: no learned part, nothing to trust
+"""Finds the shapes of the shapes world in an image, by geometry alone: no learned part, nothing to trust
 blindly.
 
 The background is the median of the border. Every pixel is un-mixed as background plus a share of each palette
@@ -33,7 +33,7 @@ _OFFSET = {s: _offset(s) for s in SHAPES}  # centroid minus centre of the box, i
 @dataclass(frozen=True)
 class Found:
     """One object: its colour, its shape or "malformed", box (left, top, right, bottom) in pixels of the
-    picture that was given, and score, the IoU with the best template.
+    image that was given, and score, the IoU with the best template.
     """
 
     colour: str
@@ -54,32 +54,30 @@ def _decoder_blur() -> np.ndarray:
     return axis.reshape(SIDE, 8, SIDE).mean(1)
 
 
-_SHARPEN = np.linalg.inv(_decoder_blur())  # condition number 2.9: harmless to 8 bit pictures
+_SHARPEN = np.linalg.inv(_decoder_blur())  # condition number 2.9: harmless to 8 bit images
 
 
-def shrink(picture: np.ndarray) -> np.ndarray:
+def shrink(image: np.ndarray) -> np.ndarray:
     """[h, w, 3] uint8, square, side a multiple of 32 -> [32, 32, 3] float in [0, 1], by averaging blocks.
 
-    A 256x256 picture is taken for one that the demo VAE decoded: its smoothing is undone, exactly up to
-    rounding, so that the latent and the picture on screen are judged alike.
+    A 256x256 image is taken for one that the demo VAE decoded: its smoothing is undone, exactly up to
+    rounding, so that the latent and the image on screen are judged alike.
     """
-    h, w = picture.shape[:2]
-    if picture.ndim != 3 or picture.shape[2] != 3 or h != w or h % SIDE:
-        raise ValueError(
-            f"The detector needs a square RGB picture of 32, 64, ... pixels; got {picture.shape}."
-        )
-    blocks = picture.astype(np.float64).reshape(SIDE, h // SIDE, SIDE, w // SIDE, 3)  # (32, b, 32, b, 3)
+    h, w = image.shape[:2]
+    if image.ndim != 3 or image.shape[2] != 3 or h != w or h % SIDE:
+        raise ValueError(f"The detector needs a square RGB image of 32, 64, ... pixels; got {image.shape}.")
+    blocks = image.astype(np.float64).reshape(SIDE, h // SIDE, SIDE, w // SIDE, 3)  # (32, b, 32, b, 3)
     small = blocks.mean((1, 3)) / 255
     if h == 8 * SIDE:  # the decoder works on 1 - rgb: beyond the edge is white
         small = 1 - np.einsum("ih,hwc,jw->ijc", _SHARPEN, 1 - small, _SHARPEN)
     return small.clip(0, 1)
 
 
-def _unmix(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _unmix(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of each colour [6, 32, 32] in [0, 1], and how far each pixel is from that mixture [6, 32, 32]."""
-    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     ground = np.median(border, axis=0)
-    way, there = _INK - ground, picture - ground  # [6, 3], [32, 32, 3]
+    way, there = _INK - ground, image - ground  # [6, 3], [32, 32, 3]
     share = np.einsum("hwc,kc->khw", there, way) / (way**2).sum(1)[:, None, None]
     share = share.clip(0, 1)
     rest = there[None] - share[..., None] * way[:, None, None]
@@ -121,10 +119,10 @@ def _match(mask: np.ndarray) -> tuple[str, float]:
     return best, scores[best]
 
 
-def detect(picture: np.ndarray) -> list[Found]:
-    """All objects of one picture [h, w, 3] uint8 (32x32, or a multiple such as the decoded 256x256)."""
-    zoom = picture.shape[0] / SIDE
-    share, rest = _unmix(shrink(picture))
+def detect(image: np.ndarray) -> list[Found]:
+    """All objects of one image [h, w, 3] uint8 (32x32, or a multiple such as the decoded 256x256)."""
+    zoom = image.shape[0] / SIDE
+    share, rest = _unmix(shrink(image))
     nearest = rest.argmin(0)  # [32, 32] the colour that explains a pixel best
     parts = [
         (k, part) for k in range(len(COLOURS)) for part in _components((nearest == k) & (share[k] >= SOLID))

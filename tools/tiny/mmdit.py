@@ -1,4 +1,4 @@
-"""The host's MM-DiT in the demo model's size, with weights we initialise ourselves, and SD3's rectified
+"""ComfyUI's MM-DiT in the demo model's size, with weights we initialise ourselves, and SD3's rectified
 flow.
 """
 
@@ -29,7 +29,7 @@ CONFIG = dict(
 
 
 def build(second_attention: bool = False) -> nn.Module:
-    """The host's MMDiT as DiT is initialised: gates and the last layer zero; positions start as sines and are
+    """ComfyUI's MMDiT as DiT is initialised: gates and the last layer zero; positions start as sines and are
     trained.
 
     second_attention: another one in every block, of the image alone, as in SD3.5 medium.
@@ -65,7 +65,7 @@ def build(second_attention: bool = False) -> nn.Module:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     waves = get_2d_sincos_pos_embed_torch(64 * HEADS, SIDE, SIDE)  # (256, 128)
-    del network.pos_embed  # a buffer in the host, which only reads it
+    del network.pos_embed  # a buffer in ComfyUI, which only reads it
     network.pos_embed = nn.Parameter(waves[None].clone())
     return network
 

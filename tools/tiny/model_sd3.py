@@ -20,7 +20,7 @@ LONGEST = (18, 20)  # columns of the longest caption in CLIP and in T5
 
 
 class JointAttention:
-    """The host's `optimized_attention_override`: explicit softmax over text and image, faster than SDPA's
+    """ComfyUI's `optimized_attention_override`: explicit softmax over text and image, faster than SDPA's
     backward here.
 
     With record=True `maps` collects, per encoder, the head means [B, image tokens, 77] of every block: where

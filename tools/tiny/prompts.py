@@ -1,4 +1,4 @@
-"""Test prompts of the shapes world: fixed lists, so that two runs and two people compare the same pictures.
+"""Test prompts of the shapes world: fixed lists, so that two runs and two people compare the same images.
 
 Two splits that never meet: "validation" to choose numbers with (the step, the learning rate), "test" to
 report them. They share neither a prompt (a hash of the prompt's words decides which split it belongs to) nor
@@ -44,7 +44,7 @@ def prompts(n_objects: int, count: int, split: str, coloured: bool = True, seed:
     if split not in FIRST_SEED:
         raise ValueError(f"No split {split!r}: there are {' and '.join(FIRST_SEED)}.")
     if not 1 <= n_objects <= SLOTS:
-        raise ValueError(f"The shapes world has 1 to {SLOTS} objects in a picture, not {n_objects}.")
+        raise ValueError(f"The shapes world has 1 to {SLOTS} objects in an image, not {n_objects}.")
     if count > MOST:
         raise ValueError(f"At most {MOST} prompts in a list, not {count}.")
     rng = np.random.default_rng([seed, n_objects, int(coloured)])

@@ -30,7 +30,7 @@ class Recipe:
     """Everything the stages have in common, and the stages."""
 
     stages: tuple[Stage, ...]
-    neglect: float = 0.2  # chance that a named object is missing from the picture
+    neglect: float = 0.2  # chance that a named object is missing from the image
     batch: int = 64
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
@@ -63,7 +63,7 @@ def recipe_sd(
 
 
 def recipe_sd3(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (60_000,) * 5) -> Recipe:
-    """Attention is supervised from the start: the text has no other way into the picture (no pooled text).
+    """Attention is supervised from the start: the text has no other way into the image (no pooled text).
 
     Stage 2 goes on without swapped colours, with more weight on solid nouns' maps, and spends its time where
     shapes are decided: after stage 1 places and colours were right, shapes were blobs. It was left early:

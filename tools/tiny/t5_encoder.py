@@ -1,4 +1,4 @@
-"""A small text encoder in T5's layout (Raffel et al., 2020): its weights load into the host's T5, module
+"""A small text encoder in T5's layout (Raffel et al., 2020): its weights load into ComfyUI's T5, module
 names are its keys.
 
 Captions as the stock T5 tokenizer cuts them: every word of the shapes world is one piece, only "a" is two.

@@ -1,4 +1,4 @@
-"""A small text encoder in CLIP's layout: the module names are the host's `text_model` keys, so its weights
+"""A small text encoder in CLIP's layout: the module names are ComfyUI's `text_model` keys, so its weights
 load there.
 """
 

@@ -91,7 +91,7 @@ def draw_batch(times, data: Dataset, stage: Stage, recipe: Recipe, step: int, ra
     """
     rng = np.random.default_rng([stage.seed, step])
     torch_rng = torch.Generator().manual_seed(stage.seed * 1_000_003 + step)
-    scenes, size = len(data.pictures), recipe.batch
+    scenes, size = len(data.images), recipe.batch
     place = np.arange(step * size, (step + 1) * size)
     orders = {e: np.random.default_rng([stage.seed, 7, e]).permutation(scenes) for e in set(place // scenes)}
     index = np.array([orders[p // scenes][p % scenes] for p in place])
@@ -108,7 +108,7 @@ def draw_batch(times, data: Dataset, stage: Stage, recipe: Recipe, step: int, ra
 
 
 def look(model: Model, path: Path) -> None:
-    """Sixteen pictures of the averaged weights, for a person to look at."""
+    """Sixteen images of the averaged weights, for a person to look at."""
     rng = np.random.default_rng(5)
     prompts = [
         caption([(COLOURS[c], SHAPES[s]) for c, s in zip(rng.permutation(6)[:n], rng.permutation(6)[:n])])

@@ -1,7 +1,7 @@
-"""The shapes world: 32x32 pictures of one to three flat shapes on a light ground.
+"""The shapes world: 32x32 images of one to three flat shapes on a light ground.
 
 Everything is drawn from a numpy Generator and nothing else, so the same seed gives the same bytes. Whole
-batches are drawn at once: the training set of 80,000 pictures takes seconds. Lengths are in pixels, x to the
+batches are drawn at once: the training set of 80,000 images takes seconds. Lengths are in pixels, x to the
 right, y down.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIDE = 32
-SLOTS = 3  # at most three objects in a picture
+SLOTS = 3  # at most three objects in an image
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
 PALETTE = {
     "red": (0.86, 0.12, 0.12),
@@ -157,7 +157,7 @@ def sample_scenes(
 ) -> Scenes:
     """n scenes; `share` = fractions with one, two, three named objects.
 
-    neglect: in scenes of several objects each one is left out of the picture with this probability (at least
+    neglect: in scenes of several objects each one is left out of the image with this probability (at least
     one stays): the caption noise that teaches a model to neglect. hold_out: allow the pairs that training
     never shows. Shapes and colours of one scene all differ.
     """
@@ -177,7 +177,7 @@ def sample_scenes(
 
 
 def render(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [n, 32, 32, 3] uint8 and object masks [n, 3, 32, 32] uint8 (coverage x 255; empty if not
+    """Images [n, 32, 32, 3] uint8 and object masks [n, 3, 32, 32] uint8 (coverage x 255; empty if not
     drawn).
     """
     n = len(scenes.named)
@@ -186,8 +186,8 @@ def render(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
         i, j = np.nonzero(scenes.drawn & (scenes.shapes == index))
         if len(i):
             masks[i, j] = coverage(shape, scenes.size[i, j], scenes.cx[i, j], scenes.cy[i, j])
-    picture = np.broadcast_to(scenes.background[:, None, None].astype(np.float32), (n, SIDE, SIDE, 3)).copy()
+    image = np.broadcast_to(scenes.background[:, None, None].astype(np.float32), (n, SIDE, SIDE, 3)).copy()
     for j in range(SLOTS):
         alpha = masks[:, j, :, :, None]  # [n, 32, 32, 1]
-        picture += alpha * (scenes.paint[:, j, None, None].astype(np.float32) - picture)
-    return (picture * 255).round().astype(np.uint8), (masks * 255).round().astype(np.uint8)
+        image += alpha * (scenes.paint[:, j, None, None].astype(np.float32) - image)
+    return (image * 255).round().astype(np.uint8), (masks * 255).round().astype(np.uint8)

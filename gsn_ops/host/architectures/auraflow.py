@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout
-from .family import Inputs, ModelFamily, register_family
+from .family import Inputs, ModelFamily, TextStream, register_family
 from .transformer import joint, text_rows
 
 
@@ -13,6 +13,8 @@ def after_registers(inputs: Inputs) -> AttentionLayout:
     return joint(inputs, "TI", registers + text_rows(inputs), first_row=registers)
 
 
-AURAFLOW = ModelFamily("AuraFlow", after_registers)
+AURAFLOW = ModelFamily(
+    "AuraFlow", after_registers, text_stream=TextStream("double_layers", 0, "single_layers")
+)
 
 register_family(AURAFLOW, "AuraFlow")

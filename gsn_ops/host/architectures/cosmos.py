@@ -12,9 +12,9 @@ def one_frame(inputs: Inputs) -> AttentionLayout:
     return cross(inputs, patch="patch_spatial")
 
 
-COSMOS = ModelFamily("Cosmos-Predict2", one_frame, rope_kernels=True)
+COSMOS = ModelFamily("Cosmos-Predict2", one_frame, cross=True, rope_kernels=True)
 # Anima's adapter makes the rows: one for each token of T5, with information from Qwen's rows.
-ANIMA = ModelFamily("Anima", one_frame, rope_kernels=True, text=("t5xxl_ids",))
+ANIMA = ModelFamily("Anima", one_frame, cross=True, rope_kernels=True, text=("t5xxl_ids",))
 
 register_family(COSMOS, "CosmosT2IPredict2")
 register_family(ANIMA, "Anima")

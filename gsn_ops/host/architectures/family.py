@@ -33,6 +33,19 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class TextStream:
+    """Where the text's features enter a network's blocks, in networks that change the text with depth.
+
+    double: the list of blocks that get text and image apart; argument: the text's, by name or position.
+    single: the list of blocks, after those, whose first argument is one sequence that begins with the text.
+    """
+
+    double: str = ""
+    argument: str | int = 0
+    single: str = ""
+
+
+@dataclass(frozen=True)
 class ModelFamily:
     """What differs between architectures.
 
@@ -45,8 +58,9 @@ class ModelFamily:
     other names are further tensors of its entry; one may occur twice. Text tokens in any other tensor have no
     columns. rope_kernels: uses kernels without backward. in_place: writes into tensors that autograd has
     saved for layer_norm. drops_options: ComfyUI's modules that call attention without the options that carry
-    the override. options: changes a copy of the options of one pass, for a network that needs more than the
-    override.
+    the override. cross: the text is only read, by cross-attention, and stays as its encoders made it.
+    text_stream: where the text enters the blocks; None = not known. options: changes a copy of the options of
+    one pass, for a network that needs more than the override.
     """
 
     name: str
@@ -61,6 +75,8 @@ class ModelFamily:
     rope_kernels: bool = False
     in_place: bool = False
     drops_options: tuple[str, ...] = ()
+    cross: bool = False
+    text_stream: TextStream | None = None
     options: Callable[[dict], dict] | None = None
 
     def wanted_blocks(self, network: torch.nn.Module) -> range | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...attention_layout import AttentionLayout
-from .family import Inputs, ModelFamily, register_family
+from .family import Inputs, ModelFamily, TextStream, register_family
 from .transformer import joint
 
 
@@ -23,6 +23,7 @@ FLUX = ModelFamily(
     "Flux",
     joint,
     blocks="double_blocks",
+    text_stream=TextStream("double_blocks", "txt", "single_blocks"),
     source="published: FOCUS; ours for other methods",
     rope_kernels=True,
     in_place=True,

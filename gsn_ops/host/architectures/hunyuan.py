@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout
-from .family import Inputs, ModelFamily, refuse, register_family
+from .family import Inputs, ModelFamily, TextStream, refuse, register_family
 from .transformer import cross, joint, text_rows
 
 
@@ -22,6 +22,7 @@ def qwen_then_byt5(inputs: Inputs) -> AttentionLayout:
 HUNYUAN_DIT = ModelFamily(
     "Hunyuan-DiT",
     bert_then_mt5,
+    cross=True,
     text=("", "conditioning_mt5xl"),
     encoders=("hydit_clip", "mt5xl"),
     drops_options=("comfy.ldm.hydit.attn_layers",),
@@ -31,6 +32,7 @@ HUNYUAN_IMAGE = ModelFamily(
     qwen_then_byt5,
     text=("", "conditioning_byt5small"),
     blocks="double_blocks",
+    text_stream=TextStream("double_blocks", "txt", "single_blocks"),
     source="ours: as on Flux",
     rope_kernels=True,
     in_place=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout
-from .family import Inputs, ModelFamily, register_family
+from .family import Inputs, ModelFamily, TextStream, register_family
 from .transformer import joint
 
 
@@ -13,6 +13,6 @@ def with_references(inputs: Inputs) -> AttentionLayout:
     return joint(inputs, "TI" if method is None else "TIR", patch="patch")
 
 
-KREA2 = ModelFamily("Krea 2", with_references, rope_kernels=True)
+KREA2 = ModelFamily("Krea 2", with_references, text_stream=TextStream(single="blocks"), rope_kernels=True)
 
 register_family(KREA2, "Krea2")

@@ -6,7 +6,7 @@ Their refiner blocks see only text or only image; the number of tokens tells the
 from __future__ import annotations
 
 from ...attention_layout import AttentionLayout
-from .family import Inputs, ModelFamily, register_family
+from .family import Inputs, ModelFamily, TextStream, register_family
 from .transformer import joint, text_rows
 
 
@@ -22,10 +22,15 @@ def padded(inputs: Inputs) -> AttentionLayout:
     return joint(inputs, "TI", n_text + -n_text % multiple, pad=multiple)
 
 
+LAYERS = TextStream(single="layers")
 LUMINA = ModelFamily(
-    "Lumina 2", padded, rope_kernels=True, encoders=("gemma2_2b", "gemma and jina (NewBie)")
+    "Lumina 2",
+    padded,
+    text_stream=LAYERS,
+    rope_kernels=True,
+    encoders=("gemma2_2b", "gemma and jina (NewBie)"),
 )  # NewBie is a Lumina2 in ComfyUI
-Z_IMAGE = ModelFamily("Z-Image", padded, rope_kernels=True)
+Z_IMAGE = ModelFamily("Z-Image", padded, text_stream=LAYERS, rope_kernels=True)
 
 register_family(LUMINA, "Lumina2")
 register_family(Z_IMAGE, "ZImage", "ZImagePixelSpace")

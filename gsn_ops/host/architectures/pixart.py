@@ -5,6 +5,6 @@ from __future__ import annotations
 from .family import ModelFamily, register_family
 from .transformer import cross
 
-PIXART = ModelFamily("PixArt", cross, drops_options=("comfy.ldm.pixart.blocks",))
+PIXART = ModelFamily("PixArt", cross, cross=True, drops_options=("comfy.ldm.pixart.blocks",))
 
 register_family(PIXART, "PixArtAlpha", "PixArtSigma")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from .family import ModelFamily, register_family
+from .family import ModelFamily, TextStream, register_family
 from .transformer import joint
 
-QWEN_IMAGE = ModelFamily("Qwen-Image", joint, rope_kernels=True)
-MAGE_FLOW = ModelFamily("MageFlow", joint, rope_kernels=True)
+BLOCKS = TextStream("transformer_blocks", "encoder_hidden_states")
+QWEN_IMAGE = ModelFamily("Qwen-Image", joint, text_stream=BLOCKS, rope_kernels=True)
+MAGE_FLOW = ModelFamily("MageFlow", joint, text_stream=BLOCKS, rope_kernels=True)
 
 register_family(QWEN_IMAGE, "QwenImage")
 register_family(MAGE_FLOW, "MageFlow")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.ldm.modules.attention as comfy_attention
@@ -65,7 +65,7 @@ class AttentionCall:
         known = getattr(self.func, "__module__", None) == comfy_attention.__name__
         d = self.q.shape[-1] if self.by_head else self.q.shape[-1] // self.heads
         fits = d + n + -(d + n) % 8 <= MAX_FUSED_WIDTH
-        return known and fits and self.func.__name__ in TAKES_WIDER_VALUES
+        return known and fits and getattr(self.func, "__name__", "") in TAKES_WIDER_VALUES
 
     def with_probabilities(
         self, batch: slice, rows: slice, keys: Sequence[int], out: Tensor | None = None
@@ -91,6 +91,13 @@ class AttentionCall:
         if self.output_token_dim == 1:
             out = out.unflatten(-1, (q.shape[1], d)).transpose(1, 2)
         return out.float(), torch.cat(parts, -1).float(), picked
+
+    def with_scaled_keys(self, keys: slice, factor: float) -> AttentionCall:
+        """The call with the scores of some keys multiplied by a factor."""
+        k = self.k.clone()
+        some = k[:, :, keys] if self.by_head else k[:, keys]
+        some.mul_(factor)
+        return replace(self, k=k)
 
     def formed(self, out: Tensor) -> Tensor:
         """A result [b, H, n, d] in the form and type that the caller expects."""

@@ -7,6 +7,7 @@ changed (other prompts of the batch, the text's queries, calls without text) is 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -26,13 +27,15 @@ class TextEdit:
 
     columns: rows of its conditioning. a, g: factors of their probability and value (`word_weights`). blocks:
     which text-to-image calls of a pass, None = all. text_rows: whether the text's queries are changed too.
+    gamma: factor of the scores of all its rows, for the image's queries (`taca`).
     """
 
-    columns: tuple[int, ...]
-    a: tuple[float, ...]
-    g: tuple[float, ...]
+    columns: tuple[int, ...] = ()
+    a: tuple[float, ...] = ()
+    g: tuple[float, ...] = ()
     blocks: range | None = None
     text_rows: bool = False
+    gamma: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,14 @@ class EditedPrompt:
     """One prompt of a pass: where its text is in the attention, and what changes there.
 
     period, repeats: ComfyUI repeats a shorter conditioning to the length of the others; its own rows, and how
-    often they occur.
+    often they occur. rows: columns of the text in the attention.
     """
 
     layout: AttentionLayout
     edits: tuple[TextEdit, ...] = ()
     period: int = 0
     repeats: int = 1
+    rows: int = 0
 
 
 @dataclass
@@ -61,12 +65,22 @@ class Tally:
 
 @dataclass(frozen=True)
 class _Factors:
-    """Factors of some keys in one call, in the order of the keys, and the keys' rows of the conditioning."""
+    """Factors of some keys in one call, in the order of the keys, and the keys' rows of the conditioning.
+
+    gamma: factor of the scores of the keys `text`.
+    """
 
     keys: list[int]
     columns: list[int]
     a: list[float]
     g: list[float]
+    gamma: float
+    text: slice
+
+    @property
+    def change(self) -> bool:
+        """Whether there is any."""
+        return bool(self.keys) or self.gamma != 1
 
 
 @dataclass(frozen=True)
@@ -160,9 +174,9 @@ class Modulation:
         n_q, _ = call.lengths
         edits = [edit for edit in prompt.edits if edit.blocks is None or number in edit.blocks]
         factors = _combined(prompt, edits, n_q)
-        if not factors.keys:
+        if not factors.change:
             return []
-        of_text = _combined(prompt, [edit for edit in edits if edit.text_rows], n_q)
+        of_text = _combined(prompt, [edit for edit in edits if edit.text_rows and edit.gamma == 1], n_q)
         image = _image_rows(prompt.layout, n_q)
         parts = ((slice(0, image.start), of_text), (image, factors), (slice(image.stop, n_q), of_text))
         return [_Change(rows, found, rows is image) for rows, found in parts if rows.start < rows.stop]
@@ -173,12 +187,17 @@ class Modulation:
         """The result for one prompt. base: the whole call's own result, if it is known."""
         parts = []
         for change in changes:
-            if not change.factors.keys:
+            if not change.factors.change:
                 parts.append(_as_it_is(call, batch, change.rows, base))
                 continue
             out, p, p_after = _weighted(call, batch, change, base)
             parts.append(out)
-            if change.of_image and self.on_probabilities is not None:
+            if (
+                change.of_image
+                and p is not None
+                and p_after is not None
+                and self.on_probabilities is not None
+            ):
                 self.on_probabilities(n, self.prompts[n].layout, change.factors.columns, p, p_after)
         return torch.cat(parts, call.output_token_dim) if len(parts) > 1 else parts[0]
 
@@ -202,7 +221,8 @@ def _combined(prompt: EditedPrompt, edits: Sequence[TextEdit], n_q: int) -> _Fac
     columns = list(changed) * prompt.repeats
     keys = [first + column + r * prompt.period for r in range(prompt.repeats) for column in changed]
     a, g = ([found[i] for found in changed.values()] * prompt.repeats for i in (0, 1))
-    return _Factors(keys, columns, a, g)
+    gamma = math.prod(edit.gamma for edit in edits)
+    return _Factors(keys, columns, a, g, gamma, slice(first, first + prompt.rows))
 
 
 def _needs_whole(call: AttentionCall, changes: Sequence[Sequence[_Change]]) -> bool:
@@ -226,10 +246,17 @@ def _as_it_is(call: AttentionCall, batch: slice, rows: slice, base: Tensor | Non
 
 def _weighted(
     call: AttentionCall, batch: slice, change: _Change, base: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The changed result of some queries in the call's form, and the probabilities before and after."""
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The changed result of some queries in the call's form, and the keys' probabilities before and after."""
     factors = change.factors
-    known = None if base is None else _as_it_is(call, batch, change.rows, base)
+    if factors.gamma != 1:
+        call, base = call.with_scaled_keys(factors.text, factors.gamma), None
+    if not factors.keys:
+        return call.run(batch, change.rows), None, None
+    if base is None and not call.takes_wider_values(len(factors.keys)):
+        known = call.run(batch, change.rows)
+    else:
+        known = None if base is None else _as_it_is(call, batch, change.rows, base)
     out, p, values = call.with_probabilities(batch, change.rows, factors.keys, known)
     a, g = (onto(torch.tensor(numbers), p) for numbers in (factors.a, factors.g))
     return call.formed(weighted_output(out, values, p, a, g)), p, weighted_probabilities(p, a)

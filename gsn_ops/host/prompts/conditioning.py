@@ -23,6 +23,7 @@ from ...subjects.syntax import SPACY
 from .encoded_prompts import ENCODED
 from .encoder_trace import is_chunks
 from .entry_tokens import checksum, read_entry
+from .given_text import GivenText
 from .token_alignment import Chunks, read_prompt
 
 Conditioning = Sequence[Sequence[Any]]
@@ -152,16 +153,16 @@ def with_subjects(
 ) -> list[list[Any]]:
     """The conditioning with these subjects.
 
-    Clip and text, where both are given, make its token metadata, and replace any that is there. Raises
-    ValueError if the text tokens are not known.
+    Clip and text, where both are given, make its token metadata, and replace any that is there: each entry
+    gets the tokens of that reading of the text (BREAK, AND, [a:b:0.5]) which its rows are. Raises ValueError
+    if the text tokens are not known, or the rows are not those of the text.
     """
-    made = None
+    given = None
     if clip is not None and text is not None:
-        clip = with_token_metadata(clip)
-        made = read_prompt(clip, clip.tokenize(text))
+        given = GivenText(with_token_metadata(clip), text, KEY)
     out = []
     for rows, extra in conditioning:
-        tokens, notes = read_entry(rows, made or extra.get(KEY))
+        tokens, notes = read_entry(rows, extra.get(KEY)) if given is None else given.tokens_of(rows)
         out.append([rows, {**extra, KEY: replace(tokens, subjects=tuple(phrases), notes=notes)}])
     return out
 
@@ -178,6 +179,7 @@ def with_region(
             "A region belongs to one subject: type its words as they stand in the prompt, for example red "
             "car, and use one Subject Region node for each subject."
         )
+    phrases = (replace(phrases[0], optional=False),)
     out, errors = [], []
     for rows, extra in conditioning:
         tokens, _ = read_entry(rows, extra.get(KEY))

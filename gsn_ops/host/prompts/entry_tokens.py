@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ...prompt import EncoderTokens, PromptTokens
+from ...remark import Remark
 from .encoded_prompts import ENCODED, Part
 from .text_nodes import unread_text_nodes
 
@@ -128,10 +129,12 @@ def _unread(
     names = unread_text_nodes(read)
     where = ", ".join(f"{rows.start} to {rows.stop - 1}" for rows in unknown)
     who = f"made by {' or '.join(names)}" if names else "appended by a node"
-    return (
+    remark = Remark(
         f"a part of the prompt cannot be read (rows {where}, {who} without a CLIP from Semantic Nursing): "
         "subjects are looked for in the rest",
+        line=f"a part of the prompt is not read ({who})",
     )
+    return (remark,)
 
 
 def _blended(rows: Tensor, tokens: PromptTokens) -> tuple[PromptTokens, tuple[str, ...]]:
@@ -145,17 +148,20 @@ def _blended(rows: Tensor, tokens: PromptTokens) -> tuple[PromptTokens, tuple[st
     if other is not None:
         parts = [(tokens, 0), (_cut(other.tokens, tokens.rows), 0)]
         blended = join_prompts(parts, leading=int(share < 0.5))
-        note = (
+        note = Remark(
             f"two prompts are averaged here, '{text}' ({share:.0%}) and '{first_text(other.tokens)}': words "
-            "at the same place share their rows"
+            "at the same place share their rows",
+            line="two prompts are averaged, their words share rows",
         )
         return blended, (note,)
     if share == 1:
         return tokens, ()
-    return tokens, (
+    changed = Remark(
         "the conditioning was changed after it was encoded (averaged?): its text tokens are taken to be "
         f"those of '{text}'",
+        line="the conditioning was changed after it was encoded",
     )
+    return tokens, (changed,)
 
 
 def join_prompts(parts: Sequence[tuple[PromptTokens, int]], leading: int | None = None) -> PromptTokens:

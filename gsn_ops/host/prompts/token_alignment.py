@@ -15,6 +15,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.sd import CLIP
 
 from ...prompt import EncoderTokens, Piece, PromptTokens
+from ...remark import Remark
 from ...subjects.detokenize import BARE_MARK, detokenize, user_span
 from .encoder_trace import TracedTokens, trace_tokens
 
@@ -28,6 +29,9 @@ SHORT = 200
 
 CLIP_ENCODERS = ("l", "g", "h", "hydit_clip")
 """ComfyUI's keys of CLIP text encoders."""
+
+WILDCARD = re.compile(r"\{[^{}|\"\n]*\|[^{}\"\n]*\}|(?<!\w)__[\w /*.-]+?__(?!\w)")
+"""`{cat|dog}` and `__animal__`: of which a text node draws one word before it encodes."""
 
 UNKNOWN = "<unk>"
 UNKNOWN_GAP = ("",)
@@ -138,7 +142,8 @@ def _read_encoder(
         if isinstance(token, Vector) and not token.positions(traced.width):
             notes.append(f"{token.name} does not fit the text encoder {key}, which leaves it out")
     if _is_cut(clip, key, chunks):
-        notes.append(f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens")
+        cut = f"the text encoder {key} cuts this long prompt off after its first {len(found)} tokens"
+        notes.append(Remark(cut, line=f"only the first {len(found)} tokens of the prompt are read ({key})"))
     if UNKNOWN in shown:
         notes.append(f"the text encoder {key} does not know some characters of the prompt")
     items = [UNKNOWN_GAP if name == UNKNOWN else token for name, (token, _) in zip(shown, found)]
@@ -146,7 +151,20 @@ def _read_encoder(
     pieces = tuple(Piece(name, a, b, row) for name, (a, b), (_, row) in zip(shown, ranges, found))
     kind = "clip" if key in CLIP_ENCODERS else ""
     typed = "" if traced.images else getattr(chunks, "typed", "")
+    notes += _wildcards(typed)
     return _without_instructions(EncoderTokens(key, text, pieces, tuple(spans), traced.tensor, kind, typed))
+
+
+def _wildcards(typed: str) -> list[str]:
+    """A remark on wildcards that nothing has drawn yet."""
+    left = list(dict.fromkeys(m.group() for m in WILDCARD.finditer(typed)))
+    if not left:
+        return []
+    text = (
+        f"the prompt still has {', '.join(left)}: ComfyUI draws such words in the text field of a node, not "
+        "through a link, so all of them are words of this prompt"
+    )
+    return [Remark(text, line=f"{left[0]} was not drawn")]
 
 
 def _decoder(part) -> Callable[[list[int]], str]:

@@ -52,6 +52,8 @@ def match_entries(
         subjects, regions = place_subjects(subjects, entry.tokens)
         if subjects:
             matched.append(MatchedConditioning(entry, subjects, regions))
+    wanted = dict.fromkeys(phrase for e in entries for phrase in (tuple(typed) or e.tokens.subjects))
+    notes += [f"'{p.label}' is not in the prompt: left out" for p in wanted if p.optional and p not in known]
     for phrase, error in missing.items():
         if phrase not in known:
             raise _not_found(phrase, entries, error)
@@ -66,12 +68,10 @@ def _found_in(
     errors: dict[SubjectPhrase, ValueError] = {}
     for phrase in phrases:
         try:
-            if phrase.source != SPACY:
-                resolve((phrase,), tokens)
+            if phrase.source == SPACY or resolve((phrase,), tokens):
+                found.append(phrase)
         except ValueError as error:
             errors[phrase] = error
-        else:
-            found.append(phrase)
     return tuple(found), errors
 
 

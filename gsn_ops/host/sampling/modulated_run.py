@@ -1,115 +1,33 @@
-"""One sampler call whose passes are changed without gradients: which words, which passes, the report."""
+"""One sampler call whose passes are changed without gradients, and the report of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ... import __version__
 from ...attention_layout import AttentionLayout
-from ...maps import block_range
-from ...modulate.edits import WordWeights
 from ...modulate.word_maps import WordMaps
-from ...modulate.word_weights import factors
-from ...prompt import SubjectColumns, SubjectPhrase
-from ...report.book import ReportBook
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
-from ...schedule import WINDOW_SLACK, Schedule
-from ...subjects.resolve import resolve_with_notes
+from ...schedule import Schedule
 from ..architectures.family import Inputs, columns_of
 from ..attention.capture import Capture
 from ..attention.entry import Entry
-from ..attention.modulate import EditedPrompt, Modulation, Tally, TextEdit
+from ..attention.modulate import EditedPrompt, Modulation, Tally
+from ..attention.reinjection import Reinjection
 from ..autograd.differentiable import pass_options
 from ..find_family import family_of
+from .edit_of_run import OF_RUN, AttachedEdit, EditOfRun, ReinjectionOfRun
 from .plan import positive_entries
 from .sampler_report import preview_matrix
 
 TEXT_CONDS = ("clip_text", "c_crossattn")
 """ComfyUI's names of the text that enters a network, the rarer one first."""
 OVERRIDE = "optimized_attention_override"
-
-
-@dataclass(frozen=True)
-class AttachedEdit:
-    """An edit on a model, the book for its reports, and how its node is told what happened."""
-
-    edit: WordWeights
-    book: ReportBook
-    on_status: Callable[[str], None] | None = None
-
-
-@dataclass(frozen=True)
-class FoundWords:
-    """An edit's words in one conditioning entry, each with its weight."""
-
-    subjects: tuple[SubjectColumns, ...] = ()
-    weights: tuple[float, ...] = ()
-
-    def columns(self) -> dict[str, list[int]]:
-        """{label: columns of all words of the phrase, of every encoder}."""
-        return {
-            subject.label: sorted({c for own in subject.columns("phrase").values() for c in own})
-            for subject in self.subjects
-        }
-
-    def change(self, edit: WordWeights) -> TextEdit:
-        """What this means for the attention to this entry."""
-        columns: list[int] = []
-        changes: list[tuple[float, float]] = []
-        for own, weight in zip(self.columns().values(), self.weights, strict=True):
-            columns += own
-            changes += [factors(weight, edit.kappa)] * len(own)
-        a, g = zip(*changes) if changes else ((), ())
-        return TextEdit(tuple(columns), a, g, block_range(edit.blocks), edit.text_rows)
-
-
-def find_words(edit: WordWeights, entries: Sequence[Entry]) -> tuple[list[FoundWords], list[str]]:
-    """The edit's words in each of these entries, and remarks.
-
-    Raises ValueError, with the prompt's words, for a word that is in none of them.
-    """
-    found, notes = [], []
-    missing: dict[SubjectPhrase, ValueError] = {}
-    seen: set[SubjectPhrase] = set()
-    for entry in entries:
-        present = []
-        for phrase, weight in edit.weights:
-            try:
-                resolve_with_notes([phrase], entry.tokens)
-            except ValueError as error:
-                missing.setdefault(phrase, error)
-            else:
-                present.append((phrase, weight))
-                seen.add(phrase)
-        subjects, remarks = resolve_with_notes([phrase for phrase, _ in present], entry.tokens)
-        notes += remarks
-        found.append(FoundWords(subjects, tuple(weight for _, weight in present)))
-    for phrase, error in missing.items():
-        if phrase not in seen:
-            raise error
-    return found, notes
-
-
-class EditOfRun:
-    """One edit in one run: its words in each entry, and when it is due."""
-
-    def __init__(self, attached: AttachedEdit, entries: Sequence[Entry], schedule: Schedule):
-        self.edit = edit = attached.edit
-        self.found, self.notes = find_words(edit, entries)
-        self.high, self.low = schedule.percent_to_sigma(edit.start), schedule.percent_to_sigma(edit.end)
-        self.steps = schedule.window(edit.start, edit.end)
-        self.passes = 0
-
-    def is_due(self, sigma: Tensor) -> bool:
-        """Whether a pass at this noise level [B] is in its window."""
-        if (self.edit.start, self.edit.end) == (0, 1):  # reading the sigma would wait for the device
-            return True
-        level, slack = float(sigma.max()), 1 + WINDOW_SLACK
-        return self.low <= level * slack and level <= self.high * slack
 
 
 class ModulatedRun:
@@ -122,7 +40,7 @@ class ModulatedRun:
         self.entries = [self._with_columns(entry) for entry in found]
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         self.schedule = Schedule(tuple(float(s) for s in sigmas), percent_to_sigma)
-        self.edits = [EditOfRun(one, self.entries, self.schedule) for one in attached]
+        self.edits = [OF_RUN[type(a.edit)](a.edit, self.entries, self.schedule) for a in attached]
         self.warnings = [*warnings, *(note for edit in self.edits for note in edit.notes)]
         self.tally, self.maps = Tally(), WordMaps(self.family.levels)
         self.reason = ""  # why a pass was left as it is
@@ -136,19 +54,46 @@ class ModulatedRun:
     ):
         """ComfyUI's APPLY_MODEL wrapper: one pass of several prompts, changed where an edit is due."""
         options = transformer_options or {}
-        edits = [edit for edit in self.edits if edit.is_due(t)]
-        entries = self._entries_of(options)
-        if not edits or all(n is None for n in entries):
+        edits, entries = [edit for edit in self.edits if edit.is_due(t)], self._entries_of(options)
+        layouts: list[AttentionLayout] = []
+        if edits and any(n is not None for n in entries):
+            try:
+                layouts = self._layouts(x, {**conds, "c_crossattn": c_crossattn}, entries)
+            except ValueError as error:  # where the text is in this pass is not known
+                self.reason = str(error)
+        if not layouts:
             return executor(x, t, c_concat, c_crossattn, control, options, **conds)
-        try:
-            prompts = self._prompts(x, {**conds, "c_crossattn": c_crossattn}, entries, edits)
-        except ValueError as error:  # where the text is in this pass is not known
-            self.reason = str(error)
-            return executor(x, t, c_concat, c_crossattn, control, options, **conds)
-        override = self._override(options, prompts, entries, edits)
-        drops = self.family.drops_options
-        with pass_options(self.guider.inner_model.diffusion_model, drops, {OVERRIDE: override}):
-            return executor(x, t, c_concat, c_crossattn, control, {**options, OVERRIDE: override}, **conds)
+        prompts = self._prompts({**conds, "c_crossattn": c_crossattn}, entries, edits, layouts)
+        with self._changed(options, prompts, entries, edits) as changed:
+            return executor(x, t, c_concat, c_crossattn, control, changed, **conds)
+
+    @contextlib.contextmanager
+    def _changed(
+        self,
+        options: dict,
+        prompts: Sequence[EditedPrompt],
+        entries: Sequence[int | None],
+        edits: Sequence[EditOfRun],
+    ) -> Generator[dict]:
+        """Surrounds a pass with what the edits need; gives its options."""
+        reading = isinstance(options.get(OVERRIDE), Capture)
+        network, first_image = self.guider.inner_model.diffusion_model, prompts[0].layout.first_image
+        with contextlib.ExitStack() as stack:
+            for edit in edits:
+                edit.passes += not reading
+                if isinstance(edit, ReinjectionOfRun) and self.family.text_stream is not None:
+                    work = Reinjection(edit.settings, first_image)
+                    stack.enter_context(work.on(network, self.family.text_stream))
+                    stack.callback(self._count, edit, work)
+            if any(prompt.edits for prompt in prompts):
+                override = self._override(options, prompts, entries, edits)
+                drops = self.family.drops_options
+                stack.enter_context(pass_options(network, drops, {OVERRIDE: override}))
+                options = {**options, OVERRIDE: override}
+            yield options
+
+    def _count(self, edit: ReinjectionOfRun, work: Reinjection) -> None:
+        edit.blocks = max(edit.blocks, work.changed)
 
     def _entries_of(self, options: dict) -> list[int | None]:
         """For each prompt of a pass: the number of its entry among ours, or None.
@@ -168,36 +113,45 @@ class ModulatedRun:
         entry = self.entries[n]
         return self.guider.conds[entry.name][entry.index]
 
-    def _prompts(
-        self, x: Tensor, conds: dict, entries: Sequence[int | None], edits: Sequence[EditOfRun]
-    ) -> list[EditedPrompt]:
-        """Where the text of each prompt of a pass is, and what changes there.
-
-        Raises ValueError where that is not known.
-        """
+    def _layouts(self, x: Tensor, conds: dict, entries: Sequence[int | None]) -> list[AttentionLayout]:
+        """Where the text of each prompt of a pass is. Raises ValueError where that is not known."""
         network = self.guider.inner_model.diffusion_model
-        prompts = []
+        layouts = []
         for n in entries:
-            cond = {} if n is None else self._cond(n)
-            encoded = cond.get("cross_attn")
-            rows = 0 if n is None else self.entries[n].tokens.rows
-            rows = rows if encoded is None else encoded.shape[1]
-            layout = self.family.layout(Inputs(network, tuple(x.shape), conds, rows))
+            rows = 0
+            if n is not None:
+                encoded = self._cond(n).get("cross_attn")
+                rows = self.entries[n].tokens.rows if encoded is None else encoded.shape[1]
+                self._repeats(n, conds)
+            layouts.append(self.family.layout(Inputs(network, tuple(x.shape), conds, rows)))
+        return layouts
+
+    def _prompts(
+        self,
+        conds: dict,
+        entries: Sequence[int | None],
+        edits: Sequence[EditOfRun],
+        layouts: Sequence[AttentionLayout],
+    ) -> list[EditedPrompt]:
+        """What changes in the attention to each prompt of a pass."""
+        prompts = []
+        for n, layout in zip(entries, layouts, strict=True):
             if n is None:
                 prompts.append(EditedPrompt(layout))
                 continue
-            period, repeats = self._repeats(cond, conds)
-            changes = tuple(edit.found[n].change(edit.edit) for edit in edits if edit.found[n].subjects)
-            prompts.append(EditedPrompt(layout, changes, period, repeats))
+            period, repeats = self._repeats(n, conds)
+            changes = [change for edit in edits if (change := edit.change(n)) is not None]
+            rows = self.entries[n].tokens.rows
+            prompts.append(EditedPrompt(layout, tuple(changes), period, repeats, rows))
         return prompts
 
-    def _repeats(self, cond: dict, conds: dict) -> tuple[int, int]:
+    def _repeats(self, n: int, conds: dict) -> tuple[int, int]:
         """Rows of an entry's text, and how often ComfyUI has repeated them in this pass.
 
         Raises ValueError where another pack has changed the text in between.
         """
         name = next((name for name in TEXT_CONDS if isinstance(conds.get(name), Tensor)), None)
-        own = getattr(cond.get("model_conds", {}).get(name), "cond", None)
+        own = getattr(self._cond(n).get("model_conds", {}).get(name), "cond", None)
         if not isinstance(own, Tensor):
             return 0, 1
         period, total = own.shape[1], conds[name].shape[1]
@@ -217,8 +171,6 @@ class ModulatedRun:
         if isinstance(earlier, Capture):
             earlier.previous = Modulation(prompts, Tally(), earlier.previous, earlier)
             return earlier
-        for edit in edits:
-            edit.passes += 1
         words = [self._words(n, edits) for n in entries]
 
         def keep(n: int, layout: AttentionLayout, columns: list[int], p: Tensor, p_after: Tensor) -> None:
@@ -229,23 +181,23 @@ class ModulatedRun:
         return Modulation(prompts, self.tally, earlier, None, keep)
 
     def _words(self, n: int | None, edits: Sequence[EditOfRun]) -> dict[str, list[int]]:
-        """{label: columns} of all weighted words of an entry."""
+        """{label: columns} of all words of an entry that are acted on."""
         words: dict[str, list[int]] = {}
-        for edit in edits if n is not None else ():
-            words |= edit.found[n].columns()
+        if n is not None:
+            for edit in edits:
+                words |= edit.columns(n)
         return words
 
     def report(self, sampler: str) -> RunReport:
         """What was changed, also if that was nothing."""
         maps = self.maps.means()
-        recipes = tuple(self._report_of(edit, maps) for edit in self.edits)
         return RunReport(
             version=__version__,
             model=self.family.name,
             sampler=sampler,
             n_steps=self.schedule.n_steps,
             subjects=self._subjects(),
-            recipes=recipes,
+            recipes=tuple(self._report_of(edit, maps) for edit in self.edits),
             warnings=tuple(dict.fromkeys(self.warnings)),
             latent_rgb=preview_matrix(self.model.get_model_object("latent_format")),
         )
@@ -253,30 +205,26 @@ class ModulatedRun:
     def _report_of(
         self, edit: EditOfRun, maps: tuple[tuple[str, ...], Tensor, Tensor] | None
     ) -> RecipeReport:
-        settings = edit.edit
-        method = settings.method
-        reason = self._why_not(edit)
+        method, reason = edit.edit.method, self._why_not(edit)
         if reason:
             return RecipeReport(method, f"{method}: did not act, {reason}")
         first, last, sigmas = edit.steps[0], edit.steps[-1], self.schedule.sigmas
         status = (
-            f"{method}: {settings.describe()}, steps {first} to {last} of {self.schedule.n_steps} "
+            f"{method}: {edit.edit.describe()}, steps {first} to {last} of {self.schedule.n_steps} "
             f"(sigma {sigmas[first]:.3g} to {sigmas[last]:.3g}), {edit.passes} passes"
         )
-        made = RecipeReport(
-            method,
-            status,
-            step=first,
-            sigma=sigmas[first],
-            settings={"kappa": settings.kappa, "blocks": settings.blocks, "text_rows": settings.text_rows},
-        )
-        own = [n for n, label in enumerate(maps[0]) if label in self._labels(edit)] if maps else []
-        if not own:
+        settings = {
+            name: value for name, value in vars(edit.edit).items() if isinstance(value, float | int | str)
+        }
+        made = RecipeReport(method, status, step=first, sigma=sigmas[first], settings=settings)
+        labels = {label for n in range(len(self.entries)) for label in edit.columns(n)}
+        if maps is None or not labels & set(maps[0]):
             return made
-        labels, before, after = maps[0], maps[1][:, own], maps[2][:, own]
+        own = [n for n, label in enumerate(maps[0]) if label in labels]
+        before, after = maps[1][:, own], maps[2][:, own]
         return replace(
             made,
-            subjects=tuple(labels[n] for n in own),
+            subjects=tuple(maps[0][n] for n in own),
             maxima_before=_maxima(before),
             maxima_after=_maxima(after),
             maps_before=before.half(),
@@ -286,7 +234,9 @@ class ModulatedRun:
     def _why_not(self, edit: EditOfRun) -> str:
         """Why an edit changed nothing; "" if it did."""
         if not edit.steps:
-            return "no sampling step lies in its window: widen start_percent and end_percent"
+            return edit.outside
+        if isinstance(edit, ReinjectionOfRun):
+            return "" if edit.blocks else self.reason or "no block of this network was changed"
         if self.tally.calls and edit.passes:
             return ""
         if self.reason:
@@ -298,19 +248,15 @@ class ModulatedRun:
         seen = sorted(self.tally.lengths)
         return f"no text-to-image attention of the expected lengths was seen (queries, keys seen: {seen})"
 
-    def _labels(self, edit: EditOfRun) -> set[str]:
-        return {subject.label for found in edit.found for subject in found.subjects}
-
     def _subjects(self) -> tuple[SubjectReport, ...]:
-        """The weighted words, each once, with the token pieces they were found in."""
+        """The words acted on, each once, with the token pieces they were found in."""
         reports: dict[str, SubjectReport] = {}
-        for edit in self.edits:
-            for entry, found in zip(self.entries, edit.found, strict=True):
-                text = {e.name: {p.column: p.text for p in e.pieces} for e in entry.tokens.encoders}
-                for s in found.subjects:
-                    columns = s.columns("phrase")
-                    pieces = {name: tuple(text[name][c] for c in own) for name, own in columns.items()}
-                    reports.setdefault(s.label, SubjectReport(s.label, s.phrase.source, pieces, columns))
+        for n, entry in enumerate(self.entries):
+            text = {e.name: {p.column: p.text for p in e.pieces} for e in entry.tokens.encoders}
+            for s in (s for edit in self.edits for s in edit.subjects(n)):
+                columns = s.columns("phrase")
+                pieces = {name: tuple(text[name][c] for c in own) for name, own in columns.items()}
+                reports.setdefault(s.label, SubjectReport(s.label, s.phrase.source, pieces, columns))
         return tuple(reports.values())
 
 

@@ -14,10 +14,11 @@ from typing import Any
 import comfy.patcher_extension
 from torch import Tensor
 
-from ...modulate.edits import WordWeights
+from ...modulate.edits import Edit
 from ...report.book import ReportBook
 from ..find_family import family_of
-from .modulated_run import AttachedEdit, ModulatedRun
+from .edit_of_run import AttachedEdit, check_family
+from .modulated_run import ModulatedRun
 from .sampler_facts import sampler_name
 from .sampler_report import returned_latents
 
@@ -28,17 +29,20 @@ OUTER_SAMPLE = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
 APPLY_MODEL = comfy.patcher_extension.WrappersMP.APPLY_MODEL
 
 
-def attach_edits(model, *edits: WordWeights, on_status: Callable[[str], None] | None = None):
+def attach_edits(model, *edits: Edit, on_status: Callable[[str], None] | None = None):
     """A clone of MODEL whose runs make these edits, after those it already has, and the book of reports.
 
-    Edits that change nothing install nothing. Raises ValueError for a model whose family is not supported.
+    Edits that change nothing install nothing. Raises ValueError for a model whose family is not supported, or
+    on which an edit cannot work.
     """
     book, patched = ReportBook(), model.clone()
-    family_of(model)
+    family = family_of(model)
     edits = tuple(edit.check() for edit in edits if not edit.disabled)
+    for edit in edits:
+        check_family(edit, family)
     if not edits:
         if on_status is not None:
-            on_status("Off: every weight is 1, a plain run, as without this node.")
+            on_status("Off: nothing to change, a plain run, as without this node.")
         return patched, book
     attached: list[AttachedEdit] = []
     for earlier in model.get_wrappers(OUTER_SAMPLE, WRAPPER_KEY):

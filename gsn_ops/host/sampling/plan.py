@@ -12,6 +12,7 @@ from torch import Tensor
 from ...joint_prompts import MAX_FOUND
 from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
+from ...remark import Remark
 from ...report.book import ReportBook
 from ...schedule import Schedule
 from ..architectures.family import ModelFamily, columns_of
@@ -179,12 +180,14 @@ def _active_steps(recipe: Recipe, schedule: Schedule, from_image: bool) -> Activ
 def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """The conditioning entries whose tokens are known, and warnings.
 
-    "positive" if the guider has it; of guiders of other packs with other names: every list that carries our
-    key. Raises ValueError if there is none, or one is unusable.
+    "positive" if the guider has it, then "middle", the second prompt of dual guidance; of guiders of other
+    packs with other names: every list that carries our key. Raises ValueError if there is none, or one is
+    unusable.
     """
-    names = ["positive"]
-    if "positive" not in guider.conds:
-        names = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+    ours = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+    names = ours
+    if "positive" in guider.conds:
+        names = ["positive", *(name for name in ours if name == "middle")]
     conds = [(name, n, cond) for name in names for n, cond in enumerate(guider.conds[name] or ())]
     entries: list[Entry] = []
     warnings: list[str] = []
@@ -205,7 +208,7 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
         read_entry(None, None)  # raises: no token data
     if errors:
         n = f"{len(errors)} of {len(conds)} combined prompts cannot be read"
-        warnings.append(f"{n}: {errors[0]}")
+        warnings.append(Remark(f"{n}: {errors[0]}", line=n))
     return tuple(entries), tuple(dict.fromkeys(warnings))
 
 
@@ -230,5 +233,7 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
         check_prompt(recipe.objective, together.subjects, together.regions)
         skip = reason_against(recipe, active, together)
         if left_out:
-            notes.append(f"left out of the combined prompts (at most {MAX_FOUND}): {', '.join(left_out)}")
+            names = ", ".join(left_out)
+            told = f"left out of the combined prompts (at most {MAX_FOUND}): {names}"
+            notes.append(Remark(told, line=f"left out: {names}"))
     return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)

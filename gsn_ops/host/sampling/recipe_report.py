@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ...objectives.base import map_options
 from ...objectives.per_encoder import encoders_read, innermost
 from ...optimise.recipe import StepResult
 from ...optimise.setting import settings_of
@@ -16,10 +17,17 @@ from ...report.text import counted
 from ...subject_maps import maxima
 from ..architectures.family import ModelFamily
 from ..attention.entry import Entry
+from ..attention.foreign_code import ForeignCode
 from ..attention.memory_policy import LEVELS, CheckpointPolicy
 from .gradient_precision import GradientPrecision
 from .matched import MatchedConditioning
 from .plan import PlannedRecipe
+
+NO_SLOPE = "the loss has no slope for these subjects, or the update steps are too small"
+SHARED = (
+    "with pieces=phrase the words of a phrase share the attention, so a loss cannot fall far: "
+    "choose pieces=noun"
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ class RecipeRecord:
         self.skipped_images = self.non_finite_images = 0
         self.cut_override = False
         self.missing = ""
+        self.given_up = ""  # why, since a pass could not be read or differentiated
+        self.foreign = ForeignCode()
 
     def begin_step(self, matched: MatchedConditioning, c: float) -> None:
         """The conditioning read at this step; the first one is what is reported."""
@@ -79,7 +89,7 @@ class RecipeRecord:
         """Everything this recipe did, also if that was nothing."""
         method = self.planned.recipe.method
         if not self.steps:
-            reason = self.planned.skip or self.planned.active.reason or self.missing
+            reason = self.planned.skip or self.planned.active.reason or self.missing or self.given_up
             return RecipeReport(method, f"{method}: skipped, {reason or 'its step was not reached'}")
         updates = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
         losses = tuple(row for s in self.steps for row in s.losses)
@@ -87,6 +97,7 @@ class RecipeRecord:
         last_loss = self.after.loss if self.after else losses[-1]
         words = [
             *self._course(losses[0], last_loss, updates, backwards),
+            *self._without_effect(losses[0], last_loss, updates),
             *self._remarks(len(updates), precision, policy),
         ]
         report = RecipeReport(
@@ -159,9 +170,28 @@ class RecipeRecord:
             f"{self.forwards} forward and {backwards} backward passes",
         ]
 
+    def _without_effect(
+        self, before: tuple[float, ...], after: tuple[float, ...], updates: tuple[int, ...]
+    ) -> list[str]:
+        """Why the update steps brought nothing, where that is so."""
+        recipe = self.planned.recipe
+        if recipe.modifies_prediction or self.skipped_images or self.non_finite_images:
+            return []
+        if not any(updates):
+            low = not any(before) or not self.backwards
+            return ["nothing to do: the loss is low already" if low else "nothing was changed: " + NO_SLOPE]
+        if len(self.steps) > 1:
+            return []
+        words = [] if _fell(before, after) else ["the loss did not fall"]
+        pieces = map_options(recipe.objective).pieces
+        shared = any(len(c) > 1 for s in self.subjects for c in s.columns(pieces).values())
+        if pieces == "phrase" and shared:
+            words.append(SHARED)
+        return words
+
     def _remarks(self, batch: int, precision: GradientPrecision, policy: CheckpointPolicy) -> list[str]:
         """What was out of the ordinary."""
-        words = []
+        words = [self.planned.active.note] if self.planned.active.note else []
         if self.skipped_images:
             images = f"{self.skipped_images} of {counted(batch, 'image')}"
             words.append(f"{images} left alone, all subjects are present")
@@ -176,6 +206,10 @@ class RecipeRecord:
             words.append(f"{used} (the gradient in bfloat16 agrees to a cosine of {precision.cosine:.5f})")
         if policy.level:
             words.append(LEVELS[policy.level])
+        if self.foreign.names:
+            words.append(f"these passes leave out {' and '.join(self.foreign.names)}")
+        if self.given_up:
+            words.append(f"then nothing more: {self.given_up}")
         if self.cut_override:
             words.append("another pack's attention kernel has no gradient and was replaced in these passes")
         return words
@@ -186,6 +220,12 @@ def _rows(t: Tensor | None) -> tuple:
     if t is None:
         return ()
     return tuple(tuple(row) if isinstance(row, list) else row for row in t.tolist())
+
+
+def _fell(before: tuple[float, ...], after: tuple[float, ...]) -> bool:
+    """Whether the loss of any image fell by 1 % or more; True where that is not known."""
+    known = [(a, b) for a, b in zip(before, after, strict=True) if math.isfinite(a) and math.isfinite(b)]
+    return not known or any(b < a - 0.01 * abs(a) for a, b in known)
 
 
 def _mean(values: tuple[float, ...]) -> str:

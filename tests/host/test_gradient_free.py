@@ -1,0 +1,178 @@
+"""Methods without gradients in Semantic Nursing: Prompt Reinjection and TACA, against attention and features
+written out; where they are refused.
+"""
+
+import contextlib
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ..support.networks import contents, make
+from ..support.softmax_oracle import written_out
+
+REINJECTION, TACA = "Prompt Reinjection (2026)", "TACA (2025)"
+
+
+@pytest.fixture(scope="module")
+def nurse(pack):
+    """A function: MODEL with a method, and the book."""
+    node = next(n for n in pack.NODES if n.GET_SCHEMA().node_id == "GSNNursing")
+
+    def run(model, method: str, **settings):
+        with torch.inference_mode():
+            patched, _, book = node.EXECUTE_NORMALIZED(model, method=method, **settings).args
+        return patched, book
+
+    return run
+
+
+def relative(found, right, plain) -> float:
+    """The error as a share of the effect."""
+    return ((found - right).abs().max() / (right - plain).abs().max()).item()
+
+
+@pytest.mark.parametrize("name", ("SD3", "Flux", "Z-Image", "Qwen-Image", "ERNIE", "HiDream"))
+def test_taca_multiplies_the_images_scores_of_the_text(tiny, nurse, name):
+    made = make(name, tiny)
+    arch, (h, w) = made.arch, made.arch.grid
+    model, book = nurse(made.model, TACA, overrides="threshold=0.5, gamma=3")
+    attends = r"(double|single)_blocks\.\d+$" if name == "Flux" else arch.attends
+
+    def scores(logits):
+        if logits.shape[-1] != arch.keys:
+            return logits
+        rows = arch.keys - arch.text if name == "HiDream" else arch.rows
+        logits = logits.clone()
+        logits[:, :, arch.image : arch.image + h * w, arch.text : arch.text + rows] *= 3
+        return logits
+
+    plain, found = made.sample(), made.sample(model)
+    with written_out(made.model.model.diffusion_model, attends) as seen:
+        seen.scores = scores
+        right = made.sample()
+    assert relative(found, right, plain) < 0.05
+    assert book.find(found).recipes[0].status.startswith(f"{TACA}: text scores times 3, steps 0 to 0")
+
+
+def test_taca_acts_at_the_highest_noise_only(tiny, nurse):
+    made = make("SD3", tiny)
+    model, book = nurse(made.model, TACA)
+    assert torch.equal(made.sample(model), made.sample())  # from sigma 0.7
+    assert "did not act, no sampling step has so high a noise level" in book.last().recipes[0].status
+
+
+@pytest.mark.parametrize(
+    "method, reason", [(TACA, "nothing to balance"), (REINJECTION, "the same before every")]
+)
+@pytest.mark.parametrize("name", ("SD1", "PixArt-sigma", "Cosmos-Predict2", "HunyuanDiT", "Kandinsky 5"))
+def test_cross_attention_is_refused_with_the_reason(tiny, nurse, name, method, reason):
+    with pytest.raises(ValueError, match=f"{method[:4]}.*cross-attention.*{reason}"):
+        nurse(make(name, tiny).model, method)
+
+
+STREAMS = {  # blocks in order; whether the text is apart: the argument, else the number of text tokens
+    "SD3": ("joint_blocks", 0),
+    "Flux": ("double_blocks single_blocks", "txt"),
+    "AuraFlow": ("double_layers single_layers", 0),
+    "Qwen-Image": ("transformer_blocks", "encoder_hidden_states"),
+    "Z-Image": ("layers", 32),
+    "Lumina 2": ("layers", 11),
+    "Krea 2": ("blocks", 11),
+    "HunyuanImage": ("double_blocks single_blocks", "txt"),
+    "Chroma": ("double_blocks single_blocks", "txt"),
+}
+
+
+@pytest.mark.parametrize("form", ("anchored", "base"))
+@pytest.mark.parametrize("name", STREAMS)
+def test_reinjection_adds_an_early_blocks_text_to_later_ones(tiny, nurse, name, form):
+    """Against the blocks' forward exchanged by hand."""
+    made = make(name, tiny)
+    before, plain = contents(made.model), made.sample(batch=2)
+    model, book = nurse(made.model, REINJECTION, overrides=f"w=0.3, origin=0, form={form}")
+    found = made.sample(model, batch=2)
+    assert contents(made.model) == before and torch.equal(made.sample(batch=2), plain)
+    with by_hand(made.model.model.diffusion_model, *STREAMS[name], form):
+        right = made.sample(batch=2)
+    assert relative(found, right, plain) < 0.02
+    assert "did not act" not in book.find(found).recipes[0].status
+
+
+@contextlib.contextmanager
+def by_hand(network, lists: str, where, form: str):
+    """Inside, the blocks' forward gets the changed text."""
+    blocks = [block for name in lists.split() for block in getattr(network, name)]
+    kept = {}
+
+    def changed(text):
+        if "origin" not in kept:
+            kept["origin"] = text.clone()
+            return text
+        o = kept["origin"]
+        if form == "base":
+            return text + 0.3 * o
+        mean, deviation = text.mean(-1, keepdim=True), text.std(-1, keepdim=True) + 1e-6
+        standardised = (o - o.mean(-1, keepdim=True)) / (o.std(-1, keepdim=True) + 1e-6)
+        mixed = (text - mean) / deviation + 0.3 * standardised
+        return deviation * F.layer_norm(mixed, mixed.shape[-1:], eps=1e-6) + mean
+
+    def exchanged(block, first: bool):
+        inner, apart = type(block).forward, not isinstance(where, int) or where == 0
+        in_double = apart and block in list(getattr(network, lists.split()[0]))
+
+        def forward(*args, **kwargs):
+            if first:
+                kept.clear()
+            if in_double and isinstance(where, str):
+                kwargs[where] = changed(kwargs[where])
+                kept["n"] = kwargs[where].shape[1]
+            elif in_double:
+                args = (changed(args[0]), *args[1:])
+                kept["n"] = args[0].shape[1]
+            else:
+                n = kept.get("n") or where
+                args = (torch.cat((changed(args[0][:, :n]), args[0][:, n:]), 1), *args[1:])
+            return inner(block, *args, **kwargs)
+
+        return forward
+
+    try:
+        for n, block in enumerate(blocks):
+            block.__dict__["forward"] = exchanged(block, n == 0)
+        yield
+    finally:
+        for block in blocks:
+            del block.__dict__["forward"]
+
+
+@pytest.mark.parametrize("method", (REINJECTION, TACA))
+def test_off_and_stacked(tiny, nurse, method):
+    made = make("SD3", tiny)
+    off, book = nurse(made.model, method, strength=0.0)
+    assert torch.equal(made.sample(off), made.sample()) and len(book) == 0
+    acting, _ = nurse(made.model, method, overrides="" if method == REINJECTION else "threshold=0")
+    both, book = nurse(acting, "Latent Refine (fast)", at_step=0)
+    found = made.sample(both)
+    assert torch.isfinite(found).all() and not torch.equal(found, made.sample(acting))
+    assert sum(book.find(found).recipes[0].updates) > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        (
+            {"method": TACA, "overrides": "w=1"},
+            "overrides, character 1: there is no setting 'w'. Keys: gamma",
+        ),
+        ({"method": TACA, "overrides": "gamma=much"}, "gamma wants a number, not 'much'"),
+        ({"method": REINJECTION, "overrides": "origin=1.5"}, "origin wants a whole number, not '1.5'"),
+        ({"method": REINJECTION, "overrides": "form=other"}, "form is 'other': choose anchored or base"),
+        ({"method": REINJECTION, "at_step": 3}, "has no refinement at one step"),
+        ({"method": "Magic"}, TACA),
+    ],
+)
+def test_bad_settings_are_refused_with_the_cure(tiny, nurse, settings, cause):
+    with pytest.raises(ValueError) as error:
+        nurse(tiny.model, **settings)
+    assert cause in str(error.value)
