@@ -1,4 +1,4 @@
-"""Subjects of 341 prompts of people: precision, recall and the share without a fault stay at the measured level."""
+"""Subjects of 341 prompts: precision, recall and the share without a fault stay at the measured level."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The part-of-speech tagger: what it can tell, and that its weights are small, data only and always read alike."""
+"""The part-of-speech tagger: what it can tell, and that its weights are small and nothing but data."""
 
 import numpy as np
 import pytest
