@@ -247,6 +247,25 @@ def test_f9_copies_for_regions_belong_to_one_image(sd15, batch, rows):
     assert torch.allclose(*results, atol=1e-4)
 
 
+def test_f9_patches_that_come_with_the_prompt(sd15):
+    """ComfyUI's hooks bring them in at each call of the model, after our options are made."""
+    import comfy.hooks
+
+    texts = [random(1, 11, 24, seed=20 + n) for n in range(2)]
+    patches = foreign_patches.regions(sd15.model, texts, [1.0, 0.0, 0.0]).model_options["transformer_options"]
+    hook = comfy.hooks.TransformerOptionsHook(
+        {"patches": patches["patches"]}, hook_scope=comfy.hooks.EnumHookScope.HookedOnly
+    )
+    group = comfy.hooks.HookGroup()
+    group.add(hook)
+    results = []
+    for also in ({"hooks": group}, {}):
+        patched, book = sd15.tiny.attach(sd15.model, step=1)
+        results.append(sd15.sample(patched, steps=STEPS, **also))
+        assert book.last().recipes[0].updates == (2,), book.last().recipes[0].status
+    assert torch.allclose(*results, atol=1e-4)
+
+
 def test_f9_regions_with_shares_are_refined_too(sd15):
     texts = [random(1, 11, 24, seed=20 + n) for n in range(2)]
     model = foreign_patches.regions(sd15.model, texts, [0.4, 0.3, 0.3])

@@ -258,10 +258,12 @@ def regions(model, texts: list[Tensor], shares: list[float]):
         own = context.repeat(1, length // context.shape[1], 1)
         others = [t.repeat(len(n), length // t.shape[1], 1) for t in texts]
         context = torch.cat([own, *others])
+        options["number of regions"] = len(others) + 1  # read where the copies are joined
         return n.repeat(len(texts) + 1, 1, 1), context, context
 
     def join(out, options):
-        return sum(share * part for share, part in zip(shares, out.chunk(len(shares)), strict=True))
+        copies = out.chunk(options.pop("number of regions"))
+        return sum(share * part for share, part in zip(shares, copies, strict=True))
 
     model = model.clone()
     model.set_model_attn2_patch(split)

@@ -52,6 +52,8 @@ def _with_copies(patch: Callable) -> Callable:
         if not torch.is_grad_enabled():
             return patch(*args, **kwargs)
         copies: dict[int, Tensor] = {}  # one tensor given twice stays one
+        if args and type(args[0]) is dict:  # a transformer's patch gets its tensors in one dictionary
+            args = ({name: _fresh(value, copies) for name, value in args[0].items()}, *args[1:])
         with saved_tensors_hooks(_saved_copy, lambda t: t):
             return patch(
                 *(_fresh(value, copies) for value in args),
@@ -70,8 +72,6 @@ def _fresh(value: Any, copies: dict[int, Tensor]) -> Any:
         if id(value) not in copies:
             copies[id(value)] = value.clone()
         return copies[id(value)]
-    if type(value) is dict and any(isinstance(v, Tensor) for v in value.values()):
-        return {key: _fresh(v, copies) if isinstance(v, Tensor) else v for key, v in value.items()}
     return value
 
 
@@ -120,7 +120,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
-        self.undo: list[Callable[[], None]] = []
+        self.undo: list[Callable[[], object]] = []
 
     def restore(self) -> None:
         for undo in reversed(self.undo):
