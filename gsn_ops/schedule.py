@@ -10,7 +10,7 @@ from typing import TypeVar
 from torch import Tensor
 
 NEAR_FACTOR = 1.5
-"""A step whose sigma differs by more than this factor is another stage of the run (EPS, v-prediction)."""
+"""A step whose sigma differs by more than this factor is said to be off (EPS, v-prediction)."""
 NEAR_FLOW = 0.1
 """The same as a difference, for flow models, whose sigma is the share of noise, 0 ... 1."""
 WINDOW_SLACK = 1e-3
@@ -47,12 +47,14 @@ class Moment:
 class FoundStep:
     """A step of a run, or None with the reason in words.
 
-    sigma: noise level of that step, or the wanted one.
+    sigma: noise level of that step, or the wanted one. note: how far off the wanted level it is, if that is
+    much.
     """
 
     step: int | None
     sigma: float
     reason: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,19 @@ class Schedule:
         return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow)
 
     def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
-        """The steps from start to end (shares of the noise schedule, both included)."""
+        """The steps from start to end (shares of the noise schedule, both included).
+
+        A run that passes the window between two of its steps gives the nearest one.
+        """
         high, low = self.percent_to_sigma(start_percent), self.percent_to_sigma(end_percent)
         slack = 1 + WINDOW_SLACK
-        return tuple(
+        steps = tuple(
             i for i, s in enumerate(self.sigmas[:-1]) if s > 0 and low <= s * slack and s <= high * slack
         )
+        if steps or start_percent >= end_percent:
+            return steps
+        step = self.find(Moment(percent=(start_percent + end_percent) / 2)).step
+        return () if step is None else (step,)
 
 
 def find_step(
@@ -91,10 +100,10 @@ def find_step(
     """The step of a run that is nearest to a moment.
 
     sigmas: noise levels as passed to the sampler, n_steps + 1 of them (the last one is where the run ends,
-    not a step).
-    flow: sigma is a share of noise (0 ... 1) and distances are differences; else distances are ratios. A run
-    without a step near the wanted level (second pass, split sigmas) gives step None and a reason: an update
-    at a step further away than a factor 1.5 (flow: 0.1) would act on another stage of the image.
+    not a step). flow: sigma is a share of noise (0 ... 1) and distances are differences; else distances are
+    ratios. A run that passes the wanted level gives its nearest step, with a note if that is off by more than
+    a factor 1.5 (flow: 0.1). One that begins below it or ends above it (second pass, split sigmas) by as much
+    gives step None and a reason: an update there would act on another stage of the image.
     """
     levels = [float(s) for s in sigmas[:-1]]
     if moment.step >= 0:
@@ -118,7 +127,16 @@ def find_step(
     nearest = min(noisy, key=distance)
     if distance(nearest) <= (NEAR_FLOW if flow else math.log(NEAR_FACTOR)):
         return FoundStep(nearest, levels[nearest])
+    if min(float(s) for s in sigmas) < wanted <= max(levels):
+        return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, flow))
     return FoundStep(None, wanted, _why_none_is_near(moment, wanted, levels))
+
+
+def _how_far_off(step: int, level: float, wanted: float, flow: bool) -> str:
+    apart, more = f"{max(level, wanted) / min(level, wanted):.2g} times", "more" if level > wanted else "less"
+    if flow:
+        apart = f"{abs(level - wanted):.2g}"
+    return f"step {step} is the nearest: {apart} {more} noise than at the wanted sigma {wanted:.3g}"
 
 
 def _step_by_index(step: int, levels: Sequence[float]) -> FoundStep:
@@ -137,12 +155,9 @@ def _why_none_is_near(moment: Moment, wanted: float, levels: Sequence[float]) ->
     source = f"at_percent {moment.percent:g} = sigma {wanted:.3g}"
     if moment.sigma > 0:
         source = f"at_sigma {moment.sigma:g}"
+    cure = "it ends before: choose an earlier step, or patch the run that continues from here"
     if wanted > high:
         cure = "it starts with too little noise: raise denoise (or start earlier), or choose a later step"
-    elif wanted < low:
-        cure = "it ends before: choose an earlier step, or patch the run that continues from here"
-    else:
-        cure = "its steps are too far apart there: take more steps, or name one with at_step"
     return (
         f"The wanted noise level ({source}) is not in this run, which goes from sigma "
         f"{high:.3g} to {low:.3g} in {len(levels)} steps; {cure}."

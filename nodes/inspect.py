@@ -148,7 +148,8 @@ class GSNAttentionMaps(io.ComfyNode):
         run, remark = find_run(report, given("LATENT", latent)["samples"])
         maps = None if run is None else attention_maps(run, image, written(subject), when == "after")
         if maps is None:
-            return cls.without_maps(image, remark or NO_MAPS)
+            idle = run.status() if run is not None and not run.acted else NO_MAPS
+            return cls.without_maps(image, remark or idle)
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
         status_reporter(cls)(text)

@@ -153,7 +153,8 @@ class Guide(Recipe):
         for step, checkpoint in self.checkpoints_at(schedule).items():
             updates[step] = updates.get(step, 0) + checkpoint.times * self.max_rounds
         reason = "" if updates else self._no_step(schedule)
-        return ActiveSteps(tuple(sorted(updates)), updates, reason)
+        notes = dict.fromkeys(schedule.find(c.moment).note for c in self.checkpoints)
+        return ActiveSteps(tuple(sorted(updates)), updates, reason, "; ".join(filter(None, notes)))
 
     def start(self, schedule: Schedule, seed: int = 0) -> GuideWorker:
         return GuideWorker(self, schedule)
@@ -219,6 +220,7 @@ class GuideWorker(Worker):
         descent.objective = recipe.objective
         descent.evaluate(descent.everyone)
         descent.update(size, descent.everyone)
+        assert refined.rounds is not None, "guide counts them"
         return descent.result(refined.rounds, refined.guided, refined.success)
 
     def _descend(self, descent: Descent, loop: InnerLoop) -> StepResult | None:

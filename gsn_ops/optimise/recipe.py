@@ -39,12 +39,13 @@ class Priority(IntEnum):
 @dataclass(frozen=True)
 class ActiveSteps:
     """The steps of one run at which a recipe acts; () = none, for `reason`. updates: step -> at most so
-    many.
+    many. note: how far off the wanted noise level they are, if that is much.
     """
 
     steps: tuple[int, ...]
     updates: dict[int, int] = field(default_factory=dict)
     reason: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class SingleStepRecipe(Recipe):
         found = schedule.find(self.moment)
         if found.step is None:
             return ActiveSteps((), {}, found.reason)
-        return ActiveSteps((found.step,), {found.step: self.shifts})
+        return ActiveSteps((found.step,), {found.step: self.shifts}, note=found.note)
 
     def check(self) -> None:
         super().check()

@@ -142,6 +142,11 @@ class RunReport:
     latent_rgb: tuple[tuple[float, ...], ...] | None = None
     default_step: str = ""
 
+    @property
+    def acted(self) -> bool:
+        """Whether any recipe did something."""
+        return any(recipe.step is not None for recipe in self.recipes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: tensors left out, numbers that are not finite as None."""
         return {"schema": SCHEMA, **_as_json_data(self)}

@@ -19,7 +19,9 @@ from .run_report import RecipeReport, RunReport
 NOT_CONNECTED = "Nursing is off: no report is connected, so nothing is known about how this latent was made."
 NO_RUN = (
     "Nursing is off: no run was recorded. Either the settings leave nothing to do (strength or shifts 0, an "
-    "empty window), or the sampler's model does not come from the node that this report comes from."
+    "empty window), or the sampler's model does not come from the node that this report comes from (of "
+    "merged "
+    "models only the first one's nodes count)."
 )
 OTHER_RUN = (
     "This latent was not made in a recorded run: it was changed after the sampler, or its run is no longer "

@@ -30,6 +30,7 @@ from .word_lists import (
 )
 from .words_in_place import WordsInPlace
 
+PRONOUNS = frozenset("something anything nothing everything someone anyone everyone somebody".split())
 MAX_WORDS = 9
 """Of a noun phrase; of a longer row of words the last ones are taken."""
 ATTACHED = frozenset("with of in from without".split())
@@ -68,11 +69,11 @@ class _Parser(WordsInPlace):
         super().__init__(words)
         self.phrases: list[NounPhrase] = []
         self.verb_read = False
+        self.measured: str | None = None  # the preposition before "a stack" of things
         self.at = 0  # index of the word being read
         self.negated = False  # after "without"
         # Adjectives whose noun comes later: "a red" in "a red and a blue balloon".
         self.held: list[list[PromptWord]] = []
-        self.link = ""  # the preposition before the phrase
         self.sentence = 0  # number of the sentence
         self.things = 0  # phrases before this sentence
 
@@ -113,6 +114,8 @@ class _Parser(WordsInPlace):
             self.negated = self.negated and text not in NEGATION_ENDS
         elif self._is_function_word(n):
             return self._read_function_word(n)
+        elif word.tag == "ING" and n and self.words[n - 1].text in ("i", "we", "am"):
+            self.negated = True  # "I'm writing a novel"
         elif self.is_verb(n):
             self._acts(self._close(text))
             self.link = ""
@@ -133,7 +136,8 @@ class _Parser(WordsInPlace):
         text = self.words[n].text
         noun_before = bool(self.current)
         phrase = self._close(text)
-        self.link = text
+        self.link = text if text != "of" or self.measured is None else self.measured
+        self.measured = None
         self._read_negation(n)
         after = n + 1
         while after < len(self.words) and self.is_adverb(after):
@@ -220,11 +224,16 @@ class _Parser(WordsInPlace):
         size = noun_size(words)
         noun, before = words[-size:], words[:-size]
         if negated:
-            self.negated = after in ("or", "nor", "and") or after == "," and self.listed_negation(self.at)
+            self.negated = after in ("or", "nor") or after in ("and", ",") and self.listed_negation(self.at)
             return None
+        if words[0].text in PRONOUNS:
+            return None
+        if link == "by" and any(word.name for word in noun) and not determiner:
+            return None  # "a robot made by Leonardo"
         if link == "for" and (determiner in ("my", "our", "your") or noun[-1].text in PURPOSES):
             return None
         if not self._names_a_thing(noun, before, determiner, after):
+            self.measured = link if after == "of" and noun[-1].text in MEASURES else None
             owner = next((n for n in range(len(words) - 1) if words[n].owner), None)
             if owner is None or noun[-1].text not in PARTS | MEASURES or noun[0].text in TEMPLATES:
                 return None

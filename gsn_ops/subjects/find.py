@@ -10,8 +10,8 @@ from .caption_parser import noun_phrases
 from .matching import Words, phrase_at, split_words
 from .noun_phrase import NounPhrase
 from .prompt_cleanup import prompt_words
-from .thing_words import GENERIC, is_animate, rank_of
-from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE
+from .thing_words import ALSO_PARTS, GENERIC, is_animate, rank_of
+from .word_lists import CONJUNCTIONS, DEFINITE, FUNCTION_WORDS, INDEFINITE, LOCATING
 
 MAX_SUBJECTS = 5
 PROSE = 0.2
@@ -92,13 +92,16 @@ def first_subjects(candidates: Sequence[Candidate], text: str) -> tuple[list[Sub
 
 
 def _rank(thing: Candidate) -> float:
-    """The lower the sooner chosen: who acts, things, places, clothes, parts; what stands behind a preposition
-    ("with blankets", "of wood") or belongs to something ("his boots") a little later.
+    """The lower the sooner chosen: people and animals, things, places, clothes, parts. What stands behind a
+    preposition ("with blankets"), belongs to something ("his boots") or has no article comes a little later.
     """
     rank: float = rank_of(thing.noun)
+    if thing.noun in ALSO_PARTS and not thing.definite:
+        rank = 0
     if not rank:
-        rank -= is_animate(thing.noun) + thing.acts
-    return rank + 0.5 * bool(thing.link) + 0.25 * thing.definite
+        rank -= is_animate(thing.noun)
+    behind = 0.5 * (thing.link in LOCATING) + 0.25 * (thing.link in CONJUNCTIONS)
+    return rank + behind - 0.25 * thing.acts - 0.25 * thing.repeats + 0.25 * thing.definite
 
 
 def _new_things(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -20,7 +20,10 @@ from .word_lists import (
     is_verb_form,
 )
 
-COLOURED_THINGS = frozenset("orange rose violet peach olive lime cherry ruby pearl diamond crystal".split())
+COLOURED_THINGS = frozenset(
+    "rainbow lavender lilac coral gold silver orange rose violet peach olive lime cherry ruby pearl diamond "
+    "crystal".split()
+)
 """Colours or materials before a noun, things without one ("an apple and an orange")."""
 TEMPLATE_LINKS = IMAGE_VERBS | frozenset("of where that which about for".split())
 DESCRIBING = ("ous", "ful", "less", "ive", "able", "ible", "ish")
@@ -71,6 +74,8 @@ def names_a_thing(
     """
     if noun in TEMPLATES - OBJECTS and after == "with" and first:
         return False
+    if noun in TEMPLATES and after[:1] == ":" or noun in OBJECTS and after in ("that", "which", "where"):
+        return noun in OBJECTS and after[:1] != ":"
     if noun in TEMPLATES and after in TEMPLATE_LINKS and (first or determiner in ("the", "this")):
         return False
     if noun in IMAGE_NOUNS and determiner in ("the", "this") and not set(modifiers) & COLOURS:

@@ -24,10 +24,11 @@ from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE, words_of
 HYPHENS = ("-", "\u2010", "\u2011")
 ENDS = frozenset(".!?;:\n\u3002")
 """Marks after which a sentence, or a part of a structured prompt, begins."""
+KIND_LINKS = words_of("of with for showing featuring depicting")
 POLITE = words_of("please can could would will you i we me us want like need to see us have get")
 ALSO_THINGS = words_of(
     "pencil lens oil ink charcoal film shadow shadows light lights landscape portrait mode ray shot line "
-    "field texture tripod glow life acrylic white golden blue grey gray unity blender engine polaroid "
+    "field texture glow life acrylic white golden blue grey gray unity blender engine polaroid "
     "furry anthro safe fantasy landscape horror fine winner"
 )
 """Words of style that name things when they are a tag of their own."""
@@ -76,7 +77,13 @@ def _joined(text: str) -> list[PromptWord]:
         if found and between.lstrip()[:1] in ("'", "\u2019"):
             found[-1] = replace(found[-1], owner=True)
         number = word.start == end and written.isdigit() and found and found[-1].text[-1].isdigit()
-        hyphen = found and gap in HYPHENS and last == n - 1 and _can_be_joined(found[-1].text, written)
+        close_up = written == "up" and found and found[-1].text == "close" and not gap
+        hyphen = (
+            found
+            and (gap in HYPHENS or close_up)
+            and last == n - 1
+            and (close_up or _can_be_joined(found[-1].text, written))
+        )
         if number or hyphen:
             mark = "" if number else "-"
             before = found.pop()
@@ -102,7 +109,9 @@ def _tagged(words: Sequence[PromptWord]) -> list[PromptWord]:
     for n, word in enumerate(words):
         if word.name:
             tags[n] = "NOUN"
-    kinds = [n for n in range(len(words) - 1) if words[n].text in TEMPLATES and words[n + 1].text == "of"]
+    kinds = [
+        n for n in range(len(words) - 1) if words[n].text in TEMPLATES and words[n + 1].text in KIND_LINKS
+    ]
     kinds += [n for n in range(1, len(words) - 1) if _is_kind_of_image(words, tags, n)]
     for n in kinds:
         tags[n] = "NOUN"  # "full shot of", "book cover illustration"
@@ -198,6 +207,8 @@ def _without_style(segment: list[PromptWord]) -> list[PromptWord]:
     for n in range(len(words)):
         if words[n : n + 4] == ["in", "the", "style", "of"] or tuple(words[n : n + 2]) in CAMERA_VERBS:
             return segment[:n]
+        if words[n : n + 3] == ["the", "style", "of"] and n < 2:
+            return []
         if words[n] == "in" and words[-1] == "style" and 0 < len(words) - n <= 4:
             return segment[:n]
     return segment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 IGNORED_KEYS = frozenset(
+    "title headline audio sound music dialogue "
     "camera lens lenses lighting light lights style styles mood moods atmosphere color colors colour "
     "colours palette composition negative neg avoid exclude exclusions sampler steps seed cfg scheduler "
     "time quality resolution aspect ratio model artist artists medium media technique techniques effect "

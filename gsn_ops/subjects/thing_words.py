@@ -5,13 +5,13 @@ from __future__ import annotations
 from .word_lists import words_of
 
 MEASURES = words_of(
-    "group groups pair pairs bunch set lot lots couple variety herd flock crowd pile piles stack stacks "
-    "row rows number kind type piece pieces side sides top front middle midst center centre rest part "
-    "edge edges corner slice slices array series collection style background foreground depth back rear "
-    "tip end ends bottom rim verge heart base sense feeling form sort range mix mixture assortment "
-    "handful dozen dozens hundreds thousands duo trio quartet swarm heap line lines layer layers plenty "
-    "touch hint bit view distance midground left right beauty sight sides surface clump cluster string "
-    "pinch drop drops edge"
+    "variations variation variants versions group groups pair pairs bunch set lot lots couple variety "
+    "herd flock crowd pile piles stack stacks row rows number kind type piece pieces side sides top "
+    "front middle midst center centre rest part edge edges corner slice slices array series collection "
+    "style background foreground depth back rear tip end ends bottom rim verge heart base sense feeling "
+    "form sort range mix mixture assortment handful dozen dozens hundreds thousands duo trio quartet "
+    "swarm heap line lines layer layers plenty touch hint bit view distance midground left right beauty "
+    "sight sides surface clump cluster string pinch drop drops edge"
 )
 """Before "of": a number, a shape or a place of what follows."""
 NOT_THINGS = words_of(
@@ -42,10 +42,12 @@ NOT_THINGS = words_of(
     "ratio version name rescue fight attempt trip journey vacation holiday sunset-time rush hurry deal "
     "sale duty pain sorrow sunlight-rays disbelief amazement surprise excitement delight awe pride shame "
     "envy anticipation despair pleasure space softbox greens blues reds browns yellows greys grays "
-    "whites blacks pinks purples pastels slogan message phrase quote quotes client customer customers "
-    "angle angles level levels format formats vignette noise grading tilt flash sight notice request "
-    "requests thanks battle advance blog event occasion outline order orders afternoon-light thirds "
-    "proportions anatomy view views overall foreground-object aesthetic aesthetics orientation mode"
+    "whites blacks pinks purples pastels flight future past art letterbox distortion first second third "
+    "fourth fifth stories tales secrets jokes news gossip slogan message phrase quote quotes client "
+    "customer customers angle angles level levels format formats vignette noise grading tilt flash sight "
+    "notice request requests thanks battle advance blog event occasion outline order orders "
+    "afternoon-light thirds proportions anatomy view views overall foreground-object aesthetic "
+    "aesthetics orientation mode"
 )
 """Nouns that name nothing to be seen in one place of an image."""
 PLACES = words_of(
@@ -59,9 +61,9 @@ PLACES = words_of(
     "clouds sun moon star stars galaxy storm rain snow mist fog haze smoke dust sunlight wall walls roof "
     "floor ground ceiling window windows grass glade clearing playground stadium arena stage stall "
     "counter shelf shelves windowsill carpet rug tiles pavement cobblestones surface backdrop "
-    "environment interior exterior pier dock rooftop ruins corridor tunnel savanna swamp "
-    "marsh tundra prairie dunes sand mud horizon space cosmos universe world planet mall warehouse attic "
-    "cellar neighborhood neighbourhood district crossroads intersection table desk bench"
+    "environment interior exterior pier dock rooftop ruins corridor tunnel savanna swamp marsh tundra "
+    "prairie dunes sand mud horizon space cosmos universe world planet mall warehouse attic cellar "
+    "neighborhood neighbourhood district crossroads intersection table desk bench"
 )
 """Where things are: after them when there are too many."""
 PARTS = words_of(
@@ -74,8 +76,10 @@ PARTS = words_of(
     "tattoo tattoos makeup lipstick smile gaze body shadow shadows reflection reflections silhouette "
     "edge edges side sides surface rim tip handle lid leaf-edge bow stern roof bark stem petal petals "
     "leg legs icing frosting ceiling ceilings nails nail lap palm shadow complexion features expression "
-    "muscles abs thighs torso breast breasts eyelids pupils fangs tusk tusks trunk stubble hairstyle bun"
+    "muscles abs thighs torso breast breasts eyelids pupils fangs tusk tusks trunk stubble hairstyle"
 )
+ALSO_PARTS = words_of("chest trunk bow horn shell handle lid skin roof ring tie fan bun")
+"""Parts of something if they are its own ("his chest"), else things."""
 CLOTHES = words_of(
     "suspenders shirt t-shirt tshirt tee blouse dress gown skirt suit tie bowtie vest apron robe robes "
     "kimono cape cloak coat jacket sweater sweaters hoodie cardigan jeans pants trousers shorts leggings "
@@ -99,10 +103,11 @@ CONCRETE = words_of(
 )
 """Nouns in -ness and -ity that can be seen."""
 PURPOSES = words_of(
-    "blog post shop company website site cover magazine book presentation article campaign brand app "
-    "game business newsletter channel profile instagram facebook youtube podcast project client album "
-    "single event flyer menu packaging product product-page slide slides homepage banner invitation "
-    "wedding birthday card cards calendar"
+    "movie film kids children phone desktop story exhibition festival conference social blog post shop "
+    "company website site cover magazine book presentation article campaign brand app game business "
+    "newsletter channel profile instagram facebook youtube podcast project client album single event "
+    "flyer menu packaging product product-page slide slides homepage banner invitation wedding birthday "
+    "card cards calendar"
 )
 """Behind "for": what the image is made for."""
 GENERIC = words_of(

@@ -13,22 +13,28 @@ from .word_lists import (
     DEFINITE,
     FUNCTION_WORDS,
     INDEFINITE,
+    MATERIALS,
     NEGATION_ENDS,
     PAIRS,
     PAST_FORMS,
     RELATIVES,
     THIRD_PERSONS,
+    is_adjective,
     is_adverb,
     is_listed_adjective,
     is_listed_noun,
     is_verb_form,
 )
 
+SINGULAR = frozenset(("a", "an", "another", "each", "every", "this"))
+"""Articles before one thing."""
+
 
 class WordsInPlace:
     """The words of a prompt and the noun phrase that is being read.
 
     current: its words so far. determiner: "a", "the" or "". after_verb: whether the word before is a verb.
+    link: the preposition before the phrase.
     """
 
     def __init__(self, words: Sequence[PromptWord]) -> None:
@@ -36,11 +42,12 @@ class WordsInPlace:
         self.current: list[PromptWord] = []
         self.determiner = ""
         self.after_verb = False
+        self.link = ""
 
     def is_adverb(self, n: int) -> bool:
         word = self.words[n]
         if is_adverb(word.text):
-            return True
+            return not (word.text == "still" and n + 1 < len(self.words) and self.words[n + 1].text == "of")
         if word.text in FUNCTION_WORDS or self.determiner and self.phrase_ends(n) and not self.has_noun():
             return False
         return word.tag == "ADV" and not is_listed_adjective(word.text) and not is_listed_noun(word.text)
@@ -49,8 +56,18 @@ class WordsInPlace:
         """ "a watering can"."""
         if self.words[n].text != "can":
             return False
-        verb = n + 1 < len(self.words) and self.words[n + 1].tag == "VERB"
+        after = self.words[n + 1 : n + 2]
+        verb = any(word.tag == "VERB" or word.text in ("be", *COPULAS) for word in after)
         return bool(self.determiner) and not verb
+
+    def is_last(self, n: int) -> bool:
+        """Whether a mark or the end of the prompt stands behind word n."""
+        return n + 1 >= len(self.words) or begins_phrase(self.words[n + 1])
+
+    def _is_of_one(self) -> bool:
+        """Whether the phrase names one thing."""
+        one = self.determiner in SINGULAR and not self.current[-1].text.endswith("s")
+        return one and self.link not in CONJUNCTIONS
 
     def phrase_ends(self, n: int) -> bool:
         """Whether word n is the last before a mark or a function word."""
@@ -68,8 +85,11 @@ class WordsInPlace:
             return False
         if not self.current:
             return self.is_verb_alone(n)
-        if self.only_adjectives():
+        if all(map(_only_describes, self.current)):
             return False
+        base = word.tag == "VERB" and not word.text.endswith(("s", "ed")) and word.text not in PAST_FORMS
+        if base and self._is_of_one() and self.is_last(n):
+            return False  # "a lightning bolt": no verb without -s stands behind one thing
         if word.tag in VERBS:
             return not (is_listed_noun(word.text) and word.tag != "VERB" and not self.object_follows(n))
         if word.tag != "NOUN":
@@ -81,21 +101,29 @@ class WordsInPlace:
         word = self.words[n]
         if word.text in PAST_FORMS and self.determiner in ("", "both", "all", "each") and self.phrase_ends(n):
             return True
+        if n > 1 and self.words[n - 1].text == "to" and self.words[n - 2].text == "how":
+            return True
         tag = begins_phrase(word) and (n + 1 >= len(self.words) or begins_phrase(self.words[n + 1]))
+        if self.determiner == "one" and word.tag == "VERB":
+            return True  # "the third one wears"
         alone = tag or self.after_verb or bool(self.determiner)
         return word.tag == "VERB" and not alone and not word.text.endswith("ed")
 
     def is_verb_by_form(self, n: int) -> bool:
         """Whether a word behind a noun, read as a noun, is a verb: "a house made of", "a boat floats"."""
         text = self.words[n].text
-        if text in PAST_FORMS or text.endswith("ing") and is_verb_form(text):
+        if text in PAST_FORMS or text.endswith("ing") and (is_verb_form(text) or self.object_follows(n)):
             return True
+        if text.endswith("ed") and is_verb_form(text):
+            return self.phrase_ends(n)
         if text in THIRD_PERSONS:
             return n + 1 >= len(self.words) or self.words[n + 1].text in FUNCTION_WORDS
-        singular = self.determiner in ("a", "an", "another", "each") and not self.current[-1].text.endswith(
-            "s"
+        return (
+            self._is_of_one()
+            and text.endswith("s")
+            and not text.endswith(("ss", "us", "is"))
+            and text not in PAIRS
         )
-        return singular and text.endswith("s") and not text.endswith(("ss", "us", "is")) and text not in PAIRS
 
     def object_follows(self, n: int) -> bool:
         """Whether an object of a verb stands behind word n: "a man painting a wall"."""
@@ -129,7 +157,11 @@ class WordsInPlace:
     def listed_negation(self, n: int) -> bool:
         """Whether a list of negated things goes on at word n: "no cars, trucks or people"."""
         for word in self.words[n : n + 8]:
-            if begins_sentence(word) or word.text in NEGATION_ENDS | DEFINITE | INDEFINITE | COPULAS:
+            ends = (
+                begins_sentence(word)
+                or word.text in NEGATION_ENDS | DEFINITE | INDEFINITE - {"any"} | COPULAS
+            )
+            if ends:
                 return False
             if word.text in ("or", "nor"):
                 return True
@@ -167,3 +199,8 @@ class WordsInPlace:
         if after.text in FUNCTION_WORDS or after.text in ADVERBS or after.tag in VERBS:
             return False
         return not (describes(after) or is_adverb(after.text) or is_verb_form(after.text))
+
+
+def _only_describes(word: PromptWord) -> bool:
+    """Whether a word in front of a verb is no noun: "a red, shining"; but "black fur bats"."""
+    return word.text not in MATERIALS and is_adjective(word.text) or word.tag in ("ING", "EN")

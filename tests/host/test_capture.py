@@ -116,7 +116,7 @@ def test_in_a_unet_cross_attention_is_told_from_self_attention_also_where_both_h
 
 def test_levels_of_a_latent_whose_sides_are_odd(capture):
     layout = capture.AttentionLayout("cross", (27, 18), 77, 77)
-    assert [(layout.cells(n), layout.level(n)) for n in (27 * 18, 14 * 9, 7 * 5, 4 * 3)] == [
+    assert [(layout.cells(n), layout.level(layout.cells(n))) for n in (27 * 18, 14 * 9, 7 * 5, 4 * 3)] == [
         ((27, 18), 1),
         ((14, 9), 2),
         ((7, 5), 4),
@@ -124,9 +124,27 @@ def test_levels_of_a_latent_whose_sides_are_odd(capture):
     ]
 
 
-def test_tokens_that_another_node_has_merged_are_refused_by_name(capture):
-    with pytest.raises(ValueError, match="HyperTile, Token Merging"):
-        capture.AttentionLayout("cross", (32, 32), 77, 77).cells(200)
+def test_b8_any_number_of_tokens_that_the_network_says_it_works_on(capture):
+    layout = capture.AttentionLayout("cross", (32, 32), 77, 77, blocks={("input", 4): 2})
+    assert layout.grid(200) is None and layout.grid(200, (10, 20)) == (10, 20)
+    assert layout.grid(256, (21, 21)) == (16, 16)  # what it said before, of another call
+    assert layout.level((21, 21), ("input", 4)) == 2 and layout.level((16, 16), ("input", 1)) == 2
+    seen = capture.Capture(layout, slice(1, 76), (2,))
+    q, k = random(1, 1, 441, 8), random(1, 1, 77, 8, seed=1)
+    options = {"block": ("input", 4), "block_index": 0, "activations_shape": [1, 8, 21, 21]}
+    seen.observe(q, q, options)
+    seen.observe(q, k, options)
+    assert [(level, tuple(p.shape)) for level, p in seen.state.layers] == [(2, (1, 21, 21, 75))]
+
+
+def test_b8_merged_tokens_are_left_out_and_no_error(capture):
+    seen = capture.Capture(
+        capture.AttentionLayout("cross", (32, 32), 77, 77), slice(1, 76), (), self_rows=True
+    )
+    merged, text = random(1, 1, 200, 8), random(1, 1, 77, 8, seed=1)
+    seen.observe(merged, merged, {})
+    seen.observe(merged, text, {})
+    assert seen.state.layers == [] == seen.state.self_attention
 
 
 def test_the_end_of_a_pass_is_no_exception_that_a_fallback_could_swallow(capture):

@@ -105,12 +105,8 @@ def test_an_embedded_model_that_is_not_refined_is_reported(pack):
     assert demo.loss_faults(replace(fell, updates=(0, 0))) == ["no image was updated"]
 
 
-def test_a_wrong_gradient_of_an_embedded_model_is_reported(pack, monkeypatch):
-    some, cheap = prompts(3, 1, "test", seed=4), Sampling(steps=2)
-    monkeypatch.setitem(demo.HOW, "sd", cheap)
-    monkeypatch.setattr(demo, "recipes_of", lambda way: (scene.recipe(2, step=1),))
-    model = embedded.Demo(layout="sd")
-    assert not any("gradient" in fault for fault in demo.check(model, demo.WAYS["sd"], "sd", some)[0])
-    wrong = iter((-1.0, 1.0))
-    monkeypatch.setattr(demo, "gradient", lambda of: torch.full((2, 4), next(wrong)))
-    assert "agrees to a cosine of -1" in demo.check(model, demo.WAYS["sd"], "sd", some)[0][-1]
+def test_an_embedded_model_that_is_not_stock_when_off_is_reported(pack, monkeypatch):
+    model, some = embedded.Demo(layout="sd"), prompts(3, 1, "test", seed=4)
+    monkeypatch.setattr(model, "attach", lambda used, *_: scene.attach(used, 2, step=1))  # never off
+    faults, _ = demo.check(model, (scene.recipe(2, step=1),), Sampling(steps=2), some)
+    assert faults[0].startswith("off: not the same bits")

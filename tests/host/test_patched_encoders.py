@@ -75,7 +75,22 @@ def columns(subjects, tokens):
     return {s.label: dict(s.noun) for s in subjects.choose_subjects((), tokens)[0]}
 
 
-@pytest.mark.parametrize("patch", [style, keys_and_values, bound])
+class OwnEngine:
+    """An encoder of the pack's own around the module."""
+
+    def __init__(self, encoder):
+        self.module = encoder
+        self.method = type(encoder).encode_token_weights.__get__(encoder)
+
+    def encode_token_weights(self, pairs):
+        return self.method(pairs)
+
+
+def engine(encoder, _):
+    return OwnEngine(encoder).encode_token_weights
+
+
+@pytest.mark.parametrize("patch", [style, keys_and_values, bound, engine])
 @pytest.mark.parametrize("order", ["patched after", "patched before"])
 def test_f5_the_words_of_a_patched_encoder_are_found(tiny, fresh, pt, subjects, patch, order):
     _, clip = fresh

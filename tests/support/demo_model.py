@@ -100,7 +100,8 @@ class Tiny:
 
     def watch(self, sampler, steps, shift, on_end=lambda missed: None):
         """The sampler object, watched, with a shift function of the test."""
-        return self.module("gsn_ops.host.sampling.sampler_watcher").watch(sampler, steps, shift, on_end)
+        watcher = self.module("gsn_ops.host.sampling.sampler_watcher")
+        return watcher.watch(sampler, watcher.Watch(steps, shift, on_end))
 
     def sample(
         self,
@@ -189,10 +190,11 @@ def empty(batch: int = 1, height: int = 16, width: int = 16) -> Tensor:
 
 def recording(model, seen: list):
     """A clone of MODEL that notes (sigma, x, gradients on?) of every call of the network."""
+    note = seen.append  # the pack puts back what a wrapper remembers of our passes, but not through this
 
     def wrapper(apply, args):
         x = args["input"].chunk(len(args["cond_or_uncond"]))[0]  # positive and negative run as one batch
-        seen.append((float(args["timestep"][0]), x.detach().clone(), torch.is_grad_enabled()))
+        note((float(args["timestep"][0]), x.detach().clone(), torch.is_grad_enabled()))
         return apply(args["input"], args["timestep"], **args["c"])
 
     model = model.clone()

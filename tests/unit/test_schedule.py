@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gsn_ops.schedule import Moment, find_step, step_size, to_x, to_z
+from gsn_ops.schedule import Moment, Schedule, find_step, step_size, to_x, to_z
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 KEPT = (1 - BETAS).cumprod(0)
@@ -63,16 +63,8 @@ def run_of(scheduler, n):
 def test_nearest_steps_of_sd1(scheduler):
     for n, expected in zip((20, 25, 30, 40, 50), TABLE[scheduler].split(), strict=True):
         found = [find_step(Moment(sigma=s), run_of(scheduler, n), sd1_percent) for s in WANTED]
-        near = [
-            str(f.step) if f.step is not None else nearest(s, run_of(scheduler, n))
-            for f, s in zip(found, WANTED, strict=True)
-        ]
-        assert "/".join(near) == expected
-        assert all(f.step is not None for f in found) or scheduler == "kl_optimal"  # coarse where it matters
-
-
-def nearest(sigma, run):
-    return str(min(range(len(run) - 1), key=lambda i: abs(math.log(run[i] / sigma))))
+        assert "/".join(str(f.step) for f in found) == expected
+        assert not any(f.note for f in found) or scheduler == "kl_optimal"  # coarse where it matters
 
 
 def test_papers_sigmas_at_fifty_steps():
@@ -95,7 +87,8 @@ def test_flow_models_use_plain_distance():
     even = [1.0, 0.5, 0.1, 0.0]
     assert find_step(Moment(sigma=0.29), [1.0, 0.38, 0.22, 0.0], lambda p: 1 - p, flow=True).step == 2
     assert find_step(Moment(sigma=0.29), [1.0, 0.38, 0.22, 0.0], lambda p: 1 - p, flow=False).step == 1
-    assert find_step(Moment(sigma=0.8), even, lambda p: 1 - p, flow=True).step is None
+    coarse = find_step(Moment(sigma=0.8), even, lambda p: 1 - p, flow=True)
+    assert coarse.step == 0 and coarse.note.startswith("step 0 is the nearest: 0.2 more noise")
 
 
 def test_step_wins_over_sigma_wins_over_percent():
@@ -117,7 +110,7 @@ def test_percent_zero_is_the_beginning():
     [
         (Moment(), [2.9, 1.5, 0.5, 0.0], ["5.59", "2.9", "0.5", "3 steps", "denoise"]),
         (Moment(sigma=1.0), [14.6, 10.0, 7.0, 5.0], ["at_sigma 1", "ends before", "earlier"]),
-        (Moment(sigma=5.0), [14.6, 1.0, 0.0], ["too far apart", "at_step"]),
+        (Moment(sigma=5.0), [14.6, 9.0], ["ends before"]),
         (Moment(step=20), [3.0, 2.0, 1.0, 0.0], ["at_step is 20", "3 steps"]),
         (Moment(percent=1.0), [3.0, 2.0, 1.0, 0.0], ["at_percent 1", "end of sampling"]),
         (Moment(), [0.0, 0.0], ["no step with noise"]),
@@ -127,6 +120,43 @@ def test_a_moment_outside_the_run_is_explained(moment, sigmas, words):
     found = find_step(moment, sigmas, sd1_percent)
     assert found.step is None
     assert [w for w in words if w not in found.reason] == []
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("n", (2, 3, 4, 6, 8))
+@pytest.mark.parametrize("percent", (0.058, 0.18, 0.5))
+def test_b9_a_run_that_passes_the_moment_acts_at_its_nearest_step(scheduler, n, percent):
+    run = run_of(scheduler, n)
+    if run[0] * 1.5 < sd1_percent(percent):
+        assert scheduler == "ddim_uniform"  # which begins below the moment
+        return
+    found, wanted = find_step(Moment(percent=percent), run, sd1_percent), sd1_percent(percent)
+    factor = math.exp(abs(math.log(found.sigma / wanted)))
+    assert found.step == min(range(n), key=lambda i: abs(math.log(run[i] / wanted)))
+    assert bool(found.note) == (factor > 1.5)
+    if found.note:
+        assert f"{factor:.2g} times {'more' if found.sigma > wanted else 'less'}" in found.note
+
+
+@pytest.mark.parametrize(
+    "sigmas, step",
+    [([14.6, 0.0], 0), ([14.6, 1.0, 0.0], 0), ([14.6, 3.0, 0.0], 1), ([30.0, 9.0, 0.5], 1), ([9.0, 0.0], 0)],
+)
+def test_b9_one_and_two_steps_too(sigmas, step):
+    found = find_step(Moment(sigma=5.0), sigmas, sd1_percent)
+    assert found.step == step and "wanted sigma 5" in found.note
+
+
+@pytest.mark.parametrize("sigmas", ([2.9, 1.5, 0.0], [14.6, 10.0, 8.0], [3.0, 0.0]))
+def test_b9_a_run_that_does_not_pass_it_is_still_left_alone(sigmas):
+    assert find_step(Moment(sigma=5.0), sigmas, sd1_percent).step is None
+
+
+def test_b9_a_window_between_two_steps_has_the_nearest_one():
+    run = Schedule(tuple(run_of("karras", 4)), sd1_percent)
+    assert run.window(0.15, 0.2) == (1,) and run.window(0.2, 0.15) == ()
+    late = Schedule((2.9, 1.5, 0.0), sd1_percent)
+    assert late.window(0.15, 0.2) == ()
 
 
 def test_last_entry_is_no_step():

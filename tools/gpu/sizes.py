@@ -61,6 +61,7 @@ def run(note: Callable[[str, object], None], args) -> None:
     )
     if clock:
         note("as_run", as_run(model, size, (0, 1, 3) if args.smoke else (0, 5, 15)))
+    guarded(note, "word_weight", lambda: word_weight(model, size), clock)
 
 
 def guarded(note: Callable[[str, object], None], name: str, work: Callable[[], object], clock: Clock) -> None:
@@ -225,3 +226,16 @@ def as_run(model, size, updates: tuple[int, int, int]) -> dict[str, object]:
         round(few - none - updates[1] * each, 5),
     )
     return found
+
+
+def word_weight(model, size) -> dict[str, object]:
+    """Runs of two steps, plain and with one word's weight, each after one that is not timed."""
+    weights = pack("subjects.weights").parse_weights("cat: 1.5")
+    edit = pack("modulate.edits").WordWeights(weights=weights)
+    patched, _book = pack("host.sampling.modulation").attach_edits(model, edit)
+    prompts, latent = size.conditioning(), size.latent()
+    found = {
+        name: timed(lambda used=used: scene.sample(used, prompts, latent, None, size.cfg, steps=2), 3)
+        for name, used in (("plain", model), ("weighted", patched))
+    }
+    return {**found, "ratio": round(found["weighted"]["seconds"] / found["plain"]["seconds"], 4)}

@@ -100,7 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tools/dev.py tagger", description=__doc__)
     parser.add_argument("treebank", type=Path, help="a folder with its .conllu files")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--made", type=int, default=15_000, help="captions made for each epoch")
+    parser.add_argument("--made", type=int, default=35_000, help="captions made for each epoch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, default=FILE)
     args = parser.parse_args()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from ...attention_layout import AttentionLayout
 from .family import Inputs, ModelFamily, refuse, register_family
 from .transformer import text_rows
@@ -22,7 +24,23 @@ def cross_attention(inputs: Inputs) -> AttentionLayout:
             f"The latent has {len(inputs.latent)} dimensions; an image latent has 4 "
             "(batch, channels, height, width)."
         )
-    return AttentionLayout("cross", inputs.latent[-2:], text_rows(inputs), text_rows(inputs))
+    rows, blocks = text_rows(inputs), block_levels(inputs.network)
+    return AttentionLayout("cross", inputs.latent[-2:], rows, rows, blocks=blocks)
+
+
+def block_levels(network: torch.nn.Module) -> dict[tuple[str, int], int]:
+    """{ComfyUI's name of a UNet's block: its level, 1 at the latent's own size}."""
+    level, levels = 1, {}
+    for n, block in enumerate(getattr(network, "input_blocks", ())):
+        if any(type(part).__name__ == "Downsample" for part in block.modules()):
+            level *= 2
+        levels["input", n] = level
+    levels["middle", 0] = level
+    for n, block in enumerate(getattr(network, "output_blocks", ())):
+        levels["output", n] = level  # its attention comes before its step up
+        if any(type(part).__name__ == "Upsample" for part in block.modules()):
+            level //= 2
+    return levels
 
 
 AS_SD1 = "ours: as on Stable Diffusion 1.x"

@@ -15,6 +15,7 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor
 
 from ...attention_layout import AttentionLayout
+from ...torch_ops.regional_copies import CopiesOfImages
 from ...torch_ops.self_attention import SelfAttention
 from ...torch_ops.text_attention import MAX_FUSED_WIDTH, attention_with_text, text_probabilities
 from ...torch_ops.transfer import onto
@@ -57,7 +58,8 @@ class Capture:
     which text-to-image calls of the pass to keep, None = all. middle_up: of a UNet, keep instead the middle
     and the first block after it that attends to text, at any level. heads: keep single heads instead of their
     mean. self_rows: keep self-attention too. stop_after: number of wanted layers after which the pass ends,
-    None = run to the end. previous: another pack's override, which stays in force.
+    None = run to the end. previous: another pack's override, which stays in force. copies: of the images,
+    where a regional prompt makes some.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Capture:
         self_rows: bool = False,
         stop_after: int | None = None,
         previous: Callable | None = None,
+        copies: CopiesOfImages | None = None,
     ):
         self.layout = layout
         self.columns = columns
@@ -83,6 +86,7 @@ class Capture:
         self.self_rows = self_rows
         self.stop_after = stop_after
         self.previous = previous
+        self.copies = copies
         rows = range(columns.start, columns.stop)
         self._read = [n for n, row in enumerate(rows) if not spans or any(row in _range(s) for s in spans)]
         self.state = CaptureState()
@@ -95,11 +99,11 @@ class Capture:
         if not self._should_capture(q_heads, k_heads, options, mask, scale):
             return self.attend(q, k, v, heads, mask, *args, **kwargs)
         if not self._fits_one_call(q_heads.shape[-1]):
-            self.keep(q_heads, k_heads, mask, scale)
+            self.keep(q_heads, k_heads, options, mask, scale)
             return self.attend(q, k, v, heads, mask, *args, **kwargs)
         if not by_head:
             v = v.transpose(1, 2) if v.ndim == 4 else split_heads(v, v, k_heads.shape[1])[0]
-        out = self._attend_and_keep(q_heads, k_heads, v, mask, scale)
+        out = self._attend_and_keep(q_heads, k_heads, v, options, mask, scale)
         if kwargs.get("skip_output_reshape", False):
             return out
         return out.transpose(1, 2).flatten(2)  # B H N d -> B N (H d)
@@ -118,7 +122,7 @@ class Capture:
         replaced: a patch replaces this call; if the patch then attends through us, that is not counted again.
         """
         if self._should_capture(q, k, options, mask, scale, replaced):
-            self.keep(q, k, mask, scale)
+            self.keep(q, k, options, mask, scale)
 
     def snapshot(self) -> CaptureState:
         """What has been seen so far, without tensors."""
@@ -153,18 +157,21 @@ class Capture:
             seen.observed, nth = label, 1
         n_q, n_k = q.shape[2], k.shape[2]
         seen.lengths.add((n_q, n_k))
+        grid = self.layout.grid(n_q, _shape(options))
         if self.layout.is_text_to_image(n_q, n_k, nth):
             seen.n_text_to_image += 1
             in_blocks = self.blocks is None or seen.n_text_to_image - 1 in self.blocks
-            return in_blocks and self._is_wanted_level(n_q, block)
-        if self.self_rows and self.layout.is_self_attention(n_q, n_k) and self._is_wanted_level(n_q, block):
-            attention = SelfAttention(q, k, self.layout.cells(n_q), scale, _additive(mask, slice(None)))
-            seen.self_attention.append((self.layout.level(n_q), attention))
+            return in_blocks and grid is not None and self._is_wanted_level(grid, block)
+        if grid is None or not self.self_rows or not self._is_wanted_level(grid, block):
+            return False
+        if self.layout.is_self_attention(n_q, n_k, _shape(options)):
+            attention = SelfAttention(q, k, grid, scale, _additive(mask, slice(None)))
+            seen.self_attention.append((self.layout.level(grid, block), attention))
         return False
 
-    def _is_wanted_level(self, n_q: int, block: tuple | None) -> bool:
+    def _is_wanted_level(self, grid: tuple[int, int], block: tuple | None) -> bool:
         """block: ComfyUI's name of it; that of a UNet begins with input, middle or output."""
-        level = self.layout.level(n_q)
+        level = self.layout.level(grid, block)
         part = block[0] if block and self.layout.patch is None else None
         if not self.middle_up or part is None:
             return not self.levels or level in self.levels
@@ -184,25 +191,33 @@ class Capture:
         return [first + n for n in self._read]
 
     def _attend_and_keep(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None
+        self, q: Tensor, k: Tensor, v: Tensor, options: dict, mask: Tensor | None, scale: float | None
     ) -> Tensor:
         """A wanted call of joint attention; q, k, v and the result [B, H, N, d]."""
         n_q = q.shape[2]
         k, v = _repeated(k, q), _repeated(v, q)
         additive = _additive(mask, slice(None))
         out, p = attention_with_text(q, k, v, self._read_keys(n_q), additive, scale)
-        self.keep(q, k, mask, scale, p[:, :, self.layout.rows(n_q)])
+        self.keep(q, k, options, mask, scale, p[:, :, self.layout.rows(n_q)])
         return out
 
     def keep(
-        self, q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None, p: Tensor | None = None
+        self,
+        q: Tensor,
+        k: Tensor,
+        options: dict,
+        mask: Tensor | None,
+        scale: float | None,
+        p: Tensor | None = None,
     ) -> None:
         """Keep the probabilities of one wanted call; raises AllCaptured after the last one.
 
-        q, k [B, H, N, d]. p: the probabilities [B, H, image tokens, columns read], if they are known.
+        q, k [B, H, N, d]. options: of the call. p: the probabilities [B, H, image tokens, columns read], if
+        they are known.
         """
         layout, n_q = self.layout, q.shape[2]
-        rows, grid, level = layout.rows(n_q), layout.cells(n_q), layout.level(n_q)
+        rows, grid = layout.rows(n_q), layout.grid(n_q, _shape(options)) or layout.cells(n_q)
+        level = layout.level(grid, options.get("block"))
         joint = layout.kind == "joint"
         k = _repeated(k, q)
         q, mask = q[:, :, rows], _additive(mask, rows)
@@ -213,6 +228,8 @@ class Capture:
             p = p.mean(1)
         if joint:
             p = self._with_unread_columns(p)
+        if self.copies is not None:
+            p = self.copies.joined(p)
         self.state.layers.append((level, p.unflatten(-2, grid)))  # [B, (H), h, w, n]
         if self.self_rows and joint:
             image = slice(layout.first_image, layout.first_image + q.shape[2])
@@ -249,21 +266,10 @@ def split_heads(q: Tensor, k: Tensor, heads: int) -> list[Tensor]:
     return [t.unflatten(-1, (-1, d)).transpose(1, 2) for t in (q, k)]
 
 
-def observe_replaced(capture: Capture, patches: dict) -> dict:
-    """A copy of ComfyUI's table `patches_replace["attn2"]` in which the capture observes each call first.
-
-    Such a patch may attend without ComfyUI's options, which would hide its block from the override.
-    """
-
-    def wrap(patch):
-        def observed(q, k, v, options):
-            q_heads, k_heads = split_heads(q, k, options["n_heads"])
-            capture.observe(q_heads, k_heads, options, replaced=True)
-            return patch(q, k, v, options)
-
-        return observed
-
-    return {key: wrap(patch) for key, patch in patches.items()}
+def _shape(options: dict) -> tuple[int, int] | None:
+    """The grid (h, w) that a UNet says it works on in this call."""
+    shape = options.get("activations_shape") or ()
+    return (shape[-2], shape[-1]) if len(shape) == 4 else None
 
 
 def _range(columns: slice) -> range:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from ...torch_ops.unreadable import UnreadablePass
 from ..autograd.differentiable import pack_saved, storages, unpack_saved
 from .capture import AllCaptured, Capture
 
 NOT_THE_SAME = (
-    "A block of this model computed something else when it was run once more to save memory: a patch of "
-    "another pack that changes from call to call. Remove such patches one by one to find it, or make room on "
-    "the device (a smaller image or batch, --lowvram)."
+    "a block of this model computed something else when it was run once more to save memory, as a patch that "
+    "changes from call to call does (a smaller image or batch, or --lowvram, avoids the second run)"
 )
 
 
@@ -120,7 +120,7 @@ class _BlockCall:
     def _recompute(self) -> None:
         """Run the block again, until it has saved all tensors that its first run saved.
 
-        Raises RuntimeError if they differ.
+        Raises UnreadablePass if they differ.
         """
         self.recomputed = {}
         found: list[list[torch.UntypedStorage]] = []
@@ -128,7 +128,7 @@ class _BlockCall:
         def save(t: Tensor) -> int:
             n = len(found)
             if (t.shape, t.dtype) != self.shapes[n]:
-                raise RuntimeError(NOT_THE_SAME)
+                raise UnreadablePass(NOT_THE_SAME)
             self.recomputed[n] = pack_saved(t)
             found.append(storages(t))
             if len(found) == len(self.shapes):
@@ -145,7 +145,7 @@ class _BlockCall:
             args, kwargs = _map_leaves(self.inputs, _unpack_input)
             self.forward(*args, **kwargs)
         if len(found) != len(self.shapes):
-            raise RuntimeError(NOT_THE_SAME)
+            raise UnreadablePass(NOT_THE_SAME)
         if self.how.on_measured is not None:
             inputs = [leaf[0] for leaf in _leaves(self.inputs) if isinstance(leaf, _Input)]
             self.how.on_measured(self._bytes(found), self._bytes(map(storages, inputs)))

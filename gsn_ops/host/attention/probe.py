@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import cast
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.samplers
 import torch
@@ -17,15 +17,20 @@ from torch import Tensor
 
 from ...attention_layout import AttentionLayout
 from ...maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
-from ...torch_ops.bfloat16 import BFloat16Products
-from ...torch_ops.onednn import OneDNNProducts, should_use_onednn
+from ...torch_ops.onednn import should_use_onednn
+from ...torch_ops.regional_copies import CopiesOfImages
 from ...torch_ops.self_attention import SelfAttention
+from ...torch_ops.unreadable import UnreadablePass, unreadable
 from ..architectures.family import Inputs, ModelFamily
-from ..autograd.differentiable import DifferentiableForward, pass_options, without_inference_flag
-from ..autograd.recast_weights import recast_weights, recastable_layers
-from .capture import AllCaptured, Capture, observe_replaced
+from ..autograd.differentiable import without_inference_flag
+from ..autograd.recast_weights import recastable_layers
+from .capture import AllCaptured, Capture, CaptureState
 from .entry import Entry, distinct_spans
-from .memory_policy import CheckpointPolicy
+from .foreign_code import ForeignCode
+from .forward_context import forward_context
+from .memory_policy import CheckpointPolicy, is_out_of_memory
+from .other_packs import names_on
+from .pass_options import install
 from .sampler_state import SamplerState
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
@@ -39,6 +44,13 @@ random weights their mean is 2e-5 (SD1.5) and 9e-6 (SDXL), and their cosine with
 and 0.927; at 64, 1024 and 65536 times that 0.99999 and more. With peaked attention they reach 0.2, and all
 these factors agree too.
 """
+
+
+class WrongChoice(ValueError):
+    """Levels, blocks or a latent that this model does not have: the user's choice, so the run ends."""
+
+
+_PASS_THROUGH = (WrongChoice, comfy.model_management.InterruptProcessingException)
 
 
 class Probe:
@@ -64,6 +76,8 @@ class Probe:
         self._find_columns()
         self.layers: int | None = None  # wanted layers of one pass; known after the first, complete one
         self.checkpoint_policy = CheckpointPolicy()
+        self.foreign = ForeignCode()
+        self.last_options: dict = self.arguments["model_options"]
         dtype, device = state.guider.inner_model.get_dtype_inference(), self.sigma.device
         self.bfloat16 = False  # matrix products of passes with gradients in bfloat16
         self.onednn = should_use_onednn(self.network, device)  # matrix products by oneDNN
@@ -87,7 +101,7 @@ class Probe:
     def maps_of(self, z: Tensor) -> AttentionMaps:
         """Attention maps with gradients at z [B, ...], the network's input.
 
-        The pass ends after the last wanted layer.
+        The pass ends after the last wanted layer. Raises UnreadablePass if there are none, or no gradient.
         """
         return self._evaluate(scale_gradient(z * self.c, 1 / self.gradient_scale), self.layers)[0]
 
@@ -98,7 +112,27 @@ class Probe:
         return maps, cast(Tensor, predicted)
 
     def _evaluate(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
-        """Maps, and the predicted x0 unless the pass ended early."""
+        """Maps, and the predicted x0 unless the pass ended early.
+
+        A pass that fails is made once more without what other packs run around the network.
+        """
+        options = self.arguments["model_options"]
+        try:
+            return self._pass(x, stop_after)
+        except _PASS_THROUGH:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if not self.foreign.surrounds(options, self.network):
+                raise error if isinstance(error, UnreadablePass) else unreadable(error) from error
+        # Outside of `except`, where the error no longer holds the tensors of the failed pass.
+        self.foreign.leave_out(options, self.network)
+        return self._evaluate(x, stop_after)
+
+    def _pass(self, x: Tensor, stop_after: int | None) -> tuple[AttentionMaps, Tensor | None]:
+        if self.foreign.surrounds(self.arguments["model_options"], self.network):
+            stop_after = None
         model = _EntryModel(self, stop_after)
         try:
             predicted = self._forward(x, model)
@@ -125,13 +159,28 @@ class Probe:
         except AllCaptured:
             pass
         seen = model.captures[0].state
-        if not seen.layers:
-            raise RuntimeError(self._nothing_seen(seen.lengths))
+        self._check(seen, x)
         self.layers = self.layers or len(seen.layers)
         self.cut_override |= seen.cut_override
         return predicted
 
-    def capture(self, layout: AttentionLayout, stop_after: int | None, transformer_options: dict) -> Capture:
+    def _check(self, seen: CaptureState, x: Tensor) -> None:
+        """Raises an error unless the wanted attention was seen, with gradients where x has one."""
+        if not seen.layers and (self.needs.levels or self.needs.blocks not in ("auto", MIDDLE_UP)):
+            raise WrongChoice(self._nothing_seen(seen.lengths))
+        if not seen.layers:
+            lengths = f"(queries, keys seen: {sorted(seen.lengths)})"
+            raise UnreadablePass(f"no attention of the image to the text was seen {lengths}")
+        if x.requires_grad and torch.is_grad_enabled() and not all(p.requires_grad for _, p in seen.layers):
+            raise UnreadablePass("the attention has no gradient")
+
+    def capture(
+        self,
+        layout: AttentionLayout,
+        stop_after: int | None,
+        transformer_options: dict,
+        copies: CopiesOfImages | None = None,
+    ) -> Capture:
         """A capture of one pass, which keeps another pack's override in these options in force."""
         previous = transformer_options.get("optimized_attention_override")
         if self.family.drops_options:  # such a network never obeys another pack's override
@@ -147,7 +196,16 @@ class Probe:
             self_rows=self.needs.self_rows,
             stop_after=stop_after,
             previous=previous,
+            copies=copies,
         )
+
+    def see_options(self, transformer_options: dict) -> None:
+        """The network's options of a pass, with the patches of all nodes and of hooks on the prompt."""
+        self.last_options = {**self.arguments["model_options"], "transformer_options": transformer_options}
+
+    def names_in_the_way(self) -> tuple[str, ...]:
+        """The nodes and packs that have put something on this model or prompt."""
+        return names_on(self.last_options, self.network)
 
     def context(self, capture: Capture) -> Callable[[], AbstractContextManager[None]]:
         """Makes what surrounds a pass, with the settings of now; checkpointed blocks make it twice."""
@@ -159,6 +217,7 @@ class Probe:
             self.recast_layers,
             self.bfloat16,
             self.onednn,
+            self.foreign.left_out,
         )
 
     def _nothing_seen(self, lengths: set[tuple[int, int]]) -> str:
@@ -193,19 +252,29 @@ class Probe:
         return replace(layout, n_text=layout.n_text // per_key, n_keys=layout.n_keys // per_key)
 
     def _maps(self, capture: Capture) -> AttentionMaps:
-        """Mean over layers (and heads) per level: [B, h, w, n]."""
+        """Mean over layers (and heads) per level: [B, h, w, n].
+
+        Of a level whose image another node shrinks in some layers: those of the most common size.
+        """
         by_level: dict[int, list[Tensor]] = {}
         for level, p in capture.state.layers:
             by_level.setdefault(level, []).append(scale_gradient(p, self.gradient_scale))
+        by_level = {
+            level: _most_common(layers, lambda p: p.shape[-3:-1]) for level, layers in by_level.items()
+        }
         heads, self_rows = {}, {}
         if self.needs.heads:
             heads = {level: tuple(layers) for level, layers in by_level.items()}  # [B, heads, h, w, n] each
             by_level = {level: [p.mean(1) for p in layers] for level, layers in by_level.items()}
-        if self.needs.self_rows:
-            for level in by_level:
-                layers = [attention for at, attention in capture.state.self_attention if at == level]
-                self_rows[level] = functools.partial(_self_rows, layers, self.gradient_scale)
         cross = {level: torch.stack(layers).mean(0) for level, layers in by_level.items()}  # [B, h, w, n]
+        if self.needs.self_rows:
+            for level, maps in cross.items():
+                layers = [
+                    attention
+                    for at, attention in capture.state.self_attention
+                    if at == level and attention.grid == tuple(maps.shape[1:3])
+                ]
+                self_rows[level] = functools.partial(_self_rows, layers, self.gradient_scale)
         columns = tuple(range(self.columns.start, self.columns.stop))
         return AttentionMaps(cross, columns, self.spans, heads, self_rows, self.prompt, self.template)
 
@@ -213,16 +282,11 @@ class Probe:
         """A private copy of the run's model options, made safe for a single differentiable pass."""
         options = comfy.model_patcher.create_model_options_clone(self.arguments["model_options"])
         options.pop("multigpu_clones", None)  # that path runs in threads without gradients
+        self.foreign.adapt(options)
         transformer = options.setdefault("transformer_options", {})
         for table in transformer.get("wrappers", {}).values():
             for key in SKIPS_THE_MODEL:
                 table.pop(key, None)
-        if "control" in self.guider.conds[self.entry.name][self.entry.index]:
-            # ComfyUI adds ControlNet residuals in place to tensors that autograd has saved.
-            patches = {**transformer.get("patches", {})}
-            after_skip = patches.get("input_block_patch_after_skip", [])
-            patches["input_block_patch_after_skip"] = [*after_skip, _copy_features]
-            transformer["patches"] = patches
         if self.family.options is not None:
             options["transformer_options"] = self.family.options(transformer)
         return options
@@ -241,42 +305,24 @@ class _EntryModel:
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict, seed: int | None = None) -> Tensor:
         """Predicted x0 [B, ...] of this entry. Raises AllCaptured after the last wanted layer."""
         probe, transformer = self.probe, model_options["transformer_options"]
-        capture = probe.capture(probe.layout(self.cond, x, sigma), self.stop_after, transformer)
+        try:
+            layout = probe.layout(self.cond, x, sigma)
+        except ValueError as error:
+            raise WrongChoice(str(error)) from error
+        capture = probe.capture(layout, self.stop_after, transformer, CopiesOfImages(len(x)))
         self.captures.append(capture)
-        transformer["optimized_attention_override"] = capture
-        patches = transformer.get("patches_replace", {})
-        if "attn2" in patches:
-            observed = observe_replaced(capture, patches["attn2"])
-            transformer["patches_replace"] = {**patches, "attn2": observed}
-        context = probe.context(capture)
-        with context(), probe.checkpoint_policy.checkpointed(self.inner_model, x, capture, context):
+        install(transformer, capture, "control" in self.cond, probe.see_options)
+        context, packs = probe.context(capture), probe.foreign
+        kept = packs.around_pass(probe.arguments["model_options"], probe.network)
+        with kept, context(), probe.checkpoint_policy.checkpointed(self.inner_model, x, capture, context):
             return comfy.samplers.calc_cond_batch(self.inner_model, [[self.cond]], x, sigma, model_options)[0]
 
 
-@contextlib.contextmanager
-def forward_context(
-    network: torch.nn.Module,
-    family: ModelFamily,
-    capture: Capture,
-    recast_layers: Sequence[torch.nn.Module],
-    bfloat16: bool,
-    onednn: bool,
-) -> Generator[None]:
-    """Surround a pass with what this family needs for its attention to be captured and its gradients right.
-
-    recast_layers: layers that cast their weights at each call. bfloat16, onednn: compute matrix products so.
-    """
-    with contextlib.ExitStack() as stack:
-        override = {"optimized_attention_override": capture}
-        stack.enter_context(pass_options(network, family.drops_options, override))
-        if family.rope_kernels or family.in_place:
-            stack.enter_context(DifferentiableForward(family.rope_kernels, family.in_place))
-        stack.enter_context(recast_weights(recast_layers))
-        if onednn:
-            stack.enter_context(OneDNNProducts())
-        if bfloat16 and torch.is_grad_enabled():
-            stack.enter_context(BFloat16Products())
-        yield
+def _most_common(layers: list[Tensor], size: Callable[[Tensor], tuple[int, ...]]) -> list[Tensor]:
+    """The layers of the most common size, of the last one among equals."""
+    sizes = [tuple(size(p)) for p in layers]
+    wanted = max(reversed(sizes), key=sizes.count)
+    return [p for p, found in zip(layers, sizes, strict=True) if found == wanted]
 
 
 def scale_gradient(t: Tensor, scale: float) -> Tensor:
@@ -289,7 +335,3 @@ def scale_gradient(t: Tensor, scale: float) -> Tensor:
 def _self_rows(layers: list[SelfAttention], scale: float, cells: Tensor) -> Tensor:
     """Rows of self-attention, mean over layers: [B, r, h, w]; their gradient times `scale`."""
     return scale_gradient(torch.stack([layer.rows(cells) for layer in layers]).mean(0), scale)
-
-
-def _copy_features(h: Tensor, _options: dict) -> Tensor:
-    return h.clone()

@@ -16,6 +16,8 @@ from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ...torch_ops.unreadable import UnreadablePass
+
 log = logging.getLogger(__name__)
 
 
@@ -112,13 +114,13 @@ def pack_saved(t: Tensor) -> tuple[Tensor, int]:
 
 
 def unpack_saved(saved: tuple[Tensor, int]) -> Tensor:
-    """The tensor of `pack_saved`. Raises RuntimeError if it was written to since then."""
+    """The tensor of `pack_saved`. Raises UnreadablePass if it was written to since then."""
     t, version = saved
     if t._version != version:
-        raise RuntimeError(
-            "A part of this model, or of another pack, writes into a tensor that the gradient still needs, "
-            "so the attention's gradient would be wrong. Remove ControlNets and patches of the model one by "
-            "one to find it; without it this works."
+        raise UnreadablePass(
+            "a part of this model, or of another pack, writes into a tensor that the gradient still needs, "
+            "so the "
+            "gradient would be wrong"
         )
     return t
 

@@ -73,14 +73,11 @@ class TokenRecordingCLIP(_CLIP):
             extra[KEY] = self.gsn_record(rows, made, attached=True)
         return encoded
 
-    def encode_from_tokens(self, tokens, return_pooled=False, return_dict=False):
-        encoded = super().encode_from_tokens(tokens, return_pooled, return_dict)
-        if not self.gsn_attaches and _has_chunks(tokens):
-            rows = encoded
-            if return_dict:
-                rows = encoded["cond"]
-            elif return_pooled:
-                rows = encoded[0]
+    def encode_from_tokens(self, tokens, *args, **kwargs):
+        encoded = super().encode_from_tokens(tokens, *args, **kwargs)
+        rows = encoded.get("cond") if isinstance(encoded, dict) else encoded
+        rows = rows[0] if isinstance(rows, tuple) else rows
+        if isinstance(rows, Tensor) and not self.gsn_attaches and _has_chunks(tokens):
             self.gsn_record(rows, read_prompt(self, tokens), attached=False)
         return encoded
 

@@ -94,7 +94,7 @@ class EncodedPrompts:
 
     def record(self, rows: Tensor, tokens: PromptTokens, attached: bool) -> None:
         """Remember which tokens these rows [B, N, C] were made from, unless they are not known."""
-        if not tokens.encoders or rows.ndim != 3 or not rows.count_nonzero():
+        if not any(e.chunks for e in tokens.encoders) or rows.ndim != 3 or not rows.count_nonzero():
             return
         context = get_executing_context()
         node = "" if context is None else str(context.node_id)

@@ -287,7 +287,9 @@ def _rebind(made: Any, copies: Mapping[int, Any]) -> None:
     instance.
     """
     for name, value in list(made.__dict__.items()):
-        if isinstance(value, types.FunctionType | types.MethodType | functools.partial):
+        if isinstance(value, types.MethodType) and not isinstance(value.__self__, torch.nn.Module):
+            del made.__dict__[name]  # of an encoder of the pack's own: this one's method has the same rows
+        elif isinstance(value, types.FunctionType | types.MethodType | functools.partial):
             made.__dict__[name] = _rebound(value, copies)
 
 

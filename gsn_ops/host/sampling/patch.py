@@ -20,7 +20,7 @@ from ..find_family import family_of
 from .plan import AttachedRecipe, make_plan
 from .sampler_facts import sampler_name
 from .sampler_run import SamplerRun
-from .sampler_watcher import watch
+from .sampler_watcher import Watch, watch
 
 WRAPPER_KEY = "gsn"
 OUTER_SAMPLE = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
@@ -83,9 +83,9 @@ class SamplingPatch:
         watched = sampler
         if plan.active_steps:
             modify = run.modify_prediction if plan.modifies_prediction else None
-            watched = watch(sampler, plan.update_steps, run.update, run.on_end, modify)
+            watched = watch(sampler, Watch(plan.update_steps, run.update, run.on_end, modify, run.warn))
         samples = executor(
             noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
         )
-        run.finish(self.attached, sampler_name(sampler), samples)
+        run.finish(self.attached, sampler_name(sampler), latent_image, samples)
         return samples

@@ -180,12 +180,14 @@ def _active_steps(recipe: Recipe, schedule: Schedule, from_image: bool) -> Activ
 def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """The conditioning entries whose tokens are known, and warnings.
 
-    "positive" if the guider has it; of guiders of other packs with other names: every list that carries our
-    key. Raises ValueError if there is none, or one is unusable.
+    "positive" if the guider has it, then "middle", the second prompt of dual guidance; of guiders of other
+    packs with other names: every list that carries our key. Raises ValueError if there is none, or one is
+    unusable.
     """
-    names = ["positive"]
-    if "positive" not in guider.conds:
-        names = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+    ours = [name for name, conds in guider.conds.items() if any(KEY in cond for cond in conds or ())]
+    names = ours
+    if "positive" in guider.conds:
+        names = ["positive", *(name for name in ours if name == "middle")]
     conds = [(name, n, cond) for name in names for n, cond in enumerate(guider.conds[name] or ())]
     entries: list[Entry] = []
     warnings: list[str] = []

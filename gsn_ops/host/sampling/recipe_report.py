@@ -17,6 +17,7 @@ from ...report.text import counted
 from ...subject_maps import maxima
 from ..architectures.family import ModelFamily
 from ..attention.entry import Entry
+from ..attention.foreign_code import ForeignCode
 from ..attention.memory_policy import LEVELS, CheckpointPolicy
 from .gradient_precision import GradientPrecision
 from .matched import MatchedConditioning
@@ -57,6 +58,8 @@ class RecipeRecord:
         self.skipped_images = self.non_finite_images = 0
         self.cut_override = False
         self.missing = ""
+        self.given_up = ""  # why, since a pass could not be read or differentiated
+        self.foreign = ForeignCode()
 
     def begin_step(self, matched: MatchedConditioning, c: float) -> None:
         """The conditioning read at this step; the first one is what is reported."""
@@ -86,7 +89,7 @@ class RecipeRecord:
         """Everything this recipe did, also if that was nothing."""
         method = self.planned.recipe.method
         if not self.steps:
-            reason = self.planned.skip or self.planned.active.reason or self.missing
+            reason = self.planned.skip or self.planned.active.reason or self.missing or self.given_up
             return RecipeReport(method, f"{method}: skipped, {reason or 'its step was not reached'}")
         updates = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
         losses = tuple(row for s in self.steps for row in s.losses)
@@ -188,7 +191,7 @@ class RecipeRecord:
 
     def _remarks(self, batch: int, precision: GradientPrecision, policy: CheckpointPolicy) -> list[str]:
         """What was out of the ordinary."""
-        words = []
+        words = [self.planned.active.note] if self.planned.active.note else []
         if self.skipped_images:
             images = f"{self.skipped_images} of {counted(batch, 'image')}"
             words.append(f"{images} left alone, all subjects are present")
@@ -203,6 +206,10 @@ class RecipeRecord:
             words.append(f"{used} (the gradient in bfloat16 agrees to a cosine of {precision.cosine:.5f})")
         if policy.level:
             words.append(LEVELS[policy.level])
+        if self.foreign.names:
+            words.append(f"these passes leave out {' and '.join(self.foreign.names)}")
+        if self.given_up:
+            words.append(f"then nothing more: {self.given_up}")
         if self.cut_override:
             words.append("another pack's attention kernel has no gradient and was replaced in these passes")
         return words

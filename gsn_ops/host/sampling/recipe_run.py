@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import traceback
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -15,8 +17,10 @@ from ...optimise.recipe import NO_EXTRA_INPUTS, ExtraInputs, StepResult, per_ima
 from ...optimise.velocity import with_velocity_term
 from ...report.run_report import RecipeReport
 from ...schedule import Schedule, to_x, to_z
+from ...torch_ops.unreadable import is_unreadable, sentence
 from ..architectures.family import ModelFamily
 from ..attention.entry import side_networks
+from ..attention.isolation import kept_random_state
 from ..attention.joint_probe import AnyProbe, JointProbe
 from ..attention.memory_policy import CheckpointPolicy
 from ..attention.probe import Probe
@@ -27,6 +31,8 @@ from .matched import MatchedConditioning
 from .memory_retry import retry_with_less_memory
 from .plan import PlannedRecipe
 from .recipe_report import Evaluation, RecipeRecord
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,15 @@ class RecipeRun:
         self.precision = GradientPrecision(self.recipe, sum(planned.active.updates.values()))
         self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
         self.record = RecipeRecord(planned, family, schedule.n_steps)
+        self.foreign = self.record.foreign
+        self.in_the_way: tuple[str, ...] = ()  # names of nodes and packs, known after a pass has failed
 
     def update(self, step: RecipeStep) -> Tensor:
         """The sampler's state x [B, ...] after this step's updates; the given x is not changed.
 
         Raises ComfyUI's out-of-memory exception.
         """
-        return retry_with_less_memory(self.policy, self.worker, lambda: self._updated(step))
+        return self._attempt(step, lambda: self._updated(step), step.state.x)
 
     def modify_prediction(self, step: RecipeStep, denoised: Tensor) -> Tensor:
         """The model's prediction at x with this recipe's term in its velocity; neither x nor `denoised` is
@@ -69,7 +77,25 @@ class RecipeRun:
 
         Raises ComfyUI's out-of-memory exception.
         """
-        return retry_with_less_memory(self.policy, self.worker, lambda: self._modified(step, denoised))
+        return self._attempt(step, lambda: self._modified(step, denoised), denoised)
+
+    def _attempt(self, step: RecipeStep, work: Callable[[], Tensor], unchanged: Tensor) -> Tensor:
+        """The result of work(), or `unchanged` from the first pass on that cannot be read or differentiated.
+
+        Random numbers that such passes draw are not missed by the run.
+        """
+        if self.record.given_up:
+            return unchanged
+        try:
+            with kept_random_state(unchanged.device):
+                return retry_with_less_memory(self.policy, self.worker, work)
+        except Exception as error:
+            if not is_unreadable(error):
+                raise
+            self.record.given_up = sentence(error, self.in_the_way)
+            # As text: a log that keeps the error itself would keep the tensors of its pass.
+            log.warning("%s: %s\n%s", self.recipe.method, self.record.given_up, traceback.format_exc())
+            return unchanged
 
     def report(self) -> RecipeReport:
         """Everything this recipe did, also if that was nothing."""
@@ -139,12 +165,16 @@ class RecipeRun:
             needs, c = self.recipe.objective.needs, step.context.c
             probes = [Probe(state, entry, self.family, needs, c) for entry in entries]
             probe = probes[0] if len(probes) == 1 else JointProbe(probes)
-            probe.layers, probe.checkpoint_policy = self.layers, self.policy
+            probe.layers, probe.checkpoint_policy, probe.foreign = self.layers, self.policy, self.foreign
+            probe.foreign.begin(probe.arguments["model_options"], probe.network)
             try:
                 prediction = x
                 if self.recipe.report == "full" and self.record.before is None:
                     self.record.before, prediction = self._evaluate(step, probe, x)
                 yield x, probe, prediction
+            except Exception:
+                self.in_the_way = probe.names_in_the_way()
+                raise
             finally:
                 self.record.forwards += probe.forwards
                 self.layers = probe.layers

@@ -78,3 +78,10 @@ def sampler_name(sampler) -> str:
     fn = getattr(sampler, "sampler_function", None)
     fn = getattr(fn, "func", fn)  # functools.partial
     return getattr(fn, "__name__", None) or type(sampler).__name__
+
+
+def is_hosts(sampler) -> bool:
+    """Is its sampler function ComfyUI's own, for which the facts above hold?"""
+    fn = getattr(sampler, "sampler_function", None)
+    fn = getattr(fn, "func", fn)
+    return (getattr(fn, "__module__", None) or "").partition(".")[0] in ("comfy", "comfy_extras")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import comfy.model_management
 import torch
+from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ... import __version__
 from ...report.run_report import RunReport, SubjectReport
+from ...report.text import counted
 from ...schedule import Moment
 from .plan import Plan
 from .recipe_run import RecipeRun
+
+LEFT_ALONE = "a later pass was left alone"
+"""Said of a run that did nothing, after one that did."""
 
 
 def report_of(
@@ -31,6 +37,19 @@ def report_of(
         latent_rgb=preview_matrix(model.get_model_object("latent_format")),
         default_step=_default_step(plan),
     )
+
+
+def continued_by(earlier: RunReport, later: RunReport) -> RunReport:
+    """The report of a run for the picture that a later one went on with, which did nothing."""
+    why = "; ".join(dict.fromkeys(recipe.status for recipe in later.recipes))
+    note = f"{LEFT_ALONE}: {later.sampler}, {counted(later.n_steps, 'step')} ({why})"
+    return replace(earlier, warnings=tuple(dict.fromkeys([*earlier.warnings, note])))
+
+
+def queued_prompt() -> str:
+    """ComfyUI's id of the prompt that is being executed, "" outside of one."""
+    context = get_executing_context()
+    return context.prompt_id if context is not None else ""
 
 
 def _default_step(plan: Plan) -> str:

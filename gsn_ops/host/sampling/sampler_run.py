@@ -13,13 +13,16 @@ from torch import Tensor
 from ...maps import StepContext
 from ...optimise.recipe import ExtraInputs, Recipe
 from ...remark import Remark, with_lines
+from ...report.run_report import RunReport
 from ..attention.entry import is_active
+from ..attention.foreign_code import remembered
+from ..attention.isolation import kept_random_state
 from ..attention.sampler_state import SamplerState
 from .matched import join_matched
 from .plan import AttachedRecipe, Plan, network_scale, reason_against
 from .recipe_run import RecipeRun, RecipeStep
 from .reference_trajectory import predict_x0
-from .sampler_report import report_of, returned_latents
+from .sampler_report import LEFT_ALONE, continued_by, queued_prompt, report_of, returned_latents
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +115,9 @@ class SamplerRun:
         if "initial_noise" in recipe.extra_inputs:
             noise = self.noise.to(state.x)
         if "predicted_x0" in recipe.extra_inputs and step > 0:
-            predicted = predict_x0(state, self.plan.schedule, step, self.seed)
+            options, network = state.arguments["model_options"], self.guider.inner_model.diffusion_model
+            with remembered(options, network), kept_random_state(state.x.device):
+                predicted = predict_x0(state, self.plan.schedule, step, self.seed)
         return ExtraInputs(noise, predicted)
 
     def _progress(self, most: int, x: Tensor) -> Callable[[int, Tensor], None]:
@@ -151,22 +156,47 @@ class SamplerRun:
                 )
             )
 
-    def finish(self, attached: tuple[AttachedRecipe, ...], sampler: str, samples: Tensor) -> None:
-        """Write the report into every recipe's book and tell every recipe's node."""
+    def warn(self, text: str) -> None:
+        """Put a remark into the report."""
+        self.warnings.append(text)
+
+    def finish(
+        self, attached: tuple[AttachedRecipe, ...], sampler: str, start: Tensor, samples: Tensor
+    ) -> None:
+        """Write the report into every recipe's book and tell every recipe's node.
+
+        start: the latent [B, ...] that the run was given. A run in which nothing was done, but which goes on
+        with the picture of one in which something was, is reported as that one.
+        """
         model = self.guider.model_patcher
         report = report_of(self.plan, self.recipes, self.warnings, sampler, model)
         outputs = returned_latents(samples)
         if self.denoised is not None:
             outputs += returned_latents(model.model.process_latent_out(self.denoised.cpu()))
+        prompt, from_image = queued_prompt(), bool(start.count_nonzero())
+        told = [report] * len(attached)
         for book in {id(one.book): one.book for one in attached}.values():
-            book.add(report, *outputs)
+            earlier = book.continued(start) if from_image and not report.acted else None
+            shown = report if earlier is None else continued_by(earlier, report)
+            before = earlier or (None if report.acted else book.acted_in(prompt))
+            if before is not None and len(before.recipes) == len(attached):
+                told = [before if one.book is book else t for one, t in zip(attached, told, strict=True)]
+            book.add(shown, *outputs, prompt=prompt, acted=report.acted)
+        self._tell(attached, report, told)
+
+    def _tell(self, attached: tuple[AttachedRecipe, ...], report: RunReport, told: list[RunReport]) -> None:
+        """One line per recipe on its node: of the run in told[n], where that is another one than this."""
         lines: dict[Callable[[str], None], list[str]] = {}  # one node may have attached several recipes
         remarks: dict[Callable[[str], None], list[str]] = {}
-        for one, planned, recipe in zip(attached, self.plan.recipes, report.recipes, strict=True):
-            log.info(recipe.status)
-            subjects = f" [{', '.join(recipe.subjects)}]" if recipe.subjects else ""
+        for n, (one, planned) in enumerate(zip(attached, self.plan.recipes, strict=True)):
+            now, recipe = report.recipes[n], told[n].recipes[n]
+            log.info(now.status)
+            line = recipe.status if recipe.step is not None else now.status
+            line += f" [{', '.join(recipe.subjects)}]" if recipe.subjects else ""
+            if told[n] is not report and recipe.step is not None:
+                line += f"; {LEFT_ALONE}"
             if one.on_status is not None:
-                lines.setdefault(one.on_status, []).append(recipe.status + subjects)
+                lines.setdefault(one.on_status, []).append(line)
                 remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
             on_status(with_lines("\n".join(said), remarks[on_status]))
