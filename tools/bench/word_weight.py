@@ -35,7 +35,7 @@ def timed(size, device: torch.device, rounds: int) -> list[float]:
     import comfy.sample
     import comfy.samplers
 
-    # On a CPU the processor's time: other processes of the machine do not count.
+    # On a CPU CPU time: other processes of the machine do not count.
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     with torch.inference_mode():
         plain = patcher(build(size), device)
