@@ -108,7 +108,7 @@ class AttentionLayout:
         """
         if self.patch is not None:
             return self.patch
-        if block in self.blocks:
+        if block is not None and block in self.blocks:
             return self.blocks[block]
         level, h = 1, self.latent[0]
         while h > grid[0]:

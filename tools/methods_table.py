@@ -42,7 +42,9 @@ Made by `python3 tools/dev.py methods --write docs/methods.md`; a test fails whe
 Every method of the drop-down of Semantic Nursing.
 
 * *Equations*: numbers in the paper, of the formulas in these files; empty = not verified, or not numbered.
-* *Objective*: its id in the GSN Objective node, and its class.
+* *Objective*: its id in the GSN Objective node, and its class. A subject's map is that of its noun, as in the
+  authors' code; `pieces=phrase` in overrides takes all its words. CONFORM, FOCUS and the layout methods read
+  all words of a phrase.
 * *Loop and steps*: how the gradient is used and where, in 50 steps of Stable Diffusion 1 (ddim_uniform), in
   which most papers count. Under other schedulers, step counts and models a method acts at the same shares of
   the noise schedule.

@@ -40,10 +40,10 @@ class WordMaps:
     ) -> None:
         """One changed call. words: label -> its columns. p, p_after [B, H, image tokens, columns]."""
         try:
-            grid, level = layout.cells(p.shape[2]), layout.level(p.shape[2])
+            grid = layout.cells(p.shape[2])
         except ValueError:  # tokens were merged: they have no places
             return
-        if self.levels and level not in self.levels:
+        if self.levels and layout.level(grid) not in self.levels:
             return
         before, after = (t.detach().mean(1) for t in (p, p_after))  # [B, h w, columns]
         for label, own in words.items():

@@ -220,6 +220,7 @@ class GuideWorker(Worker):
         descent.objective = recipe.objective
         descent.evaluate(descent.everyone)
         descent.update(size, descent.everyone)
+        assert refined.rounds is not None, "guide counts them"
         return descent.result(refined.rounds, refined.guided, refined.success)
 
     def _descend(self, descent: Descent, loop: InnerLoop) -> StepResult | None:

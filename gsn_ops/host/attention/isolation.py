@@ -120,7 +120,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
-        self.undo: list[Callable[[], None]] = []
+        self.undo: list[Callable[[], object]] = []
 
     def restore(self) -> None:
         for undo in reversed(self.undo):

@@ -52,7 +52,8 @@ class JointProbe:
 
     def _joined(self, maps: Sequence[AttentionMaps], x: Tensor) -> AttentionMaps:
         starts = first_columns([probe.entry.tokens for probe in self.probes])
-        return join_maps(maps, starts, [_place(probe, x) for probe in self.probes], x.shape[-2:])
+        h, w = x.shape[-2:]
+        return join_maps(maps, starts, [_place(probe, x) for probe in self.probes], (h, w))
 
 
 AnyProbe = Probe | JointProbe
