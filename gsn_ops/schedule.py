@@ -79,19 +79,12 @@ class Schedule:
         return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow)
 
     def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
-        """The steps from start to end (shares of the noise schedule, both included).
-
-        A run that passes the window between two of its steps gives the nearest one.
-        """
+        """The steps from start to end (shares of the noise schedule, both included)."""
         high, low = self.percent_to_sigma(start_percent), self.percent_to_sigma(end_percent)
         slack = 1 + WINDOW_SLACK
-        steps = tuple(
+        return tuple(
             i for i, s in enumerate(self.sigmas[:-1]) if s > 0 and low <= s * slack and s <= high * slack
         )
-        if steps or start_percent >= end_percent:
-            return steps
-        step = self.find(Moment(percent=(start_percent + end_percent) / 2)).step
-        return () if step is None else (step,)
 
 
 def find_step(

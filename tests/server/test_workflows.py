@@ -236,7 +236,11 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
     """The same wiring and steps, small and short: a demo model in place of every loader, its words in place
     of the texts.
     """
-    words = {"text": "a photo of a red circle and a blue square", "subjects": "red circle, blue square"}
+    words = {
+        "text": "a photo of a red circle and a blue square",
+        "subjects": "red circle, blue square",
+        "weights": "red circle: 1.5, blue square: 0.5",
+    }
     small = {"width": 256, "height": 256, "shifts": 1, "overrides": "shifts=1"}
     short = {"demo": {"class_type": "GSNDemoModel", "inputs": {"model": layout}}}
     for i, node in prompt.items():
@@ -260,7 +264,8 @@ def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
     entry = client.run(prompt)
     ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
     text = entry["outputs"][i]["text"][0]
-    assert ", 1 update step, " in text and "subject red circle (" in text and "subject blue square (" in text
+    acted = "Word Weight: red circle 1.5, blue square 0.5, " if "word_weight" in name else ", 1 update step, "
+    assert acted in text and "subject red circle (" in text and "subject blue square (" in text
     (saved,) = (node["inputs"]["images"][0] for node in prompt.values() if node["class_type"] == "SaveImage")
     assert prompt[saved]["inputs"]["samples"] == shown["latent"]
 
@@ -295,6 +300,19 @@ def test_it_runs_as_shipped_with_fewer_steps_and_every_method_acts(name, methods
     (saved,) = (client.images(entry, i) for i, node in prompt.items() if node["class_type"] == "SaveImage")
     plain, nursed = (half.convert("RGB").tobytes() for half in halves(saved[0]))
     assert plain != nursed
+
+
+def test_the_word_weight_template_acts_as_shipped_with_fewer_steps(client):
+    prompt = read("demo_word_weight")[1]
+    for node in prompt.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = 8
+    entry = client.run(prompt)
+    (saved,) = (i for i, node in prompt.items() if node["class_type"] == "SaveImage")
+    (report,) = (i for i, node in prompt.items() if node["class_type"] == "GSNReport")
+    assert "Word Weight: green star 1.6, steps 0 to 7 of 8" in entry["outputs"][report]["text"][0]
+    plain, weighted = (half.convert("RGB").tobytes() for half in halves(client.images(entry, saved)[0]))
+    assert plain != weighted
 
 
 def halves(png: bytes):

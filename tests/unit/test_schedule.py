@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gsn_ops.schedule import Moment, Schedule, find_step, step_size, to_x, to_z
+from gsn_ops.schedule import Moment, find_step, step_size, to_x, to_z
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 KEPT = (1 - BETAS).cumprod(0)
@@ -150,13 +150,6 @@ def test_b9_one_and_two_steps_too(sigmas, step):
 @pytest.mark.parametrize("sigmas", ([2.9, 1.5, 0.0], [14.6, 10.0, 8.0], [3.0, 0.0]))
 def test_b9_a_run_that_does_not_pass_it_is_still_left_alone(sigmas):
     assert find_step(Moment(sigma=5.0), sigmas, sd1_percent).step is None
-
-
-def test_b9_a_window_between_two_steps_has_the_nearest_one():
-    run = Schedule(tuple(run_of("karras", 4)), sd1_percent)
-    assert run.window(0.15, 0.2) == (1,) and run.window(0.2, 0.15) == ()
-    late = Schedule((2.9, 1.5, 0.0), sd1_percent)
-    assert late.window(0.15, 0.2) == ()
 
 
 def test_last_entry_is_no_step():

@@ -81,16 +81,27 @@ class ModulatedRun:
         with contextlib.ExitStack() as stack:
             for edit in edits:
                 edit.passes += not reading
-                if isinstance(edit, ReinjectionOfRun) and self.family.text_stream is not None:
-                    work = Reinjection(edit.settings, first_image)
-                    stack.enter_context(work.on(network, self.family.text_stream))
-                    stack.callback(self._count, edit, work)
+                if isinstance(edit, ReinjectionOfRun):
+                    self._reinject(stack, edit, network, first_image)
             if any(prompt.edits for prompt in prompts):
                 override = self._override(options, prompts, entries, edits)
                 drops = self.family.drops_options
                 stack.enter_context(pass_options(network, drops, {OVERRIDE: override}))
                 options = {**options, OVERRIDE: override}
             yield options
+
+    def _reinject(
+        self, stack: contextlib.ExitStack, edit: ReinjectionOfRun, network: Any, first_image: int
+    ) -> None:
+        """Hooks for one pass. Not on a compiled network, which would keep them after it."""
+        if hasattr(network, "_orig_mod"):
+            self.reason = (
+                "the whole network is compiled, so its blocks cannot be changed: remove torch.compile"
+            )
+        elif self.family.text_stream is not None:
+            work = Reinjection(edit.settings, first_image)
+            stack.enter_context(work.on(network, self.family.text_stream))
+            stack.callback(self._count, edit, work)
 
     def _count(self, edit: ReinjectionOfRun, work: Reinjection) -> None:
         edit.blocks = max(edit.blocks, work.changed)
