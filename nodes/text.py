@@ -33,7 +33,7 @@ def encode(clip, text: str, subjects: str) -> list:
     if clip is None:
         raise ValueError(NO_ENCODER)
     clip = with_token_metadata(clip, parse_subjects(written(subjects)))
-    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+    return clip.encode_from_tokens_scheduled(clip.tokenize(given("text", text)))
 
 
 def tokens_output() -> io.Output:

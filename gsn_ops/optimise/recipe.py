@@ -171,6 +171,12 @@ class Recipe(ABC):
         """Raises ValueError that names a setting whose value cannot work, and the cure."""
         for bound in settings_of(self):
             bound.check(bound.get(self))
+        start, end = getattr(self, "start_percent", 0.0), getattr(self, "end_percent", 1.0)
+        if start > end:
+            raise ValueError(
+                f"The window is {start:g} to {end:g}: choose start_percent and end_percent between 0 and 1, "
+                "start first."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

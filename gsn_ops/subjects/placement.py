@@ -78,7 +78,7 @@ def _fractions(boxes: Mapping | Sequence, canvas: tuple[int, int]) -> list[Box]:
 def _inside(corners: Box) -> Box:
     """The part of a box (x1, y1, x2, y2) that is inside the image. Raises ValueError if there is none."""
     x1, y1, x2, y2 = corners
-    if x2 <= x1 or y2 <= y1:
+    if not (x2 > x1 and y2 > y1):
         raise ValueError(
             f"The region has no area (width {x2 - x1:g}, height {y2 - y1:g}): make it wider and higher."
         )

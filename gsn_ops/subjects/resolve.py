@@ -17,6 +17,7 @@ from .language import foreign_language
 from .matching import PhraseMatch, TextWord, phrase_matches, split_words
 from .readable_text import as_sentences
 from .syntax import SPACY
+from .word_lists import FUNCTION_WORDS
 
 MAX_SHOWN_WORDS = 60  # of the prompt, in an error
 MAX_SHOWN_LEFT_OUT = 10
@@ -243,9 +244,10 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
         return f"The subject '{phrase.label}' is not in the prompt: the prompt is empty."
     known = {w.text for words in texts for w in words}
     missing = [w for w in (*phrase.modifiers, phrase.noun) if not {x.text for x in split_words(w)} <= known]
+    things = [word for word in shown if word not in FUNCTION_WORDS]
     text = f"The subject '{phrase.label}' is not in the prompt"
     text += f" (missing: {', '.join(missing)}). " if missing else ". "
-    near = [match for w in missing for match in difflib.get_close_matches(w.lower(), shown, 1, 0.5)]
+    near = [match for w in missing for match in difflib.get_close_matches(w.lower(), things, 1, 0.5)]
     text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""
     text += f"Its words are: {', '.join(shown[:MAX_SHOWN_WORDS])}"
     text += ", ...." if len(shown) > MAX_SHOWN_WORDS else "."

@@ -71,3 +71,8 @@ def test_b23_null_subjects_are_an_empty_field(pack_module, tiny, null):
 def test_b23_null_options_and_levels_are_the_defaults(pack_module):
     objective = node(pack_module, "objective", "GSNObjective")
     assert objective.execute(levels="None", options="None").args == objective.execute().args
+
+
+def test_b23_an_empty_text_of_the_text_node_is_named(pack_module, tiny):
+    with pytest.raises(ValueError, match="The text input is empty .*connect a text"):
+        node(pack_module, "text", "GSNTextEncode").execute(text=None, clip=tiny.plain_clip)

@@ -99,3 +99,16 @@ def test_a_loss_of_another_pack_with_the_wrong_shape_is_named(tiny):
         model, _ = tiny.attach(step=1, objective=objective, report=report)
         with pytest.raises(ValueError, match="The objective Scalar .* returned a tensor of shape"):
             tiny.sample(model)
+
+
+def test_of_subjects_that_may_be_missing_none_was_drawn(said):
+    line = said(PROMPT, subjects="cat?, dog?")
+    assert f"{REFINE}: skipped, none of the subjects that were typed is in the prompt" in line, line
+
+
+def test_a_line_reads_as_one_sentence(said, tiny):
+    line = said(PROMPT, at_sigma=10000.0)
+    assert ": skipped, the wanted noise level (at_sigma 10000) is not in this run" in line, line
+    line = said(PROMPT, overrides="shifts=1", report_level="numbers only")
+    assert "1 update step, " in line and ", 1 forward and 1 backward pass" in line, line
+    assert "passes" not in line

@@ -248,3 +248,19 @@ def test_a_compiled_model_acts_too(tiny, weigh):
     assert difference(found, flux.sample(weigh("red cat: 3", flux.model)[0])) < CLOSE
     assert difference(found, flux.sample()) > 10 * CLOSE
     assert "did not act" not in book.find(found).recipes[0].status
+
+
+def test_words_that_a_wildcard_did_not_draw_are_left_out(tiny, weigh, weighted):
+    model, book = weigh("cat?: 2, red circle: 1.5")
+    assert torch.equal(tiny.sample(model), weighted)
+    assert "'cat' is not in the prompt: left out" in book.last().warnings
+    model, book = weigh("cat?: 2")
+    assert torch.equal(tiny.sample(model, steps=3), tiny.sample(steps=3))
+    assert book.last().recipes[0].status == "Word Weight: did not act, none of its words is in the prompt"
+
+
+def test_c7_remarks_stand_in_the_line_of_word_weight(tiny, pack_module, weigh, monkeypatch):
+    lines = []
+    monkeypatch.setattr(pack_module("nodes.weights"), "status_reporter", lambda node: lines.append)
+    tiny.sample(weigh("red circle: 1.5, circle: 0.5")[0], steps=2)
+    assert lines[-1].endswith("passes. Note: 'circle' and 'red circle' are the same word of the prompt")

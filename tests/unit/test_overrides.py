@@ -231,3 +231,12 @@ def test_only_if_needed_is_refused_where_it_would_be_ignored(method):
 def test_c8_a_key_that_is_there_twice_is_refused(text, position, key):
     with pytest.raises(ValueError, match=f"overrides, character {position}: '{key}' is there twice"):
         override((Refine(),), text)
+
+
+@pytest.mark.parametrize("method", ["SynGen (Rassin et al. 2023)", "FOCUS (2025)"])
+def test_a_window_that_ends_before_it_starts_is_refused(method):
+    (recipe,) = override(preset(method), "start_percent=0.5, end_percent=0.4")
+    with pytest.raises(ValueError, match="The window is 0.5 to 0.4: .* start first"):
+        check(recipe)
+    (recipe,) = override(preset(method), "start_percent=0.5, end_percent=0.5")
+    assert check(recipe).disabled

@@ -7,6 +7,7 @@ import torch
 
 from gsn_ops.objectives._foreground import otsu_mask
 from gsn_ops.regions import CONVENTIONS, box_mask
+from gsn_ops.subjects.placement import region_of
 
 
 def edges(mask):
@@ -101,3 +102,9 @@ def test_otsu_finds_the_bright_half_and_nothing_in_a_flat_map():
     assert otsu_mask(torch.full((8, 8), 0.4)).all()
     assert otsu_mask(torch.zeros(8, 8)).all()
     assert not otsu_mask(m.requires_grad_(True)).requires_grad
+
+
+@pytest.mark.parametrize("box", [(float("nan"), 0, 1, 1), (0, 0, 1, float("nan")), (0.5, 0.5, 0, 1)])
+def test_a_box_that_is_none_is_refused(box):
+    with pytest.raises(ValueError, match="The region has no area"):
+        region_of(None, box, None, (512, 512))

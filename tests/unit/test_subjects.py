@@ -311,3 +311,8 @@ def test_what_is_left_out_is_said():
     )
     assert len(subjects) == 5
     assert notes == ("left out (at most 5 subjects are chosen automatically): sheep, blue car",)
+
+
+def test_no_article_is_proposed_for_a_word_that_is_missing():
+    with pytest.raises(ValueError, match=r"\(missing: cat\)\. Its words are: a, red, circle"):
+        resolve(parse_subjects("cat"), prompt("a red circle"))

@@ -168,7 +168,8 @@ def find_words(
                 seen.add(phrase)
         subjects, remarks = resolve_with_notes([phrase for phrase, _ in present], entry.tokens)
         notes += remarks
-        found.append(tuple(zip(subjects, (weight for _, weight in present), strict=True)))
+        weight_of = dict(present)
+        found.append(tuple((subject, weight_of[subject.phrase]) for subject in subjects))
     for phrase, error in missing.items():
         if phrase not in seen:
             raise error

@@ -21,7 +21,7 @@ from ..attention.modulate import EditedPrompt, Modulation, Tally
 from ..attention.reinjection import Reinjection
 from ..autograd.differentiable import pass_options
 from ..find_family import family_of
-from .edit_of_run import OF_RUN, AttachedEdit, EditOfRun, ReinjectionOfRun
+from .edit_of_run import OF_RUN, AttachedEdit, EditOfRun, ReinjectionOfRun, WordsOfRun
 from .plan import positive_entries
 from .sampler_report import preview_matrix
 
@@ -254,10 +254,15 @@ class ModulatedRun:
             return self.reason
         if self.tally.misfits:
             return "another node changes the number of images in the attention: remove it, or this one"
+        if isinstance(edit, WordsOfRun) and not any(edit.found):
+            return "none of its words is in the prompt"
         if not edit.passes:
             return "no pass with a prompt that has these words was made"
         seen = sorted(self.tally.lengths)
-        return f"no text-to-image attention of the expected lengths was seen (queries, keys seen: {seen})"
+        return (
+            "no text-to-image attention of the expected lengths was seen; set blocks to auto if they are not "
+            f"(queries, keys seen: {seen})"
+        )
 
     def _subjects(self) -> tuple[SubjectReport, ...]:
         """The words acted on, each once, with the token pieces they were found in."""

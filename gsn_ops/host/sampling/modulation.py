@@ -15,6 +15,7 @@ import comfy.patcher_extension
 from torch import Tensor
 
 from ...modulate.edits import Edit
+from ...remark import with_lines
 from ...report.book import ReportBook
 from ..find_family import family_of
 from .edit_of_run import AttachedEdit, check_family
@@ -92,7 +93,7 @@ class ModulationPatch:
         for one, recipe in zip(self.attached, report.recipes, strict=True):
             log.info(recipe.status)
             if one.on_status is not None:
-                one.on_status(recipe.status)
+                one.on_status(with_lines(recipe.status, report.warnings))
 
 
 class _LastPrediction:

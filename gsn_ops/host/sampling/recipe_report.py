@@ -90,7 +90,10 @@ class RecipeRecord:
         method = self.planned.recipe.method
         if not self.steps:
             reason = self.planned.skip or self.planned.active.reason or self.missing or self.given_up
-            return RecipeReport(method, f"{method}: skipped, {reason or 'its step was not reached'}")
+            reason = reason or "its step was not reached"
+            if reason.startswith(("The ", "This ")):
+                reason = reason[0].lower() + reason[1:]
+            return RecipeReport(method, f"{method}: skipped, {reason}")
         updates = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
         losses = tuple(row for s in self.steps for row in s.losses)
         backwards = self.backwards + precision.backwards
@@ -163,11 +166,12 @@ class RecipeRecord:
         made = f"{min(updates)} to {max(updates)} update steps"
         if len(set(updates)) == 1:
             made = counted(updates[0], "update step")
+        passes = "pass" if backwards == 1 else "passes"
         return [
             f"{self.planned.recipe.method}: {where} of {self.n_steps} (sigma {sigma})",
             made,
             f"loss {_mean(loss_before)} -> {_mean(loss_after)}",
-            f"{self.forwards} forward and {backwards} backward passes",
+            f"{self.forwards} forward and {backwards} backward {passes}",
         ]
 
     def _without_effect(
