@@ -70,13 +70,15 @@ def as_candidate(phrase: NounPhrase) -> Candidate:
 def first_subjects(candidates: Sequence[Candidate], text: str) -> tuple[list[SubjectPhrase], list[str]]:
     """The five subjects that are chosen, in text order, and the labels of the others.
 
-    Definite references to an earlier noun are not counted again. If there are more than five and the text is
-    prose, things come first, then places, clothes and parts; else the first five.
+    Definite references to an earlier noun are not counted again. If there are more than five, one of each
+    comes before a second one, and in prose things come before places, clothes and parts.
     """
     things = _new_things(candidates)
     ranked = things
-    if len(things) > MAX_SUBJECTS and is_prose(text):
-        ranked = sorted(things, key=_rank)  # stable: in text order within a rank
+    if len(things) > MAX_SUBJECTS:
+        first = {thing.label: thing.start for thing in reversed(things)}
+        prose = is_prose(text)
+        ranked = sorted(things, key=lambda thing: (first[thing.label] < thing.start, prose and _rank(thing)))
     words = split_words(text)
     found: dict[str, SubjectPhrase] = {}
     starts: dict[str, int] = {}

@@ -183,6 +183,8 @@ def phrase_matches(phrase: SubjectPhrase, words: Words) -> list[PhraseMatch]:
     each modifier. Empty if the noun or a modifier is not in the text.
     """
     noun, modifiers = split_words(phrase.noun), [split_words(m) for m in phrase.modifiers]
+    if as_typed := _as_typed(phrase, noun, modifiers, words):
+        return as_typed
     nouns = find_all(words, noun)
     free = [i for i in nouns if not _is_inside_compound(words, i, len(noun))]
     together = [match for i in nouns if (match := _adjacent_match(words, i, noun, modifiers))]
@@ -199,6 +201,25 @@ def phrase_matches(phrase: SubjectPhrase, words: Words) -> list[PhraseMatch]:
         nearest = tuple(range(j, j + len(m)) for j, m in zip(starts, modifiers))
         matches.append(PhraseMatch(range(i, i + len(noun)), nearest, False))
     return matches
+
+
+def _as_typed(
+    phrase: SubjectPhrase, noun: Sequence[TextWord], modifiers: Sequence[Sequence[TextWord]], words: Words
+) -> list[PhraseMatch]:
+    """The occurrences of a phrase that goes on behind its noun, word for word: "woman in a red dress"."""
+    typed = split_words(re.sub(r"#\d+$", "", phrase.label))
+    starts = [find_all(typed, wanted)[:1] for wanted in (noun, *modifiers)]
+    if not modifiers or not all(starts) or max(starts)[0] == starts[0][0]:
+        return []
+    first = min(starts)[0]
+
+    def at(begin: int, n: int, wanted: Sequence[TextWord]) -> range:
+        return range(begin + starts[n][0] - first, begin + starts[n][0] - first + len(wanted))
+
+    return [
+        PhraseMatch(at(i, 0, noun), tuple(at(i, n + 1, m) for n, m in enumerate(modifiers)), True)
+        for i in find_all(words, typed[first:])
+    ]
 
 
 def phrase_at(noun: str, modifiers: tuple[str, ...], start: int, words: Words) -> SubjectPhrase | None:

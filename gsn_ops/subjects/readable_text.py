@@ -17,6 +17,7 @@ NETWORKS_AND_WEIGHTS = re.compile(
     r"|\bembedding\s*:\s*\S+"
     r"|\b(?:rating|source|artist|score)\s*:\s*\w+"
     r"|\\\([^()]*\\\)|(?<![^,\n])\s{0,9}\( [^()]* \)(?=\s*(?:,|$))"  # a tag in parentheses: "\(series\)"
+    r"|\([^()\n]{1,200}:\s*(?:-\s*[\d.]+|0*\.?0+)\s*\)"  # taken out by its weight: "(cat:0)"
     r"|:\s*\d*\s*\.?\s*\d+\s*(?=[)\]])"  # the weight of "(cat:1.3)", the time of "[cat:dog:0.4]"
     # a qualifier: "saber \(fate\)"
     r"|(?<=\w)\s{0,9}\\?\((?![^()]*:\s*[\d.])[^()]{1,200}\\?\)(?=\s*(?:,|$))",
@@ -31,7 +32,12 @@ QUOTES = re.compile(
     r"|(?<![\w)])'(?!s\b)(?:[^'\n]|(?<=\w)'(?=\w)){1,80}'(?!\w)"
     "|(?<!\\w)\u2018[^\u2018\u2019\n]{1,80}\u2019(?!\\w)"
 )
-JSON_START = re.compile(r"\s*[\[{][\s\[{]*(?:\"[^\"\n]{1,80}\"|'[^'\n]{1,80}')\s*[:,\]]")
+JSON_START = re.compile(
+    r"(?:[^{\[\n]{0,80}\bjson\b[^{\[\n]{0,20}\n)?\s*(?:```\w{0,9}\s*)?"
+    r"[\[{][\s\[{]*(?:\"[^\"\n]{1,80}\"|'[^'\n]{1,80}')\s*[:,\]]",
+    re.IGNORECASE,
+)
+"""JSON, also with what a chat puts around it: "```json", "Here is the JSON:"."""
 JSON_TOKEN = re.compile(r"(\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'(?=\s*[:,\]}]))(\s*:)?|([\[{])|([\]}])")
 KEY = re.compile(
     rf"(?:(?:^|(?<=[.;\n|,]))[ \t\-*#]{{0,9}}(?:\*\*)?({ANY_KEY})(?:\*\*)?\s{{0,9}}[:=](?!/)(?:\*\*)?"

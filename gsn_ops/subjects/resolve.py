@@ -54,6 +54,7 @@ def choose_subjects(
         phrases = tuple(replace(p, source="conditioning") for p in phrases)
     subjects, notes = resolve_with_notes(phrases, tokens, first_column)
     notes = (*remarks, *notes)
+    left_out = list(dict.fromkeys(left_out))
     if left_out:
         names = ", ".join(left_out[:MAX_SHOWN_LEFT_OUT])
         if len(left_out) > MAX_SHOWN_LEFT_OUT:

@@ -1,9 +1,11 @@
 r"""The syntax of the subjects field, as text -> phrases.
 
-Phrases are separated by commas, semicolons, `|`, `/` or lines, also by the wide marks of Chinese and
-Japanese, or stand in brackets: `red car, blue bench`, `[red car] [blue bench]`. `and` separates two things
-("cat and dog"), not two modifiers ("red and blue table"). The last word is the noun, the others are its
-modifiers; articles are left out. `car* red` marks the noun. A noun of several words is quoted or joined:
+Phrases are separated by commas, semicolons, `|`, `/`, full stops, tabs, lines, or a `+`, dash, bullet or
+arrow between spaces, also by the wide marks of Chinese and Japanese, or stand in brackets: `red car, blue
+bench`, `[red car] [blue bench]`; a JSON list is read as its entries. `and` separates two things
+("cat and dog"), not two modifiers ("red and blue table"). The last word is the noun, in "woman in a red
+dress" the last one before the preposition; the others are its modifiers; articles are left out, and so is a
+number in front ("2 dogs"). `car* red` marks the noun. A noun of several words is quoted or joined:
 `green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog", "teddy bear":
 word_lists.COMPOUNDS) need no mark. `dog#2` is the second occurrence of the phrase; a phrase typed twice
 takes the first and the second. `dog?` may be missing from the prompt, as with wildcards. `-glasses` names
@@ -30,12 +32,25 @@ SPACY = "spacy"
 """`SubjectPhrase.source` of a request to find the subjects with spaCy; its noun is the model's name."""
 NO_THINGS = FUNCTION_WORDS - frozenset("can will down past inside break s t d m".split())
 """Words that name nothing by themselves; the others of the list are also nouns or letters."""
-MARKS = ",;|/\uff0c\u3001\uff1b\uff5c"
-"""Between phrases; with the comma, semicolon and bar of full width, and the ideographic comma."""
-SEPARATORS = f" \t\r\n.{MARKS}"
-BULLET = re.compile(r"\s*(?:[-*\u2022\u2013\u2014\u00b7]\s*|\(?\d{1,3}[.):]\s+)(?=\S)")
-"""What a line of a list begins with: a dash, a bullet, "1." or "1)"."""
+MARKS = ",;|/\uff0c\u3001\uff1b\uff5c\u3002\u060c"
+"""Between phrases; with those of full width, the ideographic comma and stop, and the Arabic comma."""
+BREAKS = "\t\r\n\v\u2028"
+SEPARATORS = f" {BREAKS}.{MARKS}"
+DASHES = "-\u2212\u2013\u2014"
+"""The dash as keyboards and word processors write it."""
+BETWEEN_SPACES = re.compile(
+    rf"\s+(?:[{DASHES}+.\u2022\u00b7]|[-=]>|\u2192)\s+|(?<=\w{{3}})(?<!\b[Mm]rs)\.\s+"
+)
+"""Between phrases where spaces stand around it; and the full stop of a word that is no abbreviation."""
+BULLET = re.compile(rf"\s*(?:[{DASHES}*+\u2022\u00b7]\s*|\(?(?:\d{{1,3}}[.):]|[A-Za-z]\))(?!\d)\s*)(?=\S)")
+"""What a line of a list begins with: a dash, a bullet, "1.", "1)" or "a)"."""
+JSON_LIST = re.compile(r"\s*\[\s*(?=[\"'])(.*)\]\s*", re.DOTALL)
 NUMBER = re.compile(r"\A\s*\(?\d{1,3}[.):]\s+(?=\S)")
+NOUN_ENDS = frozenset(
+    "in on at with without wearing holding carrying riding under over above below near beside next behind "
+    "inside outside by from against atop around between".split()
+)
+"""Behind the noun: what follows tells it from others ("the woman in a red dress")."""
 MAY_BE_MISSING = ("?", "\uff1f")
 """Behind a phrase that the prompt need not have."""
 WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=[()]|$)")
@@ -48,24 +63,28 @@ EXPLANATION = (
 )
 
 
-def parse_subjects(text: str) -> tuple[SubjectPhrase, ...]:
+def parse_subjects(text: str, any_word: bool = False) -> tuple[SubjectPhrase, ...]:
     """The typed phrases, in order; () for an empty field.
 
-    Raises ValueError naming a phrase that cannot be read, or that names no thing ("the").
+    any_word: also words that name no thing ("behind"). Raises ValueError naming a phrase that cannot be read,
+    or that names no thing.
     """
+    entries = JSON_LIST.fullmatch(text)
+    if entries:
+        text = ", ".join(entry for _, entry in re.findall(r"([\"'])(.*?)\1(?=\s*(?:,|\Z))", entries[1]))
     text = text.replace("\\(", OPEN).replace("\\)", CLOSE)
     text = re.sub(
         r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text
     )
     text = re.sub(QUALIFIER + r"|@spacy\S*", lambda m: m[0].replace("/", SLASH), text)
-    parts = [part for part in _split_phrases(_without_bullets(text)) if part.strip(SEPARATORS)]
+    parts = [part for part in _split_phrases(without_bullets(text)) if part.strip(SEPARATORS)]
     requests = [part.strip() for part in parts if part.strip().lower().startswith("@spacy")]
     if requests:
         return (_parse_request(requests[0], alone=len(parts) == 1),)
-    return tuple(_numbered([_parse_phrase(part.replace(SLASH, "/")) for part in parts]))
+    return tuple(_numbered([_parse_phrase(part.replace(SLASH, "/"), any_word) for part in parts]))
 
 
-def _without_bullets(text: str) -> str:
+def without_bullets(text: str) -> str:
     """The text without the dashes, bullets or numbers before its lines, if it is a list of several lines."""
     lines = [line for line in text.splitlines() if line.strip(SEPARATORS)]
     if len(lines) > 1 and all(BULLET.match(line) for line in lines):
@@ -79,8 +98,9 @@ def _split_phrases(text: str) -> list[str]:
         if inside:
             parts.append(re.sub(f"[{MARKS}]", " ", inside))
         else:
-            for part in re.split(rf"[{MARKS}\n]", outside):
-                parts += _split_at_and(part)
+            for part in re.split(rf"[{MARKS}{BREAKS}]", outside):
+                for phrase in BETWEEN_SPACES.split(part.strip()):
+                    parts += _split_at_and(phrase)
     return parts
 
 
@@ -129,10 +149,10 @@ def _numbered(phrases: Sequence[SubjectPhrase]) -> list[SubjectPhrase]:
     return out
 
 
-def _parse_phrase(part: str) -> SubjectPhrase:
-    part = NUMBER.sub("", part.strip(SEPARATORS))
-    role = "unwanted" if re.match(r"-\s*\w", part) else "wanted"
-    part = part.lstrip("- ") if role == "unwanted" else part
+def _parse_phrase(part: str, any_word: bool = False) -> SubjectPhrase:
+    part = _unquoted(NUMBER.sub("", part.strip(SEPARATORS)))
+    role = "unwanted" if re.match(rf"[{DASHES}]\s*\w", part) else "wanted"
+    part = part.lstrip(f"{DASHES} ") if role == "unwanted" else part
     optional = part.rstrip(SEPARATORS).endswith(MAY_BE_MISSING) and bool(split_words(part))
     part = part.rstrip(SEPARATORS + "".join(MAY_BE_MISSING)) if optional else part
     shown = part.strip(SEPARATORS).replace(OPEN, "\\(").replace(CLOSE, "\\)").replace(QUOTED_SPACE, " ")
@@ -143,13 +163,21 @@ def _parse_phrase(part: str) -> SubjectPhrase:
     words = [w for w in re.sub(QUALIFIER, " ", part).split() if split_words(w)]
     if not words:
         raise ValueError(f"The subject '{shown}' has no word in it. {EXPLANATION}")
-    if all(word.lower() in NO_THINGS for word in words):
+    if not any_word and all(word.lower() in NO_THINGS for word in words):
         raise ValueError(f"The subject '{shown}' names no thing. {EXPLANATION}")
     noun, modifiers = _noun_and_modifiers(words, shown)
+    if len(words) > 1 and words[0].lower() in CONJUNCTIONS:
+        words = words[1:]  # "a cat, and a dog"
     label = " ".join(_unmarked(w) for w in words)
     label += f" ({qualifier[0][1:-1].strip()})" if qualifier else ""
     label += f"#{occurrence}" if occurrence > 1 else ""
     return SubjectPhrase(label, noun, modifiers, role=role, occurrence=occurrence, optional=optional)
+
+
+def _unquoted(part: str) -> str:
+    """Without single quotes around the whole phrase."""
+    found = re.fullmatch(r"(['\u2018`])([^'\u2018\u2019`]+)['\u2019`]", part)
+    return found[2] if found else part
 
 
 def _split_occurrence(part: str, shown: str) -> tuple[str, int]:
@@ -178,7 +206,21 @@ def _noun_and_modifiers(words: list[str], shown: str) -> tuple[str, tuple[str, .
     if marked:
         first, last = marked[0], marked[0] + 1
     else:
-        size = next((k for k in (3, 2) if " ".join(words[-k:]).lower() in COMPOUNDS), 1)
-        first, last = max(len(words) - size, 0), len(words)
-    rest = words[:first] + words[last:]
-    return " ".join(words[first:last]), tuple(w for w in rest if w.lower() not in LEFT_OUT)
+        first, last = _place_of_noun([word.lower() for word in words])
+    rest = [w for w in words[:first] + words[last:] if w.lower() not in LEFT_OUT | NOUN_ENDS]
+    if rest and first and words[0].isdigit() and rest[0] == words[0]:
+        rest = rest[1:]  # "2 dogs"
+    return " ".join(words[first:last]), tuple(rest)
+
+
+def _place_of_noun(words: Sequence[str]) -> tuple[int, int]:
+    """First word of the noun, and the word behind it: the last word, that before a preposition, a compound,
+    or a name with its number ("fiat 500").
+    """
+    last = next((n for n, word in enumerate(words) if word in NOUN_ENDS), len(words))
+    if all(word in LEFT_OUT for word in words[:last]):
+        last = len(words)
+    size = next((k for k in (3, 2) if " ".join(words[max(last - k, 0) : last]) in COMPOUNDS), 1)
+    if words[last - 1].isdigit() and last > 1:
+        size = 2
+    return max(last - size, 0), last

@@ -1,7 +1,7 @@
 """The syntax of word weights, as text -> phrases with a number each.
 
 `red car: 1.5, bench: 0.7, glasses: -1`: the phrases of the subjects field (`syntax`), each with a weight
-after a colon; entries are separated by commas, semicolons or lines. `(red car:1.5)` is the same.
+after a colon or `=`; entries are separated as there. `(red car:1.5)` is the same, and so is a decimal comma.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 
 from ..prompt import SubjectPhrase
-from .syntax import parse_subjects
+from .syntax import BREAKS, MARKS, parse_subjects, without_bullets
 
 LOWEST, HIGHEST = -2.0, 3.0
 EXPLANATION = "Write each word with its weight after a colon, for example: red car: 1.5, bench: 0.7"
@@ -19,28 +19,43 @@ SOURCE = "weighted"
 """`SubjectPhrase.source` of these phrases: any word of the prompt may have a weight, an adjective too."""
 
 
+SEPARATOR = re.compile(
+    rf"(?<=[\d)])\s*[|/]\s*(?=\D)|(?<=\))\s*(?=\()|[{MARKS.replace('|', '').replace('/', '')}{BREAKS}]"
+)
+"""Between entries; a bar or slash only behind a weight."""
+DECIMAL_COMMA = re.compile(r"([:=]\s*[-+]?\d+)[,\uff0c](\d+)(?=\s*(?:[,;)\n\uff0c]|\Z))")
+
+
 def parse_weights(text: str) -> tuple[tuple[SubjectPhrase, float], ...]:
     """The phrases and their weights, in order; () for an empty field.
 
     Raises ValueError naming an entry that cannot be read, or whose weight is out of range.
     """
-    entries = [entry.strip() for entry in re.split(r"[,;\n]", text) if entry.strip()]
+    entries = [entry for entry in map(str.strip, SEPARATOR.split(_plain(text))) if entry]
     parts = [_split(entry) for entry in entries]
-    phrases = parse_subjects(", ".join(phrase for phrase, _ in parts))
+    phrases = parse_subjects(", ".join(phrase for phrase, _ in parts), any_word=True)
     if len(phrases) != len(parts):
         raise ValueError(f"weights is '{text.strip()}': one entry names several words. {EXPLANATION}.")
     weighted = zip(phrases, parts, strict=True)
     return tuple((replace(phrase, source=SOURCE), weight) for phrase, (_, weight) in weighted)
 
 
+def _plain(text: str) -> str:
+    """The text with this syntax's colon, minus and decimal point, without the bullets of a list."""
+    text = text.replace("\uff1a", ":").replace("\u2212", "-")
+    return without_bullets(DECIMAL_COMMA.sub(r"\1.\2", text))
+
+
 def _split(entry: str) -> tuple[str, float]:
     """One entry as its phrase and its weight."""
-    found = re.fullmatch(r"\(?\s*([^:]*\w[^:]*?)\s*:\s*([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*\)?", entry)
+    found = re.fullmatch(r"\(*\s*([^:=]*\w[^:=]*?)\s*[:=]\s*([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*\)*\.?", entry)
     if found is None:
         raise ValueError(f"weights: '{entry}' cannot be read. {EXPLANATION}.")
     phrase, weight = found[1], float(found[2])
     if phrase.startswith("-"):
-        raise ValueError(f"weights: '{entry}' has its sign before the word. Write {phrase[1:].strip()}: -1.")
+        raise ValueError(
+            f"weights: '{entry}' has its sign before the word. Write {phrase[1:].strip()}: {-abs(weight):g}."
+        )
     if not (math.isfinite(weight) and LOWEST <= weight <= HIGHEST):
         raise ValueError(
             f"weights: '{entry}' has the weight {weight:g}; choose {LOWEST:g} to {HIGHEST:g} (1 = unchanged, "

@@ -286,3 +286,42 @@ def test_s12_kinds_of_image_and_requests_name_nothing(text, expected):
 )
 def test_what_is_said_not_to_be_there_is_no_subject(text, expected):
     check(text, expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"subject": "a red fox", "prop": "a lantern", "camera": {"lens": "85mm"}}\n```',
+        'json\n{"subject": "a red fox", "prop": "a lantern"}',
+        'Here is the JSON:\n{"subject": "a red fox", "prop": "a lantern"}',
+        'Create an image from this JSON:\n\n```\n["a red fox", "a lantern"]\n```',
+    ],
+)
+def test_s8_json_with_what_a_chat_puts_around_it(text):
+    check(text, "fox, lantern")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a (blue square:0), a (red circle:1.2)", "circle"),
+        ("a (blue square:0.0) and a star", "star"),
+        ("a (blue square:-1) and a star", "star"),
+        ("a (blue square:0.5) and a star", "square, star"),
+    ],
+)
+def test_what_a_weight_takes_out_of_the_prompt_is_no_subject(text, expected):
+    check(text, expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["a red cup and a blue hat, " * 10, "a red cup, a blue hat, " * 3, "red cup, blue hat\n" * 9]
+)
+def test_s9_one_of_each_comes_before_a_second_one(text):
+    found = nouns(text)
+    assert "cup" in found and "hat" in found and len(found) <= 5
+    _, left = subjects_of_caption("a red cup and a blue hat, " * 10)
+    assert len(left) == 15
+    pieces = tokens("a red cup and a blue hat, " * 10)
+    (note,) = choose_subjects((), pieces)[1]
+    assert note.line == "left out: red cup, blue hat"

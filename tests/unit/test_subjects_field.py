@@ -6,6 +6,7 @@ from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.objectives.base import check_prompt
 from gsn_ops.objectives.neglect import Neglect
 from gsn_ops.prompt import SubjectColumns
+from gsn_ops.subjects.matching import phrase_matches, split_words
 from gsn_ops.subjects.syntax import parse_subjects
 
 
@@ -103,3 +104,79 @@ def test_c9_nouns_that_are_also_function_words_are_taken():
 )
 def test_b7_marks_of_chinese_and_japanese_keyboards_separate(text, expected):
     assert typed(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "red cat + blue dog",
+        "red cat - blue dog",
+        "red cat \u2013 the blue dog",
+        "red cat -> blue dog",
+        "Red cat. Blue dog.",
+        "red cat\tblue dog",
+        "red cat \u2022 blue dog",
+        "red cat\u3002blue dog",
+        "red cat\u060c blue dog",
+        '["red cat", "blue dog"]',
+        "['red cat', 'blue dog']",
+        "'red cat', 'blue dog'",
+        "1.red cat\n2.blue dog",
+        "a) red cat\nb) blue dog",
+        "1 red cat, 1 blue dog",
+    ],
+)
+def test_c2_other_ways_to_write_a_list_are_lists(text):
+    assert [one.lower() for one in typed(text)] == ["red cat", "blue dog"]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("t-shirt", ["t-shirt"]),
+        ("Dr. Strange, St. Bernard", ["Dr. Strange", "St. Bernard"]),
+        ("C++ book", ["C++ book"]),
+        ("\u2013glasses, cat", ["-glasses", "cat"]),
+        ("cat, \u2212 red hat", ["cat", "-red hat"]),
+        ("dogs' toys", ["dogs' toys"]),
+        ("3.5 mm jack", ["3.5 mm jack"]),
+    ],
+)
+def test_c2_marks_inside_a_word_do_not_separate(text, expected):
+    assert typed(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, noun, modifiers",
+    [
+        ("woman in a red dress", "woman", ("red", "dress")),
+        ("the tall man with a beard", "man", ("tall", "beard")),
+        ("hot dog on a plate", "hot dog", ("plate",)),
+        ("cup of tea", "tea", ("cup",)),
+        ("in the dark", "dark", ()),
+        ("woman in a dress*", "dress", ("woman",)),
+        ("red Fiat 500", "Fiat 500", ("red",)),
+        ("2 brown dogs", "dogs", ("brown",)),
+    ],
+)
+def test_the_noun_stands_before_a_preposition_and_has_its_number(text, noun, modifiers):
+    (phrase,) = parse_subjects(text)
+    assert (phrase.noun, phrase.modifiers) == (noun, modifiers)
+
+
+def test_a_subject_after_and_is_shown_without_it():
+    assert [p.label for p in parse_subjects("a red car, a bench, and a dog")] == [
+        "a red car",
+        "a bench",
+        "a dog",
+    ]
+
+
+def test_a_phrase_typed_as_it_stands_in_the_prompt_stands_together():
+    words = split_words("a woman in a blue coat beside a woman in a red dress and a man in black")
+    red, blue, man = parse_subjects("a woman in a red dress, woman in a blue coat, man in a black hat")
+    (match,) = phrase_matches(red, words)
+    assert match.noun.start == 8 and match.adjacent
+    assert [words[at.start].text for at in match.modifiers] == ["red", "dress"]
+    assert [m.noun.start for m in phrase_matches(blue, words)] == [1]
+    assert phrase_matches(man, words) == []

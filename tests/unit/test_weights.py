@@ -49,3 +49,30 @@ def test_weights_of_1_and_strength_0_change_nothing():
     assert WordWeights(weights=parse_weights("car: 2, dog: 0.5"), kappa=0.0).disabled
     assert not WordWeights(weights=parse_weights("car: -1"), kappa=0.0).disabled
     assert not WordWeights(weights=parse_weights("car: 0")).disabled
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat: 1,5, red dog: 0,5",
+        "cat=1.5, red dog = .5",
+        "cat\uff1a1.5\uff0cred dog\uff1a0.5",
+        "cat: 1.5 | red dog: 0.5",
+        "cat: 1.5 / red dog: 0.5",
+        "(cat:1.5) (red dog:0.5)",
+        "((cat:1.5)), red dog: 0.5.",
+        "- cat: 1.5\n- red dog: 0.5",
+        "cat: 1.5, and red dog: 0.5",
+    ],
+)
+def test_weights_are_read_as_other_fields_and_keyboards_write_them(text):
+    assert pairs(text) == [("cat", 1.5), ("red dog", 0.5)]
+
+
+def test_words_that_name_no_thing_may_have_a_weight():
+    assert pairs("behind: 1.5, with: 0, cat: \u22121") == [("behind", 1.5), ("with", 0.0), ("cat", -1.0)]
+
+
+def test_a_sign_before_the_word_is_refused_with_its_own_weight():
+    with pytest.raises(ValueError, match="Write red cat: -1.5."):
+        parse_weights("- red cat: 1.5")

@@ -23,6 +23,9 @@ from ..prompts.entry_tokens import read_entry
 from .matched import MatchedConditioning, join_matched, match_entries
 
 NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+NONE_OF_THEM = (
+    "none of the subjects that were typed is in the prompt: use its words, or leave the field empty"
+)
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
         raise ValueError(active.reason)
     read = [replace(e, tokens=e.tokens.only(recipe.objective.needs.encoders)) for e in entries]
     matched, notes = match_entries(recipe.subjects, read)
-    skip = NO_SUBJECTS
+    skip = NONE_OF_THEM if any(p.optional for p in recipe.subjects) else NO_SUBJECTS
     if matched:
         together, left_out = join_matched(matched)
         check_prompt(recipe.objective, together.subjects, together.regions)
