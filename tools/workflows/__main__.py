@@ -47,6 +47,7 @@ SIZES = {  # at least so large, in pixels
     "CLIPTextEncode": [360, 130],
     "GSNTextEncode": [360, 220],
     "GSNNursing": [330, 400],
+    "GSNWordWeight": [330, 400],
     "GSNGuidanceModel": [330, 380],
     "GSNRefineModel": [330, 340],
 }

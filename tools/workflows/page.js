@@ -47,7 +47,7 @@
       app.api.addEventListener('execution_success', resolve, {once: true});
       app.api.addEventListener('execution_error', failed, {once: true});
     });
-    await app.queuePrompt(0);
+    if (!await app.queuePrompt(0)) throw new Error('ComfyUI refuses to queue it: name only workflows whose models are here');
     await done;
     await new Promise(r => setTimeout(r, 2000));
   },
