@@ -45,13 +45,23 @@ def _call(
 ) -> Tensor:
     """ComfyUI's apply_model with the patches of this pass."""
     options = {**(transformer_options or {})}
-    on_options({**options})
+    on_options(_of_others(options))
     options["patches"] = _patches(options.get("patches", {}), capture, controlled)
     replaced = with_fresh_tensors(options.get("patches_replace", {}))
     if "attn2" in replaced:
         replaced["attn2"] = observe_replaced(capture, replaced["attn2"])
     options["patches_replace"] = replaced
     return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+
+
+def _of_others(options: dict) -> dict:
+    """The options without what `install` has put there: who keeps them keeps no cycle."""
+    wrappers = {
+        kind: {key: added for key, added in of_kind.items() if key != KEY}
+        for kind, of_kind in options.get("wrappers", {}).items()
+    }
+    own = options.get("optimized_attention_override")
+    return {**options, "wrappers": wrappers, "optimized_attention_override": getattr(own, "previous", own)}
 
 
 def _patches(table: dict, capture: Capture, controlled: bool) -> dict:
