@@ -94,7 +94,7 @@ def test_subjects_without_a_box_are_left_alone(objective):
 def test_an_unwanted_subject_has_no_place():
     bird = subject("cat", (8,), role="unwanted")
     with pytest.raises(ValueError, match="Add a Subject Region"):
-        check_prompt(BoxDiff(), [bird], context().regions)
+        check_prompt(BoxDiff(), [DOG, bird], context({"cat": BOXES["cat"]}).regions)
 
 
 def test_places_are_cells_of_the_grid():
