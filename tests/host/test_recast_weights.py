@@ -105,7 +105,7 @@ def test_what_needs_no_gradient_and_weights_as_they_are_stay_the_hosts(host, rec
 @pytest.mark.parametrize("dtype", STORED)
 def test_a_network_keeps_no_second_model(tiny, pack_module, monkeypatch, name, dtype):
     probes, memory = (
-        pack_module("gsn_ops.host.attention.probe"),
+        pack_module("gsn_ops.host.attention.forward_context"),
         pack_module("gsn_ops.host.attention.memory_policy"),
     )
     made = loaded(ARCHITECTURES[name], tiny, dtype, torch.float32)
