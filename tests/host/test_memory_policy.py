@@ -149,11 +149,6 @@ def test_out_of_memory_on_the_last_level_names_the_cure_and_leaves_everything_cl
     assert torch.equal(tiny.sample(model, steps=4), stock)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Tensors that autograd saves inside a patch are copied and not counted, so a block that computes "
-    "something else when it is run once more is not noticed: the gradient is wrong, by 19 % here.",
-)
 def test_a_patch_that_counts_its_calls_is_an_error_or_has_the_right_gradient(tiny, memory):
     made = loaded(ARCHITECTURES["SD1"], tiny)
     calls = []

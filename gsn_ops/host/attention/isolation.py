@@ -54,7 +54,7 @@ def _with_copies(patch: Callable) -> Callable:
         copies: dict[int, Tensor] = {}  # one tensor given twice stays one
         if args and type(args[0]) is dict:  # a transformer's patch gets its tensors in one dictionary
             args = ({name: _fresh(value, copies) for name, value in args[0].items()}, *args[1:])
-        with saved_tensors_hooks(_saved_copy, lambda t: t):
+        with saved_tensors_hooks(*_hooks_on_copies()):
             return patch(
                 *(_fresh(value, copies) for value in args),
                 **{name: _fresh(value, copies) for name, value in kwargs.items()},
@@ -63,8 +63,15 @@ def _with_copies(patch: Callable) -> Callable:
     return patched
 
 
-def _saved_copy(t: Tensor) -> Tensor:
-    return t.detach().clone()
+def _hooks_on_copies() -> tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]:
+    """Hooks for tensors that autograd saves: those in force, given copies.
+
+    A block that will be run again must see all that is saved in it, else nobody notices that it computed
+    something else.
+    """
+    in_force = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    pack, unpack = in_force or (lambda t: t, lambda t: t)
+    return lambda t: pack(t.detach().clone()), unpack
 
 
 def _fresh(value: Any, copies: dict[int, Tensor]) -> Any:
