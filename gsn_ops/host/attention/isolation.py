@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._autograd import _top_saved_tensors_default_hooks
 from torch.autograd.graph import saved_tensors_hooks
 
 from .other_packs import implementation, replaced_forwards
@@ -69,7 +70,7 @@ def _hooks_on_copies() -> tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]
     A block that will be run again must see all that is saved in it, else nobody notices that it computed
     something else.
     """
-    in_force = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    in_force = _top_saved_tensors_default_hooks(True)
     pack, unpack = in_force or (lambda t: t, lambda t: t)
     return lambda t: pack(t.detach().clone()), unpack
 
