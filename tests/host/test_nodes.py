@@ -435,7 +435,7 @@ def test_minus_one_is_the_methods_own_step_and_every_percent_means_itself(
     assert {name: pytest.approx(getattr(chosen, name)) for name in moment} == moment
 
 
-def test_an_objective_without_its_reference_maps_is_not_offered(nodes):
+def test_d5_an_objective_without_its_reference_maps_is_not_offered(nodes):
     offered = next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective")
     assert "lmd" in offered and "lmd_transfer" not in offered
 

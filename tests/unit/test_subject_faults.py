@@ -195,6 +195,9 @@ def test_s7_the_typed_text_is_read_and_the_tokens_give_the_columns():
             "boy, goose",
         ),
         ("a {red|blue} balloon over a castle", "balloon, castle"),
+        ('{"type": "object", "subject": "a red fox"}', "fox"),
+        ('{"type": "object", "scene": {"type": "string", "value": "a fox and a goose"}}', "fox, goose"),
+        ('{"objects": [{"type": "vase"}, {"type": "lamp"}]}', "vase, lamp"),
     ],
 )
 def test_s8_json_of_any_schema(text, expected):
@@ -267,11 +270,29 @@ def test_s11_tags_of_style_name_nothing(text, expected):
         ("professional headshot, a man", "man"),
         ("bird's eye view of a roundabout", "roundabout"),
         ("tattoo design of a snake and a rose", "snake, rose"),
+        ("a painting in the style of Van Gogh of a cat", "cat"),
+        ("an oil painting in the style of Claude Monet showing a bridge and a boat", "bridge, boat"),
+        ("a poster in art deco style of a train", "train"),
+        ("a cat in the style of a painting of a dog", "cat"),
         ("please draw me a hippo in a bathtub", "hippo, bathtub"),
         ("a man looking at a painting of a boat", "man, painting, boat"),
     ],
 )
 def test_s12_kinds_of_image_and_requests_name_nothing(text, expected):
+    check(text, expected)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("rock, paper, scissors", "rock, paper, scissors"),
+        ("glass, bottle, water", "glass, bottle, water"),
+        ("paper", "paper"),
+        ("a house, watercolor, paper", "house"),
+        ("1girl, leather, lace", "girl"),
+    ],
+)
+def test_a_material_in_a_list_of_things_is_one(text, expected):
     check(text, expected)
 
 
