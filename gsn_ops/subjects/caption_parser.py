@@ -186,7 +186,7 @@ class _Parser(WordsInPlace):
         """Whether a comma before word n does not end the phrase: "a big, red car", "a dog, which is red"."""
         if self.words[n].gap != ",":
             return False
-        between_adjectives = self.only_adjectives() and bool(self.determiner) and self.is_adjective(n)
+        between_adjectives = self.only_adjectives() and bool(self.determiner) and self.is_describing(n)
         return between_adjectives or self.is_relative(n)
 
     def _read_description(self, n: int) -> int:

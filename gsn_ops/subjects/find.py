@@ -119,6 +119,7 @@ def _rank(thing: Candidate) -> float:
 
 def _new_things(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates without those that name again what was named before."""
+    many = len(candidates) > MAX_SUBJECTS  # in a short list, "the boy, a man and a dog" are three
     seen: set[str] = set()
     nouns: dict[str, int] = {}  # noun -> sentence in which it was first named
     out = []
@@ -126,7 +127,7 @@ def _new_things(candidates: Sequence[Candidate]) -> list[Candidate]:
         earlier = nouns.get(one.noun)
         if one.definite and one.bare and one.noun in GENERIC and out:
             continue
-        if one.noun in PERSONS and one.repeats and out and _is_apposition(out[-1], one):
+        if many and one.noun in PERSONS and one.repeats and out and _is_apposition(out[-1], one):
             continue
         if earlier is not None and one.definite and (one.bare or earlier < one.sentence):
             continue

@@ -33,6 +33,10 @@ def check(text, expected):
         ("a duck swims past the ducklings that follow it", "duck, ducklings"),
         ("the farmer ploughs a field with two oxen", "farmer, field, oxen"),
         ("two crows share a worm", "crows, worm"),
+        ("a bride and a groom dance barefoot on a pier", "bride, groom, pier"),
+        ("her wings shimmer like glass", "wings"),
+        ("a close look at a chessboard", "chessboard"),
+        ("a lion with a bare, tattooed chest and a sword", "lion, chest, sword"),
         ("a ball rolled under the couch", "ball, couch"),
     ],
 )
@@ -227,6 +231,16 @@ def test_s8_json_of_any_schema(text, expected):
             "teeth carries a lantern, two sled dogs pull a sled, and a helicopter flies overhead.",
             "yeti, lantern, dogs, sled, helicopter",
         ),
+        (
+            "The coach, a tall woman in a tracksuit, shouts from a bench, her whistle on a string; a "
+            "swimmer, a diver, a stone statue of an angel and a school of silver fish are under the water.",
+            "coach, swimmer, diver, statue, fish",
+        ),
+        (
+            "Steam rises from a black locomotive with red wheels, a porter pushes a trolley, a lady in a "
+            "raincoat holds a ticket and a cup of coffee, and a boy blows a whistle.",
+            "locomotive, porter, trolley, lady, boy",
+        ),
     ],
 )
 def test_s9_five_places_are_for_things_before_their_parts(text, core):
@@ -302,6 +316,8 @@ def test_a_material_in_a_list_of_things_is_one(text, expected):
         ("a horse that isn't wearing a saddle", "horse"),
         ("a street with no cars, trucks or people, just a fox", "street, fox"),
         ("a chef with neither hat nor apron, holding a lobster", "chef, lobster"),
+        ("the hall is empty except for a guard and a dog", "hall, guard, dog"),
+        ("a room with everything except a bed", "room"),
         ("a bouquet of tulips instead of roses in a jar", "bouquet, tulips, jar"),
     ],
 )
