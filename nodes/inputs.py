@@ -221,9 +221,13 @@ def chosen_moment_or_own(at_percent: float, at_sigma: float, at_step: int) -> Mo
 
 
 def unused_percent(method: str, at_percent: float, at_sigma: float, at_step: int) -> tuple[Remark, ...]:
-    """A remark if at_percent alone is set, as older workflows save it, and the method has no single step."""
+    """A remark if at_percent alone is set, as older workflows save it, and the method has no single step.
+
+    Raises ValueError for a percent that no run has.
+    """
     if at_percent == OWN_STEP or at_sigma or at_step >= 0 or acts_at_one_step(method):
         return ()
+    Moment(percent=at_percent).check()
     return (Remark("at_percent is not used by this method", line="at_percent is not used by this method"),)
 
 

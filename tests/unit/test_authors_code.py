@@ -1,5 +1,7 @@
 """What the methods do as their authors' code does (E): which words a subject's map is made of."""
 
+from pathlib import Path
+
 import pytest
 
 from gsn_ops.objectives.base import map_options
@@ -30,3 +32,20 @@ def test_d4_what_a_phrase_cannot_reach_is_known_before_the_run(method):
     refines = [r for r in override(recipes, "pieces=phrase") if isinstance(r, Refine)]
     said = shared_attention(tuple(refines))
     assert bool(said) == bool(refines) and (not refines or "choose pieces=noun" in said)
+
+
+@pytest.mark.parametrize(
+    "about",
+    (
+        "SAGA's reference trajectory",
+        "Latent Refine, sum",
+        "Attend-and-Excite's loop",
+        "Divide & Bind, attributes",
+        "T5's first token",
+        "Precision",
+        "ddim_uniform",
+    ),
+)
+def test_e5_where_a_method_differs_from_its_authors_code_is_on_the_page(about):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "methods.md").read_text("utf-8")
+    assert about in page
