@@ -1,6 +1,6 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, nursing, objective, refine, region, text, weights
+from . import demo, guidance, inspect, layout, nursing, objective, refine, region, text, weights
 
 FILES = [
     nursing,
@@ -9,6 +9,7 @@ FILES = [
     weights,
     objective,
     region,
+    layout,
     text,
     inspect,
     demo,
