@@ -1,4 +1,4 @@
-"""Worked examples for an LLM that lays out an image, on a canvas of 512 x 512 (ours)."""
+"""Examples for an LLM that lays out an image, on a canvas of 512 x 512 (ours)."""
 
 from __future__ import annotations
 

@@ -106,10 +106,7 @@ class _Parser(WordsInPlace):
         if text in RELATIVES and self.current and not self.is_relative(n):
             return self._read_function_word(n)
         if self._is_side(n):
-            self.current = [] if all(w.text in SIDE_DEGREES for w in self.current) else self.current
-            self._close(text)
-            self.link = text
-            return n + 2
+            return self._read_side(n)
         if (text in DEFINITE | INDEFINITE or is_number(text)) and not self.is_relative(n):
             self._close(text)
             self.determiner = text
@@ -135,6 +132,13 @@ class _Parser(WordsInPlace):
         """Whether "left of" or "right of" stands here, behind a thing: "a cat left of a dog"."""
         of = self.words[n].text in ("left", "right") and n + 1 < len(self.words)
         return of and bool(self.current) and self.words[n + 1].text in ("of", "from")
+
+    def _read_side(self, n: int) -> int:
+        """ "left of" ends the phrase; in "the far left of" there is none."""
+        self.current = [] if all(w.text in SIDE_DEGREES for w in self.current) else self.current
+        self._close(self.words[n].text)
+        self.link = self.words[n].text
+        return n + 2
 
     def _is_function_word(self, n: int) -> bool:
         """Also single letters, and Chinese and Japanese characters."""
