@@ -139,7 +139,15 @@ class GSNPromptToPrompt(io.ComfyNode):
             description="Makes an image and its edit from the same noise: exchange, add or weight words of "
             "the prompt, and the rest of the image stays. Exact on UNets; on models where image and text "
             "attend together, the image's queries and keys are taken over instead.",
-            search_aliases=["gsn", "p2p", "edit", "word swap", "local blend", "prompt to prompt", "attention"],
+            search_aliases=[
+                "gsn",
+                "p2p",
+                "edit",
+                "word swap",
+                "local blend",
+                "prompt to prompt",
+                "attention",
+            ],
             hidden=[io.Hidden.unique_id],
             inputs=[model_input(), *prompt_inputs(), *edit_inputs(), *blend_inputs()],
             outputs=[

@@ -269,6 +269,8 @@ class ModulatedRun:
             name: value for name, value in vars(edit.edit).items() if isinstance(value, float | int | str)
         }
         made = RecipeReport(method, status, step=first, sigma=sigmas[first], settings=settings)
+        if isinstance(edit, PairOfRun):
+            return replace(made, **edit.report_maps())
         labels = {label for n in range(len(self.entries)) for label in edit.columns(n)}
         if maps is None or not labels & set(maps[0]):
             return made

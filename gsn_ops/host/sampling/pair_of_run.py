@@ -92,12 +92,24 @@ class BlendMaps:
             self._sums[grid] = maps if held is None else [a + b for a, b in zip(held, maps)]
         self._of_pass.clear()
 
-    def mask(self, size: tuple[int, int], threshold: float) -> Tensor | None:
-        """Where images may change, bool [b, H, W]; None before the first pass."""
+    def of_words(self) -> tuple[Tensor, Tensor, int] | None:
+        """The maps of the sources and the targets, [b, h, w], and the latent's cells per token and side.
+
+        None before the first pass.
+        """
         if not self._sums:
             return None
-        (h, w), level = finest = max(self._sums)
-        source, target = (t.unflatten(-1, (h, w)) for t in self._sums[finest])
+        grid, level = finest = max(self._sums)
+        source, target = (t.unflatten(-1, grid) for t in self._sums[finest])
+        return source, target, level
+
+    def mask(self, size: tuple[int, int], threshold: float) -> Tensor | None:
+        """Where images may change, bool [b, H, W]; None before the first pass."""
+        found = self.of_words()
+        if found is None:
+            return None
+        source, target, level = found
+        h, w = source.shape[-2:]
         mask = blend_mask(source, target, (h * level, w * level), threshold)  # the last cells may overhang
         return mask[..., : size[0], : size[1]]
 
@@ -136,7 +148,7 @@ class PairOfRun(EditOfRun):
         self.words = [self._find(entry) for entry in entries]
         self.alignments = [self._align(entry, pair) for entry, pair in zip(entries, pairs)]
         self.maps = BlendMaps()
-        self.blended = 0.0  # share of the image inside the mask of the last step
+        self.mask: Tensor | None = None  # of the last step, bool [b, H, W]
         self.step = 0
         self.steps = tuple(k for k in range(schedule.n_steps) if self._acts(k))
 
@@ -270,7 +282,7 @@ class PairOfRun(EditOfRun):
         mask = self.maps.mask((x.shape[-2], x.shape[-1]), self.settings.threshold)
         if mask is None:
             return x
-        self.blended = float(mask.float().mean())
+        self.mask = mask
         if x.ndim == 5:
             mask = mask.unsqueeze(1)
         out = x.clone()
@@ -278,6 +290,24 @@ class PairOfRun(EditOfRun):
         return out
 
     # Report
+
+    def report_maps(self) -> dict[str, Any]:
+        """Fields of the report: the blend words' attention in each image, and the mask."""
+        found = self.maps.of_words()
+        if found is None or self.mask is None:
+            return {}
+        mask = self.mask[:, None].float()
+        maps = torch.stack(found[:2], 1).flatten(0, 1)[:, None]  # [2 b, 1, h, w]
+        maps = maps / maps.amax((-1, -2), keepdim=True).clamp(min=1e-12)
+        after = mask.repeat_interleave(2, 0)
+        ones = tuple((1.0,) for _ in range(len(maps)))
+        return {
+            "subjects": (", ".join(phrase.label for phrase in self.settings.blend),),
+            "maxima_before": ones,
+            "maxima_after": ones,
+            "maps_before": maps.half().cpu(),
+            "maps_after": after.half().cpu(),
+        }
 
     def describe(self) -> str:
         n = self.schedule.n_steps
@@ -295,8 +325,8 @@ class PairOfRun(EditOfRun):
         else:
             parts.append(f"queries and keys of the image in {follow} steps (no map edit on this model)")
         parts += [f"{p.label} {w:g}" for p, w in self.settings.weights]
-        if self.blends:
-            parts.append(f"LocalBlend inside {self.blended:.0%} of the image")
+        if self.mask is not None:
+            parts.append(f"LocalBlend inside {float(self.mask.float().mean()):.0%} of the image")
         return ", ".join(parts)
 
 
