@@ -5,9 +5,9 @@
 
 Of each prompt the first object gets another shape (circle -> star), or another colour (red -> blue). Both
 images have the same noise. *Edit right*: the new object is in the edited image, in its colour and shape; *all
-right*: the other one too. *Kept*: overlap (IoU) of the unedited object's mask in both images, where the source
-image has that object; 0 where the edit lost it. *Outside*: the largest difference of the two latents outside
-LocalBlend's mask. The same seed with the target prompt alone is the way without the method.
+right*: the other one too. *Kept*: overlap (IoU) of the unedited object's mask in both images, where the
+source image has that object; 0 where the edit lost it. *Outside*: the largest difference of the two latents
+outside LocalBlend's mask. The same seed with the target prompt alone is the way without the method.
 """
 
 import argparse

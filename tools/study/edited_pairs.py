@@ -120,32 +120,28 @@ def sample(
     """
     import comfy.sample
 
-    model, book = demo.model, None
-    if settings is not None:
-        edit, modulation = (
-            pack_module(f"gsn_ops.{name}") for name in ("modulate.pair_edit", "host.sampling.modulation")
-        )
-        asked = edit.PromptToPrompt(**arguments(settings, edits[0]))
-        model, book = modulation.attach_edits(model, asked.check())
     empty = torch.zeros(1, 4, 32, 32)
     noise = torch.cat([comfy.sample.prepare_noise(empty, edit.source.seed) for edit in edits])
-    noise = noise.repeat_interleave(2, 0)
-    how = study.sampling
-    latents = comfy.sample.sample(
-        model,
-        noise,
-        how.steps,
-        how.cfg,
-        how.sampler,
-        how.scheduler,
-        conditioning(demo, edits),
-        demo.encode([""]),
-        torch.zeros_like(noise),
-        disable_pbar=True,
-        seed=edits[0].source.seed,
+    (rows, extra), how = conditioning(demo, edits), study.sampling
+
+    def run(model, noise: torch.Tensor, some: slice) -> torch.Tensor:
+        own = {
+            k: v[some] if isinstance(v, torch.Tensor) and len(v) == len(rows) else v for k, v in extra.items()
+        }
+        positive, latent = [[rows[some], own]], torch.zeros_like(noise)
+        settings = (how.steps, how.cfg, how.sampler, how.scheduler, positive, demo.encode([""]), latent)
+        return comfy.sample.sample(model, noise, *settings, disable_pbar=True, seed=edits[0].source.seed)
+
+    if settings is None:  # two runs, so that a stochastic sampler draws the same noise for both
+        parts = [run(demo.model, noise, slice(k, None, 2)) for k in (0, 1)]
+        return torch.stack(parts, 1).flatten(0, 1), None
+    edit, modulation = (
+        pack_module(f"gsn_ops.{name}") for name in ("modulate.pair_edit", "host.sampling.modulation")
     )
-    report = book.find(latents).recipes[0] if book is not None else None
-    maps = report.maps_after if report is not None else None
+    asked = edit.PromptToPrompt(**arguments(settings, edits[0]))
+    model, book = modulation.attach_edits(demo.model, asked.check())
+    latents = run(model, noise.repeat_interleave(2, 0), slice(None))
+    maps = book.find(latents).recipes[0].maps_after
     return latents, None if maps is None else maps[:, 0]
 
 
@@ -161,8 +157,8 @@ def arguments(settings: dict[str, str], edit: Edit) -> dict[str, Any]:
     return found
 
 
-def conditioning(demo: Demo, edits: Sequence[Edit]) -> list:
-    """One entry with two rows per pair. All prompts are of one form: their words are at the same columns."""
+def conditioning(demo: Demo, edits: Sequence[Edit]) -> tuple[torch.Tensor, dict[str, Any]]:
+    """An entry with two rows per pair. All prompts are of one form: their words are at the same columns."""
     pairs = pack_module("gsn_ops.host.prompts.prompt_pair")
     family = pack_module("gsn_ops.host.find_family").family_of(demo.model)
     made = [
@@ -172,4 +168,4 @@ def conditioning(demo: Demo, edits: Sequence[Edit]) -> list:
     extra = dict(made[0][1])
     if isinstance(extra.get("pooled_output"), torch.Tensor):
         extra["pooled_output"] = torch.cat([more["pooled_output"] for _, more in made])
-    return [[torch.cat([rows for rows, _ in made]), extra]]
+    return torch.cat([rows for rows, _ in made]), extra

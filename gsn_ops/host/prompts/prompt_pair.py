@@ -20,9 +20,9 @@ PAIR_KEY = "gsn_pair"
 """Of a conditioning entry that is a pair: its `PromptPair`."""
 
 OTHER_WORDS = (
-    "The positive conditioning is the pair of prompts of Prompt-to-Prompt, whose images have different words, "
-    "so other nodes of this pack cannot act on it. Bypass them; weights of words belong into the weights field "
-    "of Prompt-to-Prompt."
+    "The positive conditioning is the pair of prompts of Prompt-to-Prompt, whose images have different "
+    "words, so other nodes of this pack cannot act on it. Bypass them; weights of words belong into the "
+    "weights field of Prompt-to-Prompt."
 )
 
 
