@@ -34,7 +34,7 @@ def prompt_inputs() -> list[io.Input]:
         io.Conditioning.Input(
             "target",
             optional=True,
-            tooltip="The prompt of the edited image. Not connected: the source prompt again, for weights alone.",
+            tooltip="The prompt of the edited image. Not connected: the source prompt, for weights alone.",
         ),
     ]
 
@@ -47,8 +47,8 @@ def edit_inputs() -> list[io.Input]:
             options=["auto", "replace", "refine"],
             optional=True,
             default="auto",
-            tooltip="replace: word for word, both prompts have as many words. refine: words that both prompts "
-            "have keep their attention, new words get their own. auto: replace where it is possible.",
+            tooltip="replace: word for word, both prompts have as many words. refine: words that both "
+            "prompts have keep their attention, new words get their own. auto: replace where it is possible.",
         ),
         io.String.Input(
             "weights",
@@ -79,9 +79,9 @@ def edit_inputs() -> list[io.Input]:
             "self_share",
             -1.0,
             (-1.0, 1.0),
-            "Share of the steps in which the edited image takes the source's attention of the image to itself, "
-            "which keeps its layout. -1 = as published: 0.4 on UNets, 0.2 on other models. Lower = shapes can "
-            "change more.",
+            "Share of the steps in which the edited image takes the source's attention of the image to "
+            "itself, which keeps its layout. -1 = as published: 0.4 on UNets, 0.2 on other models. Lower = "
+            "shapes can change more.",
             step=0.05,
         ),
     ]
@@ -95,8 +95,8 @@ def blend_inputs() -> list[io.Input]:
             optional=True,
             default="",
             placeholder="circle, star",
-            tooltip="LocalBlend: words of either prompt, for example circle, star. The image changes only where "
-            "these words are, and is the source image elsewhere. Empty = off.",
+            tooltip="LocalBlend: words of either prompt, for example circle, star. The image changes only "
+            "where these words are, and is the source image elsewhere. Empty = off.",
         ),
         optional_float(
             "blend_start",
@@ -121,8 +121,8 @@ def blend_inputs() -> list[io.Input]:
             optional=True,
             default="clean",
             advanced=True,
-            tooltip="published: as in the authors' code, also where it takes a wrong token's attention after a "
-            "word of another length, and where weights change a row's sum. clean: without these.",
+            tooltip="published: as in the authors' code, also where it takes a wrong token's attention after "
+            "a word of another length, and where weights change a row's sum. clean: without these.",
         ),
     ]
 
