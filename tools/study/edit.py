@@ -1,7 +1,7 @@
 """Prompt-to-Prompt: is the edit made, and does the rest of the image keep its place?
 
-    python3 tools/dev.py study edit --pairs 120 --write docs/results.md
-    python3 tools/dev.py study edit --pairs 40 --split validation --grid
+    python3 tools/dev.py study edit --pairs 100 --write docs/results.md
+    python3 tools/dev.py study edit --model sd3 --pairs 16 --split validation --grid
 
 Of each prompt the first object gets another shape (circle -> star), or another colour (red -> blue). Both
 images have the same noise. *Edit right*: the new object is in the edited image, in its colour and shape; *all
@@ -22,7 +22,7 @@ from .edited_pairs import KINDS, METHOD
 from .store import Store
 from .tables import about, compared, heading, markdown, share
 
-PAIRS, OBJECTS = 120, (2,)
+PAIRS, OBJECTS = 100, (2,)
 ALONE = "target prompt alone"
 HEADS = (
     "way",
@@ -49,14 +49,12 @@ GRID = {
     },
     "sd3": {
         ALONE: None,
-        "default": "",
-        "self 0.1": "self_share=0.1",
+        "self 0.2": "",
         "self 0.4": "self_share=0.4",
         "self 0.6": "self_share=0.6",
         "blend": "blend=1",
         "blend, threshold 0.5": "blend=1, threshold=0.5",
         "blend, threshold 0.5, block 3": "blend=1, threshold=0.5, blocks=3",
-        "self 0, blend, threshold 0.5": "self_share=0, blend=1, threshold=0.5",
     },
 }
 
