@@ -255,7 +255,7 @@ def test_prompts_that_cannot_be_paired_are_refused(tiny, node, pair):
 
 
 def test_a_conditioning_without_words_is_refused_where_words_are_needed(tiny, node):
-    plain = [tiny.encode(text, plain=True) for text in ("two squares", "two hearts")]
+    plain = [[[torch.randn(1, 77, 64), {}]], [[torch.randn(1, 77, 64), {}]]]  # of an unknown text node
     made = node.EXECUTE_NORMALIZED(tiny.model, plain[0], {"samples": empty()}, target=plain[1]).args
     with pytest.raises(
         ValueError, match="Prompt-to-Prompt, source: The positive conditioning has no token data"

@@ -80,6 +80,13 @@ class ModulatedRun:
             add_wrapper_with_key(kind, WRAPPER_KEY, wrapper, self.guider.model_options, is_model_options=True)
         return noise
 
+    def finished(self, samples: Tensor) -> Tensor:
+        """The run's result, in which a pair's images are equal outside their mask to the last bit."""
+        for edit in self.edits:
+            if isinstance(edit, PairOfRun):
+                samples = edit.outside_kept(samples)
+        return samples
+
     def _with_columns(self, entry: Entry) -> Entry:
         cond = self.guider.conds[entry.name][entry.index]
         return replace(entry, tokens=columns_of(self.family, entry.tokens, cond))

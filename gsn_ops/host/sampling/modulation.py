@@ -75,6 +75,7 @@ class ModulationPatch:
         noise = run.attach(noise)
         last = _LastPrediction(callback)
         samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, last, *args, **kwargs)
+        samples = run.finished(samples)
         self._report(run, guider.model_patcher, sampler, samples, last.x0)
         return samples
 

@@ -283,8 +283,13 @@ class PairOfRun(EditOfRun):
         if mask is None:
             return x
         self.mask = mask
-        if x.ndim == 5:
-            mask = mask.unsqueeze(1)
+        return self.outside_kept(x)
+
+    def outside_kept(self, x: Tensor) -> Tensor:
+        """The images with the targets' own content inside the last mask only."""
+        if self.mask is None:
+            return x
+        mask = self.mask.unsqueeze(1) if x.ndim == 5 else self.mask
         out = x.clone()
         out[1::2] = blend(x[0::2], x[1::2], mask.to(x.device))
         return out
