@@ -176,6 +176,7 @@ class Modulation:
                 self.tally.calls += edit.maps is not None and edit.acts_in(number)
                 edited_cross(call, out, batch, edit, prompt.layout, number)
             elif edit.acts_in(number):
+                self.tally.calls += 1
                 keys_of = functools.partial(prompt.keys_of, n_q=n_q)
                 edited_joint(call, out, batch, edit, prompt.layout, keys_of)
         return out

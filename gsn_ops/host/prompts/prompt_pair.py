@@ -25,6 +25,11 @@ OTHER_WORDS = (
     "weights field of Prompt-to-Prompt."
 )
 
+ONE_PROMPT = (
+    "Prompt-to-Prompt: {model} takes the tokens of one prompt at a time ('{name}'), so two prompts cannot be "
+    "in one batch. Use another model."
+)
+
 
 @dataclass(frozen=True)
 class PromptPair:
@@ -101,7 +106,7 @@ def _paired(family: ModelFamily, source: Any, target: Any) -> list[Any]:
         raise ValueError(_unequal_rows(family, n, tokens))
     total = math.lcm(*n)  # repeated rows change nothing in cross-attention
     rows = torch.cat([rows.repeat(1, total // rows.shape[1], 1) for rows in (one, two.to(one))])
-    options = _merged(also, more)
+    options = _merged(family, also, more)
     return [rows, {**options, PAIR_KEY: PromptPair(*tokens, n, problem)}]
 
 
@@ -118,10 +123,10 @@ def _tokens(*prompts: Any) -> tuple[tuple[PromptTokens, PromptTokens], str]:
     return (found[0], found[1]), problem
 
 
-def _merged(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
-    """What else is in both entries: tensors one after the other, all else once.
+def _merged(family: ModelFamily, source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, Any]:
+    """What else is in both entries: tensors that differ one after the other, all else once.
 
-    Raises ValueError for what is not in both, or differs.
+    Raises ValueError for what is not in both, or differs and cannot be in a batch.
     """
     merged = {}
     for name in dict.fromkeys((*source, *target)):
@@ -132,6 +137,8 @@ def _merged(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, A
             joined = _joined(one, two)
         else:
             joined = one if _equal(one, two) else None
+        if joined is None and isinstance(one, Tensor) and one.ndim == 1:
+            raise ValueError(ONE_PROMPT.format(model=family.name, name=name))
         if joined is None and not (one is None and two is None):
             raise ValueError(
                 f"Prompt-to-Prompt: '{name}' of source and target differs. What other nodes add to a "
@@ -144,7 +151,7 @@ def _merged(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, A
 def _joined(one: Tensor, two: Tensor) -> Tensor | None:
     """Both in one batch; None if they do not fit."""
     if one.shape == two.shape and torch.equal(one, two):
-        return one if one.ndim < 2 or len(one) != 1 else torch.cat((one, two))
+        return one  # ComfyUI repeats it
     if one.ndim < 2 or one.shape != two.shape or len(one) != 1:
         return None
     return torch.cat((one, two.to(one)))

@@ -143,7 +143,7 @@ class PairOfRun(EditOfRun):
     ):
         super().__init__(edit, entries, schedule)
         self.settings, self.family, self.schedule = edit, family, schedule
-        self.exact = family.cross
+        self.exact = family.cross and not family.image_keys
         self._check_tokens(pairs)
         self.words = [self._find(entry) for entry in entries]
         self.alignments = [self._align(entry, pair) for entry, pair in zip(entries, pairs)]
