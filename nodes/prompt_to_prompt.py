@@ -40,7 +40,7 @@ def prompt_inputs() -> list[io.Input]:
 
 
 def edit_inputs() -> list[io.Input]:
-    """What is edited, and when."""
+    """What is edited."""
     return [
         io.Combo.Input(
             "edit",
@@ -58,6 +58,12 @@ def edit_inputs() -> list[io.Input]:
             tooltip="Factors of the attention to single words of the target prompt: blue: 1.4, snow: 0.5. "
             "1 = unchanged, 0 = taken out, below 0 = reversed; -2 to 3.",
         ),
+    ]
+
+
+def share_inputs() -> list[io.Input]:
+    """When it is edited."""
+    return [
         optional_float(
             "cross_share",
             0.8,
@@ -149,7 +155,7 @@ class GSNPromptToPrompt(io.ComfyNode):
                 "attention",
             ],
             hidden=[io.Hidden.unique_id],
-            inputs=[model_input(), *prompt_inputs(), *edit_inputs(), *blend_inputs()],
+            inputs=[model_input(), *prompt_inputs(), *edit_inputs(), *share_inputs(), *blend_inputs()],
             outputs=[
                 model_output(),
                 io.Conditioning.Output(

@@ -147,8 +147,8 @@ def _sequence(encoder: EncoderTokens) -> list[tuple[int, str]]:
     found = []
     for first, end, stop in encoder.chunks:
         for column in range(_start((first, end, stop)), stop):
-            default = START if column < first else PADDING if column > end else END
-            found.append((column, text.get(column, default)))
+            marker = START if column < first else PADDING
+            found.append((column, text.get(column, END if column == end else marker)))
     return found
 
 

@@ -113,11 +113,6 @@ class MapEdit:
         return bool((self.factors != 1).any())
 
     @property
-    def acts(self) -> bool:
-        """Whether any column is edited."""
-        return bool(self.share.any())
-
-    @property
     def _tensors(self) -> tuple[Tensor, ...]:
         return self.take, self.matched, self.factors, self.share
 

@@ -17,6 +17,7 @@ from ...modulate.pair_edit import PromptToPrompt
 from ...modulate.word_maps import WordMaps
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...schedule import Schedule
+from ...torch_ops.shared_noise import SharedNoise, shared
 from ..architectures.family import Inputs, columns_of
 from ..attention.capture import Capture
 from ..attention.entry import Entry
@@ -29,7 +30,6 @@ from .edit_of_run import OF_RUN, AttachedEdit, EditOfRun, ReinjectionOfRun, Word
 from .pair_of_run import PairOfRun, check_batch, pair_edit, pair_entries
 from .plan import positive_entries
 from .sampler_report import preview_matrix
-from .shared_noise import SharedNoise, shared
 
 TEXT_CONDS = ("clip_text", "c_crossattn")
 """ComfyUI's names of the text that enters a network, the rarer one first."""

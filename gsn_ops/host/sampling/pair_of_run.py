@@ -231,29 +231,34 @@ class PairOfRun(EditOfRun):
     def pair(self, entry: int) -> PairEdit:
         """What changes in the attention to this entry at this step."""
         s, words = self.settings, self.words[entry]
-        maps = None if self.alignments[entry] is None else self._map_edit(self.alignments[entry], words)
-        weights = () if self.exact else self._joint_weights(words)
         return PairEdit(
             follows=self._follows(self.step),
-            maps=maps if maps is not None and maps.acts else None,
-            weights=weights,
+            maps=self._map_edit(self.alignments[entry], words),
+            weights=self._joint_weights(words),
             blend=words.blend,
             keep=self.maps.keep if any(words.blend) else None,
             levels=self.family.levels,
             blocks=block_range(s.blocks),
         )
 
-    def _map_edit(self, alignment: Alignment, words: _Words) -> MapEdit:
+    def _map_edit(self, alignment: Alignment | None, words: _Words) -> MapEdit | None:
+        """The edit of the maps at this step; None if there is none."""
+        if alignment is None:
+            return None
         n = alignment.take.shape[1]
         shares, factors = torch.full((n,), self.settings.cross_share), torch.ones(n)
         for columns, values in ((shares, words.shares), (factors, words.weights)):
             for column, value in values.items():
                 columns[column] = value
         share = torch.tensor([float(self._within(float(x), self.step)) for x in shares.tolist()])
+        if not share.any():
+            return None
         return MapEdit(alignment.take, alignment.matched, factors, share, self.settings.published)
 
     def _joint_weights(self, words: _Words) -> tuple[tuple[int, float, float], ...]:
-        """(column, a, g) of the target's weighted words at this step."""
+        """(column, a, g) of the target's weighted words at this step, where maps are not edited."""
+        if self.exact:
+            return ()
         made = []
         for column, weight in words.weights.items():
             share = words.shares.get(column, self.settings.cross_share)
