@@ -1,6 +1,6 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, nursing, objective, refine, region, text, weights
+from . import demo, guidance, inspect, judge, nursing, objective, refine, region, text, weights
 
 FILES = [
     nursing,
@@ -11,6 +11,7 @@ FILES = [
     region,
     text,
     inspect,
+    judge,
     demo,
 ]
 
