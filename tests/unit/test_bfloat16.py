@@ -53,9 +53,7 @@ def test_a_product_is_that_of_the_rounded_factors_and_keeps_no_copy_of_its_weigh
     assert y.dtype == gradient.dtype == torch.float32 and saved == [layer.weight.data_ptr()]
     assert not torch.equal(y, layer(x))
     exact = deepcopy(layer).double()
-    sums = deepcopy(
-        exact
-    )  # of the factors' sizes: how wrong a sum in bfloat16 may be, whatever the CPU
+    sums = deepcopy(exact)  # of the factors' sizes: bounds the error of any order of summing
     for parameter, size in zip(exact.parameters(), sums.parameters(), strict=True):
         size.copy_(parameter.copy_(rounded(parameter)).abs())
     for ours, right, bound in (
