@@ -1,6 +1,18 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, nursing, objective, prompt_to_prompt, refine, region, text, weights
+from . import (
+    demo,
+    guidance,
+    inspect,
+    judge,
+    nursing,
+    objective,
+    prompt_to_prompt,
+    refine,
+    region,
+    text,
+    weights,
+)
 
 FILES = [
     nursing,
@@ -12,6 +24,7 @@ FILES = [
     region,
     text,
     inspect,
+    judge,
     demo,
 ]
 
