@@ -29,7 +29,7 @@ class SharedNoise(TorchFunctionMode):
         self.shape = tuple(shape)
         self._active = False
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func, types, args: tuple = (), kwargs: dict | None = None):
         kwargs = kwargs or {}
         if func is torch.randn_like and tuple(args[0].shape) == self.shape:
             return func(args[0][0::2], *args[1:], **kwargs).repeat_interleave(2, 0)
