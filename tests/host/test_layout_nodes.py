@@ -152,7 +152,13 @@ def test_gligen_ends_in_the_negative_prompt_too(tiny, run, layout, gligen):
     model = tiny.model.clone()
     model.set_model_unet_function_wrapper(watch)
     ours, negative = run(
-        "GSNApplyLayout", tiny.encode(PROMPT), layout, gligen=gligen, clip=tiny.clip, negative=tiny.encode("")
+        "GSNApplyLayout",
+        tiny.encode(PROMPT),
+        layout,
+        gligen=gligen,
+        clip=tiny.clip,
+        negative=tiny.encode(""),
+        gligen_end=0.45,  # between two steps; at 0.4 the third step is exactly there and has both
     )
     tiny.sample(model, positive=ours, negative=negative)
     by_level = [seen[sigma] for sigma in sorted(seen, reverse=True)]
