@@ -1,16 +1,32 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, nursing, objective, refine, region, text, weights
+from . import (
+    demo,
+    guidance,
+    inspect,
+    judge,
+    layout,
+    nursing,
+    objective,
+    prompt_to_prompt,
+    refine,
+    region,
+    text,
+    weights,
+)
 
 FILES = [
     nursing,
     refine,
     guidance,
     weights,
+    prompt_to_prompt,
     objective,
     region,
+    layout,
     text,
     inspect,
+    judge,
     demo,
 ]
 

@@ -81,6 +81,23 @@ FROZEN = {
         "text_rows BOOLEAN False",
         "-> MODEL GSN_REPORT",
     ),
+    "GSNPromptToPrompt": (
+        "model MODEL!",
+        "source CONDITIONING!",
+        "latent LATENT!",
+        "target CONDITIONING",
+        "edit COMBO auto",
+        "weights STRING ",
+        "cross_share FLOAT 0.8",
+        "word_shares STRING ",
+        "self_share FLOAT -1.0",
+        "local_blend STRING ",
+        "blend_start FLOAT 0.2",
+        "blend_threshold FLOAT 0.3",
+        "blocks STRING auto",
+        "rule COMBO clean",
+        "-> MODEL CONDITIONING LATENT GSN_REPORT",
+    ),
     "GSNObjective": (
         "objective COMBO cn_iou",
         "weight FLOAT 1.0",
@@ -101,6 +118,35 @@ FROZEN = {
         "canvas_width INT 512",
         "canvas_height INT 512",
         "-> CONDITIONING",
+    ),
+    "GSNLayoutRequest": (
+        "prompt STRING! ",
+        "width INT 512",
+        "height INT 512",
+        "previous GSN_LAYOUT",
+        "instruction STRING ",
+        "-> STRING",
+    ),
+    "GSNLayout": (
+        "text STRING ",
+        "width INT 512",
+        "height INT 512",
+        "coordinates COMBO auto",
+        "names STRING ",
+        "boxes BOUNDING_BOX,ARRAY,STRING",
+        "-> GSN_LAYOUT BOUNDING_BOX STRING STRING STRING STRING IMAGE STRING",
+    ),
+    "GSNApplyLayout": (
+        "conditioning CONDITIONING!",
+        "layout GSN_LAYOUT",
+        "boxes BOUNDING_BOX,ARRAY,STRING",
+        "width INT 512",
+        "height INT 512",
+        "gligen GLIGEN",
+        "clip CLIP",
+        "gligen_end FLOAT 0.4",
+        "negative CONDITIONING",
+        "-> CONDITIONING CONDITIONING",
     ),
     "GSNTextEncode": ("text STRING!", "clip CLIP!", "subjects STRING ", "-> CONDITIONING STRING"),
     "GSNSubjects": (
@@ -126,6 +172,20 @@ FROZEN = {
         "opacity FLOAT 0.75",
         "-> IMAGE MASK",
     ),
+    "GSNJudge": (
+        "images IMAGE!",
+        "subjects STRING ",
+        "conditioning CONDITIONING",
+        "detector MODEL",
+        "clip CLIP",
+        "second_detector MODEL",
+        "boxes BOUNDING_BOX",
+        "answer STRING",
+        "judge_by COMBO what is connected",
+        "confidence FLOAT 0.25",
+        "colours BOOLEAN True",
+        "-> BOOLEAN FLOAT STRING STRING IMAGE MASK",
+    ),
     "GSNDemoModel": ("model COMBO SD layout (UNet)", "-> MODEL CLIP VAE"),
 }
 CATEGORIES = {
@@ -133,18 +193,24 @@ CATEGORIES = {
     "GSNRefineModel": "GSN",
     "GSNLatentRefine": "GSN",
     "GSNWordWeight": "GSN",
+    "GSNPromptToPrompt": "GSN",
     "GSNTextEncode": "GSN",
     "GSNSubjects": "GSN/advanced",
     "GSNGuidanceModel": "GSN/advanced",
     "GSNObjective": "GSN/advanced",
     "GSNRegion": "GSN/advanced",
+    "GSNLayoutRequest": "GSN/layout",
+    "GSNLayout": "GSN/layout",
+    "GSNApplyLayout": "GSN/layout",
     "GSNReport": "GSN/inspect",
     "GSNAttentionMaps": "GSN/inspect",
+    "GSNJudge": "GSN/inspect",
     "GSNDemoModel": "GSN/demo",
 }
 CHOICES = {
     ("GSNNursing", "report_level"): ["maps and pictures", "numbers only"],
     ("GSNAttentionMaps", "when"): ["after", "before"],
+    ("GSNJudge", "judge_by"): ["what is connected", "shapes of the demo models"],
     ("GSNDemoModel", "model"): ["SD layout (UNet)", "SD3 layout (MM-DiT)"],
     ("GSNGuidanceModel", "scale_function"): ["square root", "linear", "constant", "cosine"],
 }
@@ -248,7 +314,7 @@ def test_the_help_page_has_one_pattern_and_tells_every_input_and_default(nodes, 
     assert list(rows) == [i.id for i in schema.inputs]
     for item in schema.inputs:
         default = default_of(item)
-        written = {"": "(empty)", "False": "off"}.get(str(default), str(default))
+        written = {"": "(empty)", "False": "off", "True": "on"}.get(str(default), str(default))
         if default is not None:
             assert rows[item.id] == written or float(rows[item.id]) == float(written), item.id
     assert [name for name in re.findall(r"^\| (\w+) \|", outputs, re.MULTILINE) if name != "output"] == [
