@@ -54,15 +54,10 @@ class ModulatedRun:
             self.entries, warnings = pair_entries(guider, self.family), ()
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         self.schedule = Schedule(tuple(float(s) for s in sigmas), percent_to_sigma)
-<<<<<<< HEAD
-        self.edits = [OF_RUN[type(a.edit)](a.edit, self.entries, self.schedule) for a in attached]
-        of_settings = [note for one in attached for note in one.notes]
-        self.warnings = [*warnings, *of_settings, *(note for edit in self.edits for note in edit.notes)]
-=======
         self.edits = [self._of_run(a.edit) for a in attached]
         self.noise: SharedNoise | None = None
-        self.warnings = [*warnings, *(note for edit in self.edits for note in edit.notes)]
->>>>>>> main
+        of_settings = [note for one in attached for note in one.notes]
+        self.warnings = [*warnings, *of_settings, *(note for edit in self.edits for note in edit.notes)]
         self.tally, self.maps = Tally(), WordMaps(self.family.levels)
         self.reason = ""  # why a pass was left as it is
 
