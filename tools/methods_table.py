@@ -313,9 +313,15 @@ def unique(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(words))
 
 
+def objectives_of(recipes: Sequence[Recipe]) -> list[type]:
+    """The objectives' classes, of a sum those of its parts."""
+    losses = [recipe.objective for recipe in recipes]
+    return [type(part) for loss in losses for part in [p for _, p in getattr(loss, "parts", ())] or [loss]]
+
+
 def files_of(recipes: Sequence[Recipe]) -> list[str]:
     """Objective files, then loop files, each once."""
-    things = [type(r.objective) for r in recipes] + [type(r) for r in recipes]
+    things = objectives_of(recipes) + [type(r) for r in recipes]
     return list(dict.fromkeys(map(file_of, things)))
 
 
@@ -323,7 +329,7 @@ def row(method: str) -> tuple[str, ...]:
     """One method."""
     ids = {cls: name for name, cls in REGISTRY.items()}
     recipes, paper = preset(method), paper_of(method)
-    kinds = [type(recipe.objective) for recipe in recipes]
+    kinds = objectives_of(recipes)
     loops = (f"{LOOPS[type(recipe)]}: {steps_in_words(updates_of(recipe)[0])}" for recipe in recipes)
     return (
         method,
