@@ -1,10 +1,11 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, judge, nursing, objective, refine, region, text, weights
+from . import demo, guidance, inspect, judge, nursing, objective, refine, region, seeds, text, weights
 
 FILES = [
     nursing,
     refine,
+    seeds,
     guidance,
     weights,
     objective,

@@ -49,6 +49,8 @@ SIZES = {  # at least so large, in pixels
     "GSNNursing": [330, 400],
     "GSNWordWeight": [330, 400],
     "GSNGuidanceModel": [330, 380],
+    "GSNSeedPicker": [560, 900],
+    "GSNJudge": [420, 640],
     "GSNRefineModel": [330, 340],
 }
 
