@@ -1,6 +1,20 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, judge, nursing, objective, refine, region, seeds, text, weights
+from . import (
+    demo,
+    guidance,
+    inspect,
+    judge,
+    layout,
+    nursing,
+    objective,
+    prompt_to_prompt,
+    refine,
+    region,
+    seeds,
+    text,
+    weights,
+)
 
 FILES = [
     nursing,
@@ -8,8 +22,10 @@ FILES = [
     seeds,
     guidance,
     weights,
+    prompt_to_prompt,
     objective,
     region,
+    layout,
     text,
     inspect,
     judge,

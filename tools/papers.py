@@ -47,6 +47,7 @@ PAPERS = {  # by what stands in brackets behind a method's name, else by the beg
     "SAGA": Paper("Grimal et al.", "AAAI 2026", "2508.13866", ("SAGA",)),
     "FOCUS": Paper("Bill et al.", "2025", "2510.02315", ("Bill et al.", "FOCUS")),
     "Latent Refine (fast)": OWN,
+    "Latent Refine + relations": OWN,
 }
 
 

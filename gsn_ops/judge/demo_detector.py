@@ -87,6 +87,13 @@ def _unmix(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return share, np.sqrt((rest**2).sum(-1))
 
 
+def mask_of(image: np.ndarray, colour: str) -> np.ndarray:
+    """Where this colour is: bool [32, 32]."""
+    share, rest = _unmix(shrink(image))
+    k = COLOURS.index(colour)
+    return (rest.argmin(0) == k) & (share[k] >= SOLID)
+
+
 def _components(solid: np.ndarray) -> list[np.ndarray]:
     """4-connected parts of a mask [32, 32] bool -> list of such masks."""
     todo, parts = {(int(y), int(x)) for y, x in zip(*np.nonzero(solid))}, []

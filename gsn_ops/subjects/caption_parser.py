@@ -35,6 +35,8 @@ MAX_WORDS = 9
 """Of a noun phrase; of a longer row of words the last ones are taken."""
 ATTACHED = frozenset("with of in from without".split())
 """Prepositions whose noun belongs to the one before."""
+SIDE_DEGREES = frozenset("far very immediate direct".split())
+"""Before "left of", where they name no thing."""
 UNSPACED_WORD = re.compile(f"[{UNSPACED}]")
 
 
@@ -103,6 +105,8 @@ class _Parser(WordsInPlace):
             return self._read_number(n)
         if text in RELATIVES and self.current and not self.is_relative(n):
             return self._read_function_word(n)
+        if self._is_side(n):
+            return self._read_side(n)
         if (text in DEFINITE | INDEFINITE or is_number(text)) and not self.is_relative(n):
             self._close(text)
             self.determiner = text
@@ -123,6 +127,18 @@ class _Parser(WordsInPlace):
         else:
             self.current.append(replace(word, tag="NOUN") if word.tag == "VERB" else word)
         return n + 1
+
+    def _is_side(self, n: int) -> bool:
+        """Whether "left of" or "right of" stands here, behind a thing: "a cat left of a dog"."""
+        of = self.words[n].text in ("left", "right") and n + 1 < len(self.words)
+        return of and bool(self.current) and self.words[n + 1].text in ("of", "from")
+
+    def _read_side(self, n: int) -> int:
+        """ "left of" ends the phrase; in "the far left of" there is none."""
+        self.current = [] if all(w.text in SIDE_DEGREES for w in self.current) else self.current
+        self._close(self.words[n].text)
+        self.link = self.words[n].text
+        return n + 2
 
     def _is_function_word(self, n: int) -> bool:
         """Also single letters, and Chinese and Japanese characters."""

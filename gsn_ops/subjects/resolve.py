@@ -16,6 +16,7 @@ from .find import subjects_of_caption
 from .language import foreign_language
 from .matching import PhraseMatch, TextWord, phrase_matches, split_words
 from .readable_text import as_sentences
+from .scene import with_scene
 from .syntax import SPACY
 from .word_lists import FUNCTION_WORDS
 
@@ -54,6 +55,7 @@ def choose_subjects(
     elif not typed:
         phrases = tuple(replace(p, source="conditioning") for p in phrases)
     subjects, notes = resolve_with_notes(phrases, tokens, first_column)
+    subjects = with_scene(subjects, tokens, first_column)
     notes = (*remarks, *notes)
     left_out = list(dict.fromkeys(left_out))
     if left_out:

@@ -8,12 +8,17 @@ from types import ModuleType
 
 from tools.host_env.paths import CLONE, HOST_DIR
 
-from . import compare, compute_tradeoff, evaluate
+from . import compare, compute_tradeoff, edit, evaluate
 from .data import HOW, Study
 from .store import Store
 from .tables import write_between
 
-STUDIES: dict[str, ModuleType] = {"eval": evaluate, "compare": compare, "tradeoff": compute_tradeoff}
+STUDIES: dict[str, ModuleType] = {
+    "eval": evaluate,
+    "compare": compare,
+    "tradeoff": compute_tradeoff,
+    "edit": edit,
+}
 RECORDS = HOST_DIR / "study" / "records.jsonl"
 
 

@@ -19,6 +19,7 @@ from ...modulate.word_weights import weighted_output, weighted_probabilities
 from ...torch_ops.transfer import onto
 from .attention_call import ALL, AttentionCall
 from .capture import Capture
+from .paired import PairEdit, edited_cross, edited_joint, follows_self, with_followed_image
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class EditedPrompt:
     """One prompt of a pass: where its text is in the attention, and what changes there.
 
     period, repeats: ComfyUI repeats a shorter conditioning to the length of the others; its own rows, and how
-    often they occur. rows: columns of the text in the attention.
+    often they occur. rows: columns of the text in the attention. pair: of prompts whose images are pairs.
     """
 
     layout: AttentionLayout
@@ -51,6 +52,12 @@ class EditedPrompt:
     period: int = 0
     repeats: int = 1
     rows: int = 0
+    pair: PairEdit | None = None
+
+    def keys_of(self, column: int, n_q: int) -> list[int]:
+        """The keys of a row of the conditioning in a text-to-image call with n_q queries."""
+        first = self.layout.columns(slice(column, column + 1), n_q).start
+        return [first + r * self.period for r in range(self.repeats)]
 
 
 @dataclass
@@ -126,12 +133,53 @@ class Modulation:
             func = functools.partial(self.previous, func)
         call = AttentionCall(func, q, k, v, heads, mask, args, kwargs)
         number = self._text_to_image(call)
-        if number is None:
-            return call.run()
         if len(q) % len(self.prompts):  # another pack has added images to the batch
-            self.tally.misfits += 1
+            self.tally.misfits += number is not None
             return call.run()
-        return self._changed(call, number)
+        if number is None:
+            return self._with_followed_self(call).run()
+        return self._with_pairs(call, number)
+
+    def _parts(self, call: AttentionCall) -> list[tuple[EditedPrompt, PairEdit, slice]]:
+        """The prompts whose images are pairs, and their part of the batch."""
+        size = len(call.q) // len(self.prompts)
+        parts = []
+        for n, prompt in enumerate(self.prompts):
+            if prompt.pair is not None:
+                parts.append((prompt, prompt.pair, slice(n * size, (n + 1) * size)))
+        return parts
+
+    def _with_followed_self(self, call: AttentionCall) -> AttentionCall:
+        """Self-attention of the image in which the target of a pair follows its source."""
+        everything = slice(0, call.lengths[0])
+        for prompt, edit, batch in self._parts(call):
+            if follows_self(edit, prompt.layout, call):
+                self.tally.calls += 1
+                call = with_followed_image(call, batch, everything, everything)
+        return call
+
+    def _with_pairs(self, call: AttentionCall, number: int) -> Tensor:
+        """The result of a text-to-image call, in which the targets of pairs are made from their sources."""
+        parts = self._parts(call)
+        n_q = call.lengths[0]
+        for prompt, edit, batch in parts:
+            if edit.follows and prompt.layout.kind == "joint" and edit.acts_in(number):
+                self.tally.calls += 1
+                rows = _image_rows(prompt.layout, n_q)
+                call = with_followed_image(call, batch, rows, prompt.layout.image_keys(n_q))
+        out = self._changed(call, number)
+        if not any(edit.reads for _, edit, _ in parts):
+            return out
+        out = out.clone()
+        for prompt, edit, batch in parts:
+            if prompt.layout.kind == "cross":
+                self.tally.calls += edit.maps is not None and edit.acts_in(number)
+                edited_cross(call, out, batch, edit, prompt.layout, number)
+            elif edit.acts_in(number):
+                self.tally.calls += 1
+                keys_of = functools.partial(prompt.keys_of, n_q=n_q)
+                edited_joint(call, out, batch, edit, prompt.layout, keys_of)
+        return out
 
     def _text_to_image(self, call: AttentionCall) -> int | None:
         """The number of this call among the pass's text-to-image calls, or None if it is none."""

@@ -48,6 +48,10 @@ class EditOfRun:
         """What changes in the attention to this entry; None = nothing."""
         return None
 
+    def describe(self) -> str:
+        """What it does in this run, in a few words."""
+        return self.edit.describe()
+
     def subjects(self, entry: int) -> tuple[SubjectColumns, ...]:
         """The words of this entry that it acts on."""
         return ()
