@@ -1,7 +1,8 @@
 """Latent Refine + relations on the embedded model: shapes stand where the prompt says.
 
 Test prompts, ten for each relation; the model has never seen the spatial words, so plain images are in place
-by chance: when written 7 of 40 plain and 28 with the method (23 fixed, 2 broken); other CPUs round differently.
+by chance. When written: 7 of 40 plain and 28 with the method (23 fixed, 2 broken); other CPUs round
+differently.
 """
 
 import pytest
