@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..maps import block_range
+from ..maps import MapNeeds, block_range, parse_levels
 from ..prompt import SubjectPhrase
 from . import taca
 from .word_weights import KAPPA, factors
@@ -107,6 +107,61 @@ class TextTemperature(Edit):
 
     def describe(self) -> str:
         return f"text scores times {self.gamma:.3g}"
+
+
+LOOKS = ("once", "every pass")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordBoost(Edit):
+    """More attention for the subjects that lack it, in the passes after a look at the attention.
+
+    threshold: the highest attention from which on a subject lacks nothing. gain: its words' probability is
+    multiplied by exp(gain * lack). start_percent, end_percent: when the first look is and when it ends, as
+    shares of the noise schedule. look: one of LOOKS. levels, blocks, encoders: of the attention looked at, as
+    in `MapNeeds`. subjects: () = found in the prompt.
+    """
+
+    gain: float = 4.0
+    threshold: float = 0.8
+    start_percent: float = 0.0
+    end_percent: float = 0.4
+    look: str = "once"
+    levels: str = "auto"
+    blocks: str = "auto"
+    encoders: str = "all"
+    subjects: tuple[SubjectPhrase, ...] = ()
+    method: str = "Word boost (no gradients)"
+
+    @property
+    def disabled(self) -> bool:
+        return self.gain == 0
+
+    @property
+    def needs(self) -> MapNeeds:
+        """The attention looked at. Raises ValueError for text that names none."""
+        return MapNeeds(levels=parse_levels(self.levels), blocks=self.blocks, encoders=self.encoders)
+
+    def scaled(self, strength: float) -> WordBoost:
+        return replace(self, gain=self.gain * strength)
+
+    def check(self) -> WordBoost:
+        if not 0 <= self.gain <= 20:
+            raise ValueError(f"gain is {self.gain:g}: choose 0 (off) to 20.")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold:g}: choose more than 0, up to 1.")
+        if not 0 <= self.start_percent <= self.end_percent <= 1:
+            raise ValueError(
+                f"The window is {self.start_percent:g} to {self.end_percent:g}: choose start_percent and "
+                "end_percent between 0 and 1, start first."
+            )
+        if self.look not in LOOKS:
+            raise ValueError(f"look is '{self.look}': choose {' or '.join(LOOKS)}.")
+        block_range(self.needs.blocks)
+        return self
+
+    def describe(self) -> str:
+        return f"gain {self.gain:.3g}"
 
 
 FORMS = ("anchored", "base")

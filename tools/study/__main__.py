@@ -1,4 +1,4 @@
-"""The command line: python3 tools/dev.py study (eval | compare | tradeoff | tables)"""
+"""The command line: python3 tools/dev.py study (eval | compare | tradeoff | gradient-free | tables)"""
 
 import argparse
 import sys
@@ -8,12 +8,17 @@ from types import ModuleType
 
 from tools.host_env.paths import CLONE, HOST_DIR
 
-from . import compare, compute_tradeoff, evaluate
+from . import compare, compute_tradeoff, evaluate, gradient_free
 from .data import HOW, Study
 from .store import Store
 from .tables import write_between
 
-STUDIES: dict[str, ModuleType] = {"eval": evaluate, "compare": compare, "tradeoff": compute_tradeoff}
+STUDIES: dict[str, ModuleType] = {
+    "eval": evaluate,
+    "compare": compare,
+    "tradeoff": compute_tradeoff,
+    "gradient-free": gradient_free,
+}
 RECORDS = HOST_DIR / "study" / "records.jsonl"
 
 

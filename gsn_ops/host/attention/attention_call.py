@@ -60,6 +60,17 @@ class AttentionCall:
         mask = self._mask(batch, rows)
         return self.func(q, self.k[batch], self.v[batch], self.heads, mask, *self.args, **self.kwargs)
 
+    def part(self, batch: slice) -> AttentionCall:
+        """The call of a part of its batch."""
+        return replace(self, q=self.q[batch], k=self.k[batch], v=self.v[batch], mask=self._mask(batch, ALL))
+
+    def queries_and_keys(self) -> tuple[Tensor, Tensor]:
+        """q and k as [B, H, N, d]; the keys may have fewer heads."""
+        if self.by_head:
+            return self.q, self.k
+        q, k = split_heads(self.q, self.k, self.heads)
+        return q, k
+
     def takes_wider_values(self, n: int) -> bool:
         """Whether one call can give the result and the probabilities of n keys."""
         known = getattr(self.func, "__module__", None) == comfy_attention.__name__

@@ -19,19 +19,23 @@ from ...modulate.word_weights import weighted_output, weighted_probabilities
 from ...torch_ops.transfer import onto
 from .attention_call import ALL, AttentionCall
 from .capture import Capture
+from .look import Look
+
+Factor = float | Tensor
+"""Of the probability of a key: of all images, or [B] of each."""
 
 
 @dataclass(frozen=True)
 class TextEdit:
     """What changes in the attention to one prompt.
 
-    columns: rows of its conditioning. a, g: factors of their probability and value (`word_weights`). blocks:
-    which text-to-image calls of a pass, None = all. text_rows: whether the text's queries are changed too.
-    gamma: factor of the scores of all its rows, for the image's queries (`taca`).
+    columns: rows of its conditioning. a, g: factors of their probability and value (`word_weights`).
+    blocks: which text-to-image calls of a pass, None = all. text_rows: whether the text's queries are changed
+    too. gamma: factor of the scores of all its rows, for the image's queries (`taca`).
     """
 
     columns: tuple[int, ...] = ()
-    a: tuple[float, ...] = ()
+    a: tuple[Factor, ...] = ()
     g: tuple[float, ...] = ()
     blocks: range | None = None
     text_rows: bool = False
@@ -43,7 +47,7 @@ class EditedPrompt:
     """One prompt of a pass: where its text is in the attention, and what changes there.
 
     period, repeats: ComfyUI repeats a shorter conditioning to the length of the others; its own rows, and how
-    often they occur. rows: columns of the text in the attention.
+    often they occur. rows: columns of the text in the attention. looks: read the attention to it.
     """
 
     layout: AttentionLayout
@@ -51,6 +55,7 @@ class EditedPrompt:
     period: int = 0
     repeats: int = 1
     rows: int = 0
+    looks: tuple[Look, ...] = ()
 
 
 @dataclass
@@ -72,7 +77,7 @@ class _Factors:
 
     keys: list[int]
     columns: list[int]
-    a: list[float]
+    a: list[Factor]
     g: list[float]
     gamma: float
     text: slice
@@ -81,6 +86,15 @@ class _Factors:
     def change(self) -> bool:
         """Whether there is any."""
         return bool(self.keys) or self.gamma != 1
+
+    @property
+    def kept(self) -> Tensor | None:
+        """The images [B] in which all factors are 1, which keep their bits; None where that cannot be."""
+        own = [a for a in self.a if isinstance(a, Tensor)]
+        others = [1.0 for a in self.a if not isinstance(a, Tensor) and a != 1]
+        if not own or others or self.gamma != 1 or any(g != 1 for g in self.g):
+            return None
+        return torch.stack(own).eq(1).all(0)
 
 
 @dataclass(frozen=True)
@@ -126,12 +140,24 @@ class Modulation:
             func = functools.partial(self.previous, func)
         call = AttentionCall(func, q, k, v, heads, mask, args, kwargs)
         number = self._text_to_image(call)
-        if number is None:
+        if not self._fits(call):  # another pack has changed the number of images in the batch
+            self.tally.misfits += number is not None
             return call.run()
-        if len(q) % len(self.prompts):  # another pack has added images to the batch
-            self.tally.misfits += 1
-            return call.run()
-        return self._changed(call, number)
+        self._look(call)
+        return call.run() if number is None else self._changed(call, number)
+
+    def _fits(self, call: AttentionCall) -> bool:
+        """Whether the batch of a call is that of the prompts."""
+        size, rest = divmod(len(call.q), len(self.prompts))
+        factors = (a for prompt in self.prompts for edit in prompt.edits for a in edit.a)
+        return not rest and all(len(a) == size for a in factors if isinstance(a, Tensor))
+
+    def _look(self, call: AttentionCall) -> None:
+        """Let the prompts that are read see their part of a call."""
+        size = len(call.q) // len(self.prompts)
+        for n, prompt in enumerate(self.prompts):
+            for look in prompt.looks:
+                look.observe(call.part(slice(n * size, (n + 1) * size)))
 
     def _text_to_image(self, call: AttentionCall) -> int | None:
         """The number of this call among the pass's text-to-image calls, or None if it is none."""
@@ -211,16 +237,19 @@ def _image_rows(layout: AttentionLayout, n_q: int) -> slice:
 
 def _combined(prompt: EditedPrompt, edits: Sequence[TextEdit], n_q: int) -> _Factors:
     """All edits of one prompt as factors of keys; where several change one word, their factors multiply."""
-    factors: dict[int, tuple[float, float]] = {}
+    factors: dict[int, tuple[Factor, float]] = {}
     for edit in edits:
         for column, a, g in zip(edit.columns, edit.a, edit.g, strict=True):
             old_a, old_g = factors.get(column, (1.0, 1.0))
             factors[column] = (old_a * a, old_g * g)
-    changed = {column: found for column, found in factors.items() if found != (1.0, 1.0)}
+    changed = {
+        column: (a, g) for column, (a, g) in factors.items() if isinstance(a, Tensor) or (a, g) != (1, 1)
+    }
     first = prompt.layout.columns(slice(0, 1), n_q).start
     columns = list(changed) * prompt.repeats
     keys = [first + column + r * prompt.period for r in range(prompt.repeats) for column in changed]
-    a, g = ([found[i] for found in changed.values()] * prompt.repeats for i in (0, 1))
+    a = [a for a, _ in changed.values()] * prompt.repeats
+    g = [g for _, g in changed.values()] * prompt.repeats
     gamma = math.prod(edit.gamma for edit in edits)
     return _Factors(keys, columns, a, g, gamma, slice(first, first + prompt.rows))
 
@@ -253,10 +282,21 @@ def _weighted(
         call, base = call.with_scaled_keys(factors.text, factors.gamma), None
     if not factors.keys:
         return call.run(batch, change.rows), None, None
-    if base is None and not call.takes_wider_values(len(factors.keys)):
+    kept = factors.kept
+    known = None if base is None else _as_it_is(call, batch, change.rows, base)
+    if known is None and (kept is not None or not call.takes_wider_values(len(factors.keys))):
         known = call.run(batch, change.rows)
-    else:
-        known = None if base is None else _as_it_is(call, batch, change.rows, base)
     out, p, values = call.with_probabilities(batch, change.rows, factors.keys, known)
-    a, g = (onto(torch.tensor(numbers), p) for numbers in (factors.a, factors.g))
-    return call.formed(weighted_output(out, values, p, a, g)), p, weighted_probabilities(p, a)
+    a, g = _stacked(factors.a, p), onto(torch.tensor(factors.g), p)
+    changed = call.formed(weighted_output(out, values, p, a, g))
+    if known is not None and kept is not None:
+        changed = torch.where(kept.view(-1, *[1] * (changed.ndim - 1)), known, changed)
+    return changed, p, weighted_probabilities(p, a)
+
+
+def _stacked(a: Sequence[Factor], p: Tensor) -> Tensor:
+    """Factors as [J], or [b, 1, 1, J] where images have their own; p [b, H, n, J]."""
+    if not any(isinstance(one, Tensor) for one in a):
+        return onto(torch.tensor(a), p)
+    rows = [one.to(p) if isinstance(one, Tensor) else p.new_full((len(p),), one) for one in a]
+    return torch.stack(rows, -1)[:, None, None]

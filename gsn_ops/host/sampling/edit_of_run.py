@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from ...attention_layout import AttentionLayout
 from ...maps import block_range
 from ...modulate.edits import Edit, PromptReinjection, TextTemperature, WordWeights
 from ...modulate.taca import gamma_at
 from ...modulate.word_weights import factors
 from ...prompt import SubjectColumns, SubjectPhrase
 from ...report.book import ReportBook
+from ...report.run_report import StepReport
 from ...schedule import WINDOW_SLACK, Schedule
 from ...subjects.resolve import resolve_with_notes
 from ..architectures.family import ModelFamily
 from ..attention.entry import Entry
+from ..attention.look import Look
 from ..attention.modulate import TextEdit
 
 
@@ -29,12 +33,28 @@ class AttachedEdit:
     on_status: Callable[[str], None] | None = None
 
 
+class Window:
+    """A part of a run. steps: those in it."""
+
+    def __init__(self, schedule: Schedule, start: float, end: float):
+        self.high, self.low = schedule.percent_to_sigma(start), schedule.percent_to_sigma(end)
+        self.whole = (start, end) == (0, 1)
+        self.steps = schedule.window(start, end)
+
+    def has(self, sigma: Tensor) -> bool:
+        """Whether a noise level [B] is in it."""
+        if self.whole:  # reading the sigma would wait for the device
+            return True
+        level, slack = float(sigma.max()), 1 + WINDOW_SLACK
+        return self.low <= level * slack and level <= self.high * slack
+
+
 class EditOfRun:
     """One edit in one run. steps: those in its window. passes: changed so far."""
 
     outside = "no sampling step lies in its window: widen start_percent and end_percent"
 
-    def __init__(self, edit: Edit, entries: Sequence[Entry], schedule: Schedule):
+    def __init__(self, edit: Edit, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily) -> None:
         self.edit = edit
         self.steps = tuple(range(schedule.n_steps))
         self.notes: list[str] = []
@@ -44,8 +64,34 @@ class EditOfRun:
         """Whether a pass at this noise level [B] is in its window."""
         return True
 
+    @property
+    def acts(self) -> bool:
+        """Whether the passes that are due are changed."""
+        return True
+
     def change(self, entry: int) -> TextEdit | None:
         """What changes in the attention to this entry; None = nothing."""
+        return None
+
+    def look(
+        self, entry: int, network: torch.nn.Module, layout: AttentionLayout, repeats: int
+    ) -> Look | None:
+        """What reads the attention to this entry in the pass that is about to be made; None = nothing."""
+        return None
+
+    def see(self, entry: int, look: Look) -> None:
+        """What a look has read, after its pass."""
+
+    def describe(self) -> str:
+        """What it did, in a few words."""
+        return self.edit.describe()
+
+    def step_reports(self) -> tuple[StepReport, ...]:
+        """What was read at single steps."""
+        return ()
+
+    def reason(self) -> str | None:
+        """Why it changed nothing; "" if that is as it should be, None if it does not know."""
         return None
 
     def subjects(self, entry: int) -> tuple[SubjectColumns, ...]:
@@ -63,18 +109,17 @@ class EditOfRun:
 class WordsOfRun(EditOfRun):
     """Weighted words, looked up in every entry."""
 
-    def __init__(self, edit: WordWeights, entries: Sequence[Entry], schedule: Schedule):
-        super().__init__(edit, entries, schedule)
+    def __init__(
+        self, edit: WordWeights, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
         self.weights = edit
         self.found, self.notes = find_words(edit.weights, entries)
-        self.high, self.low = schedule.percent_to_sigma(edit.start), schedule.percent_to_sigma(edit.end)
-        self.steps = schedule.window(edit.start, edit.end)
+        self.window = Window(schedule, edit.start, edit.end)
+        self.steps = self.window.steps
 
     def is_due(self, sigma: Tensor) -> bool:
-        if (self.weights.start, self.weights.end) == (0, 1):  # reading the sigma would wait for the device
-            return True
-        level, slack = float(sigma.max()), 1 + WINDOW_SLACK
-        return self.low <= level * slack and level <= self.high * slack
+        return self.window.has(sigma)
 
     def change(self, entry: int) -> TextEdit | None:
         settings, columns, changes = self.weights, [], []
@@ -96,8 +141,10 @@ class TemperatureOfRun(EditOfRun):
 
     outside = "no sampling step has so high a noise level: lower threshold"
 
-    def __init__(self, edit: TextTemperature, entries: Sequence[Entry], schedule: Schedule):
-        super().__init__(edit, entries, schedule)
+    def __init__(
+        self, edit: TextTemperature, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
         self.settings = edit
         self.steps = tuple(k for k, sigma in enumerate(schedule.sigmas[:-1]) if self._gamma(sigma) != 1)
 
@@ -114,17 +161,12 @@ class TemperatureOfRun(EditOfRun):
 class ReinjectionOfRun(EditOfRun):
     """Features of the text, in every pass and for every prompt of it."""
 
-    def __init__(self, edit: PromptReinjection, entries: Sequence[Entry], schedule: Schedule):
-        super().__init__(edit, entries, schedule)
+    def __init__(
+        self, edit: PromptReinjection, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
         self.settings = edit
         self.blocks = 0  # changed in one pass
-
-
-OF_RUN: dict[type[Edit], Callable[..., EditOfRun]] = {
-    WordWeights: WordsOfRun,
-    TextTemperature: TemperatureOfRun,
-    PromptReinjection: ReinjectionOfRun,
-}
 
 
 def check_family(edit: Edit, family: ModelFamily) -> None:

@@ -11,22 +11,31 @@ from torch import Tensor
 
 from ... import __version__
 from ...attention_layout import AttentionLayout
+from ...modulate.edits import Edit, PromptReinjection, TextTemperature, WordBoost, WordWeights
 from ...modulate.word_maps import WordMaps
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...schedule import Schedule
 from ..architectures.family import Inputs, columns_of
 from ..attention.capture import Capture
 from ..attention.entry import Entry
+from ..attention.look import Look
 from ..attention.modulate import EditedPrompt, Modulation, Tally
 from ..attention.reinjection import Reinjection
 from ..autograd.differentiable import pass_options
 from ..find_family import family_of
-from .edit_of_run import OF_RUN, AttachedEdit, EditOfRun, ReinjectionOfRun, WordsOfRun
+from .boost_of_run import BoostOfRun
+from .edit_of_run import AttachedEdit, EditOfRun, ReinjectionOfRun, TemperatureOfRun, WordsOfRun
 from .plan import positive_entries
 from .sampler_report import preview_matrix
 
 TEXT_CONDS = ("clip_text", "c_crossattn")
 """ComfyUI's names of the text that enters a network, the rarer one first."""
+OF_RUN: dict[type[Edit], Callable[..., EditOfRun]] = {
+    WordWeights: WordsOfRun,
+    WordBoost: BoostOfRun,
+    TextTemperature: TemperatureOfRun,
+    PromptReinjection: ReinjectionOfRun,
+}
 OVERRIDE = "optimized_attention_override"
 
 
@@ -40,7 +49,9 @@ class ModulatedRun:
         self.entries = [self._with_columns(entry) for entry in found]
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         self.schedule = Schedule(tuple(float(s) for s in sigmas), percent_to_sigma)
-        self.edits = [OF_RUN[type(a.edit)](a.edit, self.entries, self.schedule) for a in attached]
+        self.edits = [
+            OF_RUN[type(a.edit)](a.edit, self.entries, self.schedule, self.family) for a in attached
+        ]
         self.warnings = [*warnings, *(note for edit in self.edits for note in edit.notes)]
         self.tally, self.maps = Tally(), WordMaps(self.family.levels)
         self.reason = ""  # why a pass was left as it is
@@ -80,15 +91,39 @@ class ModulatedRun:
         network, first_image = self.guider.inner_model.diffusion_model, prompts[0].layout.first_image
         with contextlib.ExitStack() as stack:
             for edit in edits:
-                edit.passes += not reading
+                edit.passes += edit.acts and not reading
                 if isinstance(edit, ReinjectionOfRun):
                     self._reinject(stack, edit, network, first_image)
-            if any(prompt.edits for prompt in prompts):
+            looks = [] if reading else self._looks(prompts, entries, edits)
+            prompts = [
+                replace(prompt, looks=tuple(look for _, _, at, look in looks if at == n))
+                for n, prompt in enumerate(prompts)
+            ]
+            if any(prompt.edits or prompt.looks for prompt in prompts):
                 override = self._override(options, prompts, entries, edits)
                 drops = self.family.drops_options
                 stack.enter_context(pass_options(network, drops, {OVERRIDE: override}))
                 options = {**options, OVERRIDE: override}
             yield options
+            for edit, entry, _, look in looks:
+                edit.see(entry, look)
+
+    def _looks(
+        self,
+        prompts: Sequence[EditedPrompt],
+        entries: Sequence[int | None],
+        edits: Sequence[EditOfRun],
+    ) -> list[tuple[EditOfRun, int, int, Look]]:
+        """(edit, entry, its number in the pass, look) of what is read; an entry once for each edit."""
+        network, found = self.guider.inner_model.diffusion_model, []
+        for edit in edits:
+            for n, entry in enumerate(entries):
+                if entry is None or entry in entries[:n]:
+                    continue
+                look = edit.look(entry, network, prompts[n].layout, prompts[n].repeats)
+                if look is not None:
+                    found.append((edit, entry, n, look))
+        return found
 
     def _reinject(
         self, stack: contextlib.ExitStack, edit: ReinjectionOfRun, network: Any, first_image: int
@@ -221,13 +256,15 @@ class ModulatedRun:
             return RecipeReport(method, f"{method}: did not act, {reason}")
         first, last, sigmas = edit.steps[0], edit.steps[-1], self.schedule.sigmas
         status = (
-            f"{method}: {edit.edit.describe()}, steps {first} to {last} of {self.schedule.n_steps} "
+            f"{method}: {edit.describe()}, steps {first} to {last} of {self.schedule.n_steps} "
             f"(sigma {sigmas[first]:.3g} to {sigmas[last]:.3g}), {edit.passes} passes"
         )
         settings = {
             name: value for name, value in vars(edit.edit).items() if isinstance(value, float | int | str)
         }
-        made = RecipeReport(method, status, step=first, sigma=sigmas[first], settings=settings)
+        made = RecipeReport(
+            method, status, step=first, sigma=sigmas[first], settings=settings, steps=edit.step_reports()
+        )
         labels = {label for n in range(len(self.entries)) for label in edit.columns(n)}
         if maps is None or not labels & set(maps[0]):
             return made
@@ -248,6 +285,9 @@ class ModulatedRun:
             return edit.outside
         if isinstance(edit, ReinjectionOfRun):
             return "" if edit.blocks else self.reason or "no block of this network was changed"
+        own = edit.reason()
+        if own is not None:
+            return own
         if self.tally.calls and edit.passes:
             return ""
         if self.reason:
