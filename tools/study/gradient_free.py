@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from statistics import fmean
 
+from .compare import is_wanted
 from .compute_tradeoff import FAST, FAST_AT, READS
 from .data import PLAIN, Record, Study, Way
 from .store import Store
@@ -36,6 +37,7 @@ PAIRED = ((FAST, THEN_FAST), (FAST, BOOST))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What only this study has."""
     parser.add_argument("--overrides", default="", help="of the word boost, such as gain=2")
+    parser.add_argument("--only", nargs="+", help="parts of names: make these ways now, the others later")
 
 
 def ways(args: argparse.Namespace) -> tuple[Way, ...]:
@@ -43,13 +45,14 @@ def ways(args: argparse.Namespace) -> tuple[Way, ...]:
     reads, at = READS[args.model], FAST_AT[args.model]
     typed = ", ".join(filter(None, [reads, args.overrides]))
     others = JOINT_ONLY if args.model == "sd3" else {}
-    return (
+    found = (
         Way(),
         Way(BOOST, edit=BOOST, edit_overrides=typed),
         Way(FAST, FAST, at, overrides=reads),
         Way(THEN_FAST, FAST, at, overrides=reads, edit=BOOST, edit_overrides=typed),
         *(Way(name, edit=name, edit_overrides=settings) for name, settings in others.items()),
     )
+    return tuple(way for way in found if way.name == PLAIN or is_wanted(way.name, args.only or [""]))
 
 
 def table(title: str, images: dict[str, list[Record]]) -> list[str]:
@@ -65,7 +68,7 @@ def table(title: str, images: dict[str, list[Record]]) -> list[str]:
         differs = numbers if name != PLAIN else ("",) * 4
         rows.append((name, share(made), *differs, share(made, "colours"), passes))
     lines = [title, "", *markdown(HEADS, rows)]
-    for first, second in PAIRED:
+    for first, second in (pair for pair in PAIRED if {*pair} <= images.keys()):
         found = compared(images[first], images[second])
         counts = f"{found.fixed} fixed, {found.broken} now wrong"
         lines += [f"{second} against {first}: {found.points:+.1f} points, p = {found.p:.2g} ({counts}).", ""]
