@@ -11,7 +11,6 @@ import argparse
 from collections.abc import Sequence
 from statistics import fmean
 
-from .compare import is_wanted
 from .compute_tradeoff import FAST, FAST_AT, READS
 from .data import PLAIN, Record, Study, Way
 from .store import Store
@@ -37,7 +36,7 @@ PAIRED = ((FAST, THEN_FAST), (FAST, BOOST))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What only this study has."""
     parser.add_argument("--overrides", default="", help="of the word boost, such as gain=2")
-    parser.add_argument("--only", nargs="+", help="parts of names: make these ways now, the others later")
+    parser.add_argument("--only", nargs="+", metavar="WAY", help="names: these ways now, the others later")
 
 
 def ways(args: argparse.Namespace) -> tuple[Way, ...]:
@@ -52,7 +51,7 @@ def ways(args: argparse.Namespace) -> tuple[Way, ...]:
         Way(THEN_FAST, FAST, at, overrides=reads, edit=BOOST, edit_overrides=typed),
         *(Way(name, edit=name, edit_overrides=settings) for name, settings in others.items()),
     )
-    return tuple(way for way in found if way.name == PLAIN or is_wanted(way.name, args.only or [""]))
+    return tuple(way for way in found if not args.only or way.name in (PLAIN, *args.only))
 
 
 def table(title: str, images: dict[str, list[Record]]) -> list[str]:
