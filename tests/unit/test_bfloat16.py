@@ -19,7 +19,7 @@ def rounded(t):
     return t.detach().bfloat16().double()
 
 
-def pulled_back(layer, x, g):
+def transposed(layer, x, g):
     """The vector-Jacobian product of a layer."""
     x = rounded(x).requires_grad_(True)
     return torch.autograd.grad(layer(x), x, g)[0]
@@ -53,17 +53,15 @@ def test_a_product_is_that_of_the_rounded_factors_and_keeps_no_copy_of_its_weigh
     assert y.dtype == gradient.dtype == torch.float32 and saved == [layer.weight.data_ptr()]
     assert not torch.equal(y, layer(x))
     exact = deepcopy(layer).double()
-    sums = deepcopy(
-        exact
-    )  # of the factors' sizes: how wrong a sum in bfloat16 may be, whatever the processor
+    sums = deepcopy(exact)  # of the factors' sizes: bounds the error of any order of summing
     for parameter, size in zip(exact.parameters(), sums.parameters(), strict=True):
         size.copy_(parameter.copy_(rounded(parameter)).abs())
     for ours, right, bound in (
         (y, exact(rounded(x)), sums(rounded(x).abs())),
         (
             gradient,
-            pulled_back(exact, rounded(x), rounded(g)),
-            pulled_back(sums, rounded(x), rounded(g).abs()),
+            transposed(exact, rounded(x), rounded(g)),
+            transposed(sums, rounded(x), rounded(g).abs()),
         ),
     ):
         assert ((ours - right).abs() <= bound * 2**-7).all()
