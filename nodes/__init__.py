@@ -1,12 +1,13 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, nursing, objective, refine, region, text, weights
+from . import demo, guidance, inspect, nursing, objective, prompts, refine, region, text, weights
 
 FILES = [
     nursing,
     refine,
     guidance,
     weights,
+    prompts,
     objective,
     region,
     text,

@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from torch import Tensor
+
 from ..maps import MapNeeds, block_range, parse_levels
 from ..prompt import SubjectPhrase
-from . import taca
+from . import taca, vsf
 from .word_weights import KAPPA, factors
 
 AnyEdit = TypeVar("AnyEdit", bound="Edit")
@@ -66,11 +68,7 @@ class WordWeights(Edit):
     def check(self) -> WordWeights:
         if not (math.isfinite(self.kappa) and self.kappa >= 0):
             raise ValueError(f"strength is {self.kappa:g}: choose 0 (weights above 0 do nothing) or more.")
-        if not 0 <= self.start <= self.end <= 1:
-            raise ValueError(
-                f"The window is {self.start:g} to {self.end:g}: choose start_percent and end_percent between "
-                "0 and 1, start first."
-            )
+        _check_window(self.start, self.end)
         block_range(self.blocks)
         return self
 
@@ -126,7 +124,7 @@ class WordBoost(Edit):
     threshold: float = 0.8
     start_percent: float = 0.0
     end_percent: float = 0.4
-    look: str = "once"
+    look: str = "every pass"
     levels: str = "auto"
     blocks: str = "auto"
     encoders: str = "all"
@@ -150,11 +148,7 @@ class WordBoost(Edit):
             raise ValueError(f"gain is {self.gain:g}: choose 0 (off) to 20.")
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold:g}: choose more than 0, up to 1.")
-        if not 0 <= self.start_percent <= self.end_percent <= 1:
-            raise ValueError(
-                f"The window is {self.start_percent:g} to {self.end_percent:g}: choose start_percent and "
-                "end_percent between 0 and 1, start first."
-            )
+        _check_window(self.start_percent, self.end_percent)
         if self.look not in LOOKS:
             raise ValueError(f"look is '{self.look}': choose {' or '.join(LOOKS)}.")
         block_range(self.needs.blocks)
@@ -162,6 +156,49 @@ class WordBoost(Edit):
 
     def describe(self) -> str:
         return f"gain {self.gain:.3g}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FlippedNegative(Edit):
+    """VSF: a negative prompt as further keys of cross-attention, whose values are subtracted.
+
+    rows [N, C]: its words' rows of the conditioning. words: as text. alpha: size of the subtraction. beta:
+    less attention for its words, in scores (`vsf`). start, end: as in `WordWeights`.
+    """
+
+    rows: Tensor
+    words: str
+    alpha: float = vsf.ALPHA
+    beta: float = vsf.BETA
+    start: float = 0.0
+    end: float = 1.0
+    method: str = "VSF, value sign flip (2026)"
+
+    @property
+    def disabled(self) -> bool:
+        return self.alpha == 0 or not len(self.rows)
+
+    def scaled(self, strength: float) -> FlippedNegative:
+        return replace(self, alpha=self.alpha * strength)
+
+    def check(self) -> FlippedNegative:
+        if not 0 <= self.alpha <= 10:
+            raise ValueError(f"alpha is {self.alpha:g}: choose 0 (off) to 10; 1.8 is published.")
+        if not -5 <= self.beta <= 5:
+            raise ValueError(f"beta is {self.beta:g}: choose -5 to 5; -0.1 is in the authors' code.")
+        _check_window(self.start, self.end)
+        return self
+
+    def describe(self) -> str:
+        return f"'{self.words}' subtracted, alpha {self.alpha:.3g}"
+
+
+def _check_window(start: float, end: float) -> None:
+    if not 0 <= start <= end <= 1:
+        raise ValueError(
+            f"The window is {start:g} to {end:g}: choose start_percent and end_percent between "
+            "0 and 1, start first."
+        )
 
 
 FORMS = ("anchored", "base")

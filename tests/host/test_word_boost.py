@@ -92,8 +92,8 @@ def test_passes_before_and_after_the_window_are_the_stock_ones(tiny, nurse):
 
 
 def test_every_pass_can_be_looked_at(tiny, nurse):
-    once, _ = nurse(overrides=EARLY)
-    always, _ = nurse(overrides=f"{EARLY}, look=every pass")
+    always, _ = nurse(overrides=EARLY)
+    once, _ = nurse(overrides=f"{EARLY}, look=once")
     first, second = tiny.sample(once), tiny.sample(always)
     assert not torch.equal(first, second) and torch.equal(tiny.sample(always), second)
 

@@ -23,6 +23,8 @@ from .look import Look
 
 Factor = float | Tensor
 """Of the probability of a key: of all images, or [B] of each."""
+NO_COLUMN = -1
+"""In place of the column of a key that is not the prompt's own."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class TextEdit:
 
     columns: rows of its conditioning. a, g: factors of their probability and value (`word_weights`).
     blocks: which text-to-image calls of a pass, None = all. text_rows: whether the text's queries are changed
-    too. gamma: factor of the scores of all its rows, for the image's queries (`taca`).
+    too. gamma: factor of the scores of all its rows, for the image's queries (`taca`). appended: columns
+    count the keys that this pass has behind the prompt's own.
     """
 
     columns: tuple[int, ...] = ()
@@ -40,6 +43,7 @@ class TextEdit:
     blocks: range | None = None
     text_rows: bool = False
     gamma: float = 1.0
+    appended: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Modulation:
 
     prompts: of the batch, in its order; each has the same number of images. previous: another pack's
     override, which stays in force. capture: our own reading of the same pass, which calls this; it counts.
+    appended: how many of the text's last keys are of another prompt; the prompts that change them see them.
     """
 
     def __init__(
@@ -124,8 +129,10 @@ class Modulation:
         previous: Callable | None = None,
         capture: Capture | None = None,
         on_probabilities: OnProbabilities | None = None,
+        appended: int = 0,
     ):
         self.prompts = prompts
+        self.appended = appended
         self.tally = tally
         self.previous = previous
         self.capture = capture
@@ -179,20 +186,22 @@ class Modulation:
         """The call's result: prompt by prompt where something changes, the others together as they are."""
         size = len(call.q) // len(self.prompts)
         changes = [self._changes(prompt, call, number) for prompt in self.prompts]
+        end = self.prompts[0].layout.n_text
+        own = call.without_keys(end - self.appended, end) if self.appended else call
         if not any(changes):
-            return call.run()
+            return own.run()
         self.tally.calls += 1
-        base = call.run() if _needs_whole(call, changes) else None
+        base = own.run() if self.appended == 0 and _needs_whole(call, changes) else None
         parts, waiting = [], 0  # first prompt that has not been computed yet
         for n, change in enumerate(changes):
             if not change:
                 continue
             if waiting < n:
-                parts.append(_as_it_is(call, slice(waiting * size, n * size), ALL, base))
+                parts.append(_as_it_is(own, slice(waiting * size, n * size), ALL, base))
             parts.append(self._changed_prompt(call, n, slice(n * size, (n + 1) * size), change, base))
             waiting = n + 1
         if waiting < len(changes):
-            parts.append(_as_it_is(call, slice(waiting * size, len(call.q)), ALL, base))
+            parts.append(_as_it_is(own, slice(waiting * size, len(call.q)), ALL, base))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _changes(self, prompt: EditedPrompt, call: AttentionCall, number: int) -> list[_Change]:
@@ -237,21 +246,29 @@ def _image_rows(layout: AttentionLayout, n_q: int) -> slice:
 
 def _combined(prompt: EditedPrompt, edits: Sequence[TextEdit], n_q: int) -> _Factors:
     """All edits of one prompt as factors of keys; where several change one word, their factors multiply."""
-    factors: dict[int, tuple[Factor, float]] = {}
-    for edit in edits:
-        for column, a, g in zip(edit.columns, edit.a, edit.g, strict=True):
-            old_a, old_g = factors.get(column, (1.0, 1.0))
-            factors[column] = (old_a * a, old_g * g)
-    changed = {
-        column: (a, g) for column, (a, g) in factors.items() if isinstance(a, Tensor) or (a, g) != (1, 1)
-    }
+    changed = _products([edit for edit in edits if not edit.appended])
     first = prompt.layout.columns(slice(0, 1), n_q).start
     columns = list(changed) * prompt.repeats
     keys = [first + column + r * prompt.period for r in range(prompt.repeats) for column in changed]
     a = [a for a, _ in changed.values()] * prompt.repeats
     g = [g for _, g in changed.values()] * prompt.repeats
+    more = _products([edit for edit in edits if edit.appended])
+    keys += [first + prompt.period * prompt.repeats + column for column in more]
+    columns += [NO_COLUMN] * len(more)
+    a += [a * prompt.repeats for a, _ in more.values()]  # as often as the prompt's own keys are there
+    g += [g for _, g in more.values()]
     gamma = math.prod(edit.gamma for edit in edits)
     return _Factors(keys, columns, a, g, gamma, slice(first, first + prompt.rows))
+
+
+def _products(edits: Sequence[TextEdit]) -> dict[int, tuple[Factor, float]]:
+    """The columns that change -> factors of probability and value."""
+    factors: dict[int, tuple[Factor, float]] = {}
+    for edit in edits:
+        for column, a, g in zip(edit.columns, edit.a, edit.g, strict=True):
+            old_a, old_g = factors.get(column, (1.0, 1.0))
+            factors[column] = (old_a * a, old_g * g)
+    return {column: (a, g) for column, (a, g) in factors.items() if isinstance(a, Tensor) or (a, g) != (1, 1)}
 
 
 def _needs_whole(call: AttentionCall, changes: Sequence[Sequence[_Change]]) -> bool:
@@ -260,8 +277,10 @@ def _needs_whole(call: AttentionCall, changes: Sequence[Sequence[_Change]]) -> b
     Where the kernel gives no probabilities beside its result; and on the CPU where other prompts are in the
     batch, since there a part of a batch has other rounding than the whole.
     """
-    keys = [len(change.factors.keys) for changed in changes for change in changed]
-    if not call.takes_wider_values(max(keys)):
+    factors = [change.factors for changed in changes for change in changed]
+    if not call.takes_wider_values(max(len(found.keys) for found in factors)):
+        return True
+    if any(found.kept is not None for found in factors):  # images that keep their bits
         return True
     return not (call.q.is_cuda or all(changes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ...attention_layout import AttentionLayout
 from ...maps import block_range
-from ...modulate.edits import Edit, PromptReinjection, TextTemperature, WordWeights
+from ...modulate.edits import Edit, FlippedNegative, PromptReinjection, TextTemperature, WordWeights
 from ...modulate.taca import gamma_at
 from ...modulate.word_weights import factors
 from ...prompt import SubjectColumns, SubjectPhrase
@@ -71,6 +72,10 @@ class EditOfRun:
 
     def change(self, entry: int) -> TextEdit | None:
         """What changes in the attention to this entry; None = nothing."""
+        return None
+
+    def appended(self) -> Tensor | None:
+        """Rows [N, C] that the text of a pass gets behind its own; None = none."""
         return None
 
     def look(
@@ -158,6 +163,29 @@ class TemperatureOfRun(EditOfRun):
         return TextEdit(gamma=self.settings.gamma)
 
 
+class FlippedOfRun(EditOfRun):
+    """A negative prompt's rows behind those of every prompt of the positive conditioning."""
+
+    def __init__(
+        self, edit: FlippedNegative, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
+        self.settings = edit
+        self.window = Window(schedule, edit.start, edit.end)
+        self.steps = self.window.steps
+
+    def is_due(self, sigma: Tensor) -> bool:
+        return self.window.has(sigma)
+
+    def appended(self) -> Tensor:
+        return self.settings.rows
+
+    def change(self, entry: int) -> TextEdit | None:
+        n, settings = len(self.settings.rows), self.settings
+        factors = (math.exp(-settings.beta),) * n, (-settings.alpha,) * n
+        return TextEdit(tuple(range(n)), *factors, appended=True)
+
+
 class ReinjectionOfRun(EditOfRun):
     """Features of the text, in every pass and for every prompt of it."""
 
@@ -176,6 +204,12 @@ def check_family(edit: Edit, family: ModelFamily) -> None:
             f"{edit.method} strengthens the text against the image in joint attention, and {family.name} "
             "reads its text by cross-attention, where there is nothing to balance. Use Word Weight, or "
             "another method."
+        )
+    if isinstance(edit, FlippedNegative) and not family.longer_text:
+        reason = "its text is changed on its way" if family.cross else "its text and image attend together"
+        raise ValueError(
+            f"{edit.method} needs cross-attention to the text as it was encoded, and {family.name} has none: "
+            f"{reason}. Use Word Weight with a weight below 0 for words of the prompt."
         )
     if isinstance(edit, PromptReinjection) and family.text_stream is None:
         reason = "the blocks through which its text goes are not known to this pack"
