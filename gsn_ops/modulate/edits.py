@@ -201,7 +201,7 @@ def _check_window(start: float, end: float) -> None:
         )
 
 
-FORMS = ("anchored", "base")
+FORMS = ("anchored", "base", "aligned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,14 +209,15 @@ class PromptReinjection(Edit):
     """The prompt's features of an early block, added to those before later blocks.
 
     w: how much. origin: the block, counted over all blocks that see the text, whose input is added. last: the
-    last block that gets it, -1 = the network's last. form: "anchored" (independent of the features' size) or
-    "base".
+    last block that gets it, -1 = the network's last. form: "anchored" (independent of the features' size),
+    "base" or "aligned" (anchored, rotated by matrices of this model). file: where these are, for "aligned".
     """
 
     w: float = 0.05
     origin: int = 1
     last: int = -1
     form: str = "anchored"
+    file: str = ""
     method: str = "Prompt Reinjection (2026)"
 
     @property
@@ -232,7 +233,14 @@ class PromptReinjection(Edit):
         if self.origin < 0:
             raise ValueError(f"origin is {self.origin}: choose a block, counted from 0; 1 is the authors'.")
         if self.form not in FORMS:
-            raise ValueError(f"form is '{self.form}': choose {' or '.join(FORMS)}.")
+            raise ValueError(f"form is '{self.form}': choose one of {', '.join(FORMS)}.")
+        if self.form == "aligned" and not self.file:
+            raise ValueError(
+                "form=aligned needs matrices that were fitted to this model, and no file was named. Put one "
+                "into models/gsn and add file=NAME.safetensors, or choose form=anchored, which needs none."
+            )
+        if self.file and self.form != "aligned":
+            raise ValueError(f"file is for form=aligned, and form is '{self.form}': set one of the two.")
         return self
 
     def describe(self) -> str:

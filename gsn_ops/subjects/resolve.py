@@ -237,10 +237,7 @@ def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
         )
     if occurrences:
         name = re.sub(r"#\d+$", "", phrase.label)
-        return (
-            f"{named} is not in the prompt: "
-            f"'{name}' stands in it only {occurrences} time(s)."
-        )
+        return f"{named} is not in the prompt: '{name}' stands in it only {occurrences} time(s)."
     shown = list(dict.fromkeys(w for e in tokens.encoders for w in re.findall(r"\w+", e.text.lower())))
     if not shown:
         return f"{named} is not in the prompt: the prompt is empty."

@@ -46,7 +46,7 @@ LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each o
     "DualCLIPLoader": (1,),
     "TripleCLIPLoader": (1,),
 }
-FLOWS = ("flux", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
+FLOWS = ("flux", "krea2", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
 TITLE = 30  # a node's title stands above its position
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 

@@ -23,6 +23,7 @@ from ..architectures.family import ModelFamily
 from ..attention.entry import Entry
 from ..attention.look import Look
 from ..attention.modulate import TextEdit
+from ..rotations import load_rotations
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,7 @@ class ReinjectionOfRun(EditOfRun):
         super().__init__(edit, entries, schedule, family)
         self.settings = edit
         self.blocks = 0  # changed in one pass
+        self.rotations = load_rotations(edit.file) if edit.form == "aligned" else {}
 
 
 def check_family(edit: Edit, family: ModelFamily) -> None:

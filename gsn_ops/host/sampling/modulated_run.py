@@ -154,7 +154,7 @@ class ModulatedRun:
                 "the whole network is compiled, so its blocks cannot be changed: remove torch.compile"
             )
         elif self.family.text_stream is not None:
-            work = Reinjection(edit.settings, first_image)
+            work = Reinjection(edit.settings, first_image, edit.rotations)
             stack.enter_context(work.on(network, self.family.text_stream))
             stack.callback(self._count, edit, work)
 
