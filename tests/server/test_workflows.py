@@ -315,6 +315,27 @@ def test_the_word_weight_template_acts_as_shipped_with_fewer_steps(client):
     assert plain != weighted
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("demo_boost_beside_refined", "Word boost (no gradients): more attention for "),
+        ("demo_vsf", "VSF, value sign flip (2026): 'a blue square' subtracted, alpha 1.8, steps 0 to 7 of 8"),
+        ("demo_alternate_prompts", ""),
+    ],
+)
+def test_a_template_without_gradients_acts_as_shipped_with_fewer_steps(name, told, client):
+    prompt = read(name)[1]
+    for node in prompt.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = 8
+    entry = client.run(prompt)
+    (saved,) = (i for i, node in prompt.items() if node["class_type"] == "SaveImage")
+    reports = [entry["outputs"][i] for i, node in prompt.items() if node["class_type"] == "GSNReport"]
+    assert all(told in report["text"][0] for report in reports) and bool(reports) == bool(told)
+    left, right = (half.convert("RGB").tobytes() for half in halves(client.images(entry, saved)[0]))
+    assert left != right
+
+
 def halves(png: bytes):
     """The two pictures side by side in a saved one."""
     picture = Image.open(io.BytesIO(png))
