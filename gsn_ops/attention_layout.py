@@ -63,6 +63,13 @@ class AttentionLayout:
         h, w = self.cells(n_q)
         return slice(self._first_row(n_q), self._first_row(n_q) + h * w)
 
+    def image_keys(self, n_q: int) -> slice:
+        """The image's keys in a text-to-image call of joint attention with n_q queries."""
+        if self.patch is None:
+            return slice(0, n_q)
+        h, w = self.cells(n_q)
+        return slice(self.first_image, self.first_image + h * w)
+
     def columns(self, wanted: slice, n_q: int) -> slice:
         """The keys of rows `wanted` of the conditioning in a text-to-image call."""
         first = self.first_column

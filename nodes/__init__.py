@@ -1,17 +1,32 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
-from . import demo, guidance, inspect, nursing, objective, prompts, refine, region, text, weights
+from . import (
+    demo,
+    guidance,
+    inspect,
+    judge,
+    nursing,
+    objective,
+    prompt_to_prompt,
+    prompts,
+    refine,
+    region,
+    text,
+    weights,
+)
 
 FILES = [
     nursing,
     refine,
     guidance,
     weights,
+    prompt_to_prompt,
     prompts,
     objective,
     region,
     text,
     inspect,
+    judge,
     demo,
 ]
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from gsn_ops.judge.demo_detector import detect, success
 from gsn_ops.report.drawing.canvas import to_image, wrap
 from gsn_ops.report.drawing.cards import contact_sheet
 from gsn_ops.report.drawing.charts import SMALL
@@ -22,7 +23,6 @@ from tools.host_env.client import Client
 from tools.host_env.paths import CLONE
 from tools.host_env.server import running_server
 from tools.study.paired_statistics import compare, percent
-from tools.tiny.detector import detect, success
 from tools.tiny.prompts import Prompt, prompts
 from tools.workflows import demo as demo_workflow
 

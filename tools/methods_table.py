@@ -74,6 +74,28 @@ MODULES = {WordBoost: word_boost, PromptReinjection: prompt_reinjection, TextTem
 NODES = {"Negative Prompt in Attention": vsf, "Alternate Prompts": alternate_prompts}
 """Nodes of their own -> their formulas."""
 TAIL = """
+## Prompt-to-Prompt
+A node of its own: Hertz et al., ICLR 2023, [2208.01626](https://arxiv.org/abs/2208.01626); equation numbers
+are not verified. Source and target are one batch with the same noise; the target's attention is made from
+the source's. Formulas: `gsn_ops/modulate/prompt_to_prompt.py`, `gsn_ops/modulate/local_blend.py`; tokens of
+both prompts: `gsn_ops/modulate/prompt_alignment.py`.
+
+* *Maps of the words* (models with cross-attention), in the first 80 % of the steps: replace A' = A_source
+  R, or refine, a longest common subsequence of the tokens. `rule` `published` is the authors' code; `clean`
+  differs where words have different numbers of tokens: they keep their own, and padding begins at the end
+  markers.
+* *Weights*: A'_j = c_j A_j. Published, a row then sums to something else than 1; clean keeps its sum.
+* *Self-attention* on UNets, grids up to 16 x 16 at 512 pixels, in the first 40 % of the steps: the source's
+  queries and keys, the target's values, which is the source's map exactly.
+* *LocalBlend*: maps of level 4 (other models: of all layers), summed over the words, layers, heads and
+  steps so far; the highest of 3 x 3 cells, above 0.3 of the image's maximum, in either image. Outside, the
+  network gets the source's latent and its prediction is the source's, from 20 % of the steps on. The
+  authors blend the latent after each step, which is the same for samplers without memory.
+* *Joint attention* has no map of its own to exchange: there the queries and keys of the image's tokens,
+  after norms and rotary embedding, are taken from the source in the first 20 % of the steps, in all blocks,
+  as in MM-DiT Prompt-to-Prompt (ICCV 2025, [2508.07519](https://arxiv.org/abs/2508.07519)) on SD3, SD3.5
+  and Flux.1. On all other models this is unproven.
+
 ## Where this pack differs from the authors' code
 Run on the same weights, Latent Refine, Ours+, SynGen, Attend-and-Excite, Divide & Bind, InitNO and SAGA
 follow the published code step by step but for these choices. They stay, each for the reason given.

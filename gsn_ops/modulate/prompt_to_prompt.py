@@ -6,10 +6,13 @@ Hertz et al., ICLR 2023, arXiv 2208.01626. Equation numbers not verified.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
 from torch import Tensor
+
+from ..torch_ops.transfer import onto
 
 
 def align(source: Sequence[Hashable], target: Sequence[Hashable]) -> list[int]:
@@ -79,3 +82,50 @@ def _map_word(mapper: Tensor, source: range, target: range) -> None:
         mapper[list(source), list(target)] = 1
         return
     mapper[source.start : source.stop, target.start : target.stop] = 1 / len(target)
+
+
+@dataclass(frozen=True)
+class MapEdit:
+    """What the target image's attention becomes, column by column of the target prompt.
+
+    take [n_source, n_target]: the source's map as each column's. matched [n_target]: 1 where it is taken, 0
+    where a new word keeps its own. factors: of reweighting. share: 1 where the edit acts in this step.
+    published: factors as in the paper, which do not keep a row's sum.
+    """
+
+    take: Tensor
+    matched: Tensor
+    factors: Tensor
+    share: Tensor
+    published: bool = False
+
+    def edited(self, source: Tensor, target: Tensor) -> Tensor:
+        """A' of source [.., n_source] and target [.., n_target], [.., n_target]."""
+        take, matched, factors, share = (onto(t, target) for t in self._tensors)
+        edited = matched * (source @ take) + (1 - matched) * target
+        if not self.changes_weights:
+            return share * edited + (1 - share) * target
+        return share * reweighted(edited, factors, self.published) + (1 - share) * target
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether any word is reweighted."""
+        return bool((self.factors != 1).any())
+
+    @property
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.take, self.matched, self.factors, self.share
+
+
+def reweighted(maps: Tensor, factors: Tensor, published: bool = False) -> Tensor:
+    """Reweighting: A'_j = c_j A_j; maps [.., n], factors [n].
+
+    As published, rows then sum to something else than 1. Otherwise each row keeps its sum: the other words
+    give or take what the weighted one gains or loses. A negative factor only changes the sign.
+    """
+    if published:
+        return factors * maps
+    positive = factors.where(factors >= 0, 1.0)
+    weighted = positive * maps
+    total = maps.sum(-1, keepdim=True) / weighted.sum(-1, keepdim=True).clamp(min=1e-3)
+    return weighted * total * factors.where(factors < 0, 1.0)

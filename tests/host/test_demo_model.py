@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from gsn_ops.judge.demo_detector import detect, success
 from tools.tiny import captions, latent_frame, world
-from tools.tiny.detector import detect, success
 from tools.tiny.prompts import prompts
 from tools.tiny.text_encoder import TextEncoder
 

@@ -101,6 +101,23 @@ FROZEN = {
         "sigmas SIGMAS",
         "-> CONDITIONING",
     ),
+    "GSNPromptToPrompt": (
+        "model MODEL!",
+        "source CONDITIONING!",
+        "latent LATENT!",
+        "target CONDITIONING",
+        "edit COMBO auto",
+        "weights STRING ",
+        "cross_share FLOAT 0.8",
+        "word_shares STRING ",
+        "self_share FLOAT -1.0",
+        "local_blend STRING ",
+        "blend_start FLOAT 0.2",
+        "blend_threshold FLOAT 0.3",
+        "blocks STRING auto",
+        "rule COMBO clean",
+        "-> MODEL CONDITIONING LATENT GSN_REPORT",
+    ),
     "GSNObjective": (
         "objective COMBO cn_iou",
         "weight FLOAT 1.0",
@@ -146,6 +163,20 @@ FROZEN = {
         "opacity FLOAT 0.75",
         "-> IMAGE MASK",
     ),
+    "GSNJudge": (
+        "images IMAGE!",
+        "subjects STRING ",
+        "conditioning CONDITIONING",
+        "detector MODEL",
+        "clip CLIP",
+        "second_detector MODEL",
+        "boxes BOUNDING_BOX",
+        "answer STRING",
+        "judge_by COMBO what is connected",
+        "confidence FLOAT 0.25",
+        "colours BOOLEAN True",
+        "-> BOOLEAN FLOAT STRING STRING IMAGE MASK",
+    ),
     "GSNDemoModel": ("model COMBO SD layout (UNet)", "-> MODEL CLIP VAE"),
 }
 CATEGORIES = {
@@ -155,6 +186,7 @@ CATEGORIES = {
     "GSNWordWeight": "GSN",
     "GSNFlippedNegative": "GSN",
     "GSNAlternatePrompts": "GSN",
+    "GSNPromptToPrompt": "GSN",
     "GSNTextEncode": "GSN",
     "GSNSubjects": "GSN/advanced",
     "GSNGuidanceModel": "GSN/advanced",
@@ -162,11 +194,13 @@ CATEGORIES = {
     "GSNRegion": "GSN/advanced",
     "GSNReport": "GSN/inspect",
     "GSNAttentionMaps": "GSN/inspect",
+    "GSNJudge": "GSN/inspect",
     "GSNDemoModel": "GSN/demo",
 }
 CHOICES = {
     ("GSNNursing", "report_level"): ["maps and pictures", "numbers only"],
     ("GSNAttentionMaps", "when"): ["after", "before"],
+    ("GSNJudge", "judge_by"): ["what is connected", "shapes of the demo models"],
     ("GSNDemoModel", "model"): ["SD layout (UNet)", "SD3 layout (MM-DiT)"],
     ("GSNGuidanceModel", "scale_function"): ["square root", "linear", "constant", "cosine"],
 }
@@ -270,7 +304,7 @@ def test_the_help_page_has_one_pattern_and_tells_every_input_and_default(nodes, 
     assert list(rows) == [i.id for i in schema.inputs]
     for item in schema.inputs:
         default = default_of(item)
-        written = {"": "(empty)", "False": "off"}.get(str(default), str(default))
+        written = {"": "(empty)", "False": "off", "True": "on"}.get(str(default), str(default))
         if default is not None:
             assert rows[item.id] == written or float(rows[item.id]) == float(written), item.id
     assert [name for name in re.findall(r"^\| (\w+) \|", outputs, re.MULTILINE) if name != "output"] == [

@@ -336,6 +336,27 @@ def test_a_template_without_gradients_acts_as_shipped_with_fewer_steps(name, tol
     assert left != right
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("demo_p2p_shape", "Prompt-to-Prompt: replace (circle -> star), text maps in 7 steps"),
+        ("demo_p2p_colour", "Prompt-to-Prompt: replace (red -> blue), text maps in 7 steps"),
+        ("demo_p2p_weight", "Prompt-to-Prompt: replace (equal words), text maps in 7 steps"),
+    ],
+)
+def test_the_prompt_to_prompt_templates_act_as_shipped_with_fewer_steps(name, status, client):
+    prompt = read(name)[1]
+    for node in prompt.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = 8
+    entry = client.run(prompt)
+    (saved,) = (i for i, node in prompt.items() if node["class_type"] == "SaveImage")
+    (report,) = (i for i, node in prompt.items() if node["class_type"] == "GSNReport")
+    assert status in entry["outputs"][report]["text"][0]
+    source, edited = client.images(entry, saved)
+    assert source != edited
+
+
 def halves(png: bytes):
     """The two pictures side by side in a saved one."""
     picture = Image.open(io.BytesIO(png))

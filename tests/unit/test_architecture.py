@@ -29,6 +29,7 @@ FLOORS = {
     "gsn_ops/objectives": (5, {"torch"}),
     "gsn_ops/report": (4, PICTURES),
     "gsn_ops/modulate": (4, {"torch"}),
+    "gsn_ops/judge": (4, {"torch", "numpy"}),
     "gsn_ops/subjects": (4, {"torch", "numpy", "spacy"}),
     "gsn_ops": (3, {"torch"}),  # data that passes between floors, and plain functions on it
     "gsn_ops/torch_ops": (2, {"torch"}),
@@ -144,7 +145,7 @@ for module in pkgutil.walk_packages(gsn_ops.__path__, "gsn_ops.", onerror=lambda
     if not module.name.startswith("gsn_ops.host"):
         importlib.import_module(module.name)
         seen.add(".".join(module.name.split(".")[:2]))
-parts = ("torch_ops", "modulate", "subjects", "report", "objectives", "optimise")
+parts = ("torch_ops", "modulate", "judge", "subjects", "report", "objectives", "optimise")
 assert {"gsn_ops." + part for part in parts} <= seen, seen
 try:
     importlib.import_module("gsn_ops.host.sampling.patch")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from gsn_ops.judge.demo_detector import Found, detect, shrink, success
 from tools.tiny import captions, prompts, world
-from tools.tiny.detector import Found, detect, shrink, success
 from tools.tiny.latent_frame import latent_to_rgb, rgb_to_latent
 
 

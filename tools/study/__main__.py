@@ -8,7 +8,7 @@ from types import ModuleType
 
 from tools.host_env.paths import CLONE, HOST_DIR
 
-from . import compare, compute_tradeoff, evaluate, gradient_free
+from . import compare, compute_tradeoff, edit, evaluate, gradient_free
 from .data import HOW, Study
 from .store import Store
 from .tables import write_between
@@ -18,6 +18,7 @@ STUDIES: dict[str, ModuleType] = {
     "compare": compare,
     "tradeoff": compute_tradeoff,
     "gradient-free": gradient_free,
+    "edit": edit,
 }
 RECORDS = HOST_DIR / "study" / "records.jsonl"
 

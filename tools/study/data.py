@@ -121,7 +121,8 @@ class Record:
     shapes are there; colours: in their colours too. forwards, backwards: passes besides the sampling steps,
     as if the image were made alone; batch_forwards, batch_backwards: those of its whole batch of `batch`
     images, made in `seconds`. step: the first one with an update. first_loss, last_loss: of the first recipe.
-    weakest: the highest attention of the weakest subject at the first evaluation. None where a way has no
+    weakest: the highest attention of the weakest subject at the first evaluation.
+    kept, outside: of an edit, see `edit.py`. None where a way has no
     such number.
     """
 
@@ -144,6 +145,8 @@ class Record:
     first_loss: float | None = None
     last_loss: float | None = None
     weakest: float | None = None
+    kept: float | None = None
+    outside: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int, str, str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gsn_ops.judge.demo_detector import detect, success
 from tools.host_env.inprocess import boot, pack_module
-from tools.tiny.detector import detect, success
 from tools.tiny.latent_frame import latent_to_rgb
 from tools.tiny.prompts import Prompt
 

@@ -18,6 +18,7 @@ from tools.host_env.inprocess import pack_module
 from tools.host_env.paths import CLONE
 from tools.tiny.prompts import Prompt
 
+from . import edited_pairs
 from .data import Record, Study, Way
 from .embedded import LOADERS, Demo, Refined, edits_of, judge, judge_without_last, recipes_of, without_last
 from .store import Store
@@ -63,6 +64,8 @@ def demo_of(layout: str, file: str, boxes: bool) -> Demo:
 def make(study: Study, task: tuple[Way, list[Prompt]]) -> list[Record]:
     """Makes and judges one batch."""
     way, batch = task
+    if study.name == edited_pairs.STUDY:
+        return edited_pairs.make(study, way, batch, demo_of(study.model, study.file, False))
     demo = demo_of(study.model, study.file, way.boxes)
     recipes = recipes_of(way)
     if recipes and way.last_unwanted:

@@ -50,6 +50,7 @@ SIZES = {  # at least so large, in pixels
     "GSNWordWeight": [330, 400],
     "GSNFlippedNegative": [360, 300],
     "GSNAlternatePrompts": [330, 340],
+    "GSNPromptToPrompt": [330, 420],
     "GSNGuidanceModel": [330, 380],
     "GSNRefineModel": [330, 340],
 }

@@ -18,7 +18,12 @@ def image_then_text(inputs: Inputs) -> AttentionLayout:
 
 # Published stage C keeps one grid (24x24 at 1024 px) in all its blocks.
 CASCADE = ModelFamily(
-    "Stable Cascade", image_then_text, cross=True, levels=(1,), source="ours: its only grid"
+    "Stable Cascade",
+    image_then_text,
+    cross=True,
+    image_keys=True,
+    levels=(1,),
+    source="ours: its only grid",
 )
 
 register_family(CASCADE, "Stable_Cascade_C")

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...torch_ops.text_attention import MAX_FUSED_WIDTH, one_hot
-from .capture import split_heads
+from ...torch_ops.text_attention import MAX_FUSED_WIDTH, one_hot, text_probabilities
+from .capture import additive, split_heads
 
 TAKES_WIDER_VALUES = frozenset(
     ("attention_basic", "attention_sub_quad", "attention_split", "attention_xformers", "attention_pytorch")
@@ -121,6 +121,20 @@ class AttentionCall:
         some = k[:, :, keys] if self.by_head else k[:, keys]
         some.mul_(factor)
         return replace(self, k=k)
+
+    def with_tensors(self, q: Tensor, k: Tensor) -> AttentionCall:
+        """The call with other queries and keys of the same shape."""
+        return replace(self, q=q, k=k)
+
+    def text_probabilities(self, batch: slice) -> tuple[Tensor, Tensor]:
+        """All probabilities [b, H, N, K] of a part of the batch, and the values [b, H, K, d]; float32.
+
+        For cross-attention, whose keys are few.
+        """
+        q, k, v = self._split(batch, ALL)
+        mask = additive(self._mask(batch, ALL), ALL)
+        p = text_probabilities(q, k, ALL, joint=False, mask=mask, scale=self.kwargs.get("scale"))
+        return p, v.float()
 
     def formed(self, out: Tensor) -> Tensor:
         """A result [b, H, n, d] in the form and type that the caller expects."""

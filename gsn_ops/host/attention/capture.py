@@ -165,7 +165,7 @@ class Capture:
         if grid is None or not self.self_rows or not self._is_wanted_level(grid, block):
             return False
         if self.layout.is_self_attention(n_q, n_k, _shape(options)):
-            attention = SelfAttention(q, k, grid, scale, _additive(mask, slice(None)))
+            attention = SelfAttention(q, k, grid, scale, additive(mask, slice(None)))
             seen.self_attention.append((self.layout.level(grid, block), attention))
         return False
 
@@ -196,8 +196,8 @@ class Capture:
         """A wanted call of joint attention; q, k, v and the result [B, H, N, d]."""
         n_q = q.shape[2]
         k, v = _repeated(k, q), _repeated(v, q)
-        additive = _additive(mask, slice(None))
-        out, p = attention_with_text(q, k, v, self._read_keys(n_q), additive, scale)
+        bias = additive(mask, slice(None))
+        out, p = attention_with_text(q, k, v, self._read_keys(n_q), bias, scale)
         self.keep(q, k, options, mask, scale, p[:, :, self.layout.rows(n_q)])
         return out
 
@@ -220,7 +220,7 @@ class Capture:
         level = layout.level(grid, options.get("block"))
         joint = layout.kind == "joint"
         k = _repeated(k, q)
-        q, mask = q[:, :, rows], _additive(mask, rows)
+        q, mask = q[:, :, rows], additive(mask, rows)
         if p is None:
             columns = self._read_keys(n_q) if joint else layout.columns(self.columns, n_q)
             p = text_probabilities(q, k, columns, joint, mask, scale)
@@ -281,7 +281,7 @@ def _repeated(t: Tensor, q: Tensor) -> Tensor:
     return t if t.shape[1] == q.shape[1] else t.repeat_interleave(q.shape[1] // t.shape[1], 1)
 
 
-def _additive(mask: Tensor | None, rows: slice) -> Tensor | None:
+def additive(mask: Tensor | None, rows: slice) -> Tensor | None:
     """An attention mask in any of ComfyUI's forms as additive float32 [B or 1, H or 1, 1 or rows, K]."""
     if mask is None:
         return None

@@ -13,11 +13,15 @@ from ...prompt import PromptTokens, Span
 
 @dataclass(frozen=True)
 class Entry:
-    """`guider.conds[name][index]`, and the tokens its text encoders saw."""
+    """`guider.conds[name][index]`, and the tokens its text encoders saw.
+
+    source: those of the source prompt, where it is a pair of prompts; `tokens` are then the target's.
+    """
 
     name: str
     index: int
     tokens: PromptTokens
+    source: PromptTokens | None = None
 
 
 @dataclass(frozen=True)

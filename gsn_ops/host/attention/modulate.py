@@ -7,7 +7,6 @@ changed (other prompts of the batch, the text's queries, calls without text) is 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,47 +18,8 @@ from ...modulate.word_weights import weighted_output, weighted_probabilities
 from ...torch_ops.transfer import onto
 from .attention_call import ALL, AttentionCall
 from .capture import Capture
-from .look import Look
-
-Factor = float | Tensor
-"""Of the probability of a key: of all images, or [B] of each."""
-NO_COLUMN = -1
-"""In place of the column of a key that is not the prompt's own."""
-
-
-@dataclass(frozen=True)
-class TextEdit:
-    """What changes in the attention to one prompt.
-
-    columns: rows of its conditioning. a, g: factors of their probability and value (`word_weights`).
-    blocks: which text-to-image calls of a pass, None = all. text_rows: whether the text's queries are changed
-    too. gamma: factor of the scores of all its rows, for the image's queries (`taca`). appended: columns
-    count the keys that this pass has behind the prompt's own.
-    """
-
-    columns: tuple[int, ...] = ()
-    a: tuple[Factor, ...] = ()
-    g: tuple[float, ...] = ()
-    blocks: range | None = None
-    text_rows: bool = False
-    gamma: float = 1.0
-    appended: bool = False
-
-
-@dataclass(frozen=True)
-class EditedPrompt:
-    """One prompt of a pass: where its text is in the attention, and what changes there.
-
-    period, repeats: ComfyUI repeats a shorter conditioning to the length of the others; its own rows, and how
-    often they occur. rows: columns of the text in the attention. looks: read the attention to it.
-    """
-
-    layout: AttentionLayout
-    edits: tuple[TextEdit, ...] = ()
-    period: int = 0
-    repeats: int = 1
-    rows: int = 0
-    looks: tuple[Look, ...] = ()
+from .edited_prompt import EditedPrompt, KeyFactors, combined, image_rows, stacked
+from .paired import PairEdit, edited_cross, edited_joint, follows_self, with_followed_image
 
 
 @dataclass
@@ -73,40 +33,11 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class _Factors:
-    """Factors of some keys in one call, in the order of the keys, and the keys' rows of the conditioning.
-
-    gamma: factor of the scores of the keys `text`.
-    """
-
-    keys: list[int]
-    columns: list[int]
-    a: list[Factor]
-    g: list[float]
-    gamma: float
-    text: slice
-
-    @property
-    def change(self) -> bool:
-        """Whether there is any."""
-        return bool(self.keys) or self.gamma != 1
-
-    @property
-    def kept(self) -> Tensor | None:
-        """The images [B] in which all factors are 1, which keep their bits; None where that cannot be."""
-        own = [a for a in self.a if isinstance(a, Tensor)]
-        others = [1.0 for a in self.a if not isinstance(a, Tensor) and a != 1]
-        if not own or others or self.gamma != 1 or any(g != 1 for g in self.g):
-            return None
-        return torch.stack(own).eq(1).all(0)
-
-
-@dataclass(frozen=True)
 class _Change:
     """Some queries of one prompt and the factors of their keys. of_image: they are the image's."""
 
     rows: slice
-    factors: _Factors
+    factors: KeyFactors
     of_image: bool
 
 
@@ -151,7 +82,9 @@ class Modulation:
             self.tally.misfits += number is not None
             return call.run()
         self._look(call)
-        return call.run() if number is None else self._changed(call, number)
+        if number is None:
+            return self._with_followed_self(call).run()
+        return self._with_pairs(call, number)
 
     def _fits(self, call: AttentionCall) -> bool:
         """Whether the batch of a call is that of the prompts."""
@@ -165,6 +98,47 @@ class Modulation:
         for n, prompt in enumerate(self.prompts):
             for look in prompt.looks:
                 look.observe(call.part(slice(n * size, (n + 1) * size)))
+
+    def _parts(self, call: AttentionCall) -> list[tuple[EditedPrompt, PairEdit, slice]]:
+        """The prompts whose images are pairs, and their part of the batch."""
+        size = len(call.q) // len(self.prompts)
+        parts = []
+        for n, prompt in enumerate(self.prompts):
+            if prompt.pair is not None:
+                parts.append((prompt, prompt.pair, slice(n * size, (n + 1) * size)))
+        return parts
+
+    def _with_followed_self(self, call: AttentionCall) -> AttentionCall:
+        """Self-attention of the image in which the target of a pair follows its source."""
+        everything = slice(0, call.lengths[0])
+        for prompt, edit, batch in self._parts(call):
+            if follows_self(edit, prompt.layout, call):
+                self.tally.calls += 1
+                call = with_followed_image(call, batch, everything, everything)
+        return call
+
+    def _with_pairs(self, call: AttentionCall, number: int) -> Tensor:
+        """The result of a text-to-image call, in which the targets of pairs are made from their sources."""
+        parts = self._parts(call)
+        n_q = call.lengths[0]
+        for prompt, edit, batch in parts:
+            if edit.follows and prompt.layout.kind == "joint" and edit.acts_in(number):
+                self.tally.calls += 1
+                rows = image_rows(prompt.layout, n_q)
+                call = with_followed_image(call, batch, rows, prompt.layout.image_keys(n_q))
+        out = self._changed(call, number)
+        if not any(edit.reads for _, edit, _ in parts):
+            return out
+        out = out.clone()
+        for prompt, edit, batch in parts:
+            if prompt.layout.kind == "cross":
+                self.tally.calls += edit.maps is not None and edit.acts_in(number)
+                edited_cross(call, out, batch, edit, prompt.layout, number)
+            elif edit.acts_in(number):
+                self.tally.calls += 1
+                keys_of = functools.partial(prompt.keys_of, n_q=n_q)
+                edited_joint(call, out, batch, edit, prompt.layout, keys_of)
+        return out
 
     def _text_to_image(self, call: AttentionCall) -> int | None:
         """The number of this call among the pass's text-to-image calls, or None if it is none."""
@@ -208,11 +182,11 @@ class Modulation:
         """The parts of a prompt's queries in order, each with its factors; [] if nothing changes."""
         n_q, _ = call.lengths
         edits = [edit for edit in prompt.edits if edit.blocks is None or number in edit.blocks]
-        factors = _combined(prompt, edits, n_q)
+        factors = combined(prompt, edits, n_q)
         if not factors.change:
             return []
-        of_text = _combined(prompt, [edit for edit in edits if edit.text_rows and edit.gamma == 1], n_q)
-        image = _image_rows(prompt.layout, n_q)
+        of_text = combined(prompt, [edit for edit in edits if edit.text_rows and edit.gamma == 1], n_q)
+        image = image_rows(prompt.layout, n_q)
         parts = ((slice(0, image.start), of_text), (image, factors), (slice(image.stop, n_q), of_text))
         return [_Change(rows, found, rows is image) for rows, found in parts if rows.start < rows.stop]
 
@@ -235,40 +209,6 @@ class Modulation:
             ):
                 self.on_probabilities(n, self.prompts[n].layout, change.factors.columns, p, p_after)
         return torch.cat(parts, call.output_token_dim) if len(parts) > 1 else parts[0]
-
-
-def _image_rows(layout: AttentionLayout, n_q: int) -> slice:
-    """The image's queries. All of a UNet's, whatever their number (tokens may have been merged)."""
-    if layout.patch is None:
-        return slice(0, n_q)
-    return layout.rows(n_q)
-
-
-def _combined(prompt: EditedPrompt, edits: Sequence[TextEdit], n_q: int) -> _Factors:
-    """All edits of one prompt as factors of keys; where several change one word, their factors multiply."""
-    changed = _products([edit for edit in edits if not edit.appended])
-    first = prompt.layout.columns(slice(0, 1), n_q).start
-    columns = list(changed) * prompt.repeats
-    keys = [first + column + r * prompt.period for r in range(prompt.repeats) for column in changed]
-    a = [a for a, _ in changed.values()] * prompt.repeats
-    g = [g for _, g in changed.values()] * prompt.repeats
-    more = _products([edit for edit in edits if edit.appended])
-    keys += [first + prompt.period * prompt.repeats + column for column in more]
-    columns += [NO_COLUMN] * len(more)
-    a += [a * prompt.repeats for a, _ in more.values()]  # as often as the prompt's own keys are there
-    g += [g for _, g in more.values()]
-    gamma = math.prod(edit.gamma for edit in edits)
-    return _Factors(keys, columns, a, g, gamma, slice(first, first + prompt.rows))
-
-
-def _products(edits: Sequence[TextEdit]) -> dict[int, tuple[Factor, float]]:
-    """The columns that change -> factors of probability and value."""
-    factors: dict[int, tuple[Factor, float]] = {}
-    for edit in edits:
-        for column, a, g in zip(edit.columns, edit.a, edit.g, strict=True):
-            old_a, old_g = factors.get(column, (1.0, 1.0))
-            factors[column] = (old_a * a, old_g * g)
-    return {column: (a, g) for column, (a, g) in factors.items() if isinstance(a, Tensor) or (a, g) != (1, 1)}
 
 
 def _needs_whole(call: AttentionCall, changes: Sequence[Sequence[_Change]]) -> bool:
@@ -306,16 +246,8 @@ def _weighted(
     if known is None and (kept is not None or not call.takes_wider_values(len(factors.keys))):
         known = call.run(batch, change.rows)
     out, p, values = call.with_probabilities(batch, change.rows, factors.keys, known)
-    a, g = _stacked(factors.a, p), onto(torch.tensor(factors.g), p)
+    a, g = stacked(factors.a, p), onto(torch.tensor(factors.g), p)
     changed = call.formed(weighted_output(out, values, p, a, g))
     if known is not None and kept is not None:
         changed = torch.where(kept.view(-1, *[1] * (changed.ndim - 1)), known, changed)
     return changed, p, weighted_probabilities(p, a)
-
-
-def _stacked(a: Sequence[Factor], p: Tensor) -> Tensor:
-    """Factors as [J], or [b, 1, 1, J] where images have their own; p [b, H, n, J]."""
-    if not any(isinstance(one, Tensor) for one in a):
-        return onto(torch.tensor(a), p)
-    rows = [one.to(p) if isinstance(one, Tensor) else p.new_full((len(p),), one) for one in a]
-    return torch.stack(rows, -1)[:, None, None]

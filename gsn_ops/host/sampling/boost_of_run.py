@@ -18,9 +18,9 @@ from ...schedule import Schedule
 from ...subject_maps import maxima, subject_maps
 from ...subjects.resolve import resolve
 from ..architectures.family import ModelFamily
+from ..attention.edited_prompt import TextEdit
 from ..attention.entry import Entry
 from ..attention.look import Look
-from ..attention.modulate import TextEdit
 from .edit_of_run import EditOfRun, Window
 from .matched import match_entries
 from .plan import NO_SUBJECTS

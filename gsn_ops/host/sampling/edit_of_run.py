@@ -20,9 +20,9 @@ from ...report.run_report import StepReport
 from ...schedule import WINDOW_SLACK, Schedule
 from ...subjects.resolve import resolve_with_notes
 from ..architectures.family import ModelFamily
+from ..attention.edited_prompt import TextEdit
 from ..attention.entry import Entry
 from ..attention.look import Look
-from ..attention.modulate import TextEdit
 from ..rotations import load_rotations
 
 

@@ -10,6 +10,7 @@ from ... import __version__
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from .edit_of_run import EditOfRun, ReinjectionOfRun, WordsOfRun
 from .modulated_run import ModulatedRun
+from .pair_of_run import PairOfRun
 from .sampler_report import preview_matrix
 
 
@@ -45,6 +46,8 @@ def _report_of(
     made = RecipeReport(
         method, status, step=first, sigma=sigmas[first], settings=settings, steps=edit.step_reports()
     )
+    if isinstance(edit, PairOfRun):
+        return replace(made, **edit.report_maps())
     labels = {label for n in range(len(run.entries)) for label in edit.columns(n)}
     if maps is None or not labels & set(maps[0]):
         return made

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ...attention_layout import AttentionLayout
@@ -19,18 +20,23 @@ from ...modulate.edits import (
     WordBoost,
     WordWeights,
 )
+from ...modulate.pair_edit import PromptToPrompt
 from ...modulate.word_maps import WordMaps
 from ...schedule import Schedule
+from ...torch_ops.shared_noise import SharedNoise, shared
 from ..architectures.family import Inputs, columns_of
 from ..attention.capture import Capture
+from ..attention.edited_prompt import EditedPrompt, TextEdit
 from ..attention.entry import Entry
 from ..attention.look import Look
-from ..attention.modulate import EditedPrompt, Modulation, Tally, TextEdit
+from ..attention.modulate import Modulation, Tally
 from ..attention.reinjection import Reinjection
 from ..autograd.differentiable import pass_options
 from ..find_family import family_of
+from ..prompts.prompt_pair import PAIR_KEY
 from .boost_of_run import BoostOfRun
 from .edit_of_run import AttachedEdit, EditOfRun, FlippedOfRun, ReinjectionOfRun, TemperatureOfRun, WordsOfRun
+from .pair_of_run import PairOfRun, check_batch, pair_edit, pair_entries
 from .plan import positive_entries
 
 TEXT_CONDS = ("clip_text", "c_crossattn")
@@ -43,6 +49,7 @@ OF_RUN: dict[type[Edit], Callable[..., EditOfRun]] = {
     PromptReinjection: ReinjectionOfRun,
 }
 OVERRIDE = "optimized_attention_override"
+WRAPPER_KEY = "gsn_modulate"
 
 
 class ModulatedRun:
@@ -51,25 +58,63 @@ class ModulatedRun:
     def __init__(self, guider: Any, attached: Sequence[AttachedEdit], sigmas: Tensor):
         model = guider.model_patcher
         self.guider, self.model, self.family = guider, model, family_of(model)
-        found, warnings = positive_entries(guider)
-        self.entries = [self._with_columns(entry) for entry in found]
+        self.pair = pair_edit([one.edit for one in attached])
+        if self.pair is None:
+            found, warnings = positive_entries(guider)
+            self.entries = [self._with_columns(entry) for entry in found]
+        else:
+            self.entries, warnings = pair_entries(guider, self.family), ()
         percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         self.schedule = Schedule(tuple(float(s) for s in sigmas), percent_to_sigma)
-        self.edits = [
-            OF_RUN[type(a.edit)](a.edit, self.entries, self.schedule, self.family) for a in attached
-        ]
+        self.edits = [self._of_run(a.edit) for a in attached]
+        self.noise: SharedNoise | None = None
         self.warnings = [*warnings, *(note for edit in self.edits for note in edit.notes)]
         self.tally, self.maps = Tally(), WordMaps(self.family.levels)
         self.reason = ""  # why a pass was left as it is
+
+    def _of_run(self, edit: Edit) -> EditOfRun:
+        if isinstance(edit, PromptToPrompt):
+            pairs = [self._cond(n)[PAIR_KEY] for n in range(len(self.entries))]
+            return PairOfRun(edit, self.entries, self.schedule, self.family, pairs)
+        return OF_RUN[type(edit)](edit, self.entries, self.schedule, self.family)
+
+    def attach(self, noise: Tensor) -> Tensor:
+        """Put the wrappers of this run into its options. Returns the noise to start from.
+
+        Raises ValueError for a batch that the edits cannot work on.
+        """
+        wrappers: list[tuple[str, Callable]] = [(WrappersMP.APPLY_MODEL, self.apply_model)]
+        for edit in self.edits:
+            if isinstance(edit, PairOfRun):
+                check_batch(noise)
+                noise, self.noise = shared(noise), SharedNoise(noise.shape)
+                wrappers.append((WrappersMP.SAMPLER_SAMPLE, self.noise.sample))
+                if edit.blends:
+                    wrappers.append((WrappersMP.PREDICT_NOISE, edit.predict_noise))
+        for kind, wrapper in wrappers:
+            add_wrapper_with_key(kind, WRAPPER_KEY, wrapper, self.guider.model_options, is_model_options=True)
+        return noise
+
+    def finished(self, samples: Tensor) -> Tensor:
+        """The run's result, in which a pair's images are equal outside their mask to the last bit."""
+        for edit in self.edits:
+            if isinstance(edit, PairOfRun):
+                samples = edit.outside_kept(samples)
+        return samples
 
     def _with_columns(self, entry: Entry) -> Entry:
         cond = self.guider.conds[entry.name][entry.index]
         return replace(entry, tokens=columns_of(self.family, entry.tokens, cond))
 
-    def apply_model(
+    def apply_model(self, executor, *args, **kwargs):
+        """ComfyUI's APPLY_MODEL wrapper."""
+        with self.noise.paused() if self.noise is not None else contextlib.nullcontext():
+            return self._apply_model(executor, *args, **kwargs)
+
+    def _apply_model(
         self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **conds
     ):
-        """ComfyUI's APPLY_MODEL wrapper: one pass of several prompts, changed where an edit is due."""
+        """One pass of several prompts, changed where an edit is due."""
         options = transformer_options or {}
         edits, entries = self._due(t, options), self._entries_of(options)
         layouts: list[AttentionLayout] = []
@@ -119,7 +164,7 @@ class ModulatedRun:
                 replace(prompt, looks=tuple(look for _, _, at, look in looks if at == n))
                 for n, prompt in enumerate(prompts)
             ]
-            if any(prompt.edits or prompt.looks for prompt in prompts):
+            if any(prompt.edits or prompt.looks or prompt.pair for prompt in prompts):
                 override = self._override(options, prompts, entries, edits, appended)
                 drops = self.family.drops_options
                 stack.enter_context(pass_options(network, drops, {OVERRIDE: override}))
@@ -205,7 +250,8 @@ class ModulatedRun:
                 prompts.append(EditedPrompt(layout))
                 continue
             rows = self.entries[n].tokens.rows
-            prompts.append(EditedPrompt(layout, changes_of(edits, n), period, times, rows))
+            pair = next((edit.pair(n) for edit in edits if isinstance(edit, PairOfRun)), None)
+            prompts.append(EditedPrompt(layout, changes_of(edits, n), period, times, rows, pair))
         return prompts
 
     def _repeats(self, n: int | None, conds: dict) -> tuple[int, int]:

@@ -20,15 +20,13 @@ from ...report.book import ReportBook
 from ..find_family import family_of
 from .edit_of_run import AttachedEdit, check_family
 from .modulated_report import report_of_run
-from .modulated_run import ModulatedRun
+from .modulated_run import WRAPPER_KEY, ModulatedRun
 from .sampler_facts import sampler_name
 from .sampler_report import returned_latents
 
 log = logging.getLogger(__name__)
 
-WRAPPER_KEY = "gsn_modulate"
 OUTER_SAMPLE = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
-APPLY_MODEL = comfy.patcher_extension.WrappersMP.APPLY_MODEL
 
 
 def attach_edits(model, *edits: Edit, on_status: Callable[[str], None] | None = None):
@@ -75,11 +73,10 @@ class ModulationPatch:
     ):
         guider = executor.class_obj
         run = ModulatedRun(guider, self.attached, sigmas)
-        comfy.patcher_extension.add_wrapper_with_key(
-            APPLY_MODEL, WRAPPER_KEY, run.apply_model, guider.model_options, is_model_options=True
-        )
+        noise = run.attach(noise)
         last = _LastPrediction(callback)
         samples = executor(noise, latent_image, sampler, sigmas, denoise_mask, last, *args, **kwargs)
+        samples = run.finished(samples)
         self._report(run, guider.model_patcher, sampler, samples, last.x0)
         return samples
 

@@ -20,6 +20,7 @@ from ..attention.entry import Entry
 from ..find_family import family_of
 from ..prompts.conditioning import KEY
 from ..prompts.entry_tokens import read_entry
+from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
 
 NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
@@ -196,6 +197,8 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     warnings: list[str] = []
     errors: list[ValueError] = []
     for name, index, cond in conds:
+        if PAIR_KEY in cond:
+            raise ValueError(OTHER_WORDS)
         try:
             tokens, notes = read_entry(cond.get("cross_attn"), cond.get(KEY))
         except ValueError as error:

@@ -1,5 +1,5 @@
-"""Finds the shapes of the shapes world in an image, by geometry alone: no learned part, nothing to trust
-blindly.
+"""Finds the shapes that the demo models draw in an image, by geometry alone: no learned part, nothing to
+trust blindly.
 
 The background is the median of the border. Every pixel is un-mixed as background plus a share of each palette
 colour; connected solid pixels of one colour are an object; its soft mask is compared with every shape's
@@ -7,12 +7,15 @@ template of the same area and centroid. Below ACCEPT the object is "malformed": 
 fragment, a smear.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from .world import COLOURS, PALETTE, SHAPES, SIDE, coverage
+from .demo_shapes import COLOURS, PALETTE, SHAPES, SIDE, coverage
+from .detection import Detection
 
 ACCEPT = 0.72  # soft intersection over union with the best template
 SOLID = 0.5  # a pixel that is at least this much of a colour
@@ -84,6 +87,13 @@ def _unmix(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return share, np.sqrt((rest**2).sum(-1))
 
 
+def mask_of(image: np.ndarray, colour: str) -> np.ndarray:
+    """Where this colour is: bool [32, 32]."""
+    share, rest = _unmix(shrink(image))
+    k = COLOURS.index(colour)
+    return (rest.argmin(0) == k) & (share[k] >= SOLID)
+
+
 def _components(solid: np.ndarray) -> list[np.ndarray]:
     """4-connected parts of a mask [32, 32] bool -> list of such masks."""
     todo, parts = {(int(y), int(x)) for y, x in zip(*np.nonzero(solid))}, []
@@ -115,7 +125,7 @@ def _match(mask: np.ndarray) -> tuple[str, float]:
         dx, dy = _OFFSET[shape]
         template = coverage(shape, size, at_x - dx * size, at_y - dy * size)[0]
         scores[shape] = float(np.minimum(mask, template).sum() / np.maximum(mask, template).sum())
-    best = max(scores, key=scores.get)
+    best = max(scores, key=scores.__getitem__)
     return best, scores[best]
 
 
@@ -136,10 +146,9 @@ def detect(image: np.ndarray) -> list[Found]:
             continue
         shape, score = _match(mask)
         rows, columns = np.nonzero(part.any(1))[0], np.nonzero(part.any(0))[0]
-        box = (columns[0] * zoom, rows[0] * zoom, (columns[-1] + 1) * zoom, (rows[-1] + 1) * zoom)
-        found.append(
-            Found(COLOURS[k], shape if score >= ACCEPT else "malformed", tuple(map(float, box)), score)
-        )
+        left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        box = (float(left * zoom), float(top * zoom), float(right * zoom), float(bottom * zoom))
+        found.append(Found(COLOURS[k], shape if score >= ACCEPT else "malformed", box, score))
     return found
 
 
@@ -154,3 +163,8 @@ def success(found: list[Found], wanted: list[tuple[str | None, str]]) -> tuple[b
     painted = Counter((f.colour, f.shape) for f in found)
     missing = Counter((c, s) for c, s in wanted if c) - painted
     return objects, objects and not missing
+
+
+def detections(image: np.ndarray) -> list[Detection]:
+    """The same objects as `detect` finds, as the judge takes them; label: the shape or "malformed"."""
+    return [Detection(one.shape, one.score, one.box, colour=one.colour) for one in detect(image)]

@@ -1,0 +1,1 @@
+"""ComfyUI's detectors, as sources of detections."""
