@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from gsn_ops.judge.demo_detector import detect
 from tools.study.embedded import images_of
-from tools.tiny.detector import detect
 
 from ..support.demo_model import SAMPLERS, Tiny, empty
 from ..support.model_state import state_of

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gsn_ops.judge.demo_detector import detect, mask_of
 from tools.host_env.inprocess import pack_module
 from tools.tiny.captions import caption
-from tools.tiny.detector import detect, mask_of
 from tools.tiny.prompts import Prompt
 from tools.tiny.world import COLOURS, SHAPES
 
