@@ -118,9 +118,9 @@ class ModulatedRun:
         options = transformer_options or {}
         edits, entries = self._due(t, options), self._entries_of(options)
         layouts: list[AttentionLayout] = []
-        text = c_crossattn
+        text, more = c_crossattn, 0
         if edits and any(n is not None for n in entries):
-            text = with_rows(c_crossattn, [edit.appended() for edit in edits])
+            text, more = with_rows(c_crossattn, [edit.appended() for edit in edits])
             try:
                 repeats = [self._repeats(n, {**conds, "c_crossattn": c_crossattn}) for n in entries]
                 layouts = self._layouts(x, {**conds, "c_crossattn": text}, entries)
@@ -129,7 +129,6 @@ class ModulatedRun:
         if not layouts:
             return executor(x, t, c_concat, c_crossattn, control, options, **conds)
         prompts = self._prompts(repeats, entries, edits, layouts)
-        more = 0 if text is c_crossattn else text.shape[1] - c_crossattn.shape[1]
         with self._changed(options, prompts, entries, edits, more) as changed:
             return executor(x, t, c_concat, text, control, changed, **conds)
 
@@ -301,21 +300,22 @@ class ModulatedRun:
         return words
 
 
-def with_rows(text: Tensor | None, appended: Sequence[Tensor | None]) -> Tensor | None:
-    """The text [B, n, C] of a pass with rows [N, C] behind its own, the same for all of its batch.
+def with_rows(text: Tensor | None, appended: Sequence[Tensor | None]) -> tuple[Tensor | None, int]:
+    """The text [B, n, C] of a pass with rows [N, C] behind its own, for all of its batch, and their number.
 
     Raises ValueError for rows of another text encoder.
     """
     rows = [one for one in appended if one is not None]
     if text is None or not rows:
-        return text
+        return text, 0
     for one in rows:
         if one.shape[1] != text.shape[2]:
             raise ValueError(
                 f"The negative prompt's rows have {one.shape[1]} numbers and the prompt's {text.shape[2]}: "
                 "encode both with the same text encoder."
             )
-    return torch.cat((text, *(one.to(text)[None].expand(len(text), -1, -1) for one in rows)), 1)
+    more = [one.to(text)[None].expand(len(text), -1, -1) for one in rows]
+    return torch.cat((text, *more), 1), sum(map(len, rows))
 
 
 def changes_of(edits: Sequence[EditOfRun], entry: int) -> tuple[TextEdit, ...]:
