@@ -150,7 +150,9 @@ def test_bad_negative_prompts_and_numbers_are_refused(tiny, node, flip):
 
 
 def turns_of(tiny, conditioning, model=None, **run) -> list[str]:
-    """Which prompt the first pass of each step was given: r(eal) or s(tand-in)."""
+    """Which prompt the first pass of each step was given: r(eal) or s(tand-in). It is the last before the
+    callback: further passes come after it.
+    """
     real, steps, passes = tiny.encode(PROMPT)[0][0], [], []
 
     def seen(apply, args):
@@ -163,7 +165,7 @@ def turns_of(tiny, conditioning, model=None, **run) -> list[str]:
     model.set_model_unet_function_wrapper(seen)
 
     def next_step(step, *_):
-        steps.append(passes[0])
+        steps.append(passes[-1])
         passes.clear()
 
     tiny.sample(model, positive=conditioning, callback=next_step, **run)

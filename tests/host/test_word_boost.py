@@ -60,7 +60,7 @@ def test_each_image_gets_its_own_factors_and_one_that_lacks_nothing_keeps_its_bi
     weakest = [min(row) for row in found(book, tiny.sample(model, latent=empty(3))).steps[0].maxima]
     low, middle, high = sorted(weakest)
     threshold = (low + middle) / 2
-    model, book = nurse(overrides=f"threshold={threshold}, end_percent=1")
+    model, book = nurse(overrides=f"threshold={threshold}, end_percent=1, look=once")
     latent = tiny.sample(model, latent=empty(3))
     changed = [not torch.equal(a, b) for a, b in zip(latent, stock, strict=True)]
     assert changed == [peak < threshold for peak in weakest] and sum(changed) == 1
@@ -69,7 +69,7 @@ def test_each_image_gets_its_own_factors_and_one_that_lacks_nothing_keeps_its_bi
 
 def test_it_is_a_word_weight_of_this_size_after_the_look(tiny, nurse, pack):
     """exp(gain * lack) is a word weight of 1 + gain * lack / strength."""
-    model, book = nurse(subjects="red circle", overrides="gain=2, threshold=1, end_percent=1")
+    model, book = nurse(subjects="red circle", overrides="gain=2, threshold=1, end_percent=1, look=once")
     latent = tiny.sample(model, steps=3)
     ((peak,),) = found(book, latent).steps[0].maxima
     weight = next(n for n in pack.NODES if n.GET_SCHEMA().node_id == "GSNWordWeight")

@@ -48,7 +48,8 @@ class BoostOfRun(EditOfRun):
                 self.raised[n] = resolve([s.phrase for s in wanted], entries[n].tokens)
         self.peaks: dict[int, Tensor] = {}  # of the first look, [B, k]
         self.lack: dict[int, Tensor] = {}  # of the last look, [B, k]
-        self._lacking: set[int] = set()  # entries with an image that lacks something
+        self.lacked: dict[int, Tensor] = {}  # in any look, bool [B, k]
+        self._lacking: set[int] = set()  # entries with an image that lacks something now
 
     def is_due(self, sigma: Tensor) -> bool:
         return self.window.has(sigma)
@@ -73,6 +74,8 @@ class BoostOfRun(EditOfRun):
         peaks = maxima(subject_maps(maps, self.looked[entry], MapOptions()))
         self.peaks.setdefault(entry, peaks)
         self.lack[entry] = lacking(peaks, self.settings.threshold)
+        lacks = self.lack[entry] > 0
+        self.lacked[entry] = self.lacked[entry] | lacks if entry in self.lacked else lacks
         self._lacking.discard(entry)
         if self.lack[entry].any():
             self._lacking.add(entry)
@@ -93,10 +96,10 @@ class BoostOfRun(EditOfRun):
     def describe(self) -> str:
         """Which subjects lacked attention, in how many images."""
         images: dict[str, int] = {}
-        for entry, lack in self.lack.items():
-            for subject, n in zip(self.looked[entry], (lack > 0).sum(0).tolist(), strict=True):
+        for entry, lacked in self.lacked.items():
+            for subject, n in zip(self.looked[entry], lacked.sum(0).tolist(), strict=True):
                 images[subject.label] = images.get(subject.label, 0) + n
-        total = sum(len(lack) for lack in self.lack.values())
+        total = sum(map(len, self.lacked.values()))
         told = ", ".join(f"{label} in {n} of {total} images" for label, n in images.items() if n)
         return f"more attention for {told}" if told else "no subject lacks attention, a plain run"
 
@@ -111,4 +114,4 @@ class BoostOfRun(EditOfRun):
             return NO_SUBJECTS
         if not self.lack:
             return "no attention of the image to the text was seen: set levels and blocks to auto"
-        return None if self.acts else ""
+        return None if any(lacked.any() for lacked in self.lacked.values()) else ""
