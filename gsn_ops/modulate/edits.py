@@ -120,7 +120,7 @@ class WordBoost(Edit):
     in `MapNeeds`. subjects: () = found in the prompt.
     """
 
-    gain: float = 4.0
+    gain: float = 2.0
     threshold: float = 0.8
     start_percent: float = 0.0
     end_percent: float = 0.4

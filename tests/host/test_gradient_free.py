@@ -117,7 +117,7 @@ def matrices(tmp_path, monkeypatch):
 def test_the_aligned_form_rotates_what_it_adds(tiny, nurse, matrices):
     """The unit matrix is the anchored form; another one is not; a block without one is anchored."""
     made = make("SD3", tiny)
-    width = made.model.model.diffusion_model.hidden_size
+    width = made.model.model.diffusion_model.context_embedder.out_features
     anchored = made.sample(nurse(made.model, REINJECTION, overrides="w=0.3, origin=0")[0])
     blocks = range(1, len(made.model.model.diffusion_model.joint_blocks))
     unit = {str(n): torch.eye(width) for n in blocks}

@@ -19,7 +19,8 @@ def negative_rows(conditioning: Conditioning) -> tuple[Tensor, str]:
         try:
             tokens, _ = read_entry(rows, extra.get(KEY))
         except ValueError as error:
-            raise ValueError(f"negative: {error}") from None
+            told = str(error).replace("positive conditioning", "negative conditioning")
+            raise ValueError(f"negative: {told}") from None
         columns = {
             p.column for e in tokens.encoders for p in e.pieces if p.column is not None and not e.tensor
         }
