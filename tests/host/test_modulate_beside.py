@@ -10,6 +10,10 @@ from ..support.networks import Made, make
 
 WORDS = "red cat: 3, dog: 0.4"
 SAMPLERS = ("euler", "dpmpp_2m", "uni_pc")
+OF_ONE_LENGTH = ("Qwen-Image", "OmniGen 2", "Boogu", "Ideogram 4 with padding", "Lens with padding")
+"""Beginnings of names: their conditioning has masks or counts that fit its own rows only."""
+REPEATS_COUNT = ("Cascade", "HiDream O1", "PixelDiT")
+"""ComfyUI repeats their text beside other keys, which alone changes the stock run."""
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -27,6 +31,10 @@ def weigh(pack):
             return node.EXECUTE_NORMALIZED(model, weights, **settings).args
 
     return attach
+
+
+def name_of(made: Made) -> str:
+    return next(name for name, arch in ARCHITECTURES.items() if arch is made.arch)
 
 
 def told(book) -> str:
@@ -83,6 +91,8 @@ def test_normalized_attention_guidance_and_weights_in_one_run(made, weigh):
 @pytest.fixture
 def longer(made, monkeypatch) -> Made:
     """With a negative prompt of twice as many rows."""
+    if name_of(made).startswith(OF_ONE_LENGTH):
+        pytest.skip("its conditioning has masks or counts that fit its own rows only")
     positive, ((rows, extra),) = made.prompts(None, {})
     monkeypatch.setattr(
         made, "prompts", lambda louder, also: (positive, [[torch.cat((rows, 0.5 * rows), 1), extra]])
@@ -102,8 +112,10 @@ def test_a_negative_prompt_of_another_length(longer, weigh, monkeypatch):
 
     plain, (model, book) = cond(longer.model), weigh(longer.model, WORDS)
     together = cond(model)
+    assert "did not act" not in told(book) and not torch.equal(together, plain)
     monkeypatch.setattr(longer.model.model, "memory_required", lambda *args, **kwargs: 1e30)
-    assert close(together, cond(model), plain) and "did not act" not in told(book)
+    if name_of(longer) not in REPEATS_COUNT:
+        assert close(together, cond(model), plain)
 
 
 @pytest.mark.slow
