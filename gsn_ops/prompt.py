@@ -93,11 +93,17 @@ class SubjectPhrase:
 
 @dataclass(frozen=True)
 class SubjectColumns:
-    """A subject with its columns: encoder name -> columns of the noun's tokens; the same per modifier."""
+    """A subject with its columns: encoder name -> columns of the noun's tokens; the same per modifier.
+
+    count: how many of it the prompt wants ("three dogs"), 0 = it does not say. relations: ("left of", label
+    of the other subject) each, as the prompt says.
+    """
 
     phrase: SubjectPhrase
     noun: Mapping[str, tuple[int, ...]]
     modifiers: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    count: int = 0
+    relations: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:

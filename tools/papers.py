@@ -50,6 +50,7 @@ PAPERS = {  # by what stands in brackets behind a method's name, else by the beg
     "FOCUS": Paper("Bill et al.", "2025", "2510.02315", ("Bill et al.", "FOCUS")),
     "Latent Refine (fast)": OWN,
     "Word boost": OWN,
+    "Latent Refine + relations": OWN,
 }
 
 

@@ -139,6 +139,35 @@ FROZEN = {
         "canvas_height INT 512",
         "-> CONDITIONING",
     ),
+    "GSNLayoutRequest": (
+        "prompt STRING! ",
+        "width INT 512",
+        "height INT 512",
+        "previous GSN_LAYOUT",
+        "instruction STRING ",
+        "-> STRING",
+    ),
+    "GSNLayout": (
+        "text STRING ",
+        "width INT 512",
+        "height INT 512",
+        "coordinates COMBO auto",
+        "names STRING ",
+        "boxes BOUNDING_BOX,ARRAY,STRING",
+        "-> GSN_LAYOUT BOUNDING_BOX STRING STRING STRING STRING IMAGE STRING",
+    ),
+    "GSNApplyLayout": (
+        "conditioning CONDITIONING!",
+        "layout GSN_LAYOUT",
+        "boxes BOUNDING_BOX,ARRAY,STRING",
+        "width INT 512",
+        "height INT 512",
+        "gligen GLIGEN",
+        "clip CLIP",
+        "gligen_end FLOAT 0.4",
+        "negative CONDITIONING",
+        "-> CONDITIONING CONDITIONING",
+    ),
     "GSNTextEncode": ("text STRING!", "clip CLIP!", "subjects STRING ", "-> CONDITIONING STRING"),
     "GSNSubjects": (
         "conditioning CONDITIONING!",
@@ -192,6 +221,9 @@ CATEGORIES = {
     "GSNGuidanceModel": "GSN/advanced",
     "GSNObjective": "GSN/advanced",
     "GSNRegion": "GSN/advanced",
+    "GSNLayoutRequest": "GSN/layout",
+    "GSNLayout": "GSN/layout",
+    "GSNApplyLayout": "GSN/layout",
     "GSNReport": "GSN/inspect",
     "GSNAttentionMaps": "GSN/inspect",
     "GSNJudge": "GSN/inspect",
@@ -458,7 +490,8 @@ def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cau
         ({"strength": -0.5}, "strength is -0.5", "choose 0"),
         ({"at_percent": -0.5}, "at_percent is -0.5", "-1 for the method's own step"),
         ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
-        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 0.18}, "BoxDiff", "use overrides"),
+        ({"method": "BoxDiff (Xie et al. 2023)", "at_sigma": 5.0}, "BoxDiff", "use overrides"),
+        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 18.0}, "at_percent is 18", "between 0"),
     ],
 )
 def test_bad_settings_of_nursing(tiny, run, settings, cause, cure):
@@ -491,7 +524,7 @@ def test_minus_one_is_the_methods_own_step_and_every_percent_means_itself(
     assert {name: pytest.approx(getattr(chosen, name)) for name in moment} == moment
 
 
-def test_an_objective_without_its_reference_maps_is_not_offered(nodes):
+def test_d5_an_objective_without_its_reference_maps_is_not_offered(nodes):
     offered = next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective")
     assert "lmd" in offered and "lmd_transfer" not in offered
 
@@ -601,6 +634,8 @@ def test_maps_are_one_picture_and_one_mask_per_subject(tiny, run, refined):
     assert torch.allclose(one, heat[1::3], atol=1e-6) and torch.allclose(mask, masks[1::3], atol=1e-6)
     two, _ = run("GSNAttentionMaps", latent, book, picture, "green triangle, red circle")
     assert torch.allclose(two, heat[[2, 0, 5, 3]], atol=1e-6)
+    spelled, _ = run("GSNAttentionMaps", latent, book, picture, "the Green Triangles; circle")
+    assert torch.allclose(spelled, two, atol=1e-6)
 
 
 def test_maps_before_and_after_and_without_a_picture(run, refined):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ..support.demo_model import PROMPT, empty
+from ..support.gligen import random_gligen
 from ..support.probe_oracle import assert_same, look, slow_pass
 
 SECOND = "a yellow star and a green heart"
@@ -237,37 +238,14 @@ def test_control_net(tiny, network, read, host, kind, step):
     assert (without.maps[2] - slow.maps[2]).abs().max() > 1e-3  # it has a say in the decoder's maps
 
 
-def gligen(tiny):
-    """A small random GLIGEN of ComfyUI's classes: one gated layer for each transformer block."""
-    import comfy.gligen
-    import comfy.model_patcher
-    from comfy.ldm.modules.attention import BasicTransformerBlock
-
-    widths = [
-        m.attn2.to_q.weight.shape[1]
-        for m in tiny.model.model.diffusion_model.modules()
-        if isinstance(m, BasicTransformerBlock)
-    ]
-    net = comfy.gligen.Gligen(
-        [comfy.gligen.GatedSelfAttentionDense(width, 64, 2, width // 2) for width in widths],
-        comfy.gligen.PositionNet(64, 64),
-        64,
-    )
-    for i, p in enumerate(net.parameters()):
-        p.data = noise(*p.shape, seed=i) / p.shape[-1] ** 0.5 if p.ndim else torch.tensor(0.7)
-    return comfy.model_patcher.CoreModelPatcher(
-        net, load_device=torch.device("cpu"), offload_device=torch.device("cpu")
-    )
-
-
 def test_gligen(tiny, network, read, host):
     with torch.inference_mode():
         positive = host.GLIGENTextBoxApply().append(
-            tiny.encode(PROMPT), tiny.plain_clip, gligen(tiny), "square", 64, 64, 32, 16
+            tiny.encode(PROMPT), tiny.plain_clip, random_gligen(tiny.model), "square", 64, 64, 32, 16
         )[0]
     seen = look(tiny, positive=positive)
     box = [(positive[0][1]["gligen"][2][0][0].clone(), 8, 8, 2, 4)]
-    patch = gligen(tiny).model.set_position((1, 4, 16, 16), box, torch.device("cpu"))
+    patch = random_gligen(tiny.model).model.set_position((1, 4, 16, 16), box, torch.device("cpu"))
     slow = slow_pass(network, seen, read(PROMPT), options={"patches": {"middle_patch": [patch]}})
     assert_same(seen, slow)
     assert (slow_pass(network, seen, read(PROMPT)).maps[2] - slow.maps[2]).abs().max() > 1e-3

@@ -19,6 +19,8 @@ from gsn_ops.modulate.prompt_to_prompt import align, refined_maps, replacement
 from gsn_ops.modulate.taca import gamma_at, scaled_keys
 from gsn_ops.modulate.vsf import flipped_attention
 from gsn_ops.modulate.word_weights import factors, weighted_output, weighted_probabilities
+from gsn_ops.objectives.count_kl import cluster_centres, count_kl
+from gsn_ops.objectives.relation import SIGNS, centre, relation_hinge
 
 from ..support.golden import WAITING, reference_values
 
@@ -126,6 +128,27 @@ def p2p_local_blend(case):
     return {"mask": blend_mask(source, target, tuple(source.shape), case["threshold"])}
 
 
+def counted(case):
+    m = tensor(case["map"])[None].requires_grad_(True)  # [1, h, w]
+    radius = case["spread"] * max(m.shape[-2:])
+    centres = cluster_centres(m, case["k"], case["share"])
+    loss = count_kl(m, centres, radius)
+    (gradient,) = torch.autograd.grad(loss.sum(), m)
+    return {"centres": centres[0], "loss": loss[0].detach(), "grad_l2": gradient.norm()}
+
+
+def related(case):
+    a, b = (m[None].requires_grad_(True) for m in tensors(case, "a", "b"))
+    loss = relation_hinge(a, b, case["relation"], case["margin"], case["power"])
+    gradients = torch.autograd.grad(loss.sum(), (a, b))
+    axis = SIGNS[case["relation"]][0]
+    return {
+        "centres": torch.cat([centre(m, axis, case["power"]) for m in (a, b)]).detach(),
+        "loss": loss[0].detach(),
+        "grad_l2": torch.stack(gradients).norm(),
+    }
+
+
 FUNCTIONS = {
     "word_strength": word_strength,
     "weighted_cross": weighted,
@@ -137,6 +160,9 @@ FUNCTIONS = {
     "sci": sci,
     "co3_weights": co3_weights,
     "r2f_prompts": r2f_prompts,
+    "count_kl": counted,
+    "relation_left": related,
+    "relation_below": related,
     "vsf_cross": vsf_cross,
     "nag": nag,
     "p2p_refine": p2p_refine,

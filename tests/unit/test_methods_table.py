@@ -41,7 +41,9 @@ def test_a_row_names_files_of_this_clone(method):
 
 
 def test_every_paper_is_one_of_a_method():
-    assert {paper_of(method) for method in (*METHODS, *GRADIENT_FREE, *methods_table.NODES)} == set(PAPERS.values())
+    assert {paper_of(method) for method in (*METHODS, *GRADIENT_FREE, *methods_table.NODES)} == set(
+        PAPERS.values()
+    )
 
 
 def test_a_method_of_an_unknown_paper_is_an_error_that_names_it():

@@ -50,6 +50,8 @@ MADE = {
     "lmd": of("lmd"),
     "lmd mean": of("lmd", heads="mean"),
     "lmd_transfer": of("lmd_transfer"),
+    "relation": of("relation"),
+    "count_kl": of("count_kl"),
     "boxdiff": of("boxdiff"),
     "boxdiff saga": of("boxdiff", mask="inclusive", floor_at_zero=False),
     "layout_guidance": of("layout_guidance"),
@@ -105,8 +107,8 @@ def subject(label, noun, *modifiers, role="wanted"):
 
 
 CAT, DOG, BIRD = (
-    subject("cat", (3,), (2,)),
-    subject("dog", (6, 7), (4,), (5,)),
+    replace(subject("cat", (3,), (2,)), count=2, relations=(("left of", "dog"),)),
+    replace(subject("dog", (6, 7), (4,), (5,)), count=3),
     subject("bird", (8,), role="unwanted"),
 )
 REGIONS = {

@@ -11,7 +11,7 @@ from gsn_ops.maps import AttentionMaps, MapOptions, StepContext
 from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.objectives.cn_iou import PresenceAndSeparation
 from gsn_ops.optimise.methods import METHODS, preset
-from gsn_ops.optimise.published_methods import FAST, LATENT_REFINE
+from gsn_ops.optimise.published_methods import FAST, LATENT_REFINE, RELATIONS
 from gsn_ops.optimise.refine import refine
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
 from gsn_ops.subject_maps import subject_maps
@@ -329,9 +329,9 @@ def test_latent_refine_has_the_papers_numbers():
         preset("Latent Refien")
 
 
-def test_the_fast_method_is_ours_and_last_in_the_list():
+def test_the_fast_method_is_ours_and_behind_the_published_ones():
     (ours,), (paper,) = preset(FAST), preset(LATENT_REFINE)
-    assert METHODS[-1] == ours.method == FAST
+    assert METHODS[-2] == ours.method == FAST and METHODS[-1] == RELATIONS
     assert ours.shifts <= 15 and ours.moment == paper.moment and ours.objective.maps.pieces == "noun"
     z = noise()
     done = run(

@@ -24,10 +24,15 @@ NOT_MESSAGES = (
     r"[\w.]+",  # names of modules and weights
     r"mkldnn::.*|gsn-tiny-.*",
     r"a language in Cyrillic letters",  # what a remark is filled with
+    r"\(\?.*",  # patterns of the language half
+    r"artifacts, blurry.*",  # a negative prompt
+    r"(You plan where things stand|This was the last layout).*",  # what an LLM is told
 )
 
 
 def is_message(text: str) -> bool:
+    if TEXTS.get(text, "").startswith("gsn_ops/layout/examples.py"):
+        return False  # what an LLM is shown
     return text not in METHODS and not any(re.fullmatch(p, text, re.DOTALL) for p in NOT_MESSAGES)
 
 

@@ -5,6 +5,11 @@
     await app.loadApiJson(api, name + '.json');
     await new Promise(r => setTimeout(r, 500));
     for (const n of app.graph.nodes) {
+      // The queue's form wraps a widget's list, which would else be a link.
+      for (const w of n.widgets ?? []) {
+        const given = api[n.id].inputs[w.name];
+        if (given?.__value__) w.value = given.__value__;
+      }
       const minimum = n.computeSize(), wanted = sizes[n.type] ?? [270, 0];
       n.setSize([Math.max(minimum[0], wanted[0]), Math.max(minimum[1], wanted[1])]);
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from torch import Tensor
@@ -12,6 +13,8 @@ from .edit_of_run import EditOfRun, ReinjectionOfRun, WordsOfRun
 from .modulated_run import ModulatedRun
 from .pair_of_run import PairOfRun
 from .sampler_report import preview_matrix
+
+log = logging.getLogger(__name__)
 
 
 def report_of_run(run: ModulatedRun, sampler: str) -> RunReport:
@@ -82,10 +85,10 @@ def _why_not(run: ModulatedRun, edit: EditOfRun) -> str:
         return "none of its words is in the prompt"
     if not edit.passes:
         return "no pass with a prompt that has these words was made"
-    seen = sorted(run.tally.lengths)
+    log.warning("Attention calls of this run (queries, keys): %s", sorted(run.tally.lengths))
     return (
-        "no text-to-image attention of the expected lengths was seen; set blocks to auto if they are not "
-        f"(queries, keys seen: {seen})"
+        "no text-to-image attention was seen; set blocks to auto if they are not, or bypass nodes that "
+        "change the size of the image or the text inside the model"
     )
 
 

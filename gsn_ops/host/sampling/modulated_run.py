@@ -68,7 +68,8 @@ class ModulatedRun:
         self.schedule = Schedule(tuple(float(s) for s in sigmas), percent_to_sigma)
         self.edits = [self._of_run(a.edit) for a in attached]
         self.noise: SharedNoise | None = None
-        self.warnings = [*warnings, *(note for edit in self.edits for note in edit.notes)]
+        of_settings = [note for one in attached for note in one.notes]
+        self.warnings = [*warnings, *of_settings, *(note for edit in self.edits for note in edit.notes)]
         self.tally, self.maps = Tally(), WordMaps(self.family.levels)
         self.reason = ""  # why a pass was left as it is
 

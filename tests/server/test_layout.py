@@ -1,0 +1,121 @@
+"""Layout Request -> Generate Text -> Layout in the real server, with a tiny random language model."""
+
+import shutil
+import textwrap
+
+import pytest
+
+from tools.host_env.client import Client, PromptFailed
+from tools.host_env.paths import CLONE
+from tools.host_env.server import running_server
+
+LOADER = '''
+"""A language model of ComfyUI's own classes, tiny and with random weights, as a CLIP loader hands it on."""
+from .support.text_encoders import SETUPS
+
+
+class TinyLanguageModel:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CLIP",), "load", "test"
+
+    def load(self):
+        return (SETUPS["Z-Image"].build(),)
+
+
+NODE_CLASS_MAPPINGS = {"TinyLanguageModel": TinyLanguageModel}
+'''
+ANSWER = (
+    "Objects: [('a red circle', [20, 60, 90, 90]), ('a blue square', [150, 60, 90, 90])]\n"
+    "Background prompt: a photo\nNegative prompt: stars"
+)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packs")
+    pack = folder / "nodes" / "tiny_language_model"
+    (pack / "support").mkdir(parents=True)
+    for name in ("text_encoders", "architectures"):
+        shutil.copy(CLONE / "tests" / "support" / f"{name}.py", pack / "support")
+    (pack / "support" / "__init__.py").write_text("")
+    (pack / "__init__.py").write_text(LOADER)
+    paths = folder / "paths.yaml"
+    paths.write_text(
+        textwrap.dedent(f"""
+        test:
+            custom_nodes: {folder / "nodes"}
+        """)
+    )
+    with running_server(cpu=True, arguments=["--extra-model-paths-config", str(paths)]) as server:
+        yield Client(server.url)
+
+
+def shown(client: Client, nodes: dict) -> str:
+    return client.run(nodes)["outputs"]["shown"]["text"][0]
+
+
+def test_a_language_model_is_asked_and_its_nonsense_is_refused_politely(client):
+    size = {"width": 256, "height": 256}
+    nodes = {
+        "request": {
+            "class_type": "GSNLayoutRequest",
+            "inputs": {"prompt": "a cat left of a dog", "instruction": "", **size},
+        },
+        "model": {"class_type": "TinyLanguageModel", "inputs": {}},
+        "answer": {
+            "class_type": "TextGenerate",
+            "inputs": {
+                "clip": ["model", 0],
+                "prompt": ["request", 0],
+                "max_length": 12,
+                "sampling_mode": "off",
+                "thinking": False,
+                "use_default_template": True,
+            },
+        },
+        "shown": {"class_type": "PreviewAny", "inputs": {"source": ["answer", 0]}},
+    }
+    assert shown(client, nodes).strip()  # it says something
+    nodes["layout"] = {
+        "class_type": "GSNLayout",
+        "inputs": {"text": ["answer", 0], "coordinates": "auto", "names": "", **size},
+    }
+    with pytest.raises(PromptFailed, match=r"no layout in this text: .*Ask for it again, or write a line"):
+        client.run(nodes)
+
+
+def test_an_answer_goes_through_the_box_editor_and_into_the_next_request(client):
+    size = {"width": 256, "height": 256}
+    nodes = {
+        "layout": {
+            "class_type": "GSNLayout",
+            "inputs": {"text": ANSWER, "coordinates": "auto", "names": "", **size},
+        },
+        "editor": {
+            "class_type": "CreateBoundingBoxes",
+            "inputs": {"bboxes": ["layout", 1], "editor_state": {"__value__": []}, **size},
+        },
+        "edited": {
+            "class_type": "GSNLayout",
+            "inputs": {
+                "text": ANSWER,
+                "boxes": ["editor", 2],
+                "coordinates": "auto",
+                "names": "",
+                **size,
+            },
+        },
+        "request": {
+            "class_type": "GSNLayoutRequest",
+            "inputs": {
+                "prompt": "",
+                "previous": ["edited", 0],
+                "instruction": "add a green star",
+                **size,
+            },
+        },
+        "shown": {"class_type": "PreviewAny", "inputs": {"source": ["request", 0]}},
+    }
+    text = shown(client, nodes)
+    assert "('a red circle', [20, 60, 90, 90]), ('a blue square', [150, 60, 90, 90])" in text
+    assert "Change it: add a green star" in text and "Background prompt: a photo" in text
