@@ -15,8 +15,8 @@ from itertools import product
 
 import numpy as np
 
+from gsn_ops.judge.demo_detector import Found, detect
 from tools.host_env.inprocess import pack_module
-from tools.tiny.detector import Found, detect
 from tools.tiny.prompts import Prompt, prompts
 
 from .data import HOW, Way
