@@ -122,10 +122,10 @@ def test_the_aligned_form_rotates_what_it_adds(tiny, nurse, matrices):
     blocks = range(1, len(made.model.model.diffusion_model.joint_blocks))
     unit = {str(n): torch.eye(width) for n in blocks}
     found = made.sample(nurse(made.model, REINJECTION, overrides=matrices(**unit))[0])
-    assert torch.allclose(found, anchored, atol=1e-5)
+    assert relative(found, anchored, made.sample()) < 0.01
     turned = {str(n): torch.eye(width).roll(1, 0) for n in blocks}
     found = made.sample(nurse(made.model, REINJECTION, overrides=matrices(**turned))[0])
-    assert not torch.allclose(found, anchored, atol=1e-3)
+    assert relative(found, anchored, made.sample()) > 0.1
     none = made.sample(nurse(made.model, REINJECTION, overrides=matrices(**{"99": torch.eye(width)}))[0])
     assert torch.equal(none, anchored)
 
