@@ -12,6 +12,7 @@ from . import (
     prompts,
     refine,
     region,
+    seeds,
     text,
     weights,
 )
@@ -19,6 +20,7 @@ from . import (
 FILES = [
     nursing,
     refine,
+    seeds,
     guidance,
     weights,
     prompt_to_prompt,

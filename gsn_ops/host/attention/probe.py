@@ -138,7 +138,7 @@ class Probe:
             copies = model.captures[0].copies
             if copies is not None:
                 self.other_texts = copies.others
-            return self._maps(model.captures[0]), predicted
+            return self.maps_in(model.captures[0]), predicted
         finally:
             # A graph with recomputed blocks holds the capture; it must not hold the graph.
             for capture in model.captures:
@@ -184,12 +184,13 @@ class Probe:
         stop_after: int | None,
         transformer_options: dict,
         copies: CopiesOfImages | None = None,
+        kind: type[Capture] = Capture,
     ) -> Capture:
         """A capture of one pass, which keeps another pack's override in these options in force."""
         previous = transformer_options.get("optimized_attention_override")
         if self.family.drops_options:  # such a network never obeys another pack's override
             previous = None
-        return Capture(
+        return kind(
             layout,
             self.columns,
             self.levels,
@@ -258,7 +259,7 @@ class Probe:
             return layout
         return replace(layout, n_text=layout.n_text // per_key, n_keys=layout.n_keys // per_key)
 
-    def _maps(self, capture: Capture) -> AttentionMaps:
+    def maps_in(self, capture: Capture) -> AttentionMaps:
         """Mean over layers (and heads) per level: [B, h, w, n].
 
         Of a level whose image another node shrinks in some layers: those of the most common size.
