@@ -9,8 +9,10 @@ from . import (
     nursing,
     objective,
     prompt_to_prompt,
+    prompts,
     refine,
     region,
+    seeds,
     text,
     weights,
 )
@@ -18,9 +20,11 @@ from . import (
 FILES = [
     nursing,
     refine,
+    seeds,
     guidance,
     weights,
     prompt_to_prompt,
+    prompts,
     objective,
     region,
     layout,
