@@ -28,7 +28,7 @@ HEADS = (
     "way",
     "edit right (95 %)",
     "all right (95 %)",
-    "p",
+    "McNemar p",
     "kept: mean IoU (95 %)",
     "n",
     "gain (95 %)",

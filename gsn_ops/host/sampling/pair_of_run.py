@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,10 @@ ODD_BATCH = (
     "Prompt-to-Prompt: the sampler's latent has {n}, which is no number of pairs. Connect the latent output "
     "of the Prompt-to-Prompt node to the sampler."
 )
+ROWS_CHANGED = (
+    "Prompt-to-Prompt: its pair of prompts has {found} rows, but the prompts made {made}: a node behind it "
+    "has joined or cut the text. Join or cut prompts before Prompt-to-Prompt."
+)
 
 
 def pair_edit(edits: Sequence[Edit]) -> PromptToPrompt | None:
@@ -52,13 +57,16 @@ def pair_edit(edits: Sequence[Edit]) -> PromptToPrompt | None:
 def pair_entries(guider: Any, family: ModelFamily) -> tuple[Entry, ...]:
     """The conditioning entries that are pairs, with the columns of this family.
 
-    Raises ValueError if there is none.
+    Raises ValueError if there is none, or one is no longer what the node made.
     """
     entries = []
     for name, conds in guider.conds.items():
         for index, cond in enumerate(conds or ()):
             if PAIR_KEY in cond:
                 pair = cond[PAIR_KEY]
+                found, expected = cond["cross_attn"].shape[1], math.lcm(*pair.rows)
+                if found != expected:
+                    raise ValueError(ROWS_CHANGED.format(found=found, made=expected))
                 source, target = (columns_of(family, t, cond) for t in (pair.source, pair.target))
                 entries.append(Entry(name, index, target, source))
     if not entries:
