@@ -18,6 +18,10 @@ WINDOW_SLACK = 1e-3
 SMALLEST_PERCENT = 1e-6
 """ComfyUI gives an infinite sigma for 0 %; this percent gives the model's own maximum."""
 
+END_OF_SAMPLING = (
+    "at_percent {:g} is the end of sampling, where no step is left: choose a smaller at_percent."
+)
+
 Latent = TypeVar("Latent", float, Tensor)
 
 
@@ -62,12 +66,14 @@ class Schedule:
     """The noise levels of one run.
 
     sigmas: n_steps + 1 of them. percent_to_sigma: ComfyUI's own meaning of a percent on this model.
-    flow: sigma is a share of noise, 0 ... 1.
+    flow: sigma is a share of noise, 0 ... 1. from_noise: the run starts from an empty latent, so its first
+    state is where an image begins, whatever its noise level.
     """
 
     sigmas: tuple[float, ...]
     percent_to_sigma: Callable[[float], float]
     flow: bool = False
+    from_noise: bool = False
 
     @property
     def n_steps(self) -> int:
@@ -76,7 +82,7 @@ class Schedule:
 
     def find(self, moment: Moment) -> FoundStep:
         """The step that is nearest to a moment, see `find_step`."""
-        return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow)
+        return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow, self.from_noise)
 
     def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
         """The steps from start to end (shares of the noise schedule, both included)."""
@@ -88,15 +94,20 @@ class Schedule:
 
 
 def find_step(
-    moment: Moment, sigmas: Sequence[float], percent_to_sigma: Callable[[float], float], flow: bool = False
+    moment: Moment,
+    sigmas: Sequence[float],
+    percent_to_sigma: Callable[[float], float],
+    flow: bool = False,
+    from_noise: bool = False,
 ) -> FoundStep:
     """The step of a run that is nearest to a moment.
 
     sigmas: noise levels as passed to the sampler, n_steps + 1 of them (the last one is where the run ends,
     not a step). flow: sigma is a share of noise (0 ... 1) and distances are differences; else distances are
     ratios. A run that passes the wanted level gives its nearest step, with a note if that is off by more than
-    a factor 1.5 (flow: 0.1). One that begins below it or ends above it (second pass, split sigmas) by as much
-    gives step None and a reason: an update there would act on another stage of the image.
+    a factor 1.5 (flow: 0.1), and so does one that begins below a level of the model with an empty latent
+    (from_noise: few steps of some schedulers). Another one that begins below or ends above it (second pass,
+    split sigmas) gives step None and a reason: an update there would act on another stage of the image.
     """
     levels = [float(s) for s in sigmas[:-1]]
     if moment.step >= 0:
@@ -107,12 +118,7 @@ def find_step(
     if not noisy:
         return FoundStep(None, wanted, "This run has no step with noise in it.")
     if wanted <= 0:
-        return FoundStep(
-            None,
-            wanted,
-            f"at_percent {moment.percent:g} is the end of sampling, where no step is left: "
-            "choose a smaller at_percent.",
-        )
+        return FoundStep(None, wanted, END_OF_SAMPLING.format(moment.percent))
 
     def distance(i: int) -> float:
         return abs(levels[i] - wanted) if flow else abs(math.log(levels[i] / wanted))
@@ -120,7 +126,8 @@ def find_step(
     nearest = min(noisy, key=distance)
     if distance(nearest) <= (NEAR_FLOW if flow else math.log(NEAR_FACTOR)):
         return FoundStep(nearest, levels[nearest])
-    if min(float(s) for s in sigmas) < wanted <= max(levels):
+    begins_below = from_noise and max(levels) < wanted <= float(percent_to_sigma(SMALLEST_PERCENT))
+    if begins_below or min(float(s) for s in sigmas) < wanted <= max(levels):
         return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, flow))
     return FoundStep(None, wanted, _why_none_is_near(moment, wanted, levels))
 

@@ -11,6 +11,7 @@ from . import (
     prompt_to_prompt,
     refine,
     region,
+    seeds,
     text,
     weights,
 )
@@ -18,6 +19,7 @@ from . import (
 FILES = [
     nursing,
     refine,
+    seeds,
     guidance,
     weights,
     prompt_to_prompt,

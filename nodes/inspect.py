@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
+from ..gsn_ops.subjects.labels import labels_named
 from .inputs import Report, given, optional_float, status_reporter, written
 
 WHEN = ("after", "before")
@@ -146,7 +147,11 @@ class GSNAttentionMaps(io.ComfyNode):
         if when not in WHEN:
             raise ValueError(f"when is '{when}': choose one of {', '.join(WHEN)}.")
         run, remark = find_run(report, given("LATENT", latent)["samples"])
-        maps = None if run is None else attention_maps(run, image, written(subject), when == "after")
+        maps = None
+        if run is not None:
+            labels = list(dict.fromkeys(label for recipe in run.recipes for label in recipe.subjects))
+            wanted = labels_named(written(subject), labels) if labels else []
+            maps = attention_maps(run, image, wanted, when == "after")
         if maps is None:
             idle = run.status() if run is not None and not run.acted else NO_MAPS
             return cls.without_maps(image, remark or idle)

@@ -11,7 +11,7 @@ from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
 from ..gsn_ops.optimise.gradient_free import edit_of
 from ..gsn_ops.optimise.methods import METHODS, methods, preset
-from ..gsn_ops.optimise.overrides import check, moved, only_needed, override
+from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import (
     DEFAULT_LEVEL,
@@ -26,6 +26,7 @@ from .inputs import (
     report_output,
     status_reporter,
     subjects_input,
+    unused_percent,
     watching_inputs,
     written,
 )
@@ -91,7 +92,8 @@ class GSNNursing(io.ComfyNode):
                     default="",
                     advanced=True,
                     tooltip="Settings other than the method's, for example: shifts=30, learning_rate=0.02. "
-                    "An unknown key is refused with the list of the method's keys.",
+                    "pieces=phrase reads all words of a phrase instead of its noun. An unknown key is "
+                    "refused with the list of the method's keys.",
                 ),
             ],
             outputs=[
@@ -121,11 +123,14 @@ class GSNNursing(io.ComfyNode):
                 f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
             )
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
+        notes = unused_percent(method, at_percent, at_sigma, at_step)
+        moment = None if notes else moment
+        status = status_reporter(cls)
         encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
         edit = edit_of(method, written(overrides), moment)
         if edit is not None:
             edit = edit.check().scaled(strength)
-            patched, book = attach_edits(given("MODEL", model), edit, on_status=status_reporter(cls))
+            patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
         recipes = moved(override(preset(method), written(overrides)), moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
@@ -133,7 +138,9 @@ class GSNNursing(io.ComfyNode):
             check(replace(recipe, **common)).scaled(strength)
             for recipe in only_needed(recipes, only_if_needed)
         )
-        patched, book = attach(given("MODEL", model), *recipes, on_status=status_reporter(cls))
+        if warning := shared_attention(recipes):
+            status(warning)
+        patched, book = attach(given("MODEL", model), *recipes, on_status=status, notes=notes)
         return io.NodeOutput(patched, encoder, book)
 
 

@@ -33,3 +33,6 @@ class Absent:
 
     def __getattr__(self, name: str):
         raise AttributeError(self.__dict__.get("reason", name))
+
+    def __getitem__(self, key: object):
+        raise AttributeError(self.reason)

@@ -118,6 +118,11 @@ def shortfall(
     return loss - (1 - threshold) if own is None else own(maps, subjects, context, threshold)
 
 
+def has_memory(objective: Objective) -> bool:
+    """Whether its loss at a run's first step lacks a term, for want of an earlier step to compare with."""
+    return getattr(objective, "has_memory", False)
+
+
 def check_prompt(
     objective: Objective, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]
 ) -> None:
@@ -125,8 +130,9 @@ def check_prompt(
     of_parts = hasattr(objective, "parts")  # each part of a sum is checked by itself
     if subjects and not with_role(subjects) and role_of(objective) == "wanted" and not of_parts:
         raise ValueError(
-            f"The subjects field names only what is unwanted ('{subjects[0].label}'): a leading dash marks "
-            "that. To have it in the image remove the dash; to suppress it choose the method Neglect."
+            f"The subjects field names only what is unwanted ('{subjects[0].label}'): a leading dash, 'no' "
+            "and 'without' mark that. To have it in the image remove the dash or the word; to suppress it "
+            "choose the method Neglect."
         )
     own = getattr(objective, "check", None)
     if own is not None:

@@ -71,6 +71,11 @@ class Conform:
     def __post_init__(self) -> None:
         number("temperature", self.temperature, more_than=0, published="0.5")
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether its loss at a run's first step lacks a term, for want of an earlier one."""
+        return self.use_previous
+
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:

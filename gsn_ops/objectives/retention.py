@@ -89,6 +89,11 @@ class Retention:
         choice("mask", self.mask, CONVENTIONS)
         choice("source", self.source, SOURCES)
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether its loss at a run's first step lacks a term, for want of an earlier one."""
+        return self.source == "previous"
+
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
     ) -> Tensor:

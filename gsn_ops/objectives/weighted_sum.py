@@ -18,6 +18,7 @@ from .base import (
     check_prompt,
     evaluate_loss,
     has_map_options,
+    has_memory,
     has_shortfall,
     map_options,
     reason_to_skip,
@@ -122,6 +123,11 @@ class WeightedSum:
             return "the weight of its loss is 0: set another weight in GSN Objective"
         reasons = [reason_to_skip(part, subjects, regions, compares) for part in parts]
         return reasons[0] if all(reasons) else ""
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the loss of any part lacks a term at a run's first step."""
+        return any(has_memory(part) for _, part in self.parts)
 
     def _parts(self, subjects: Sequence[SubjectColumns]) -> Parts:
         """The parts that have subjects of their role; all if none has, so that they say what is missing."""

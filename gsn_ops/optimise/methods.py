@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .gradient_free import GRADIENT_FREE
 from .published_methods import PUBLISHED, Recipes
-from .recipe import Recipe
+from .recipe import Recipe, SingleStepRecipe
 
 _METHODS = dict(PUBLISHED)
 METHODS: tuple[str, ...] = tuple(PUBLISHED)
@@ -32,6 +32,11 @@ def register_method(name: str, recipes: Callable[[], Recipes]) -> None:
     if name in methods():
         raise ValueError(f"The method '{name}' is already taken: choose another name.")
     _METHODS[name] = recipes
+
+
+def acts_at_one_step(method: str) -> bool:
+    """Whether a method does something at a single step, which the user may move."""
+    return method in _METHODS and any(isinstance(r, SingleStepRecipe) for r in preset(method))
 
 
 def preset(method: str) -> Recipes:

@@ -10,13 +10,18 @@ from dataclasses import replace
 from typing import Any
 
 from ..maps import PIECES
-from ..objectives.base import Objective, has_map_options
+from ..objectives.base import Objective, has_map_options, map_options
 from ..objectives.from_text import at_levels, by_encoder, in_blocks, with_pieces
 from ..schedule import Moment
 from .guidance import Checkpoint, Guide
 from .recipe import AnyRecipe, Recipe, SingleStepRecipe
 from .refine import Refine
 from .setting import BoundSetting, settings_of
+
+SHARED = (
+    "with pieces=phrase the words of a phrase share the attention, so a loss cannot fall far: "
+    "choose pieces=noun"
+)
 
 _PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>[^=]*?)\s*(?:[,;\n](?=\s*\w+\s*=)|[,;]?\s*$)")
 
@@ -184,6 +189,12 @@ def moved(recipes: tuple[Recipe, ...], moment: Moment | None) -> tuple[Recipe, .
         replace(recipe, moment=moment) if isinstance(recipe, SingleStepRecipe) else recipe
         for recipe in recipes
     )
+
+
+def shared_attention(recipes: tuple[Recipe, ...]) -> str:
+    """What to know, before the run, of a refinement that reads all words of a phrase; "" = nothing."""
+    shares = any(isinstance(r, Refine) and map_options(r.objective).pieces == "phrase" for r in recipes)
+    return SHARED[0].upper() + SHARED[1:] if shares else ""
 
 
 def only_needed(recipes: tuple[Recipe, ...], wanted: bool) -> tuple[Recipe, ...]:

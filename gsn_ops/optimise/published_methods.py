@@ -140,7 +140,7 @@ def latent_refine_fast() -> Refine:
     )
 
 
-def latent_refine_relations(weight: float = 1.0) -> Refine:
+def latent_refine_relations(weight: float = 4.0) -> Refine:
     """Latent Refine's loss plus weight x `relation`: subjects present, and where the prompt says they are.
 
     The loop of `latent_refine_fast`, without its stop at subjects that are present: they may stand wrong.
@@ -148,7 +148,8 @@ def latent_refine_relations(weight: float = 1.0) -> Refine:
     """
     parts = ((1.0, PresenceAndSeparation()), (weight, Relation()))
     fast = latent_refine_fast()
-    return replace(fast, method=RELATIONS, objective=WeightedSum(parts), stop_at_presence=0.0)
+    early = Moment(percent=0.02)  # where things go is decided first
+    return replace(fast, method=RELATIONS, objective=WeightedSum(parts), moment=early, stop_at_presence=0.0)
 
 
 def ours_plus() -> Recipes:

@@ -97,6 +97,8 @@ class BoundSetting:
         """Raises ValueError, with the cure, for a value that the setting does not allow."""
         if not self.setting.allows(value):
             shown = f"'{value}'" if isinstance(value, str) else f"{value:g}"
+            if not isinstance(value, str) and math.isinf(value):
+                shown += ", not a finite number"
             raise ValueError(f"{self.key} is {shown}: {self.setting.cure}.")
 
 

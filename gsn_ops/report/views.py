@@ -124,32 +124,29 @@ class Maps:
         return stack([contact_sheet(row, list(self.labels), title=title) for row in heat])
 
 
-def select_subjects(labels: Sequence[str], wanted: str) -> list[int]:
-    """Indices of the subjects named in `wanted` (separated by commas, "" = all).
-
-    Raises ValueError listing them.
-    """
-    names = [name.strip().casefold() for name in wanted.split(",") if name.strip()]
-    known = [label.casefold() for label in labels]
-    for name in names:
-        if name not in known:
+def select_subjects(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Indices of these labels, () = all. Raises ValueError listing them."""
+    for label in wanted:
+        if label not in labels:
             raise ValueError(
-                f"There is no subject '{name}' in this report; its subjects are: {', '.join(labels)}."
+                f"There is no subject '{label}' in this report; its subjects are: {', '.join(labels)}."
             )
-    return [known.index(name) for name in names] or list(range(len(labels)))
+    return [labels.index(label) for label in wanted] or list(range(len(labels)))
 
 
-def attention_maps(report: RunReport, image: Tensor | None, subject: str, after: bool) -> Maps | None:
+def attention_maps(
+    report: RunReport, image: Tensor | None, wanted: Sequence[str], after: bool
+) -> Maps | None:
     """The maps of the last recipe that kept some, or None.
 
-    image: [1 or B, H, W, 3] to draw on; None = the predicted x0. subject: see `select_subjects`.
+    image: [1 or B, H, W, 3] to draw on; None = the predicted x0. wanted: labels, () = all.
     Raises ValueError for an unknown subject, or if the number of images does not fit.
     """
     kept = [(r, maps) for r in report.recipes if (maps := _maps_of(r, after)) is not None]
     if not kept:
         return None
     recipe, maps = kept[-1]
-    chosen = select_subjects(recipe.subjects, subject)
+    chosen = select_subjects(recipe.subjects, wanted)
     if image is None:
         image = predicted_images(report, recipe, maps, after)
     if image.shape[0] not in (1, len(maps)):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from .image_words import TEMPLATES
 from .matching import UNSPACED
 from .noun_phrase import NounPhrase, describes, is_no_noun, is_number, names_a_thing, noun_size
-from .prompt_cleanup import PromptWord, begins_phrase, begins_sentence, prompt_words
+from .prompt_cleanup import PromptWord, begins_phrase, begins_sentence, is_short_list, prompt_words
 from .thing_words import MEASURES, PARTS, PURPOSES
 from .word_lists import (
     CONJUNCTIONS,
@@ -31,6 +31,7 @@ from .word_lists import (
 from .words_in_place import WordsInPlace
 
 PRONOUNS = frozenset("something anything nothing everything someone anyone everyone somebody".split())
+EMPTY = frozenset("empty deserted bare alone nothing nobody".split())
 MAX_WORDS = 9
 """Of a noun phrase; of a longer row of words the last ones are taken."""
 ATTACHED = frozenset("with of in from without".split())
@@ -70,6 +71,7 @@ class _Parser(WordsInPlace):
     def __init__(self, words: Sequence[PromptWord]) -> None:
         super().__init__(words)
         self.phrases: list[NounPhrase] = []
+        self.is_short_list = is_short_list(words)
         self.verb_read = False
         self.measured: str | None = None  # the preposition before "a stack" of things
         self.at = 0  # index of the word being read
@@ -167,10 +169,16 @@ class _Parser(WordsInPlace):
         """ "without", "instead of" negate what follows, until "but" or another phrase."""
         text = self.words[n].text
         pair = f"{self.words[n - 1].text} {text}" if n else ""
-        if text in NEGATIONS or pair in NEGATING_PAIRS:
+        if text == "except" and self._says_empty(n):
+            self.negated = False
+        elif text in NEGATIONS or pair in NEGATING_PAIRS:
             self.negated = True
         elif text in NEGATION_ENDS:
             self.negated = False
+
+    def _says_empty(self, n: int) -> bool:
+        """Whether nothing else is there: "empty except for a guard"."""
+        return any(word.text in EMPTY for word in self.words[max(n - 4, 0) : n])
 
     def _acts(self, phrase: NounPhrase | None) -> None:
         """The phrase is the subject of a verb, or the one that it belongs to ("a boat with a flag sails")."""
@@ -194,7 +202,7 @@ class _Parser(WordsInPlace):
         """Whether a comma before word n does not end the phrase: "a big, red car", "a dog, which is red"."""
         if self.words[n].gap != ",":
             return False
-        between_adjectives = self.only_adjectives() and bool(self.determiner) and self.is_adjective(n)
+        between_adjectives = self.only_adjectives() and bool(self.determiner) and self.is_describing(n)
         return between_adjectives or self.is_relative(n)
 
     def _read_description(self, n: int) -> int:
@@ -228,7 +236,8 @@ class _Parser(WordsInPlace):
         self.current, self.determiner = [], ""
         link, self.link = self.link, ""
         words = read
-        while words and noun_size(words) == 1 and is_no_noun(words, determiner):
+        tag = self.is_short_list and not after[:1].isalnum()
+        while words and noun_size(words) == 1 and is_no_noun(words, determiner, tag):
             words = words[:-1]
         if not words:
             self._hold(read, determiner, after)

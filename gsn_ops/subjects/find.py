@@ -10,8 +10,8 @@ from .caption_parser import noun_phrases
 from .matching import Words, phrase_at, split_words
 from .noun_phrase import NounPhrase
 from .prompt_cleanup import prompt_words
-from .thing_words import ALSO_PARTS, GENERIC, is_animate, rank_of
-from .word_lists import CONJUNCTIONS, DEFINITE, FUNCTION_WORDS, INDEFINITE, LOCATING
+from .thing_words import ALSO_PARTS, GENERIC, PERSONS, is_animate, prominence, rank_of
+from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE, LOCATING
 
 MAX_SUBJECTS = 5
 PROSE = 0.2
@@ -24,6 +24,7 @@ class Candidate:
 
     start: index of its noun's word. definite: "the dog", which may be one named before. bare: whether no
     modifier stands before it. repeats: whether the same words may name one more thing ("a dog and a dog").
+    first, stop: index of the first word of its phrase, and of the one behind its noun.
     sentence: its number. link: the preposition before it. acts: whether it does something.
     """
 
@@ -36,6 +37,8 @@ class Candidate:
     sentence: int = 0
     link: str = ""
     acts: bool = False
+    first: int = 0
+    stop: int = 0
 
     @property
     def label(self) -> str:
@@ -64,6 +67,8 @@ def as_candidate(phrase: NounPhrase) -> Candidate:
         phrase.sentence,
         phrase.link,
         phrase.acts,
+        (phrase.before or phrase.noun)[0].at.start,
+        phrase.noun[-1].at.stop,
     )
 
 
@@ -94,26 +99,35 @@ def first_subjects(candidates: Sequence[Candidate], text: str) -> tuple[list[Sub
 
 
 def _rank(thing: Candidate) -> float:
-    """The lower the sooner chosen: people and animals, things, places, clothes, parts. What stands behind a
-    preposition ("with blankets"), belongs to something ("his boots") or has no article comes a little later.
+    """The lower the sooner chosen: people and animals, what is large, things, small ones, places, clothes,
+    parts.
+
+    What does something comes a little sooner; what stands behind a preposition ("with blankets"), belongs to
+    something ("his boots") or has no article comes a little later, and what something is made of or filled
+    with ("a statue of an angel") is no person.
     """
     rank: float = rank_of(thing.noun)
     if thing.noun in ALSO_PARTS and not thing.definite:
         rank = 0
     if not rank:
-        rank -= is_animate(thing.noun)
-    behind = 0.5 * (thing.link in LOCATING) + 0.25 * (thing.link in CONJUNCTIONS)
-    return rank + behind - 0.25 * thing.acts - 0.25 * thing.repeats + 0.25 * thing.definite
+        rank = prominence(thing.noun)
+    if thing.link == "of":
+        rank = max(rank, 0) + 0.25
+    behind = thing.link in LOCATING
+    return rank + 0.25 * (behind - thing.acts - thing.repeats + thing.definite)
 
 
 def _new_things(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates without those that name again what was named before."""
+    many = len(candidates) > MAX_SUBJECTS  # in a short list, "the boy, a man and a dog" are three
     seen: set[str] = set()
     nouns: dict[str, int] = {}  # noun -> sentence in which it was first named
     out = []
     for one in candidates:
         earlier = nouns.get(one.noun)
         if one.definite and one.bare and one.noun in GENERIC and out:
+            continue
+        if many and one.noun in PERSONS and one.repeats and out and _is_apposition(out[-1], one):
             continue
         if earlier is not None and one.definite and (one.bare or earlier < one.sentence):
             continue
@@ -124,6 +138,11 @@ def _new_things(candidates: Sequence[Candidate]) -> list[Candidate]:
         nouns.setdefault(one.noun, one.sentence)
         out.append(one)
     return out
+
+
+def _is_apposition(before: Candidate, one: Candidate) -> bool:
+    """ "The trainer, a heavy man": one person, named and described, with an article between them only."""
+    return before.definite and is_animate(before.noun) and one.first == before.stop + 1
 
 
 def is_prose(text: str) -> bool:

@@ -18,6 +18,7 @@ WORD = re.compile(
     rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])(?:(?![{UNSPACED}])[^\W\d_]|[\u0300-\u036f])*|\d"
 )
 ELISION = re.compile(r"['\u2019]\s*(?:s|t|re|ve|ll|d|m)\b", re.IGNORECASE)
+ARTICLES = frozenset(("a", "an", "the"))
 JOINERS = frozenset("-\u2010\u2011_'\u2019\"()\\")
 """Marks that may stand inside a phrase: "t-shirt", "red_hair", "red (car)"."""
 
@@ -36,7 +37,9 @@ class TextWord:
 
 
 class Words(list[TextWord]):
-    """The words of a text, and where each one stands."""
+    """The words of a text, and where each one stands. indices: of these words in a longer text."""
+
+    indices: list[int] = []
 
     @cached_property
     def places(self) -> dict[str, list[int]]:
@@ -45,6 +48,24 @@ class Words(list[TextWord]):
         for n, word in enumerate(self):
             found.setdefault(word.text, []).append(n)
         return found
+
+    @cached_property
+    def without_articles(self) -> Words:
+        """These words without "a" and "the". indices: where each one stands in these."""
+        return without_articles(self)
+
+
+def without_articles(words: Words) -> Words:
+    """The words without "a", "an" and "the", and their indices."""
+    bare, indices, gap = Words(), [], ""
+    for n, word in enumerate(words):
+        gap += word.gap
+        if word.text not in ARTICLES:
+            bare.append(replace(word, gap=gap))
+            indices.append(n)
+            gap = ""
+    bare.indices = indices
+    return bare
 
 
 @dataclass(frozen=True)
@@ -207,18 +228,20 @@ def _as_typed(
     phrase: SubjectPhrase, noun: Sequence[TextWord], modifiers: Sequence[Sequence[TextWord]], words: Words
 ) -> list[PhraseMatch]:
     """The occurrences of a phrase that goes on behind its noun, word for word: "woman in a red dress"."""
-    typed = split_words(re.sub(r"#\d+$", "", phrase.label))
+    typed = without_articles(split_words(re.sub(r"#\d+$", "", phrase.label)))
     starts = [find_all(typed, wanted)[:1] for wanted in (noun, *modifiers)]
     if not modifiers or not all(starts) or max(starts)[0] == starts[0][0]:
         return []
-    first = min(starts)[0]
+    first, bare = min(starts)[0], words.without_articles
+    begins = find_all(bare, typed[first:])
 
     def at(begin: int, n: int, wanted: Sequence[TextWord]) -> range:
-        return range(begin + starts[n][0] - first, begin + starts[n][0] - first + len(wanted))
+        start = bare.indices[begin + starts[n][0] - first]
+        return range(start, start + len(wanted))
 
     return [
         PhraseMatch(at(i, 0, noun), tuple(at(i, n + 1, m) for n, m in enumerate(modifiers)), True)
-        for i in find_all(words, typed[first:])
+        for i in begins
     ]
 
 

@@ -113,10 +113,15 @@ def describes(word: PromptWord) -> bool:
     return is_adjective(word.text) and word.tag not in ("NOUN", "VERB") or word.tag == "ADJ"
 
 
-def is_no_noun(words: Sequence[PromptWord], determiner: str) -> bool:
-    """Whether the last word is no noun: a verb form, or an adjective that stands alone."""
+def is_no_noun(words: Sequence[PromptWord], determiner: str, tag: bool = False) -> bool:
+    """Whether the last word is no noun: a verb form, or an adjective that stands alone.
+
+    tag: the words stand between commas.
+    """
     last = words[-1]
     alone = len(words) == 1 and bool(determiner)
+    if tag and len(words) == 1 and last.text in MATERIALS:
+        return False  # "rock, paper, scissors"
     if is_listed_adjective(last.text):
         only = bool(determiner) and all(map(describes, words[:-1]))  # no other noun: "a red brick"
         thing = last.text in COLOURED_THINGS and alone or last.text in MATERIALS and only

@@ -19,7 +19,7 @@ from .image_words import (
 from .matching import ELISION, JOINERS, TextWord, split_words
 from .readable_text import readable
 from .tagger import tag
-from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE, words_of
+from .word_lists import DEFINITE, FUNCTION_WORDS, INDEFINITE, MATERIALS, words_of
 
 HYPHENS = ("-", "\u2010", "\u2011")
 ENDS = frozenset(".!?;:\n\u3002")
@@ -37,6 +37,8 @@ CAMERA_VERBS = frozenset(
     for verb in ("shot", "photographed", "filmed", "captured", "taken")
     for link in ("on", "with", "from", "using", "at")
 ) - {("taken", "from"), ("taken", "at"), ("captured", "from"), ("captured", "at")}
+MAX_LIST = 5
+"""Tags of a list of things; longer ones also name materials of what stands before them."""
 MAX_TAG = 6
 """Words of a tag that speaks of the image; a longer one is a sentence."""
 
@@ -157,10 +159,19 @@ def _without_image_tags(words: list[PromptWord]) -> list[PromptWord]:
         if not segments or begins_phrase(word):
             segments.append([])
         segments[-1].append(word)
-    alone = len(segments) == 1
+    alone, listed = len(segments) == 1, is_short_list(words)
     segments = [_without_request(_without_style(segment)) for segment in segments]
-    kept = [segment for segment in segments if segment and not is_about_the_image(segment, alone)]
+    kept = [
+        segment
+        for segment in segments
+        if segment and (listed and segment[0].text in MATERIALS or not is_about_the_image(segment, alone))
+    ]
     return [word for segment in kept for word in segment]
+
+
+def is_short_list(words: Sequence[PromptWord]) -> bool:
+    """Whether a prompt is a few tags of a single word, of which a material is a thing: "rock, paper"."""
+    return 0 < len(words) <= MAX_LIST and all(map(begins_phrase, words[1:])) and words[0].text.isalpha()
 
 
 def is_about_the_image(segment: Sequence[PromptWord], alone: bool = False) -> bool:
@@ -205,13 +216,30 @@ def _without_style(segment: list[PromptWord]) -> list[PromptWord]:
     if by and not set(words[by : by + 1]) & (DEFINITE | INDEFINITE):
         return []
     for n in range(len(words)):
-        if words[n : n + 4] == ["in", "the", "style", "of"] or tuple(words[n : n + 2]) in CAMERA_VERBS:
+        if tuple(words[n : n + 2]) in CAMERA_VERBS:
             return segment[:n]
+        if words[n : n + 4] == ["in", "the", "style", "of"]:
+            return segment[:n] + _shown_in_style(segment, n, n + 5)
         if words[n : n + 3] == ["the", "style", "of"] and n < 2:
             return []
-        if words[n] == "in" and words[-1] == "style" and 0 < len(words) - n <= 4:
-            return segment[:n]
+        if words[n] == "in" and "style" in words[n + 2 : n + 5]:
+            end = words.index("style", n + 2) + 1
+            shown = _shown_in_style(segment, n, end)
+            if shown or end == len(words):
+                return segment[:n] + shown
     return segment
+
+
+def _shown_in_style(segment: Sequence[PromptWord], n: int, after: int) -> list[PromptWord]:
+    """ "of a cat" in "a painting in the style of Goya of a cat": of a kind of image before word n, what it
+    shows, behind word `after`.
+    """
+    if not n or segment[n - 1].text not in TEMPLATES:
+        return []
+    for k in range(after, min(after + 6, len(segment) - 1)):
+        if segment[k].text in KIND_LINKS and segment[k + 1].text in DEFINITE | INDEFINITE:
+            return list(segment[k:])
+    return []
 
 
 def _without_request(segment: list[PromptWord]) -> list[PromptWord]:

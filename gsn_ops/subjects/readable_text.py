@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .structure_words import ANY_KEY, IGNORED_KEYS, NEGATIVE_KEYS, TEXT_KEYS, THING_KEYS
+from .structure_words import ANY_KEY, IGNORED_KEYS, NEGATIVE_KEYS, SCHEMA_TYPES, TEXT_KEYS, THING_KEYS
 
 BREAK = "\n"
 NETWORKS_AND_WEIGHTS = re.compile(
@@ -145,13 +145,15 @@ def _json_values(text: str) -> Iterator[tuple[int, int]]:
             key = "" if opens == "{" else key
         elif closes:
             key = around.pop() if around else ""
-        elif string and _is_read(key, around):
+        elif string and _is_read(key, around, string[1:-1]):
             yield match.start(1) + 1, match.end(1) - 1
 
 
-def _is_read(key: str, around: list[str]) -> bool:
+def _is_read(key: str, around: list[str], value: str) -> bool:
     """Whether a value of JSON names things, by its key and the keys around it."""
     if any(_key_words(k) & NEGATIVE_KEYS for k in (*around, key)):
+        return False
+    if key.lower() == "type" and value.lower() in SCHEMA_TYPES:
         return False
     if any(THING_KEYS.fullmatch(word) for word in _key_words(key)) and not is_ignored_key(key):
         return True

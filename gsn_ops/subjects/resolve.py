@@ -14,7 +14,7 @@ from . import spacy_parser, syngen_rules
 from .caption_parser import noun_phrases
 from .find import subjects_of_caption
 from .language import foreign_language
-from .matching import PhraseMatch, TextWord, phrase_matches, split_words
+from .matching import PhraseMatch, TextWord, Words, find_all, phrase_matches, split_words
 from .readable_text import as_sentences
 from .scene import with_scene
 from .syntax import SPACY
@@ -161,6 +161,8 @@ def _look_up(
             found[n].lacking.add(encoder.name)
             continue
         _refuse_modifier(phrase, match, describing)
+        if not match.adjacent and phrase.source == "typed":
+            _refuse_several(phrase, words, encoder.text)
         notes += _match_notes(phrase, match, taken)
         taken.setdefault(match.noun.start, phrase.label)
         found[n].noun[encoder.name] = columns
@@ -197,6 +199,29 @@ def _refuse_modifier(phrase: SubjectPhrase, match: PhraseMatch, describing: Mapp
             f"The subject '{phrase.label}' only describes '{noun}' in the prompt: type the thing with "
             f"it, '{phrase.label} {noun}', or the thing alone, '{noun}'."
         )
+
+
+def _refuse_several(phrase: SubjectPhrase, words: Words, text: str) -> None:
+    """Raises ValueError for a typed phrase that is several things of the prompt: "red circle blue square"."""
+    ends = {thing.noun[-1].at.stop for thing in noun_phrases(text)}
+    rest = split_words(re.sub(r"#\d+$", "", phrase.label))
+    things: list[str] = []
+    while rest:
+        size = next((k for k in range(len(rest), 0, -1) if _ends_at(words, rest[:k], ends)), 0)
+        if not size:
+            return
+        things.append(" ".join(word.text for word in rest[:size]))
+        rest = Words(rest[size:])
+    if len(things) > 1:
+        raise ValueError(
+            f"The subject '{phrase.label}' is {len(things)} things in the prompt: separate them by commas, "
+            f"'{', '.join(things)}', or type one of them."
+        )
+
+
+def _ends_at(words: Words, wanted: Sequence[TextWord], ends: set[int]) -> bool:
+    """Whether these words stand together in a prompt, the last one a noun. ends: where its nouns end."""
+    return any(start + len(wanted) in ends for start in find_all(words, wanted))
 
 
 def _match_notes(phrase: SubjectPhrase, match: PhraseMatch, taken: dict[int, str]) -> list[str]:

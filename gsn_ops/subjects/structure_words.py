@@ -44,3 +44,5 @@ THING_KEYS = re.compile(
 )
 """A key with one of these words names things, whatever the keys around it say."""
 NEGATIVE_KEYS = frozenset("negative neg avoid exclude exclusions".split())
+SCHEMA_TYPES = frozenset("object string number integer array boolean image prompt scene photo text".split())
+"""Values of "type" that say what kind of entry it is."""

@@ -1,16 +1,16 @@
 r"""The syntax of the subjects field, as text -> phrases.
 
-Phrases are separated by commas, semicolons, `|`, `/`, full stops, tabs, lines, or a `+`, dash, bullet or
-arrow between spaces, also by the wide marks of Chinese and Japanese, or stand in brackets: `red car, blue
-bench`, `[red car] [blue bench]`; a JSON list is read as its entries. `and` separates two things
+Phrases are separated by commas, semicolons, `|`, `/`, full stops, tabs, lines, or a `+`, dash, bullet, arrow,
+"vs" or BREAK between spaces, also by the wide marks of Chinese and Japanese, or stand in brackets: `red car,
+blue bench`, `[red car] [blue bench]`; a JSON list is read as its entries. `and` separates two things
 ("cat and dog"), not two modifiers ("red and blue table"). The last word is the noun, in "woman in a red
 dress" the last one before the preposition; the others are its modifiers; articles are left out, and so is a
 number in front ("2 dogs"). `car* red` marks the noun. A noun of several words is quoted or joined:
 `green "solar system"`, `solar_system`, `t-shirt`; common ones ("hot dog", "teddy bear":
 word_lists.COMPOUNDS) need no mark. `dog#2` is the second occurrence of the phrase; a phrase typed twice
-takes the first and the second. `dog?` may be missing from the prompt, as with wildcards. `-glasses` names
-something unwanted (method Neglect); of a list whose every line begins with a dash, a bullet or a number,
-these are dropped. `@spacy` (or `@spacy:en_core_web_sm`) alone
+takes the first and the second. `dog?` may be missing from the prompt, as with wildcards. `-glasses`,
+`no glasses` and `without glasses` name something unwanted (method Neglect); of a list whose every line
+begins with a dash, a bullet or a number, these are dropped. `@spacy` (or `@spacy:en_core_web_sm`) alone
 requests that spaCy finds the subjects instead of the built-in parser. Weights `(cat:1.3)`, `cat:1.3` are
 dropped; `saber \(fate\)` keeps its literal parentheses as a qualifier after the noun.
 """
@@ -39,12 +39,21 @@ SEPARATORS = f" {BREAKS}.{MARKS}"
 DASHES = "-\u2212\u2013\u2014"
 """The dash as keyboards and word processors write it."""
 BETWEEN_SPACES = re.compile(
-    rf"\s+(?:[{DASHES}+.\u2022\u00b7]|[-=]>|\u2192)\s+|(?<=\w{{3}})(?<!\b[Mm]rs)\.\s+"
+    rf"\s+(?:[{DASHES}+.\u2022\u00b7]|[-=]>|\u2192|(?i:vs\.?|versus))\s+"
+    r"|(?<=\w{3})(?<!\b[Mm]rs)\.\s+"
 )
 """Between phrases where spaces stand around it; and the full stop of a word that is no abbreviation."""
+PARTS = re.compile(r"(?<!\S)(?:BREAK|AND)(?!\S)")
+"""Between the parts of a prompt."""
 BULLET = re.compile(rf"\s*(?:[{DASHES}*+\u2022\u00b7]\s*|\(?(?:\d{{1,3}}[.):]|[A-Za-z]\))(?!\d)\s*)(?=\S)")
 """What a line of a list begins with: a dash, a bullet, "1.", "1)" or "a)"."""
 JSON_LIST = re.compile(r"\s*\[\s*(?=[\"'])(.*)\]\s*", re.DOTALL)
+UNWANTED = re.compile(
+    rf"[{DASHES}][{DASHES} ]*(?=\w)"
+    r"|(?:no|without(?: any)?)\s+(?!.*\b(?:signs?|symbols?|stickers?|zone)$)(?=\w)",
+    re.IGNORECASE,
+)
+"""Before something unwanted; a "no smoking sign" is a thing."""
 NUMBER = re.compile(r"\A\s*\(?\d{1,3}[.):]\s+(?=\S)")
 NOUN_ENDS = frozenset(
     "in on at with without wearing holding carrying riding under over above below near beside next behind "
@@ -77,7 +86,7 @@ def parse_subjects(text: str, any_word: bool = False) -> tuple[SubjectPhrase, ..
         r'["\u201c]([^"\u201c\u201d\n]*)["\u201d]', lambda m: re.sub(r"\s+", QUOTED_SPACE, m[1].strip()), text
     )
     text = re.sub(QUALIFIER + r"|@spacy\S*", lambda m: m[0].replace("/", SLASH), text)
-    parts = [part for part in _split_phrases(without_bullets(text)) if part.strip(SEPARATORS)]
+    parts = [part for part in _split_phrases(without_bullets(PARTS.sub(",", text))) if part.strip(SEPARATORS)]
     requests = [part.strip() for part in parts if part.strip().lower().startswith("@spacy")]
     if requests:
         return (_parse_request(requests[0], alone=len(parts) == 1),)
@@ -107,12 +116,15 @@ def _split_phrases(text: str) -> list[str]:
 def _split_at_and(part: str) -> list[str]:
     """ "red cat and dog" as two phrases; "red and blue table" as one."""
     out: list[list[str]] = [[]]
+    before = ""  # the last word of the phrase that names or describes
     for word in part.split():
-        before = [w.strip("()") for w in out[-1] if not is_adverb(w) and w.lower() not in LEFT_OUT]
-        if word.lower() in CONJUNCTIONS and before and not is_adjective(before[-1].lower()):
+        if word.lower() in CONJUNCTIONS and before and not is_adjective(before):
             out.append([])
-        else:
-            out[-1].append(word)
+            before = ""
+            continue
+        out[-1].append(word)
+        if not is_adverb(word) and word.lower() not in LEFT_OUT:
+            before = word.strip("()").lower()
     return [" ".join(words) for words in out]
 
 
@@ -151,8 +163,9 @@ def _numbered(phrases: Sequence[SubjectPhrase]) -> list[SubjectPhrase]:
 
 def _parse_phrase(part: str, any_word: bool = False) -> SubjectPhrase:
     part = _unquoted(NUMBER.sub("", part.strip(SEPARATORS)))
-    role = "unwanted" if re.match(rf"[{DASHES}]\s*\w", part) else "wanted"
-    part = part.lstrip(f"{DASHES} ") if role == "unwanted" else part
+    unwanted = UNWANTED.match(part)
+    role = "unwanted" if unwanted else "wanted"
+    part = part[unwanted.end() :] if unwanted else part
     optional = part.rstrip(SEPARATORS).endswith(MAY_BE_MISSING) and bool(split_words(part))
     part = part.rstrip(SEPARATORS + "".join(MAY_BE_MISSING)) if optional else part
     shown = part.strip(SEPARATORS).replace(OPEN, "\\(").replace(CLOSE, "\\)").replace(QUOTED_SPACE, " ")

@@ -55,8 +55,8 @@ NEGATION_ENDS = words_of("but just only instead rather")
 """Words that negate the following noun."""
 ADVERBS = words_of(
     "very really so quite too also almost both all extremely super ultra slightly mostly half more most "
-    "aloft overhead ashore afloat skyward sideways forward backward backwards upstairs downstairs still "
-    "together apart away nearby outdoors indoors upside"
+    "barefoot aloft overhead ashore afloat skyward sideways forward backward backwards upstairs downstairs "
+    "still together apart away nearby outdoors indoors upside"
 )
 LY_NOT_ADVERBS = words_of(
     "family fly butterfly dragonfly firefly mayfly gadfly lily belly jelly holly jolly dolly bully gully "
@@ -88,7 +88,7 @@ ADJECTIVES = words_of(
     "mythical majestic epic cosmic robotic mechanical electric realistic photorealistic abstract "
     "minimalist detailed intricate ornate simple plain single double tropical exotic blank solid "
     "transparent translucent opaque glossy matte neon monochrome curly bald naked nude dead alive asleep "
-    "awake alone overgrown free devoid absent wooden woolen metallic"
+    "close bare awake alone overgrown free devoid absent wooden woolen metallic"
 )
 POST_NOUN_VERBS = words_of(
     "made worn held lit seen built shown drawn sat stood eaten driven torn hidden fallen grown taken "

@@ -17,6 +17,7 @@ from .word_lists import (
     NEGATION_ENDS,
     PAIRS,
     PAST_FORMS,
+    PLURAL_VERBS,
     RELATIVES,
     THIRD_PERSONS,
     is_adjective,
@@ -116,6 +117,12 @@ class WordsInPlace:
             return True
         if text.endswith("ed") and is_verb_form(text):
             return self.phrase_ends(n)
+        of_two = self.link in CONJUNCTIONS and self.determiner in SINGULAR and text in PLURAL_VERBS
+        if of_two and not self.is_last(n) and (self.phrase_ends(n) or self.is_adverb(n + 1)):
+            return True  # "a bride and a groom dance on a pier"
+        if self.current[-1].text.endswith("s") and n + 1 < len(self.words):
+            if self.words[n + 1].text == "like" and not text.endswith("s"):
+                return True  # "her wings shimmer like glass"
         if text in THIRD_PERSONS:
             return n + 1 >= len(self.words) or self.words[n + 1].text in FUNCTION_WORDS
         return (
@@ -140,6 +147,12 @@ class WordsInPlace:
         while n < len(self.words) and is_adverb(self.words[n].text):
             n += 1
         return n < len(self.words) and describes(self.words[n])
+
+    def is_describing(self, n: int) -> bool:
+        """Whether an adjective, or a participle before a noun, stands at n: "a bare, tattooed chest"."""
+        after = self.words[n + 1 : n + 2]
+        participle = self.words[n].tag == "EN" and self.words[n].text.endswith("ed")
+        return self.is_adjective(n) or participle and any(word.tag == "NOUN" for word in after)
 
     def is_relative(self, n: int) -> bool:
         """Whether word n is "that", "which" or "who" followed by "is" (also as "that's")."""

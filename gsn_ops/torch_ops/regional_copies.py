@@ -24,6 +24,7 @@ class CopiesOfImages:
         self.batch = batch
         self.text: Tensor | None = None  # [B, T, C], as the conditioning has it
         self.texts: Tensor | None = None  # [copies B, T', C], as the attention gets them
+        self.others: Tensor | None = None  # [copies, T', C] of one image: the texts that are not read
 
     def patches(self, others: list) -> list:
         """The list of patches with one before and one after the others."""
@@ -55,5 +56,7 @@ class CopiesOfImages:
         same = torch.cosine_similarity(first.flatten(1).float(), text.flatten(1).float()) > SAME_TEXT
         if not same.any():
             raise UnreadablePass("no region of the image attends to the prompt that has the subjects")
+        if not same.all():
+            self.others = self.texts.unflatten(0, (copies, self.batch))[~same, 0].detach()
         times = self.texts.shape[1] // rows  # repeated to the length of a longer one, which shares its weight
         return times * p.unflatten(0, (copies, self.batch))[same].mean(0)

@@ -34,3 +34,19 @@ def test_b9_checkpoints_of_a_guidance_too(tiny):
     patched, book = patch.attach(tiny.model, recipe)
     out = tiny.sample(patched, steps=3, scheduler="karras")
     assert sum(book.find(out).recipes[0].updates) == 2
+
+
+@pytest.mark.parametrize("steps", (1, 2, 3))
+def test_b9_a_schedule_that_begins_below_the_wanted_level_is_refined_at_its_first_state(tiny, steps):
+    """ddim_uniform with few steps; the same noise levels behind an image are a second pass."""
+    patched, book = tiny.attach(moment=tiny.module("gsn_ops.schedule").Moment())
+    run = {"steps": steps, "scheduler": "ddim_uniform", "cfg": 1.0}
+    out = tiny.sample(patched, **run)
+    recipe = book.find(out).recipes[0]
+    assert (recipe.step, recipe.updates) == (0, (2,)) and not torch.equal(out, tiny.sample(**run))
+    begins = float(tiny.sigmas(scheduler="ddim_uniform", steps=steps)[0])
+    wanted = float(tiny.model.get_model_object("model_sampling").percent_to_sigma(0.18))
+    assert ("step 0 is the nearest" in recipe.status) == (wanted / begins > 1.5)
+    if wanted / begins > 1.5:
+        image = torch.full_like(out, 0.1)
+        assert "raise denoise" in book.find(tiny.sample(patched, latent=image, **run)).recipes[0].status

@@ -212,6 +212,17 @@ def test_f12_a_pass_without_gradient_ends_in_a_plain_run_that_names_what_is_in_t
     assert kind in recipe.status and "bypass it" in recipe.status and "element 0" not in recipe.status
 
 
+def test_f16_a_style_of_one_image_ends_in_a_plain_run_that_names_the_pack(sd15):
+    """Our pass has the prompt alone, where the pack looks for the negative one: one image is too few."""
+    model, lines = foreign_patches.aligned_style(sd15.model), []
+    patched, book = sd15.tiny.attach(model, step=1, on_status=lines.append)
+    out = sd15.sample(patched, steps=STEPS, cfg=2.0)
+    assert torch.equal(out, sd15.sample(model, steps=STEPS, cfg=2.0))
+    assert "in the way is aligned_style: bypass it" in lines[-1], lines[-1]
+    out = sd15.sample(patched, steps=STEPS, cfg=2.0, batch=2)
+    assert book.find(out).recipes[0].updates == (2, 2), lines[-1]
+
+
 def test_f12_a_wrapper_that_fails_both_ways_is_named_too(sd15):
     def wrapper(apply, args):
         if torch.is_grad_enabled():

@@ -189,3 +189,14 @@ def test_reinjection_leaves_a_compiled_network_as_it_is_and_says_so(tiny, nurse)
     found = made.sample(model)
     assert torch.equal(found, made.sample(compiled))
     assert "did not act, the whole network is compiled" in book.find(found).recipes[0].status
+
+
+@pytest.mark.parametrize("method", (REINJECTION, TACA))
+def test_a_saved_at_percent_is_a_remark(tiny, nurse, method):
+    made = make("SD3", tiny)
+    model, book = nurse(made.model, method, at_percent=0.18)
+    made.sample(model)
+    assert "at_percent is not used by this method" in book.last().warnings
+    model, book = nurse(made.model, method)
+    made.sample(model)
+    assert not any("at_percent" in warning for warning in book.last().warnings)

@@ -56,6 +56,27 @@ FROZEN = {
         "subjects STRING ",
         "-> LATENT GSN_REPORT",
     ),
+    "GSNSeedPicker": (
+        "model MODEL!",
+        "seed INT! 0",
+        "steps INT! 20",
+        "cfg FLOAT! 8.0",
+        "sampler_name COMBO!",
+        "scheduler COMBO!",
+        "positive CONDITIONING!",
+        "negative CONDITIONING!",
+        "latent_image LATENT!",
+        "denoise FLOAT! 1.0",
+        "candidates INT 4",
+        "keep INT 1",
+        "look_at INT 2",
+        "rank_by COMBO presence",
+        "stop_at FLOAT 0.0",
+        "finish BOOLEAN True",
+        "subjects STRING ",
+        "vae VAE",
+        "-> LATENT INT IMAGE STRING STRING",
+    ),
     "GSNGuidanceModel": (
         "model MODEL!",
         "objective GSN_OBJECTIVE",
@@ -193,6 +214,7 @@ CATEGORIES = {
     "GSNRefineModel": "GSN",
     "GSNLatentRefine": "GSN",
     "GSNWordWeight": "GSN",
+    "GSNSeedPicker": "GSN",
     "GSNPromptToPrompt": "GSN",
     "GSNTextEncode": "GSN",
     "GSNSubjects": "GSN/advanced",
@@ -210,6 +232,7 @@ CATEGORIES = {
 CHOICES = {
     ("GSNNursing", "report_level"): ["maps and pictures", "numbers only"],
     ("GSNAttentionMaps", "when"): ["after", "before"],
+    ("GSNSeedPicker", "rank_by"): ["presence", "focus"],
     ("GSNJudge", "judge_by"): ["what is connected", "shapes of the demo models"],
     ("GSNDemoModel", "model"): ["SD layout (UNet)", "SD3 layout (MM-DiT)"],
     ("GSNGuidanceModel", "scale_function"): ["square root", "linear", "constant", "cosine"],
@@ -468,7 +491,8 @@ def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cau
         ({"strength": -0.5}, "strength is -0.5", "choose 0"),
         ({"at_percent": -0.5}, "at_percent is -0.5", "-1 for the method's own step"),
         ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
-        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 0.18}, "BoxDiff", "use overrides"),
+        ({"method": "BoxDiff (Xie et al. 2023)", "at_sigma": 5.0}, "BoxDiff", "use overrides"),
+        ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 18.0}, "at_percent is 18", "between 0"),
     ],
 )
 def test_bad_settings_of_nursing(tiny, run, settings, cause, cure):
@@ -501,7 +525,7 @@ def test_minus_one_is_the_methods_own_step_and_every_percent_means_itself(
     assert {name: pytest.approx(getattr(chosen, name)) for name in moment} == moment
 
 
-def test_an_objective_without_its_reference_maps_is_not_offered(nodes):
+def test_d5_an_objective_without_its_reference_maps_is_not_offered(nodes):
     offered = next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective")
     assert "lmd" in offered and "lmd_transfer" not in offered
 
@@ -611,6 +635,8 @@ def test_maps_are_one_picture_and_one_mask_per_subject(tiny, run, refined):
     assert torch.allclose(one, heat[1::3], atol=1e-6) and torch.allclose(mask, masks[1::3], atol=1e-6)
     two, _ = run("GSNAttentionMaps", latent, book, picture, "green triangle, red circle")
     assert torch.allclose(two, heat[[2, 0, 5, 3]], atol=1e-6)
+    spelled, _ = run("GSNAttentionMaps", latent, book, picture, "the Green Triangles; circle")
+    assert torch.allclose(spelled, two, atol=1e-6)
 
 
 def test_maps_before_and_after_and_without_a_picture(run, refined):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ..support.demo_model import PROMPT
+from ..support.demo_model import PROMPT, empty
 
 REFINE, SYNGEN = "Latent Refine (Grimal et al. 2025)", "SynGen (Rassin et al. 2023)"
 
@@ -14,12 +14,13 @@ def said(tiny, pack, monkeypatch):
     nodes = {node.GET_SCHEMA().node_id: node for node in pack.NODES}
     inner = tiny.module("nodes.nursing")
 
-    def run(positive, method=REFINE, **settings) -> str:
-        lines = []
+    def run(positive, method=REFINE, lines=None, latent=None, **settings) -> str:
+        lines = [] if lines is None else lines
         monkeypatch.setattr(inner, "status_reporter", lambda node: lines.append)
         with torch.inference_mode():
             model = nodes["GSNNursing"].EXECUTE_NORMALIZED(tiny.model, method=method, **settings).args[0]
-        tiny.sample(model, positive=tiny.encode(positive) if isinstance(positive, str) else positive)
+        positive = tiny.encode(positive) if isinstance(positive, str) else positive
+        tiny.sample(model, positive=positive, latent=latent)
         return lines[-1]
 
     return run
@@ -112,3 +113,32 @@ def test_a_line_reads_as_one_sentence(said, tiny):
     line = said(PROMPT, overrides="shifts=1", report_level="numbers only")
     assert "1 update step, " in line and ", 1 forward and 1 backward pass" in line, line
     assert "passes" not in line
+
+
+@pytest.mark.parametrize("method", (SYNGEN, "Divide & Bind (Li et al. 2023)"))
+def test_a_saved_at_percent_that_a_method_does_not_use_is_a_remark(said, method):
+    """Workflows saved with 0.18 go on; a step that was chosen on purpose is still refused."""
+    line = said(PROMPT, method, at_percent=0.18, report_level="numbers only")
+    assert line.startswith(f"{method}: ") and "Note: at_percent is not used by this method" in line, line
+    assert "at_percent" not in said(PROMPT, method, report_level="numbers only")
+    with pytest.raises(ValueError, match="has no refinement at one step"):
+        said(PROMPT, method, at_step=2)
+
+
+def test_the_loss_of_a_star_is_told_from_the_step_on_that_has_all_its_terms(said):
+    line = said(PROMPT, "A-STAR (Agarwal et al. 2023)", report_level="numbers only")
+    assert " from step 1 on, " in line and "loss 0.000" not in line, line
+    assert " from step " not in said(PROMPT, "Attend-and-Excite (Chefer et al. 2023)")
+
+
+def test_d4_what_a_phrase_cannot_reach_is_said_before_the_run(said):
+    lines = []
+    said("a red circle", lines=lines, overrides="shifts=1, pieces=phrase")
+    assert lines[0].startswith("With pieces=phrase the words") and lines[1].startswith(f"{REFINE}: step")
+
+
+@pytest.mark.parametrize("method", (REFINE, "Attend-and-Excite (Chefer et al. 2023)", SYNGEN))
+def test_a_latent_of_one_position_is_left_alone_with_the_cure(said, method):
+    line = said(PROMPT, method, latent=empty(height=1, width=1))
+    assert line.startswith(f"{method}: skipped, this latent has a single position"), line
+    assert "choose a larger image" in line

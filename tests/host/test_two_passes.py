@@ -49,7 +49,7 @@ def test_f1_a_second_pass_keeps_the_report_of_the_first(tiny, nursed, way):
     assert run.recipes == book.find(first).recipes and run.recipes[0].updates == (2,)
     assert any(w.startswith("a later pass was left alone") and "raise denoise" in w for w in run.warnings)
     assert lines[-1].startswith(lines[0]) and lines[-1].endswith("; a later pass was left alone")
-    maps = tiny.module("gsn_ops.report.views").attention_maps(run, None, "", True)
+    maps = tiny.module("gsn_ops.report.views").attention_maps(run, None, (), True)
     assert maps is not None and len(maps.labels) == 3
     third = second_pass(tiny, patched, upscaled(final))
     assert book.find(third).recipes == run.recipes

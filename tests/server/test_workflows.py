@@ -18,6 +18,8 @@ PROMISED = {
     "demo_plain_beside_refined",
     "sd15_semantic_nursing",
     "sd15_sampler_custom_advanced",
+    "demo_seed_picker",
+    "demo_new_seed_where_wrong",
     "syngen",
     "attend_and_excite",
     "latent_refine_plus_syngen",
@@ -48,6 +50,7 @@ LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each o
     "DualCLIPLoader": (1,),
     "TripleCLIPLoader": (1,),
 }
+ANYTHING = ("*", "COMFY_MATCHTYPE_V3")  # types of If/Else
 FLOWS = ("flux", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
 TITLE = 30  # a node's title stands above its position
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "BOUNDING_BOXES")
@@ -171,8 +174,8 @@ def test_the_server_knows_every_node_input_value_and_link(name, described):
             kind, options = known[key]
             if isinstance(value, list):
                 source = described[prompt[value[0]]["class_type"]]
-                kinds = kind.split(",")
-                assert source["output"][value[1]] in kinds or kind == "*", (node["class_type"], key)
+                found, kinds = source["output"][value[1]], kind.split(",")
+                assert found in kinds or {found, kind} & set(ANYTHING), (node["class_type"], key)
             elif kind == "BOUNDING_BOXES":
                 assert all({"x", "y", "width", "height"} <= set(box) for box in value[LIST]), key
             elif kind == "COMBO":
@@ -323,6 +326,33 @@ def test_the_word_weight_template_acts_as_shipped_with_fewer_steps(client):
     assert "Word Weight: green star 1.6, steps 0 to 7 of 8" in entry["outputs"][report]["text"][0]
     plain, weighted = (half.convert("RGB").tobytes() for half in halves(client.images(entry, saved)[0]))
     assert plain != weighted
+
+
+def test_the_seed_picker_template_keeps_the_best_of_four(client):
+    prompt = read("demo_seed_picker")[1]
+    for node in prompt.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = 8
+    (picker,) = (i for i, node in prompt.items() if node["class_type"] == "GSNSeedPicker")
+    text = client.run(prompt)["outputs"][picker]["text"][0]
+    assert (
+        text.startswith("kept ") and "of 4, presence at model call 2" in text and "; 14 model calls" in text
+    )
+
+
+def test_the_second_seed_is_sampled_only_where_the_first_image_lacks_something(client):
+    prompt = read("demo_new_seed_where_wrong")[1]
+    for node in prompt.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = 4
+    (judge,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "GSNJudge")
+    (saved,) = (i for i, node in prompt.items() if node["class_type"] == "SaveImage")
+    pictures = {}
+    for subjects in ("circle, star, heart, cross", "-circle, -star, -heart, -cross, -square, -triangle"):
+        judge["subjects"] = subjects
+        judge["confidence"] = 1.0  # nothing counts: all is missing, or nothing is there that should not be
+        pictures[subjects] = client.images(client.run(prompt), saved)[0]
+    assert len({Image.open(io.BytesIO(png)).tobytes() for png in pictures.values()}) == 2
 
 
 @pytest.mark.parametrize(

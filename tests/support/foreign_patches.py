@@ -230,6 +230,19 @@ def draws_random_numbers(model):
     return model
 
 
+def aligned_style(model):
+    """Takes the first half of each batch for the prompts and mixes in its first image, as style packs do."""
+
+    def patch(q, k, v, options):
+        style = torch.stack((k[0], k[len(k) // 2])).unsqueeze(1)
+        both = style.expand(2, len(k) // 2, *k.shape[1:]).reshape(k.shape)
+        return q, 0.5 * (k + both), v
+
+    model = model.clone()
+    model.set_model_attn1_patch(patch)
+    return model
+
+
 def cuts_the_gradient(model):
     def patch(h, options):
         return h.detach().clone()

@@ -158,6 +158,13 @@ def test_numbers_that_work_pass():
     assert check(Refine(shifts=0)).shifts == 0
 
 
+@pytest.mark.parametrize("key", ("learning_rate", "eps", "scale_factor", "start_percent"))
+def test_infinity_is_refused_as_what_it_is(key):
+    recipe = next(r for r in (Refine(), Guide()) if key in keys_of(r))
+    with pytest.raises(ValueError, match=rf"{key}.* is inf, not a finite number: "):
+        check(override((recipe,), f"{key}=inf")[0])
+
+
 def test_a_moment_moves_refinements_only():
     recipes = (Refine(), Guide())
     assert moved(recipes, None) is recipes

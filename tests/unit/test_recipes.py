@@ -163,6 +163,7 @@ EXPECTED = {  # method -> most updates, [{step: (updates, forwards)} of each rec
     "SAGA-Sigma (2026)": (50, [{12: (50, 500)}]),
     "SAGA-Sigma+ (2026)": (69, [{6: (50, 500)}, runs(range(6, 25), 1)]),
     "Latent Refine (fast)": (15, [{8: (15, 15)}]),
+    "Latent Refine + relations": (15, [{0: (15, 15)}]),
 }
 LATENT_METHODS = [
     m for m in METHODS if m != "FOCUS (2025)"

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gsn_ops.schedule import Moment, find_step, step_size, to_x, to_z
+from gsn_ops.schedule import Moment, Schedule, find_step, step_size, to_x, to_z
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 KEPT = (1 - BETAS).cumprod(0)
@@ -182,3 +182,15 @@ def test_a_gradient_step_in_z_is_the_published_shift_at_any_sigma(sigma):
     assert torch.allclose((moved - x) / c, -20 * g, rtol=1e-6)
     dl_dx = g / c
     assert torch.allclose(moved, x - 20 * (1 + sigma**2) * dl_dx, rtol=1e-6)
+
+
+@pytest.mark.parametrize("first", (3.9, 2.8, 1.6, 0.5))
+def test_b9_an_empty_latent_below_the_wanted_level_is_refined_at_its_first_state(first):
+    """As ddim_uniform begins with few steps; a second pass at the same levels is still left alone."""
+    levels = (first, first / 3, 0.0)
+    found = Schedule(levels, lambda percent: 5.6, from_noise=True).find(Moment())
+    assert (found.step, found.sigma) == (0, first)
+    far = 5.6 / first > 1.5
+    assert bool(found.note) == far and (not far or "less noise than at the wanted sigma 5.6" in found.note)
+    later = Schedule(levels, lambda percent: 5.6).find(Moment())
+    assert later.step == (None if far else 0)

@@ -33,6 +33,10 @@ def check(text, expected):
         ("a duck swims past the ducklings that follow it", "duck, ducklings"),
         ("the farmer ploughs a field with two oxen", "farmer, field, oxen"),
         ("two crows share a worm", "crows, worm"),
+        ("a bride and a groom dance barefoot on a pier", "bride, groom, pier"),
+        ("her wings shimmer like glass", "wings"),
+        ("a close look at a chessboard", "chessboard"),
+        ("a lion with a bare, tattooed chest and a sword", "lion, chest, sword"),
         ("a ball rolled under the couch", "ball, couch"),
     ],
 )
@@ -195,6 +199,9 @@ def test_s7_the_typed_text_is_read_and_the_tokens_give_the_columns():
             "boy, goose",
         ),
         ("a {red|blue} balloon over a castle", "balloon, castle"),
+        ('{"type": "object", "subject": "a red fox"}', "fox"),
+        ('{"type": "object", "scene": {"type": "string", "value": "a fox and a goose"}}', "fox, goose"),
+        ('{"objects": [{"type": "vase"}, {"type": "lamp"}]}', "vase, lamp"),
     ],
 )
 def test_s8_json_of_any_schema(text, expected):
@@ -223,6 +230,16 @@ def test_s8_json_of_any_schema(text, expected):
             "On a snowy mountain with dark clouds, a yeti with white fur, blue skin, huge hands and sharp "
             "teeth carries a lantern, two sled dogs pull a sled, and a helicopter flies overhead.",
             "yeti, lantern, dogs, sled, helicopter",
+        ),
+        (
+            "The coach, a tall woman in a tracksuit, shouts from a bench, her whistle on a string; a "
+            "swimmer, a diver, a stone statue of an angel and a school of silver fish are under the water.",
+            "coach, swimmer, diver, statue, fish",
+        ),
+        (
+            "Steam rises from a black locomotive with red wheels, a porter pushes a trolley, a lady in a "
+            "raincoat holds a ticket and a cup of coffee, and a boy blows a whistle.",
+            "locomotive, porter, trolley, lady, boy",
         ),
     ],
 )
@@ -267,6 +284,10 @@ def test_s11_tags_of_style_name_nothing(text, expected):
         ("professional headshot, a man", "man"),
         ("bird's eye view of a roundabout", "roundabout"),
         ("tattoo design of a snake and a rose", "snake, rose"),
+        ("a painting in the style of Van Gogh of a cat", "cat"),
+        ("an oil painting in the style of Claude Monet showing a bridge and a boat", "bridge, boat"),
+        ("a poster in art deco style of a train", "train"),
+        ("a cat in the style of a painting of a dog", "cat"),
         ("please draw me a hippo in a bathtub", "hippo, bathtub"),
         ("a man looking at a painting of a boat", "man, painting, boat"),
     ],
@@ -278,9 +299,25 @@ def test_s12_kinds_of_image_and_requests_name_nothing(text, expected):
 @pytest.mark.parametrize(
     "text, expected",
     [
+        ("rock, paper, scissors", "rock, paper, scissors"),
+        ("glass, bottle, water", "glass, bottle, water"),
+        ("paper", "paper"),
+        ("a house, watercolor, paper", "house"),
+        ("1girl, leather, lace", "girl"),
+    ],
+)
+def test_a_material_in_a_list_of_things_is_one(text, expected):
+    check(text, expected)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
         ("a horse that isn't wearing a saddle", "horse"),
         ("a street with no cars, trucks or people, just a fox", "street, fox"),
         ("a chef with neither hat nor apron, holding a lobster", "chef, lobster"),
+        ("the hall is empty except for a guard and a dog", "hall, guard, dog"),
+        ("a room with everything except a bed", "room"),
         ("a bouquet of tulips instead of roses in a jar", "bouquet, tulips, jar"),
     ],
 )

@@ -5,8 +5,10 @@ import pytest
 from gsn_ops.objectives.attend_and_excite import Presence
 from gsn_ops.objectives.base import check_prompt
 from gsn_ops.objectives.neglect import Neglect
-from gsn_ops.prompt import SubjectColumns
+from gsn_ops.prompt import EncoderTokens, Piece, PromptTokens, SubjectColumns
+from gsn_ops.subjects.labels import labels_named
 from gsn_ops.subjects.matching import phrase_matches, split_words
+from gsn_ops.subjects.resolve import choose_subjects
 from gsn_ops.subjects.syntax import parse_subjects
 
 
@@ -15,6 +17,13 @@ def typed(text):
     return [
         ("-" if p.role == "unwanted" else "") + " ".join([*p.modifiers, p.noun]) for p in parse_subjects(text)
     ]
+
+
+def tokens(text):
+    """A word a row."""
+    words = split_words(text)
+    pieces = tuple(Piece(word.text, word.start, word.stop, n + 1) for n, word in enumerate(words))
+    return PromptTokens((EncoderTokens("l", text, pieces, ((1, 76, 77),)),), 77)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +35,10 @@ def typed(text):
         ("* red car\n* green van, bus", ["red car", "green van", "bus"]),
         ("\u2013 a lamp\n\n\u2014 a desk", ["lamp", "desk"]),
         ("-glasses", ["-glasses"]),
+        ("no glasses", ["-glasses"]),
+        ("cat, without any red hat", ["cat", "-red hat"]),
+        ("Without glasses", ["-glasses"]),
+        ("a no smoking sign, no parking signs", ["no smoking sign", "no parking signs"]),
         ("cat\n-glasses", ["cat", "-glasses"]),
         ("cat, dog, - red hat", ["cat", "dog", "-red hat"]),
     ],
@@ -36,7 +49,7 @@ def test_c1_a_list_of_dashes_is_a_list_and_one_dash_means_unwanted(text, expecte
 
 def test_c1_nothing_but_unwanted_subjects_is_refused_before_the_run():
     subjects = [SubjectColumns(p, {"l": (1,)}) for p in parse_subjects("- red circle")]
-    with pytest.raises(ValueError, match="'red circle'.*dash.*remove the dash"):
+    with pytest.raises(ValueError, match="'red circle'.*dash, 'no' and 'without'.*remove the dash"):
         check_prompt(Presence(), subjects, {})
     check_prompt(Neglect(), subjects, {})
     check_prompt(Presence(), [SubjectColumns(p, {"l": (1,)}) for p in parse_subjects("cat, -hat")], {})
@@ -113,6 +126,11 @@ def test_b7_marks_of_chinese_and_japanese_keyboards_separate(text, expected):
         "red cat - blue dog",
         "red cat \u2013 the blue dog",
         "red cat -> blue dog",
+        "red cat vs blue dog",
+        "a red cat vs. a blue dog",
+        "red cat BREAK blue dog",
+        "red cat\nBREAK\nblue dog",
+        "red cat AND blue dog",
         "Red cat. Blue dog.",
         "red cat\tblue dog",
         "red cat \u2022 blue dog",
@@ -170,6 +188,82 @@ def test_a_subject_after_and_is_shown_without_it():
         "a bench",
         "a dog",
     ]
+
+
+@pytest.mark.parametrize(
+    "prompt, subjects, things",
+    [
+        ("a red circle and a blue square", "red circle blue square", "red circle, blue square"),
+        ("a cat and a dog", "cat dog", "cat, dog"),
+        (
+            "a red circle, a blue square, a star",
+            "red circle blue square star",
+            "red circle, blue square, star",
+        ),
+        ("a man in a hot air balloon", "man hot air balloon", "man, hot air balloon"),
+    ],
+)
+def test_c2_several_things_typed_as_one_are_refused_with_the_cure(prompt, subjects, things):
+    with pytest.raises(ValueError, match=f"separate them by commas, '{things}'"):
+        choose_subjects(parse_subjects(subjects), tokens(prompt))
+
+
+@pytest.mark.parametrize(
+    "prompt, subject",
+    [
+        ("a sky blue car", "sky blue car"),
+        ("the engine of a car", "car engine"),
+        ("a car, big and red", "red car"),
+        ("a red circle and a blue square", "red square"),
+    ],
+)
+def test_c2_words_that_are_one_thing_or_apart_are_taken(prompt, subject):
+    assert len(choose_subjects(parse_subjects(subject), tokens(prompt))[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "typed_as, prompt",
+    [
+        ("woman in the red dress", "a man beside a woman in a red dress"),
+        ("woman in red dress", "the woman in the red dress"),
+        ("the cat with a long tail", "a dog and a cat with the long tail"),
+        ("man with an umbrella", "the man with the umbrella"),
+    ],
+)
+def test_articles_of_a_typed_phrase_may_differ(typed_as, prompt):
+    words = split_words(prompt)
+    (match,) = phrase_matches(*parse_subjects(typed_as), words)
+    assert match.adjacent and words[match.noun.start].text == parse_subjects(typed_as)[0].noun
+    assert [words[at.start].text for at in match.modifiers] == list(parse_subjects(typed_as)[0].modifiers)
+
+
+LABELS = ["red car", "a bench", "dog", "dog#2", "old woman in a hat", "glass box"]
+
+
+@pytest.mark.parametrize(
+    "typed_as, found",
+    [
+        ("Red Car", ["red car"]),
+        ("the red cars", ["red car"]),
+        ("car", ["red car"]),
+        ("bench, red car", ["a bench", "red car"]),
+        ("dog", ["dog"]),
+        ("a dog#2", ["dog#2"]),
+        ("woman", ["old woman in a hat"]),
+        ("Glass Boxes", ["glass box"]),
+        ("", []),
+    ],
+)
+def test_labels_of_a_report_are_spelled_as_in_a_subjects_field(typed_as, found):
+    assert labels_named(typed_as, LABELS) == found
+
+
+def test_a_label_that_no_subject_has_is_refused_with_the_list():
+    for typed_as in ("cat", "blue car", "dog#3"):
+        with pytest.raises(
+            ValueError, match="There is no subject '.*' in .*; its subjects are: red car, a bench"
+        ):
+            labels_named(typed_as, LABELS)
 
 
 def test_a_phrase_typed_as_it_stands_in_the_prompt_stands_together():

@@ -75,3 +75,20 @@ def test_b27_a_field_of_many_phrases_is_linear():
     for repeat in (False, True):
         operations(look_up(20, repeat))
         assert operations(look_up(240, repeat)) < 2.4 * operations(look_up(120, repeat))
+
+
+def test_c5_a_field_of_many_unknown_phrases_is_linear():
+    tokens = prompt(["red", "circle", "blue", "square"])
+
+    def refuse(n, separator):
+        typed = separator.join(f"{a}{b}at" for a in LETTERS for b in LETTERS)[: 6 * n]
+
+        def work():
+            with pytest.raises(ValueError, match="is not in the prompt"):
+                choose_subjects(parse_subjects(typed), tokens)
+
+        return work
+
+    for separator in (", ", " "):  # many phrases, or one of many words
+        operations(refuse(20, separator))
+        assert operations(refuse(160, separator)) < 2.4 * operations(refuse(80, separator))

@@ -1,7 +1,7 @@
 """Spatial words on the embedded UNet: are two shapes where the prompt says they are to each other?
 
     python3 tools/dev.py run -m tools.study.relations --pairs 200
-    python3 tools/dev.py run -m tools.study.relations --pairs 80 --split validation --weight 1 4
+    python3 tools/dev.py run -m tools.study.relations --pairs 60 --split validation --at-percent 0.02 0.1
 
 The model has never seen these words, so its plain images are right by chance. An image counts as right when
 both shapes are there in their colours, and the middles of their boxes are in the wanted order, an eighth of
@@ -15,8 +15,8 @@ from itertools import product
 
 import numpy as np
 
+from gsn_ops.judge.demo_detector import Found, detect
 from tools.host_env.inprocess import pack_module
-from tools.tiny.detector import Found, detect
 from tools.tiny.prompts import Prompt, prompts
 
 from .data import HOW, Way
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=200, help="prompts, a quarter for each relation")
     parser.add_argument("--split", default="test", choices=("test", "validation"))
     parser.add_argument("--weight", type=float, nargs="+", help="of the relation (default: the method's)")
-    parser.add_argument("--at-percent", type=float, nargs="+", default=[0.1])
+    parser.add_argument("--at-percent", type=float, nargs="+", default=[0.02])
     parser.add_argument("--compare", action="store_true", help="with Latent Refine (fast) too")
     args = parser.parse_args()
     demo = Demo()

@@ -1,7 +1,8 @@
 """Precision and recall of the subjects that are found automatically, on prompts of people.
 
 Prompts and what a person named in them: tests/data/subjects.jsonl. One half was written by the pack's authors
-before they ran it, the other by somebody who had not seen the code. With --spacy also by spaCy, side by side.
+before they ran it, the other by somebody who had not seen the code. "long" are further captions by the
+authors, of fifty words and more. With --spacy also by spaCy, side by side.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gsn_ops.subjects.readable_text import as_sentences
 from .subject_scores import Found, Scores, score
 
 DATA = Path(__file__).resolve().parents[2] / "tests" / "data" / "subjects.jsonl"
-HALVES = ("own", "fresh")
+HALVES = ("own", "long", "fresh")
 
 
 def prompts(half: str, file: Path = DATA) -> list[dict[str, Any]]:

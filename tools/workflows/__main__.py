@@ -50,6 +50,8 @@ SIZES = {  # at least so large, in pixels
     "GSNWordWeight": [330, 400],
     "GSNPromptToPrompt": [330, 420],
     "GSNGuidanceModel": [330, 380],
+    "GSNSeedPicker": [560, 900],
+    "GSNJudge": [420, 640],
     "GSNRefineModel": [330, 340],
 }
 

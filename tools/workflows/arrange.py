@@ -9,8 +9,8 @@ STAGES = {
     "Model": "Loader|GSNDemoModel|Note",
     "Nursing": "GSNNursing|GSNRefineModel|GSNGuidanceModel|GSNObjective",
     "Prompt and settings": "",
-    "Sampling": "^KSampler$|GSNLatentRefine|^SamplerCustom",
-    "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps",
+    "Sampling": "^KSampler$|GSNLatentRefine|GSNSeedPicker|^SamplerCustom",
+    "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps|GSNJudge|ComfySwitch",
 }
 OTHER = "Prompt and settings"
 SAME_COLUMN = ("GSNRegion", "ImageStitch", "SaveImage")  # these stand below the node that they follow

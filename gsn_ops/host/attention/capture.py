@@ -33,13 +33,15 @@ class CaptureState:
     """What a Capture has seen so far in its pass.
 
     layers: (level, probabilities [B, h, w, n] or, with heads, [B, H, h, w, n]) of each wanted layer.
-    self_attention: (level, rows to be evaluated later). lengths: (queries, keys) of every call, for the error
-    when nothing fits. cut_override: another pack's override returned a tensor without gradient.
+    self_attention: (level, rows to be evaluated later). lengths: (queries, keys) of every call, and levels:
+    of every text-to-image call, for the error when nothing fits. cut_override: another pack's override
+    returned a tensor without gradient.
     """
 
     layers: list[tuple[int, Tensor]] = field(default_factory=list)
     self_attention: list[tuple[int, SelfAttention]] = field(default_factory=list)
     lengths: set[tuple[int, int]] = field(default_factory=set)
+    levels: set[int] = field(default_factory=set)
     cut_override: bool = False
     n_captured: int = 0  # wanted layers, with those that a snapshot leaves out
     n_text_to_image: int = 0
@@ -127,7 +129,14 @@ class Capture:
     def snapshot(self) -> CaptureState:
         """What has been seen so far, without tensors."""
         seen = self.state
-        return replace(seen, layers=[], self_attention=[], lengths=set(seen.lengths), calls=dict(seen.calls))
+        return replace(
+            seen,
+            layers=[],
+            self_attention=[],
+            lengths=set(seen.lengths),
+            levels=set(seen.levels),
+            calls=dict(seen.calls),
+        )
 
     def restore(self, snapshot: CaptureState) -> CaptureState:
         """Go on from this state, which is written to from now on. Returns the state it replaces."""
@@ -160,6 +169,8 @@ class Capture:
         grid = self.layout.grid(n_q, _shape(options))
         if self.layout.is_text_to_image(n_q, n_k, nth):
             seen.n_text_to_image += 1
+            if grid is not None:
+                seen.levels.add(self.layout.level(grid, block))
             in_blocks = self.blocks is None or seen.n_text_to_image - 1 in self.blocks
             return in_blocks and grid is not None and self._is_wanted_level(grid, block)
         if grid is None or not self.self_rows or not self._is_wanted_level(grid, block):

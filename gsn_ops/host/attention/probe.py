@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -32,6 +33,8 @@ from .memory_policy import CheckpointPolicy, is_out_of_memory
 from .other_packs import names_on
 from .pass_options import install
 from .sampler_state import SamplerState
+
+log = logging.getLogger(__name__)
 
 SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
 """Keys of ComfyUI's wrappers that replace the forward pass by something without (fresh) attention."""
@@ -85,6 +88,7 @@ class Probe:
         self.gradient_scale = GRADIENT_SCALE if dtype == torch.float16 else 1.0
         self.forwards = 0
         self.cut_override = False
+        self.other_texts: Tensor | None = None  # [n, T, C] that regions of another node attend to
 
     def _find_columns(self) -> None:
         """Which rows of the conditioning are captured."""
@@ -136,7 +140,10 @@ class Probe:
         model = _EntryModel(self, stop_after)
         try:
             predicted = self._forward(x, model)
-            return self._maps(model.captures[0]), predicted
+            copies = model.captures[0].copies
+            if copies is not None:
+                self.other_texts = copies.others
+            return self.maps_in(model.captures[0]), predicted
         finally:
             # A graph with recomputed blocks holds the capture; it must not hold the graph.
             for capture in model.captures:
@@ -166,11 +173,13 @@ class Probe:
 
     def _check(self, seen: CaptureState, x: Tensor) -> None:
         """Raises an error unless the wanted attention was seen, with gradients where x has one."""
-        if not seen.layers and (self.needs.levels or self.needs.blocks not in ("auto", MIDDLE_UP)):
-            raise WrongChoice(self._nothing_seen(seen.lengths))
         if not seen.layers:
-            lengths = f"(queries, keys seen: {sorted(seen.lengths)})"
-            raise UnreadablePass(f"no attention of the image to the text was seen {lengths}")
+            log.warning("Attention calls of this pass (queries, keys): %s", sorted(seen.lengths))
+        if not seen.layers and (self.needs.levels or self.needs.blocks not in ("auto", MIDDLE_UP)):
+            raise WrongChoice(self._nothing_seen(seen))
+        if not seen.layers:
+            why = "sizes that do not fit" if seen.lengths else "no block was run"
+            raise UnreadablePass(f"no attention of the image to the text was seen ({why})")
         if x.requires_grad and torch.is_grad_enabled() and not all(p.requires_grad for _, p in seen.layers):
             raise UnreadablePass("the attention has no gradient")
 
@@ -180,12 +189,13 @@ class Probe:
         stop_after: int | None,
         transformer_options: dict,
         copies: CopiesOfImages | None = None,
+        kind: type[Capture] = Capture,
     ) -> Capture:
         """A capture of one pass, which keeps another pack's override in these options in force."""
         previous = transformer_options.get("optimized_attention_override")
         if self.family.drops_options:  # such a network never obeys another pack's override
             previous = None
-        return Capture(
+        return kind(
             layout,
             self.columns,
             self.levels,
@@ -220,14 +230,17 @@ class Probe:
             self.foreign.left_out,
         )
 
-    def _nothing_seen(self, lengths: set[tuple[int, int]]) -> str:
+    def _nothing_seen(self, seen: CaptureState) -> str:
         wanted = f"level {', '.join(map(str, self.levels))}" if self.levels else "any level"
         if self.needs.blocks != "auto":
             wanted += f" in blocks {self.needs.blocks}"
+        has = ""
+        if seen.levels:
+            levels, last = ", ".join(map(str, sorted(seen.levels))), seen.n_text_to_image - 1
+            has = f" (level {levels}, blocks 0 to {last})"
         return (
-            f"No text-to-image attention was seen at {wanted} of this model "
-            f"(queries, keys seen: {sorted(lengths)}). Set levels and blocks to 'auto', or choose what this "
-            "model has."
+            f"No text-to-image attention was seen at {wanted} of this model. Set levels and blocks to "
+            f"'auto', or choose what this model has{has}."
         )
 
     def cond(self) -> dict:
@@ -251,7 +264,7 @@ class Probe:
             return layout
         return replace(layout, n_text=layout.n_text // per_key, n_keys=layout.n_keys // per_key)
 
-    def _maps(self, capture: Capture) -> AttentionMaps:
+    def maps_in(self, capture: Capture) -> AttentionMaps:
         """Mean over layers (and heads) per level: [B, h, w, n].
 
         Of a level whose image another node shrinks in some layers: those of the most common size.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,11 @@ HALF_TOLERANCE = 5e-3  # of rows in 16 bits
 TINY = 1e-12
 ENOUGH_ROWS = 0.6
 """Share of rows that must agree where a text node has given single words another weight."""
+
+
+def first_text(tokens: PromptTokens) -> str:
+    """The prompt, as one of its encoders saw it."""
+    return next((e.text for e in tokens.encoders if e.text), "")
 
 
 @functools.cache
@@ -51,7 +56,8 @@ def tolerance(rows: Tensor) -> float:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One encoding: its tokens, the projections of its rows [N, PROJECTIONS], the node that asked for it.
+    """One encoding: its tokens, the projections of its rows [N, PROJECTIONS], the node that asked for it and
+    the queued prompt in which it did.
 
     attached: every conditioning that was made of it carries its tokens, until another node drops them.
     """
@@ -60,6 +66,7 @@ class EncodedPrompt:
     projected: Tensor
     width: int
     node: str
+    queued: str
     attached: bool
 
     @property
@@ -88,6 +95,7 @@ class EncodedPrompts:
 
     def __init__(self) -> None:
         self._prompts: OrderedDict[bytes, EncodedPrompt] = OrderedDict()
+        self._last: dict[str, str] = {}  # node -> the queued prompt in which it last encoded something
 
     def __iter__(self) -> Iterator[EncodedPrompt]:
         return reversed(self._prompts.values())
@@ -97,11 +105,12 @@ class EncodedPrompts:
         if not any(e.chunks for e in tokens.encoders) or rows.ndim != 3 or not rows.count_nonzero():
             return
         context = get_executing_context()
-        node = "" if context is None else str(context.node_id)
+        node, queued = ("", "") if context is None else (str(context.node_id), str(context.prompt_id))
+        self._last[node] = queued
         projected = project(rows)
         key = projected.numpy().tobytes()
         attached = attached and (key not in self._prompts or self._prompts[key].attached)
-        prompt = EncodedPrompt(tokens, projected, rows.shape[-1], node, attached)
+        prompt = EncodedPrompt(tokens, projected, rows.shape[-1], node, queued, attached)
         self._prompts[key] = prompt
         self._prompts.move_to_end(key)
         while len(self._prompts) > MAX_PROMPTS or (len(self._prompts) > 1 and self._pieces() > MAX_PIECES):
@@ -176,6 +185,16 @@ class EncodedPrompts:
                 if _close(projected, padded + share * difference, within):
                     return self._used(other), float(share)
         return None, 0.0
+
+    def texts_in(self, rows: Tensor) -> list[str]:
+        """The texts that these rows [B, N, C] were made from, each once; those that are known."""
+        parts, _ = self.parts(rows)
+        return list(dict.fromkeys(first_text(part.prompt.tokens) for part in parts))
+
+    def others(self, read: Collection[PromptTokens]) -> list[PromptTokens]:
+        """The prompts that the workflow's nodes have now, but for those in `read`. Outside of one: none."""
+        now = [p for p in self if p.node and self._last[p.node] == p.queued]
+        return [p.tokens for p in now if not any(_same_text(p.tokens, one) for one in read)]
 
     def nodes_of(self, tokens: PromptTokens | None) -> set[str]:
         """The ids of the nodes that encoded this prompt, as far as known."""

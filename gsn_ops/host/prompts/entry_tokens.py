@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...prompt import EncoderTokens, PromptTokens
 from ...remark import Remark
-from .encoded_prompts import ENCODED, Part
+from .encoded_prompts import ENCODED, Part, first_text
 from .text_nodes import unread_text_nodes
 
 NO_TOKENS = (
@@ -40,11 +40,6 @@ def checksum(rows: Tensor) -> float:
     Of magnitudes: rows are normalised, so their sums are all alike.
     """
     return float(rows.double().abs().sum())
-
-
-def first_text(tokens: PromptTokens) -> str:
-    """The prompt, as one of its encoders saw it."""
-    return next((e.text for e in tokens.encoders if e.text), "")
 
 
 def read_entry(rows: Tensor | None, tokens: PromptTokens | None) -> tuple[PromptTokens, tuple[str, ...]]:

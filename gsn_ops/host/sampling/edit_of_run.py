@@ -22,11 +22,14 @@ from ..attention.modulate import TextEdit
 
 @dataclass(frozen=True)
 class AttachedEdit:
-    """An edit on a model, the book for its reports, and how its node is told what happened."""
+    """An edit on a model, the book for its reports, how its node is told what happened, and remarks on its
+    settings.
+    """
 
     edit: Edit
     book: ReportBook
     on_status: Callable[[str], None] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class EditOfRun:

@@ -12,6 +12,12 @@ from ...subjects.placement import place_subjects
 from ...subjects.resolve import choose_subjects, resolve
 from ...subjects.syntax import SPACY
 from ..attention.entry import Entry
+from ..prompts.encoded_prompts import ENCODED, first_text
+
+ELSEWHERE = (
+    "It is in another prompt of this workflow, '{text}'. Prompts are read where they are joined by "
+    "ConditioningCombine or Concat, not those that a node for regions puts into the model."
+)
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,16 @@ def _found_in(
 
 
 def _not_found(phrase: SubjectPhrase, entries: Sequence[Entry], error: ValueError) -> ValueError:
-    """The error for a phrase that no entry has: with the words of all entries."""
-    if len(entries) == 1:
-        return error
-    try:
-        resolve((phrase,), join_tokens([entry.tokens for entry in entries]))
-    except ValueError as about_all:
-        return about_all
+    """The error for a phrase that no entry has: with the words of all entries, and where else it stands."""
+    read = [entry.tokens for entry in entries]
+    if len(entries) > 1:
+        try:
+            resolve((phrase,), join_tokens(read))
+        except ValueError as about_all:
+            error = about_all
+    for other in ENCODED.others(read):
+        if _found_in((phrase,), other)[0]:
+            return ValueError(f"{error} {ELSEWHERE.format(text=first_text(other))}")
     return error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,8 @@ from .pair_of_run import PairOfRun, check_batch, pair_edit, pair_entries
 from .plan import positive_entries
 from .sampler_report import preview_matrix
 
+log = logging.getLogger(__name__)
+
 TEXT_CONDS = ("clip_text", "c_crossattn")
 """ComfyUI's names of the text that enters a network, the rarer one first."""
 OVERRIDE = "optimized_attention_override"
@@ -53,7 +56,8 @@ class ModulatedRun:
         self.schedule = Schedule(tuple(float(s) for s in sigmas), percent_to_sigma)
         self.edits = [self._of_run(a.edit) for a in attached]
         self.noise: SharedNoise | None = None
-        self.warnings = [*warnings, *(note for edit in self.edits for note in edit.notes)]
+        of_settings = [note for one in attached for note in one.notes]
+        self.warnings = [*warnings, *of_settings, *(note for edit in self.edits for note in edit.notes)]
         self.tally, self.maps = Tally(), WordMaps(self.family.levels)
         self.reason = ""  # why a pass was left as it is
 
@@ -308,10 +312,10 @@ class ModulatedRun:
             return "none of its words is in the prompt"
         if not edit.passes:
             return "no pass with a prompt that has these words was made"
-        seen = sorted(self.tally.lengths)
+        log.warning("Attention calls of this run (queries, keys): %s", sorted(self.tally.lengths))
         return (
-            "no text-to-image attention of the expected lengths was seen; set blocks to auto if they are not "
-            f"(queries, keys seen: {seen})"
+            "no text-to-image attention was seen; set blocks to auto if they are not, or bypass nodes that "
+            "change the size of the image or the text inside the model"
         )
 
     def _subjects(self) -> tuple[SubjectReport, ...]:

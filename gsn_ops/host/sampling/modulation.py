@@ -7,7 +7,7 @@ this run's private options. Nothing stays on the model.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,13 @@ log = logging.getLogger(__name__)
 OUTER_SAMPLE = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
 
 
-def attach_edits(model, *edits: Edit, on_status: Callable[[str], None] | None = None):
+def attach_edits(
+    model, *edits: Edit, on_status: Callable[[str], None] | None = None, notes: Sequence[str] = ()
+):
     """A clone of MODEL whose runs make these edits, after those it already has, and the book of reports.
 
-    Edits that change nothing install nothing. Raises ValueError for a model whose family is not supported, or
-    on which an edit cannot work.
+    notes: remarks on their settings. Edits that change nothing install nothing. Raises ValueError for a model
+    whose family is not supported, or on which an edit cannot work.
     """
     book, patched = ReportBook(), model.clone()
     family = family_of(model)
@@ -46,7 +48,7 @@ def attach_edits(model, *edits: Edit, on_status: Callable[[str], None] | None = 
     attached: list[AttachedEdit] = []
     for earlier in model.get_wrappers(OUTER_SAMPLE, WRAPPER_KEY):
         attached += earlier.attached
-    attached += [AttachedEdit(edit, book, on_status) for edit in edits]
+    attached += [AttachedEdit(edit, book, on_status, tuple(notes)) for edit in edits]
     patched.remove_wrappers_with_key(OUTER_SAMPLE, WRAPPER_KEY)
     patched.add_wrapper_with_key(OUTER_SAMPLE, WRAPPER_KEY, ModulationPatch(tuple(attached)))
     return patched, book

@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import comfy.model_management
 import comfy.patcher_extension
@@ -27,10 +27,13 @@ OUTER_SAMPLE = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
 PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
 
 
-def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = None):
+def attach(
+    model, *recipes: Recipe, on_status: Callable[[str], None] | None = None, notes: Sequence[str] = ()
+):
     """A clone of MODEL that also runs `recipes`, after those it already has, and the book for their reports.
 
-    Disabled recipes install nothing. Raises ValueError for a model of a family that is not supported.
+    notes: remarks on their settings. Disabled recipes install nothing. Raises ValueError for a model of a
+    family that is not supported.
     """
     book = ReportBook()
     family_of(model)
@@ -43,7 +46,7 @@ def attach(model, *recipes: Recipe, on_status: Callable[[str], None] | None = No
     attached: list[AttachedRecipe] = []
     for earlier in model.get_wrappers(OUTER_SAMPLE, WRAPPER_KEY):
         attached += earlier.attached
-    attached += [AttachedRecipe(recipe, book, on_status) for recipe in recipes]
+    attached += [AttachedRecipe(recipe, book, on_status, tuple(notes)) for recipe in recipes]
     patch = SamplingPatch(tuple(attached))
     for kind, wrapper in ((OUTER_SAMPLE, patch), (PREPARE_SAMPLING, _reserve_memory)):
         patched.remove_wrappers_with_key(kind, WRAPPER_KEY)

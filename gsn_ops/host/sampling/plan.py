@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
 
 NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+ONE_POSITION = "this latent has a single position, so its attention has no places: choose a larger image"
 NONE_OF_THEM = (
     "none of the subjects that were typed is in the prompt: use its words, or leave the field empty"
 )
@@ -31,11 +33,14 @@ NONE_OF_THEM = (
 
 @dataclass(frozen=True)
 class AttachedRecipe:
-    """A recipe on a model, the book for its reports, and how its node is told what happened."""
+    """A recipe on a model, the book for its reports, how its node is told what happened, and remarks on its
+    settings.
+    """
 
     recipe: Recipe
     book: ReportBook
     on_status: Callable[[str], None] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,16 +163,19 @@ def make_plan(
     check_latent(latent, noise, parts)
     check_run(guider)
     flow = network_scale(model_sampling, sigmas[:1].clamp(min=1e-3), latent.ndim) == 1.0
-    schedule = Schedule(tuple(float(s) for s in sigmas), model_sampling.percent_to_sigma, flow)
+    from_image = bool(latent.count_nonzero())
+    levels = tuple(float(s) for s in sigmas)
+    schedule = Schedule(levels, model_sampling.percent_to_sigma, flow, from_noise=not from_image)
     found, warnings = positive_entries(guider)
     entries = []
     for entry in found:
         tokens = columns_of(family, entry.tokens, guider.conds[entry.name][entry.index])
         entries.append(replace(entry, tokens=tokens))
-    from_image = bool(latent.count_nonzero())
     planned = [
         _plan_recipe(one, _active_steps(one.recipe, schedule, from_image), entries) for one in attached
     ]
+    if math.prod(latent.shape[2:]) == 1:
+        planned = [replace(one, skip=ONE_POSITION) for one in planned]
     return Plan(family, schedule, tuple(planned), warnings)
 
 
@@ -242,4 +250,6 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
             names = ", ".join(left_out)
             told = f"left out of the combined prompts (at most {MAX_FOUND}): {names}"
             notes.append(Remark(told, line=f"left out: {names}"))
-    return PlannedRecipe(attached, active, tuple(matched), tuple(dict.fromkeys(notes)), skip)
+    return PlannedRecipe(
+        attached, active, tuple(matched), tuple(dict.fromkeys([*attached.notes, *notes])), skip
+    )

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ...objectives.base import map_options
+from ...objectives.base import has_memory, map_options
 from ...objectives.per_encoder import encoders_read, innermost
+from ...optimise.overrides import SHARED
 from ...optimise.recipe import StepResult
 from ...optimise.setting import settings_of
 from ...prompt import SubjectColumns
@@ -24,10 +25,7 @@ from .matched import MatchedConditioning
 from .plan import PlannedRecipe
 
 NO_SLOPE = "the loss has no slope for these subjects, or the update steps are too small"
-SHARED = (
-    "with pieces=phrase the words of a phrase share the attention, so a loss cannot fall far: "
-    "choose pieces=noun"
-)
+COMBINE = "prompts with areas or masks, joined by Conditioning (Combine), all are"
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,7 @@ class RecipeRecord:
         self.forwards = self.backwards = 0
         self.skipped_images = self.non_finite_images = 0
         self.cut_override = False
+        self.other_texts: list[str] = []  # of regions that another node has made
         self.missing = ""
         self.given_up = ""  # why, since a pass could not be read or differentiated
         self.foreign = ForeignCode()
@@ -170,9 +169,16 @@ class RecipeRecord:
         return [
             f"{self.planned.recipe.method}: {where} of {self.n_steps} (sigma {sigma})",
             made,
-            f"loss {_mean(loss_before)} -> {_mean(loss_after)}",
+            self._loss(loss_before, loss_after),
             f"{self.forwards} forward and {backwards} backward {passes}",
         ]
+
+    def _loss(self, before: tuple[float, ...], after: tuple[float, ...]) -> str:
+        """How the loss went; a loss that compares with the step before has no such term at the first one."""
+        recipe, later = self.planned.recipe, self.steps[1:2]
+        if recipe.compares and has_memory(innermost(recipe.objective)) and later and later[0].losses:
+            return f"loss {_mean(later[0].losses[0])} -> {_mean(after)} from step {later[0].step} on"
+        return f"loss {_mean(before)} -> {_mean(after)}"
 
     def _without_effect(
         self, before: tuple[float, ...], after: tuple[float, ...], updates: tuple[int, ...]
@@ -212,6 +218,9 @@ class RecipeRecord:
             words.append(LEVELS[policy.level])
         if self.foreign.names:
             words.append(f"these passes leave out {' and '.join(self.foreign.names)}")
+        if self.other_texts:
+            texts = ", ".join(f"'{text}'" for text in dict.fromkeys(self.other_texts))
+            words.append(f"the regions of another node are not nursed: {texts} ({COMBINE})")
         if self.given_up:
             words.append(f"then nothing more: {self.given_up}")
         if self.cut_override:

@@ -26,6 +26,7 @@ from ..attention.memory_policy import CheckpointPolicy
 from ..attention.probe import Probe
 from ..attention.sampler_state import SamplerState
 from ..autograd.differentiable import differentiable, without_inference_flag
+from ..prompts.encoded_prompts import ENCODED
 from .gradient_precision import GradientPrecision
 from .matched import MatchedConditioning
 from .memory_retry import retry_with_less_memory
@@ -194,3 +195,5 @@ class RecipeRun:
     def _collect(self, result: StepResult, probe: AnyProbe, context: StepContext) -> None:
         self.record.add_step(context.index, context.sigma, result)
         self.record.cut_override |= probe.cut_override
+        for rows in () if probe.other_texts is None else probe.other_texts.split(1):
+            self.record.other_texts += ENCODED.texts_in(rows) or ["another text"]

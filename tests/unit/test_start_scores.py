@@ -1,0 +1,54 @@
+"""How starts are scored and ranked, on maps made by hand."""
+
+import math
+
+import pytest
+import torch
+
+from gsn_ops.maps import AttentionMaps
+from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
+from gsn_ops.start_scores import ranked, score_start, spread
+
+
+def maps_of(*rows):
+    """Attention [1, 4, 4, 3] of the columns 1 to 3, each a 4 x 4 map."""
+    cross = torch.stack([torch.as_tensor(row, dtype=torch.float32).expand(4, 4) for row in rows], -1)[None]
+    return AttentionMaps({2: cross}, (1, 2, 3), (Span("l", 1, 4),))
+
+
+def subject(label, column, role="wanted"):
+    return SubjectColumns(SubjectPhrase(label, label, role=role), {"l": (column,)})
+
+
+def peak(value, rest=0.0):
+    m = torch.full((4, 4), rest)
+    m[1, 1] = value
+    return m
+
+
+def test_presence_is_the_maximum_of_the_weakest_subject():
+    found = score_start(maps_of(peak(0.2), peak(0.02), 0.0), [subject("cat", 1), subject("dog", 2)])
+    assert found.maxima[0] > found.maxima[1] and found.value("presence") == found.maxima[1]
+    assert found.weakest("presence") == "dog"
+
+
+def test_focus_is_1_for_one_cell_and_0_for_a_flat_map():
+    found = score_start(maps_of(peak(0.2), 0.1, 0.0), [subject("cat", 1), subject("dog", 2)])
+    assert found.focus == pytest.approx((1.0, 0.0), abs=1e-6) and found.value("focus") == found.focus[1]
+    half = torch.zeros(4, 4)
+    half[:2] = 0.3
+    (focus,) = score_start(maps_of(half, 0.0, 0.0), [subject("cat", 1)]).focus
+    assert focus == pytest.approx(1 - math.log(8) / math.log(16), abs=1e-6)
+
+
+def test_unwanted_subjects_do_not_count():
+    found = score_start(maps_of(peak(0.2), 0.1, 0.0), [subject("cat", 1), subject("dog", 2, "unwanted")])
+    assert found.labels == ("cat",)
+
+
+def test_ranking_keeps_the_order_of_equal_starts():
+    assert ranked([0.1, 0.5, 0.5, 0.9]) == [3, 1, 2, 0]
+
+
+def test_spread_is_the_standard_deviation():
+    assert spread([0.2, 0.4]) == pytest.approx(0.1) and spread([0.3]) == 0
