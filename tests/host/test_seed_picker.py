@@ -23,14 +23,14 @@ def pick(tiny, picker):
     """A function: LATENT samples (or None) and the choice."""
 
     def run(model=None, sampler="euler", subjects="", latent=None, positive=None, negative="", seed=3,
-            candidates=3, steps=STEPS, **settings):  # fmt: skip
+            candidates=3, steps=STEPS, denoise=1.0, **settings):  # fmt: skip
         phrases = tiny.module("gsn_ops.subjects.syntax").parse_subjects(subjects)
         made = picker.PickSettings(picker.consecutive(seed, candidates), **settings)
         conds = positive or tiny.encode(PROMPT), tiny.encode(negative)
         with torch.inference_mode():
             out, picked = picker.pick_seeds(
                 model or tiny.model, made, phrases, (steps, CFG, sampler, "normal"), conds,
-                {"samples": empty()} if latent is None else latent,
+                {"samples": empty()} if latent is None else latent, denoise,
             )  # fmt: skip
         return out and out["samples"], picked
 
@@ -137,6 +137,7 @@ def test_the_mm_dit_is_read_too(tiny, picker, pack_module):
         ({"rank_by": "luck"}, "rank_by is 'luck': choose one of presence, focus"),
         ({"subjects": "zebra"}, "'zebra' is not in the prompt"),
         ({"latent": {"samples": empty(2)}}, "latent_image holds 2 latents"),
+        ({"denoise": 0.0}, "With denoise 0 this run has no steps"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_pass(tiny, pick, settings, message):

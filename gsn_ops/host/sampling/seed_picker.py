@@ -38,6 +38,7 @@ FEW_STEPS = (
     "look_at is {look_at}, but this run has only {steps} steps: choose a look_at of at most {steps}, or more "
     "steps."
 )
+NO_STEPS = "With denoise {denoise:g} this run has no steps, so there are no seeds to compare: raise denoise."
 CACHED = (
     "{name} is on the model: it remembers the passes of one run, and Seed Picker runs several at a time. "
     "Remove it, or finish the seeds in another sampler."
@@ -145,7 +146,8 @@ def pick_seeds(
     patched.add_wrapper_with_key(OUTER_SAMPLE, WRAPPER_KEY, patch)
     seed = settings.seeds[0]
     out = ksample(patched, seed, *numbers, *conditionings, latent, denoise)
-    assert patch.picked is not None, "the wrapper has run"
+    if patch.picked is None:
+        raise ValueError(NO_STEPS.format(denoise=denoise))
     picked = replace(patch.picked, nursed=nursed and settings.finish)
     if not settings.finish:
         return None, picked

@@ -1,0 +1,148 @@
+"""Does the best of several starts, by Seed Picker's early look, give more right images than the first?
+
+    python3 tools/dev.py run -m tools.study.picked --pairs 200 --write docs/seeds.md
+
+Eight seeds of each prompt are looked at inside their second model call. The first, and the best of the first
+two, four and eight by each ranking, are sampled alone, as Seed Picker finishes them (the same bits), and
+judged. Results are appended prompt by prompt, so that a run that was ended goes on where it was.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from tools.host_env.inprocess import pack_module
+from tools.host_env.paths import CLONE, HOST_DIR
+from tools.tiny.prompts import Prompt, prompts
+
+from .data import HOW, NEW_SEED_DISTANCE
+from .paired_statistics import compare, percent
+from .tables import markdown, write_between
+
+SEEDS, LOOK_AT, OBJECTS = 8, 2, (2, 3)
+COUNTS = (1, 2, 4, 8)
+NAMES = {"presence": "max", "focus": "focus"}  # rank_by -> its name in the records
+RECORDS = HOST_DIR / "study" / "picked_{model}.jsonl"
+HEADS = ("starts", "model passes", "by presence (95 %)", "points", "McNemar p", "by focus (95 %)")
+
+
+def passes(starts: int, steps: int) -> int:
+    """Passes of one image: two per model call, LOOK_AT calls per start and the rest of the best one."""
+    return 2 * (starts * LOOK_AT + steps - LOOK_AT)
+
+
+def read(path: Path) -> list[dict]:
+    """The records of a file; a last line that was cut off is left out."""
+    whole = path.read_text("utf-8") if path.exists() else ""
+    return [json.loads(line) for line in whole.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def missing(pairs: int, split: str, records: list[dict]) -> Iterator[tuple[int, Prompt]]:
+    """(number of objects, prompt) that have no record; the numbers take turns."""
+    done = {(r["objects"], r["text"], r["seed"]) for r in records}
+    lists = {n: prompts(n, pairs, split) for n in OBJECTS}
+    for i in range(pairs):
+        for n in OBJECTS:
+            prompt = lists[n][i]
+            if (n, prompt.text, prompt.seed) not in done:
+                yield n, prompt
+
+
+def make(demo, model: str, prompt: Prompt) -> dict:
+    """The looks at all seeds of a prompt, what is picked of them, and which of those are right."""
+    from .embedded import judge
+
+    picker, how = pack_module("gsn_ops.host.sampling.seed_picker"), HOW[model]
+    seeds = [prompt.seed + k * NEW_SEED_DISTANCE for k in range(SEEDS)]
+    settings = picker.PickSettings(tuple(seeds), look_at=LOOK_AT, finish=False)
+    conditionings = demo.encode([prompt.text]), demo.encode([""])
+    numbers = (how.steps, how.cfg, how.sampler, how.scheduler)
+    _, found = picker.pick_seeds(demo.model, settings, (), numbers, conditionings, empty_latent())
+    looks = [[start.score.maxima, start.score.focus] for start in found.starts]
+    picks = {
+        f"{name}{n}": max(range(n), key=lambda k, what=what: min(looks[k][what]))
+        for what, name in enumerate(NAMES.values())
+        for n in COUNTS
+    }
+    right = {}
+    for k in sorted(set(picks.values())):
+        alone = [replace(prompt, seed=seeds[k])]
+        (verdict,) = judge(demo.sample(demo.model, alone, how), alone)
+        right[str(k)] = [verdict.objects, verdict.colours]
+    return {"looks": looks, "picks": picks, "right": right}
+
+
+def empty_latent() -> dict:
+    """A LATENT of the demo models."""
+    import torch
+
+    return {"samples": torch.zeros(1, 4, 32, 32)}
+
+
+def run(model: str, pairs: int, split: str, path: Path) -> None:
+    """Makes the records that the file does not have."""
+    from .embedded import Demo
+
+    records = read(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        "".join(json.dumps(r) + "\n" for r in records), "utf-8"
+    )  # without a line that was cut off
+    demo = None
+    for n, prompt in missing(pairs, split, records):
+        demo = demo or Demo(None, model)
+        record = {"objects": n, "text": prompt.text, "seed": prompt.seed, "starts": make(demo, model, prompt)}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def is_right(record: dict, rank_by: str, n: int) -> bool:
+    """Whether the best of the first n starts has all wanted shapes."""
+    starts = record["starts"]
+    return starts["right"][str(starts["picks"][f"{NAMES[rank_by]}{n}"])][0]
+
+
+def tables(model: str, records: list[dict]) -> list[str]:
+    """A table for each number of objects, and how much the seeds differ."""
+    lines = []
+    for objects in OBJECTS:
+        own = [r for r in records if r["objects"] == objects]
+        if not own:
+            continue
+        first, rows = [is_right(r, "presence", 1) for r in own], []
+        for n in COUNTS:
+            best = {by: [is_right(r, by, n) for r in own] for by in NAMES}
+            found = compare(zip(first, best["presence"], strict=True))
+            gained = (f"{found.points:+.1f}", f"{found.p:.2g}") if n > 1 else ("", "")
+            by_presence, by_focus = (percent(sum(best[by]), len(own)) for by in NAMES)
+            rows.append((str(n), str(passes(n, HOW[model].steps)), by_presence, *gained, by_focus))
+        spread = fmean(pstdev(min(look[0]) for look in r["starts"]["looks"]) for r in own)
+        lines += [f"### {objects} objects, n = {len(own)}", "", *markdown(HEADS, rows)]
+        lines += [f"Spread over the seeds of a prompt, mean: {spread:.2f}.", ""]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="tools/dev.py run -m tools.study.picked", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--model", choices=("sd", "sd3"), default="sd")
+    parser.add_argument("--pairs", type=int, default=200, help="prompts of each number of objects")
+    parser.add_argument("--split", default="test", choices=("test", "validation"))
+    where = RECORDS.relative_to(CLONE)
+    parser.add_argument("--records", type=Path, help=f"the file of records (default: {where})")
+    parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
+    args = parser.parse_args()
+    path = args.records or Path(str(RECORDS).format(model=args.model))
+    run(args.model, args.pairs, args.split, path)
+    text = "\n".join(tables(args.model, read(path)))
+    print(text)
+    if args.write:
+        write_between(args.write, text, f"study picked {args.model}")
+
+
+if __name__ == "__main__":
+    main()
