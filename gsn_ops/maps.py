@@ -57,6 +57,21 @@ def block_range(blocks: str) -> range | None:
     return found
 
 
+def parse_levels(text: str) -> tuple[int, ...] | None:
+    """Attention levels (latent height / map height): "auto" or "" -> None, "2,4" -> (2, 4). Raises
+    ValueError.
+    """
+    if text.strip().lower() in ("", "auto"):
+        return None
+    words = re.split(r"[,\s]+", text.strip())
+    if not all(re.fullmatch(r"[1-9]\d{0,2}", word) for word in words):
+        raise ValueError(
+            f"levels is '{text}': write auto, or whole numbers such as 2 or 2,4 "
+            "(2 = attention maps of half the latent's height)."
+        )
+    return tuple(sorted({int(word) for word in words}))
+
+
 @dataclass(frozen=True)
 class AttentionMaps:
     """Text-to-image attention of one forward pass, with gradients, float32.
@@ -98,6 +113,13 @@ class AttentionMaps:
             heads={level: tuple(a[pick] for a in layers) for level, layers in self.heads.items()},
             self_rows={level: rows_of_image(rows) for level, rows in self.self_rows.items()},
         )
+
+
+def of_most_common_grid(layers: Sequence[Tensor]) -> list[Tensor]:
+    """The maps [.., h, w, n] of the grid that most of them have, of the last one among equals."""
+    grids = [tuple(p.shape[-3:-1]) for p in layers]
+    wanted = max(reversed(grids), key=grids.count)
+    return [p for p, grid in zip(layers, grids, strict=True) if grid == wanted]
 
 
 @dataclass(frozen=True)

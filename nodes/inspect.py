@@ -101,7 +101,8 @@ def drawing_inputs() -> list[io.Input]:
             options=list(WHEN),
             optional=True,
             default=WHEN[0],
-            tooltip="The maps after or before the update steps.",
+            tooltip="The maps after or before the update steps; with or without the change where a run has "
+            "none.",
         ),
         optional_float(
             "opacity",

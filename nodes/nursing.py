@@ -9,7 +9,7 @@ from ..gsn_ops.host.node_status import Absent
 from ..gsn_ops.host.prompts.conditioning import with_token_metadata
 from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
-from ..gsn_ops.optimise.gradient_free import edit_of
+from ..gsn_ops.optimise.gradient_free import edit_of, with_subjects
 from ..gsn_ops.optimise.methods import METHODS, methods, preset
 from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
 from ..gsn_ops.subjects.syntax import parse_subjects
@@ -129,7 +129,7 @@ class GSNNursing(io.ComfyNode):
         encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
         edit = edit_of(method, written(overrides), moment)
         if edit is not None:
-            edit = edit.check().scaled(strength)
+            edit = with_subjects(edit, parse_subjects(written(subjects))).check().scaled(strength)
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
         recipes = moved(override(preset(method), written(overrides)), moment)

@@ -17,10 +17,10 @@ from types import ModuleType
 import torch
 
 from gsn_ops.maps import AttentionMaps, StepContext
-from gsn_ops.modulate import prompt_reinjection, taca
-from gsn_ops.modulate.edits import PromptReinjection, TextTemperature
+from gsn_ops.modulate import alternate_prompts, prompt_reinjection, taca, vsf, word_boost
+from gsn_ops.modulate.edits import PromptReinjection, TextTemperature, WordBoost
 from gsn_ops.objectives.base import REGISTRY, Objective, check_prompt, role_of
-from gsn_ops.optimise.gradient_free import GRADIENT_FREE
+from gsn_ops.optimise.gradient_free import GRADIENT_FREE, TYPED
 from gsn_ops.optimise.guidance import Guide
 from gsn_ops.optimise.initial_noise import OptimiseNoise
 from gsn_ops.optimise.methods import METHODS, preset
@@ -64,8 +64,15 @@ Equation numbers are not verified. TACA is without its LoRA, which the paper's n
 passes of the positive prompt only. *Settings*: keys of `overrides`, and their defaults.
 
 """
+NODES_HEAD = """
+Nodes of their own:
+
+"""
+NODE_HEADS = ("node", "paper", "what it does", "formula")
 GRADIENT_FREE_HEADS = ("method", "paper", "what it does", "settings", "formula")
-MODULES = {PromptReinjection: prompt_reinjection, TextTemperature: taca}
+MODULES = {WordBoost: word_boost, PromptReinjection: prompt_reinjection, TextTemperature: taca}
+NODES = {"Negative Prompt in Attention": vsf, "Alternate Prompts": alternate_prompts}
+"""Nodes of their own -> their formulas."""
 TAIL = """
 ## Prompt-to-Prompt
 A node of its own: Hertz et al., ICLR 2023, [2208.01626](https://arxiv.org/abs/2208.01626); equation numbers
@@ -313,9 +320,15 @@ def unique(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(words))
 
 
+def objectives_of(recipes: Sequence[Recipe]) -> list[type]:
+    """The objectives' classes, of a sum those of its parts."""
+    losses = [recipe.objective for recipe in recipes]
+    return [type(part) for loss in losses for part in [p for _, p in getattr(loss, "parts", ())] or [loss]]
+
+
 def files_of(recipes: Sequence[Recipe]) -> list[str]:
     """Objective files, then loop files, each once."""
-    things = [type(r.objective) for r in recipes] + [type(r) for r in recipes]
+    things = objectives_of(recipes) + [type(r) for r in recipes]
     return list(dict.fromkeys(map(file_of, things)))
 
 
@@ -323,7 +336,7 @@ def row(method: str) -> tuple[str, ...]:
     """One method."""
     ids = {cls: name for name, cls in REGISTRY.items()}
     recipes, paper = preset(method), paper_of(method)
-    kinds = [type(recipe.objective) for recipe in recipes]
+    kinds = objectives_of(recipes)
     loops = (f"{LOOPS[type(recipe)]}: {steps_in_words(updates_of(recipe)[0])}" for recipe in recipes)
     return (
         method,
@@ -341,16 +354,29 @@ def gradient_free_row(method: str) -> tuple[str, ...]:
     """One method without gradients."""
     edit = GRADIENT_FREE[method]()
     formula = MODULES[type(edit)]
-    settings = ", ".join(f"`{f.name}` {getattr(edit, f.name)}" for f in fields(edit) if f.name != "method")
-    title = " ".join((inspect.getdoc(formula) or "").partition("\n\n")[0].split()).partition(": ")[2]
-    return method, paper_of(method).cell(), title.rstrip("."), settings, f"`{file_of(formula)}`"
+    typed = [f.name for f in fields(edit) if f.name != "method" and isinstance(f.default, TYPED)]
+    settings = ", ".join(f"`{name}` {getattr(edit, name)}" for name in typed)
+    return method, paper_of(method).cell(), what_it_does(formula), settings, f"`{file_of(formula)}`"
+
+
+def what_it_does(formula: ModuleType) -> str:
+    """The first sentence of a module, behind the method's name."""
+    first = (inspect.getdoc(formula) or "").partition("\n\n")[0]
+    return " ".join(first.split()).partition(": ")[2].rstrip(".")
+
+
+def node_row(name: str) -> tuple[str, ...]:
+    """A node without gradients whose formula is a paper's."""
+    formula = NODES[name]
+    return name, paper_of(name).cell(), what_it_does(formula), f"`{file_of(formula)}`"
 
 
 def document() -> str:
     """The whole page."""
     found = "\n".join(markdown(HEADS, map(row, METHODS)))
     free = "\n".join(markdown(GRADIENT_FREE_HEADS, map(gradient_free_row, GRADIENT_FREE)))
-    return HEAD + found + GRADIENT_FREE_HEAD + free + TAIL
+    nodes = "\n".join(markdown(NODE_HEADS, map(node_row, NODES)))
+    return HEAD + found + GRADIENT_FREE_HEAD + free + NODES_HEAD + nodes + TAIL
 
 
 def main() -> None:

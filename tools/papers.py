@@ -44,9 +44,12 @@ PAPERS = {  # by what stands in brackets behind a method's name, else by the beg
     "USTC study 2024": Paper("study of Attend-and-Excite", "USTC 2024 (course report, no formulas)"),
     "Prompt Reinjection": Paper("Prompt Reinjection", "ICML 2026", "2602.06886", ("Prompt Reinjection",)),
     "TACA": Paper("TACA", "ICCV 2025", "2506.07986", ("TACA",)),
+    "Negative Prompt in Attention": Paper("VSF", "ICLR 2026", "2508.10931", ("VSF",)),
+    "Alternate Prompts": Paper("R2F, Rare-to-Frequent", "ICLR 2025", "2410.22376", ("R2F",)),
     "SAGA": Paper("Grimal et al.", "AAAI 2026", "2508.13866", ("SAGA",)),
     "FOCUS": Paper("Bill et al.", "2025", "2510.02315", ("Bill et al.", "FOCUS")),
     "Latent Refine (fast)": OWN,
+    "Word boost": OWN,
     "Latent Refine + relations": OWN,
 }
 

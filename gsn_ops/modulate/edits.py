@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..maps import block_range
+from torch import Tensor
+
+from ..maps import MapNeeds, block_range, parse_levels
 from ..prompt import SubjectPhrase
-from . import taca
+from . import taca, vsf
 from .word_weights import KAPPA, factors
 
 AnyEdit = TypeVar("AnyEdit", bound="Edit")
@@ -66,11 +68,7 @@ class WordWeights(Edit):
     def check(self) -> WordWeights:
         if not (math.isfinite(self.kappa) and self.kappa >= 0):
             raise ValueError(f"strength is {self.kappa:g}: choose 0 (weights above 0 do nothing) or more.")
-        if not 0 <= self.start <= self.end <= 1:
-            raise ValueError(
-                f"The window is {self.start:g} to {self.end:g}: choose start_percent and end_percent between "
-                "0 and 1, start first."
-            )
+        _check_window(self.start, self.end)
         block_range(self.blocks)
         return self
 
@@ -109,7 +107,101 @@ class TextTemperature(Edit):
         return f"text scores times {self.gamma:.3g}"
 
 
-FORMS = ("anchored", "base")
+LOOKS = ("once", "every pass")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordBoost(Edit):
+    """More attention for the subjects that lack it, in the passes after a look at the attention.
+
+    threshold: the highest attention from which on a subject lacks nothing. gain: its words' probability is
+    multiplied by exp(gain * lack). start_percent, end_percent: when the first look is and when it ends, as
+    shares of the noise schedule. look: one of LOOKS. levels, blocks, encoders: of the attention looked at, as
+    in `MapNeeds`. subjects: () = found in the prompt.
+    """
+
+    gain: float = 2.0
+    threshold: float = 0.8
+    start_percent: float = 0.0
+    end_percent: float = 0.4
+    look: str = "every pass"
+    levels: str = "auto"
+    blocks: str = "auto"
+    encoders: str = "all"
+    subjects: tuple[SubjectPhrase, ...] = ()
+    method: str = "Word boost (no gradients)"
+
+    @property
+    def disabled(self) -> bool:
+        return self.gain == 0
+
+    @property
+    def needs(self) -> MapNeeds:
+        """The attention looked at. Raises ValueError for text that names none."""
+        return MapNeeds(levels=parse_levels(self.levels), blocks=self.blocks, encoders=self.encoders)
+
+    def scaled(self, strength: float) -> WordBoost:
+        return replace(self, gain=self.gain * strength)
+
+    def check(self) -> WordBoost:
+        if not 0 <= self.gain <= 20:
+            raise ValueError(f"gain is {self.gain:g}: choose 0 (off) to 20.")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold:g}: choose more than 0, up to 1.")
+        _check_window(self.start_percent, self.end_percent)
+        if self.look not in LOOKS:
+            raise ValueError(f"look is '{self.look}': choose {' or '.join(LOOKS)}.")
+        block_range(self.needs.blocks)
+        return self
+
+    def describe(self) -> str:
+        return f"gain {self.gain:.3g}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FlippedNegative(Edit):
+    """VSF: a negative prompt as further keys of cross-attention, whose values are subtracted.
+
+    rows [N, C]: its words' rows of the conditioning. words: as text. alpha: size of the subtraction. beta:
+    less attention for its words, in scores (`vsf`). start, end: as in `WordWeights`.
+    """
+
+    rows: Tensor
+    words: str
+    alpha: float = vsf.ALPHA
+    beta: float = vsf.BETA
+    start: float = 0.0
+    end: float = 1.0
+    method: str = "VSF, value sign flip (2026)"
+
+    @property
+    def disabled(self) -> bool:
+        return self.alpha == 0 or not len(self.rows)
+
+    def scaled(self, strength: float) -> FlippedNegative:
+        return replace(self, alpha=self.alpha * strength)
+
+    def check(self) -> FlippedNegative:
+        if not 0 <= self.alpha <= 10:
+            raise ValueError(f"alpha is {self.alpha:g}: choose 0 (off) to 10; 1.8 is published.")
+        if not -5 <= self.beta <= 5:
+            raise ValueError(f"beta is {self.beta:g}: choose -5 to 5; -0.1 is in the authors' code.")
+        _check_window(self.start, self.end)
+        return self
+
+    def describe(self) -> str:
+        return f"'{self.words}' subtracted, alpha {self.alpha:.3g}"
+
+
+def _check_window(start: float, end: float) -> None:
+    if not 0 <= start <= end <= 1:
+        raise ValueError(
+            f"The window is {start:g} to {end:g}: choose start_percent and end_percent between "
+            "0 and 1, start first."
+        )
+
+
+FORMS = ("anchored", "base", "aligned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +209,15 @@ class PromptReinjection(Edit):
     """The prompt's features of an early block, added to those before later blocks.
 
     w: how much. origin: the block, counted over all blocks that see the text, whose input is added. last: the
-    last block that gets it, -1 = the network's last. form: "anchored" (independent of the features' size) or
-    "base".
+    last block that gets it, -1 = the network's last. form: "anchored" (independent of the features' size),
+    "base" or "aligned" (anchored, rotated by matrices of this model). file: where these are, for "aligned".
     """
 
     w: float = 0.05
     origin: int = 1
     last: int = -1
     form: str = "anchored"
+    file: str = ""
     method: str = "Prompt Reinjection (2026)"
 
     @property
@@ -140,7 +233,14 @@ class PromptReinjection(Edit):
         if self.origin < 0:
             raise ValueError(f"origin is {self.origin}: choose a block, counted from 0; 1 is the authors'.")
         if self.form not in FORMS:
-            raise ValueError(f"form is '{self.form}': choose {' or '.join(FORMS)}.")
+            raise ValueError(f"form is '{self.form}': choose one of {', '.join(FORMS)}.")
+        if self.form == "aligned" and not self.file:
+            raise ValueError(
+                "form=aligned needs matrices that were fitted to this model, and no file was named. Put one "
+                "into models/gsn and add file=NAME.safetensors, or choose form=anchored, which needs none."
+            )
+        if self.file and self.form != "aligned":
+            raise ValueError(f"file is for form=aligned, and form is '{self.form}': set one of the two.")
         return self
 
     def describe(self) -> str:

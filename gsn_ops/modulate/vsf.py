@@ -9,6 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ALPHA = 1.8
+"""Of the authors' settings for Wan."""
+BETA = -0.1
+"""Of the authors' code."""
+
 
 def flipped_attention(
     q: Tensor, k: Tensor, v: Tensor, k_neg: Tensor, v_neg: Tensor, alpha: float, beta: float

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..maps import PIECES
+from ..maps import PIECES, parse_levels
 from ..objectives.base import Objective, has_map_options, map_options
 from ..objectives.from_text import at_levels, by_encoder, in_blocks, with_pieces
 from ..schedule import Moment
@@ -24,21 +24,6 @@ SHARED = (
 )
 
 _PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>[^=]*?)\s*(?:[,;\n](?=\s*\w+\s*=)|[,;]?\s*$)")
-
-
-def parse_levels(text: str) -> tuple[int, ...] | None:
-    """Attention levels (latent height / map height): "auto" or "" -> None, "2,4" -> (2, 4). Raises
-    ValueError.
-    """
-    if text.strip().lower() in ("", "auto"):
-        return None
-    words = re.split(r"[,\s]+", text.strip())
-    if not all(re.fullmatch(r"[1-9]\d{0,2}", word) for word in words):
-        raise ValueError(
-            f"levels is '{text}': write auto, or whole numbers such as 2 or 2,4 "
-            "(2 = attention maps of half the latent's height)."
-        )
-    return tuple(sorted({int(word) for word in words}))
 
 
 def with_levels(recipe: AnyRecipe, text: str) -> AnyRecipe:

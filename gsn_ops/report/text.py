@@ -31,7 +31,7 @@ def image_lines(recipe: RecipeReport, labels: Sequence[str], b: int) -> list[str
     if recipe.loss_after:
         last = recipe.loss_after[b]
     made = f" in {counted(recipe.updates[b], 'update step')}" if recipe.updates else ""
-    lines = [f"  image {b + 1}: loss {_change(first, last)}{made}"]
+    lines = [f"  image {b + 1}:" + (f" loss {_change(first, last)}{made}" if recipe.losses else "")]
     if recipe.maxima_before:
         after = recipe.maxima_after[b] if recipe.maxima_after else [None] * len(labels)
         lines += [

@@ -98,11 +98,15 @@ def cards(report: RunReport, vae: Decoder | None = None, label: str = "") -> Ten
 
 @dataclass(frozen=True)
 class Maps:
-    """Maps of some subjects: values [B, k, h, w] >= 0, one label each, and the images [B, H, W, 3]."""
+    """Maps of some subjects: values [B, k, h, w] >= 0, one label each, and the images [B, H, W, 3].
+
+    updated: the run had update steps, before and after which they are; else it changed the attention itself.
+    """
 
     labels: tuple[str, ...]
     values: Tensor
     images: Tensor
+    updated: bool = True
 
     def heat(self, opacity: float) -> list[list[np.ndarray]]:
         """[image][subject]: the map as heat over the image, [H, W, 3]."""
@@ -121,6 +125,8 @@ class Maps:
     def sheets(self, heat: list[list[np.ndarray]], when: str) -> Tensor:
         """IMAGE [B, ., ., 3]: the heat maps of each image on one page, with the subjects' labels."""
         title = f"attention {when} the update steps"
+        if not self.updated:
+            title = f"attention {'with' if when == 'after' else 'without'} the change"
         return stack([contact_sheet(row, list(self.labels), title=title) for row in heat])
 
 
@@ -156,7 +162,7 @@ def attention_maps(
         )
     images = image[..., :3].float().cpu().expand(len(maps), -1, -1, -1)
     labels = tuple(recipe.subjects[i] for i in chosen)
-    return Maps(labels, maps.float()[:, chosen].clamp(min=0), images)
+    return Maps(labels, maps.float()[:, chosen].clamp(min=0), images, bool(recipe.updates))
 
 
 def predicted_images(report: RunReport, recipe: RecipeReport, maps: Tensor, after: bool) -> Tensor:

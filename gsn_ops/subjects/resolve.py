@@ -18,6 +18,7 @@ from .matching import PhraseMatch, TextWord, Words, find_all, phrase_matches, sp
 from .readable_text import as_sentences
 from .scene import with_scene
 from .syntax import SPACY
+from .weights import SOURCE as WEIGHTED
 from .word_lists import FUNCTION_WORDS
 
 MAX_SHOWN_WORDS = 60  # of the prompt, in an error
@@ -253,26 +254,24 @@ def _columns(
 
 def _not_found(phrase: SubjectPhrase, tokens: PromptTokens) -> str:
     """Why no encoder has this phrase, and what to do."""
+    named = f"The {'word' if phrase.source == WEIGHTED else 'subject'} '{phrase.label}'"
     texts = [split_words(e.text) for e in tokens.encoders]
     occurrences = max((len(phrase_matches(phrase, words)) for words in texts), default=0)
     if occurrences >= phrase.occurrence:
         return (
-            f"The subject '{phrase.label}' is in the prompt, but its tokens are not passed to the model: "
+            f"{named} is in the prompt, but its tokens are not passed to the model: "
             f"{_why_not_passed(phrase, tokens)}."
         )
     if occurrences:
         name = re.sub(r"#\d+$", "", phrase.label)
-        return (
-            f"The subject '{phrase.label}' is not in the prompt: "
-            f"'{name}' stands in it only {occurrences} time(s)."
-        )
+        return f"{named} is not in the prompt: '{name}' stands in it only {occurrences} time(s)."
     shown = list(dict.fromkeys(w for e in tokens.encoders for w in re.findall(r"\w+", e.text.lower())))
     if not shown:
-        return f"The subject '{phrase.label}' is not in the prompt: the prompt is empty."
+        return f"{named} is not in the prompt: the prompt is empty."
     known = {w.text for words in texts for w in words}
     missing = [w for w in (*phrase.modifiers, phrase.noun) if not {x.text for x in split_words(w)} <= known]
     things = [word for word in shown if word not in FUNCTION_WORDS]
-    text = f"The subject '{phrase.label}' is not in the prompt"
+    text = f"{named} is not in the prompt"
     text += f" (missing: {', '.join(missing)}). " if missing else ". "
     near = [match for w in missing for match in difflib.get_close_matches(w.lower(), things, 1, 0.5)]
     text += f"Did you mean {' '.join(repr(n) for n in near)}? " if near else ""

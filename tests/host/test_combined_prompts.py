@@ -130,6 +130,23 @@ def test_f8_a_combined_prompt_that_cannot_be_read_is_named_and_the_others_are_nu
 
 
 # --- what is computed
+@pytest.mark.parametrize("plain", (False, True), ids=("ours", "another CLIP"))
+def test_f8_a_prompt_that_is_zeros_for_some_steps_is_no_obstacle(tiny, plain):
+    """Zeroed and combined in another range of steps, as nodes with a schedule in the prompt do."""
+    import nodes
+
+    text = tiny.encode("a red circle and a blue square")
+    zeros = nodes.ConditioningZeroOut().zero_out(tiny.encode("a star", plain=plain))[0]
+    zeros = nodes.ConditioningSetTimestepRange().set_range(zeros, 0.7, 1.0)[0]
+    both = nodes.ConditioningCombine().combine(zeros, text)[0]
+    patched, book = tiny.attach(step=1)
+    run = book.find(tiny.sample(patched, positive=both))
+    assert run.recipes[0].updates == (2,) and run.recipes[0].subjects == ("red circle", "blue square")
+    assert not any("cannot be read" in warning for warning in run.warnings)
+    with pytest.raises(ValueError, match="all zeros"):
+        tiny.sample(patched, positive=zeros)
+
+
 def test_f8_one_prompt_twice_is_nursed_as_once(host, tiny):
     once = tiny.encode(SECOND)
     alone, book = tiny.attach()

@@ -156,12 +156,11 @@ def test_c6_deep_shrink_on_the_demo_model_whose_levels_are_auto(tiny):
         assert book.find(tiny.sample(patched)).recipes[0].updates == (2,)
 
 
+CHANGING = ("changes_a_weight", "dilates_convolutions")
 CACHES = ("cached_in_variables", "cached_in_an_object", "cached_in_the_file", "cached_on_the_network")
 
 
-@pytest.mark.parametrize(
-    "kind", (*CACHES, "changes_a_weight", "in_tiles", "replaced_forward", "draws_random_numbers")
-)
+@pytest.mark.parametrize("kind", (*CACHES, *CHANGING, "in_tiles", "replaced_forward", "draws_random_numbers"))
 def test_f15_f14_f7_a_picture_that_is_left_alone_is_the_plain_one(tiny, kind):
     put = getattr(foreign_patches, kind)
     runs = []
@@ -177,9 +176,7 @@ def test_f15_f14_f7_a_picture_that_is_left_alone_is_the_plain_one(tiny, kind):
     assert torch.equal(ours, plain) and torch.equal(our_stream, plain_stream)
 
 
-@pytest.mark.parametrize(
-    "kind", (*CACHES, "changes_a_weight", "in_tiles", "without_gradients", "replaced_forward")
-)
+@pytest.mark.parametrize("kind", (*CACHES, *CHANGING, "in_tiles", "without_gradients", "replaced_forward"))
 def test_f11_f12_updates_are_made_whatever_runs_around_the_network(tiny, kind):
     made = loaded(foreign_patches.SD15, tiny)
     model = getattr(foreign_patches, kind)(made.model)
@@ -189,14 +186,16 @@ def test_f11_f12_updates_are_made_whatever_runs_around_the_network(tiny, kind):
         assert f"these passes leave out {kind}" in report.recipes[0].status
 
 
-@pytest.mark.parametrize("kind", ("changes_a_weight", "replaced_forward", "cached_in_variables"))
+@pytest.mark.parametrize("kind", (*CHANGING, "replaced_forward", "cached_in_variables"))
 def test_f7_the_shared_network_is_as_before(tiny, kind):
     made = loaded(foreign_patches.SD15, tiny)
     model = getattr(foreign_patches, kind)(made.model.clone())
     methods = [vars(part).keys() for part in made.model.model.modules()]
     values = [p.clone() for p in made.model.model.parameters()]
+    sizes = [getattr(part, "dilation", None) for part in made.model.model.modules()]
     refined(made, model)
     assert [vars(part).keys() for part in made.model.model.modules()] == methods
+    assert [getattr(part, "dilation", None) for part in made.model.model.modules()] == sizes
     assert all(torch.equal(a, b) for a, b in zip(values, made.model.model.parameters(), strict=True))
 
 

@@ -99,6 +99,60 @@ def test_reinjection_adds_an_early_blocks_text_to_later_ones(tiny, nurse, name, 
     assert "did not act" not in book.find(found).recipes[0].status
 
 
+@pytest.fixture
+def matrices(tmp_path, monkeypatch):
+    """A function: writes matrices as a file of models/gsn, and gives its name."""
+    import folder_paths
+    import safetensors.torch
+
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "gsn", ([str(tmp_path)], {".safetensors"}))
+
+    def write(**tensors) -> str:
+        safetensors.torch.save_file(tensors, tmp_path / "own.safetensors")
+        return "w=0.3, origin=0, form=aligned, file=own.safetensors"
+
+    return write
+
+
+def test_the_aligned_form_rotates_what_it_adds(tiny, nurse, matrices):
+    """The unit matrix is the anchored form; another one is not; a block without one is anchored."""
+    made = make("SD3", tiny)
+    width = made.model.model.diffusion_model.context_embedder.out_features
+    anchored = made.sample(nurse(made.model, REINJECTION, overrides="w=0.3, origin=0")[0])
+    blocks = range(1, len(made.model.model.diffusion_model.joint_blocks))
+    unit = {str(n): torch.eye(width) for n in blocks}
+    found = made.sample(nurse(made.model, REINJECTION, overrides=matrices(**unit))[0])
+    assert relative(found, anchored, made.sample()) < 0.01
+    turned = {str(n): torch.eye(width).roll(1, 0) for n in blocks}
+    found = made.sample(nurse(made.model, REINJECTION, overrides=matrices(**turned))[0])
+    assert relative(found, anchored, made.sample()) > 0.1
+    none = made.sample(nurse(made.model, REINJECTION, overrides=matrices(**{"99": torch.eye(width)}))[0])
+    assert torch.equal(none, anchored)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "cause"),
+    [
+        ({"1": torch.eye(3)}, "The matrix of block 1 has 3 rows, and this model's text"),
+        ({"1": torch.ones(2, 3)}, "it must be square"),
+        ({"first": torch.eye(3)}, "cannot be read as matrices named by blocks"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tiny, nurse, matrices, tensors, cause):
+    made = make("SD3", tiny)
+    model, _ = nurse(made.model, REINJECTION, overrides=matrices(**tensors))
+    with pytest.raises(ValueError, match=cause):
+        made.sample(model)
+
+
+def test_a_file_that_is_not_there_is_named(tiny, nurse, matrices):
+    made = make("SD3", tiny)
+    for name in ("none.safetensors", "../own.safetensors", "own.pt"):
+        model, _ = nurse(made.model, REINJECTION, overrides=f"form=aligned, file={name}")
+        with pytest.raises(ValueError, match="is not in models/gsn: put the matrices there"):
+            made.sample(model)
+
+
 @contextlib.contextmanager
 def by_hand(network, lists: str, where, form: str):
     """Inside, the blocks' forward gets the changed text."""
@@ -167,7 +221,9 @@ def test_off_and_stacked(tiny, nurse, method):
         ),
         ({"method": TACA, "overrides": "gamma=much"}, "gamma wants a number, not 'much'"),
         ({"method": REINJECTION, "overrides": "origin=1.5"}, "origin wants a whole number, not '1.5'"),
-        ({"method": REINJECTION, "overrides": "form=other"}, "form is 'other': choose anchored or base"),
+        ({"method": REINJECTION, "overrides": "form=other"}, "form is 'other': choose one of anchored, base"),
+        ({"method": REINJECTION, "overrides": "form=aligned"}, "no file was named. Put one into models/gsn"),
+        ({"method": REINJECTION, "overrides": "file=a.safetensors"}, "file is for form=aligned"),
         ({"method": REINJECTION, "at_step": 3}, "has no refinement at one step"),
         ({"method": "Magic"}, TACA),
     ],

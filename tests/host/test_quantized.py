@@ -153,3 +153,16 @@ def test_what_lies_in_the_hosts_shared_cast_buffer_is_copied(both, pack_module, 
     assert gradients.storages(copy)[0].data_ptr() != where.data_ptr() and torch.equal(
         copy.dequantize(), weight.dequantize()
     )
+
+
+def test_word_weights_act_on_quantized_layers(both, pack):
+    """With the effect that they have on the numbers that the weights mean."""
+    quantized, double, alike = both
+    node = next(n for n in pack.NODES if n.GET_SCHEMA().node_id == "GSNWordWeight")
+    effects = []
+    for made in (quantized, double):
+        with torch.inference_mode():
+            model, book = node.EXECUTE_NORMALIZED(made.model, "red cat: 3, dog: 0.4").args
+        effects.append((made.sample(model) - made.sample()).flatten())
+        assert "did not act" not in book.last().recipes[0].status
+    assert F.cosine_similarity(*effects, 0) > (0.999 if alike > 0.99 else 0.9)

@@ -93,7 +93,7 @@ def test_a_window_acts_in_its_steps_only(tiny, weigh, plain):
 
 
 def test_a_word_that_is_not_there_is_named_with_the_words_that_are(tiny, weigh):
-    with pytest.raises(ValueError, match="'zebra' is not in the prompt.*a, red, circle, blue"):
+    with pytest.raises(ValueError, match="The word 'zebra' is not in the prompt.*a, red, circle, blue"):
         tiny.sample(weigh("red circle: 2, zebra: 1.5")[0])
     with pytest.raises(ValueError, match="'circle#2' is not in the prompt: .*only 1 time"):
         tiny.sample(weigh("circle#2: 1.5")[0])

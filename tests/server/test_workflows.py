@@ -51,7 +51,7 @@ LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each o
     "TripleCLIPLoader": (1,),
 }
 ANYTHING = ("*", "COMFY_MATCHTYPE_V3")  # types of If/Else
-FLOWS = ("flux", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
+FLOWS = ("flux", "krea2", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
 TITLE = 30  # a node's title stands above its position
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "BOUNDING_BOXES")
 LIST = "__value__"
@@ -353,6 +353,27 @@ def test_the_second_seed_is_sampled_only_where_the_first_image_lacks_something(c
         judge["confidence"] = 1.0  # nothing counts: all is missing, or nothing is there that should not be
         pictures[subjects] = client.images(client.run(prompt), saved)[0]
     assert len({Image.open(io.BytesIO(png)).tobytes() for png in pictures.values()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("demo_boost_beside_refined", "Word boost (no gradients): more attention for "),
+        ("demo_vsf", "VSF, value sign flip (2026): 'a blue square' subtracted, alpha 1.8, steps 0 to 7 of 8"),
+        ("demo_alternate_prompts", ""),
+    ],
+)
+def test_a_template_without_gradients_acts_as_shipped_with_fewer_steps(name, told, client):
+    prompt = read(name)[1]
+    for node in prompt.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = 8
+    entry = client.run(prompt)
+    (saved,) = (i for i, node in prompt.items() if node["class_type"] == "SaveImage")
+    reports = [entry["outputs"][i] for i, node in prompt.items() if node["class_type"] == "GSNReport"]
+    assert all(told in report["text"][0] for report in reports) and bool(reports) == bool(told)
+    left, right = (half.convert("RGB").tobytes() for half in halves(client.images(entry, saved)[0]))
+    assert left != right
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,23 @@ def changes_a_weight(model):
     return with_wrapper(model, wrapper)
 
 
+def dilates_convolutions(model):
+    """Sets attributes of the shared network's convolutions, and puts them back only after a whole call."""
+    network = model.model.diffusion_model
+    convolutions = [m for m in network.modules() if getattr(m, "kernel_size", None) == (3, 3)]
+
+    def wrapper(apply, args):
+        before = [(m.dilation, m.padding) for m in convolutions]
+        for m in convolutions:
+            m.dilation = m.padding = (2, 2)
+        out = run(apply, args)
+        for m, (dilation, padding) in zip(convolutions, before, strict=True):
+            m.dilation, m.padding = dilation, padding
+        return out
+
+    return with_wrapper(model, wrapper)
+
+
 def in_tiles(model):
     """Two halves, one after the other, without gradients."""
 

@@ -25,7 +25,11 @@ def test_the_committed_page_is_not_stale():
 
 
 def test_every_method_of_the_drop_down_has_a_row():
-    assert [name for name in ROWS if name not in ("method", "---")] == [*METHODS, *GRADIENT_FREE]
+    assert [name for name in ROWS if name not in ("method", "node", "---")] == [
+        *METHODS,
+        *GRADIENT_FREE,
+        *methods_table.NODES,
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -37,7 +41,9 @@ def test_a_row_names_files_of_this_clone(method):
 
 
 def test_every_paper_is_one_of_a_method():
-    assert {paper_of(method) for method in (*METHODS, *GRADIENT_FREE)} == set(PAPERS.values())
+    assert {paper_of(method) for method in (*METHODS, *GRADIENT_FREE, *methods_table.NODES)} == set(
+        PAPERS.values()
+    )
 
 
 def test_a_method_of_an_unknown_paper_is_an_error_that_names_it():

@@ -11,6 +11,7 @@ from gsn_ops.modulate.normalized_attention import normalized_guidance
 from gsn_ops.modulate.prompt_reinjection import reinject_anchored
 from gsn_ops.modulate.prompt_to_prompt import align, refined_maps, replacement
 from gsn_ops.modulate.vsf import flipped_attention
+from gsn_ops.modulate.word_boost import boost_factors, lacking
 from gsn_ops.modulate.word_weights import factors, weighted_output, weighted_probabilities
 
 
@@ -60,6 +61,17 @@ def test_a_row_that_attends_to_removed_words_alone_stays_finite():
     p, v = torch.ones(1, 1, 1), torch.ones(1, 1, 4)
     out = weighted_output(v, v, p, torch.zeros(1), torch.ones(1))
     assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("threshold", (0.5, 0.8, 1.0))
+def test_a_subject_is_raised_by_how_much_it_lacks(threshold):
+    peaks = torch.tensor([[0.0, 0.2, threshold, 1.0]])
+    lack = lacking(peaks, threshold)
+    assert lack[0, 0] == 1 and lack[0, 2:].tolist() == [0, 0]
+    assert lack[0, 1].item() == pytest.approx(1 - 0.2 / threshold)
+    factors = boost_factors(lack, 3.0)
+    assert factors[0, 0].item() == pytest.approx(math.exp(3)) and factors[0, 2:].tolist() == [1, 1]
+    assert (factors[0, :-1] >= factors[0, 1:]).all()
 
 
 def test_vsf_with_a_high_beta_is_plain_attention():

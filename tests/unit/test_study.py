@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tools.study import __main__ as command
-from tools.study import compare, compute_tradeoff, data, evaluate, run
+from tools.study import compare, compute_tradeoff, data, evaluate, gradient_free, run
 from tools.study.data import PLAIN, Record, Study, Way
 from tools.study.store import Store
 from tools.study.tables import write_between
@@ -219,6 +219,23 @@ def test_the_tradeoff_times_images_one_by_one(tmp_path, tasks):
     assert tasks[-2 * len(study.ways) :] == 2 * [(way.name, 1) for way in study.ways]
     text = "\n".join(compute_tradeoff.tables(study, store))
     assert text.count("| plain |") == 3 and "### Mixed, n = 10" in text and "| 0.50 |" in text
+
+
+@pytest.mark.parametrize(("model", "ways"), [("sd", 4), ("sd3", 6)])
+def test_methods_without_gradients_are_compared_alone_and_before_the_fast_one(tmp_path, tasks, model, ways):
+    found = gradient_free.ways(arguments(model=model, overrides="gain=2", only=None))
+    boost, both = found[1], found[3]
+    assert len(found) == ways and boost.edit == both.edit == gradient_free.BOOST
+    assert not boost.method and both.method == gradient_free.FAST and both.edit_overrides.endswith("gain=2")
+    study = replace(STUDY, name="gradient-free", ways=found, objects=(2, 3), model=model)
+    text = "\n".join(gradient_free.tables(study, finished(tmp_path / "records.jsonl", study)))
+    assert f"### {model}, all prompts, n = 10" in text and text.count("| plain |") == 3
+    assert text.count(f"{gradient_free.THEN_FAST} against {gradient_free.FAST}: ") == 3
+
+
+def test_single_ways_can_be_made_first():
+    found = gradient_free.ways(arguments(overrides="", only=[gradient_free.FAST]))
+    assert [way.name for way in found] == [PLAIN, gradient_free.FAST]
 
 
 def test_a_study_survives_its_line():

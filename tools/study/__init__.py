@@ -3,8 +3,10 @@
     python3 tools/dev.py study eval --pairs 300                   one method, with its settings varied
     python3 tools/dev.py study compare --write docs/results.md    all published methods
     python3 tools/dev.py study tradeoff --write docs/results.md     methods and new seeds at equal compute
+    python3 tools/dev.py study gradient-free --write docs/results.md   methods without gradients
     python3 tools/dev.py study tables                             the tables of stored studies again
 
 `data` says what a study is, `run` makes its images, `store` keeps one record per image, and `evaluate`,
-`compare` and `compute_tradeoff` are the three studies: each plans its ways and prints tables from records.
+`compare`, `compute_tradeoff` and `gradient_free` are the studies: each plans its ways and prints tables from
+records.
 """

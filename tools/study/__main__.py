@@ -1,4 +1,4 @@
-"""The command line: python3 tools/dev.py study (eval | compare | tradeoff | tables)"""
+"""The command line: python3 tools/dev.py study (eval | compare | tradeoff | gradient-free | tables)"""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from types import ModuleType
 
 from tools.host_env.paths import CLONE, HOST_DIR
 
-from . import compare, compute_tradeoff, edit, evaluate
+from . import compare, compute_tradeoff, edit, evaluate, gradient_free
 from .data import HOW, Study
 from .store import Store
 from .tables import write_between
@@ -17,6 +17,7 @@ STUDIES: dict[str, ModuleType] = {
     "eval": evaluate,
     "compare": compare,
     "tradeoff": compute_tradeoff,
+    "gradient-free": gradient_free,
     "edit": edit,
 }
 RECORDS = HOST_DIR / "study" / "records.jsonl"

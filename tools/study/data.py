@@ -34,7 +34,8 @@ class Way:
     name: its row in tables. method: as in the drop-down, "" = the unchanged model. at_percent, at_step: where
     a method that acts at one step acts, None = the method's own. overrides: as typed on the node. strength:
     scales every update, guidance_scale only those of per-step guidance; 1 = as published. new_seed: 0 = the
-    prompt's own noise, n = its n-th other seed. boxes: subjects get boxes side by side. last_unwanted: the
+    prompt's own noise, n = its n-th other seed. edit, edit_overrides: a method without gradients that acts in
+    the same run, and what is typed for it. boxes: subjects get boxes side by side. last_unwanted: the
     last object of each prompt must not appear.
     """
 
@@ -48,6 +49,8 @@ class Way:
     new_seed: int = 0
     boxes: bool = False
     last_unwanted: bool = False
+    edit: str = ""
+    edit_overrides: str = ""
 
     def seed(self, prompt: Prompt) -> int:
         """The noise seed of this way for a prompt."""

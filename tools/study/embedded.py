@@ -69,6 +69,7 @@ class Demo:
         self.model, clip, self.vae = getattr(pack_module(module), function)(file)
         self.clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(clip)
         self.attach = pack_module("gsn_ops.host.sampling.patch").attach
+        self.attach_edits = pack_module("gsn_ops.host.sampling.modulation").attach_edits
         self.boxes = boxes
 
     def encode(self, texts: Sequence[str]) -> list:
@@ -102,9 +103,25 @@ class Demo:
             seed=prompts[0].seed,
         )
 
-    def refine(self, recipes: Sequence, prompts: Sequence[Prompt], how: Sampling) -> Refined:
-        """The same with a method's recipes. Raises RuntimeError, in the report's words, if none acted."""
-        model, book = self.attach(self.model, *recipes)
+    def edited(self, way: Way, prompts: Sequence[Prompt], how: Sampling) -> torch.Tensor:
+        """The same with a way's method without gradients. Raises RuntimeError, in its words, if it does not
+        act.
+        """
+        model, book = self.attach_edits(self.model, *edits_of(way))
+        latents = self.sample(model, prompts, how)
+        for action in book.find(latents).recipes:
+            if action.step is None:
+                raise RuntimeError(action.status)
+        return latents
+
+    def refine(
+        self, recipes: Sequence, prompts: Sequence[Prompt], how: Sampling, edits: Sequence = ()
+    ) -> Refined:
+        """The same with a method's recipes, and with edits. Raises RuntimeError, in the report's words, if no
+        recipe acted.
+        """
+        model = self.attach_edits(self.model, *edits)[0] if edits else self.model
+        model, book = self.attach(model, *recipes)
         latents = self.sample(model, prompts, how)
         report = book.find(latents)
         acted = [action for action in report.recipes if action.losses]
@@ -161,6 +178,13 @@ def recipes_of(way: Way) -> tuple:
     if way.guidance_scale != 1:
         recipes = tuple(r.scaled(way.guidance_scale) if hasattr(r, "step_size") else r for r in recipes)
     return tuple(settings.check(replace(recipe, report="curve")) for recipe in recipes)
+
+
+def edits_of(way: Way) -> tuple:
+    """The method without gradients of a way, () for none. Raises ValueError for settings it does not have."""
+    if not way.edit:
+        return ()
+    return (pack_module("gsn_ops.optimise.gradient_free").edit_of(way.edit, way.edit_overrides).check(),)
 
 
 def has_moment(method: str) -> bool:

@@ -20,7 +20,7 @@ from tools.tiny.prompts import Prompt
 
 from . import edited_pairs
 from .data import Record, Study, Way
-from .embedded import LOADERS, Demo, Refined, judge, judge_without_last, recipes_of, without_last
+from .embedded import LOADERS, Demo, Refined, edits_of, judge, judge_without_last, recipes_of, without_last
 from .store import Store
 
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -72,8 +72,13 @@ def make(study: Study, task: tuple[Way, list[Prompt]]) -> list[Record]:
         recipes = without_last(recipes, batch[0])
     noise = [replace(prompt, seed=way.seed(prompt)) for prompt in batch]
     begun = time.monotonic()
-    found = demo.refine(recipes, noise, study.sampling) if recipes else None
-    latents = found.latents if found else demo.sample(demo.model, noise, study.sampling)
+    found = demo.refine(recipes, noise, study.sampling, edits_of(way)) if recipes else None
+    if found is not None:
+        latents = found.latents
+    elif way.edit:
+        latents = demo.edited(way, noise, study.sampling)
+    else:
+        latents = demo.sample(demo.model, noise, study.sampling)
     seconds = time.monotonic() - begun
     verdicts = (judge_without_last if way.last_unwanted else judge)(latents, batch)
     return [

@@ -48,6 +48,8 @@ SIZES = {  # at least so large, in pixels
     "GSNTextEncode": [360, 220],
     "GSNNursing": [330, 400],
     "GSNWordWeight": [330, 400],
+    "GSNFlippedNegative": [360, 300],
+    "GSNAlternatePrompts": [330, 340],
     "GSNPromptToPrompt": [330, 420],
     "GSNGuidanceModel": [330, 380],
     "GSNSeedPicker": [560, 900],

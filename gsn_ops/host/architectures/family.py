@@ -59,6 +59,7 @@ class ModelFamily:
     columns. rope_kernels: uses kernels without backward. in_place: writes into tensors that autograd has
     saved for layer_norm. drops_options: ComfyUI's modules that call attention without the options that carry
     the override. cross: the text is only read, by cross-attention, and stays as its encoders made it.
+    longer_text: cross-attention to the conditioning's rows as they are, however many.
     image_keys: such attention has the image among its keys too.
     text_stream: where the text enters the blocks; None = not known. options: changes a copy of the options of
     one pass, for a network that needs more than the override.
@@ -77,6 +78,7 @@ class ModelFamily:
     in_place: bool = False
     drops_options: tuple[str, ...] = ()
     cross: bool = False
+    longer_text: bool = False
     image_keys: bool = False
     text_stream: TextStream | None = None
     options: Callable[[dict], dict] | None = None

@@ -50,6 +50,7 @@ SD1 = ModelFamily(
     cross_attention,
     levels=(4,),
     cross=True,
+    longer_text=True,
     span="legacy_sd1",
     source="published: Latent Refine, Attend-and-Excite, SynGen (16x16 maps at 512 px)",
     moment="published: step 8 of 50 of Latent Refine",

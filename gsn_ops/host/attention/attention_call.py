@@ -60,6 +60,29 @@ class AttentionCall:
         mask = self._mask(batch, rows)
         return self.func(q, self.k[batch], self.v[batch], self.heads, mask, *self.args, **self.kwargs)
 
+    def part(self, batch: slice) -> AttentionCall:
+        """The call of a part of its batch."""
+        return replace(self, q=self.q[batch], k=self.k[batch], v=self.v[batch], mask=self._mask(batch, ALL))
+
+    def without_keys(self, start: int, stop: int) -> AttentionCall:
+        """The call as if it did not have these keys."""
+        token = 2 if self.by_head else 1
+
+        def left(t: Tensor, dim: int) -> Tensor:
+            rest = t.shape[dim] - stop
+            before = t.narrow(dim, 0, start)
+            return torch.cat((before, t.narrow(dim, stop, rest)), dim) if rest else before
+
+        mask = None if self.mask is None else left(self.mask, self.mask.ndim - 1)
+        return replace(self, k=left(self.k, token), v=left(self.v, token), mask=mask)
+
+    def queries_and_keys(self) -> tuple[Tensor, Tensor]:
+        """q and k as [B, H, N, d]; the keys may have fewer heads."""
+        if self.by_head:
+            return self.q, self.k
+        q, k = split_heads(self.q, self.k, self.heads)
+        return q, k
+
     def takes_wider_values(self, n: int) -> bool:
         """Whether one call can give the result and the probabilities of n keys."""
         known = getattr(self.func, "__module__", None) == comfy_attention.__name__

@@ -24,6 +24,33 @@ class Entry:
     source: PromptTokens | None = None
 
 
+@dataclass(frozen=True)
+class ReadColumns:
+    """Which columns of a prompt are read, and what objectives are told about them.
+
+    columns: rows of the conditioning, one row more than the prompt: its end marker. spans, prompt, template:
+    as in `AttentionMaps`.
+    """
+
+    columns: slice
+    spans: tuple[Span, ...]
+    prompt: tuple[Span, ...]
+    template: dict[str, int]
+
+    @classmethod
+    def of(cls, tokens: PromptTokens, rule: str) -> ReadColumns:
+        """Those of a prompt; rule: of `PromptTokens.spans`."""
+        spans, prompt = distinct_spans(tokens, rule), distinct_spans(tokens, "prompt_only")
+        stops = [s.stop for s in spans] + [s.stop + 1 for s in prompt]
+        columns = slice(min(s.start for s in spans), min(max(stops), tokens.rows))
+        return cls(columns, spans, prompt, {encoder.name: encoder.template for encoder in tokens.encoders})
+
+    @property
+    def read(self) -> tuple[slice, ...]:
+        """Those that a map shows: between them is padding."""
+        return tuple(slice(s.start, s.stop + 1) for s in (*self.spans, *self.prompt))
+
+
 def is_active(guider: comfy.samplers.CFGGuider, entry: Entry, x: Tensor, sigma: Tensor) -> bool:
     """Is this entry used at this noise level (timestep ranges)? x [B, ...], sigma [B]."""
     return comfy.samplers.get_area_and_mult(guider.conds[entry.name][entry.index], x, sigma) is not None

@@ -7,7 +7,6 @@ changed (other prompts of the batch, the text's queries, calls without text) is 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,45 +18,8 @@ from ...modulate.word_weights import weighted_output, weighted_probabilities
 from ...torch_ops.transfer import onto
 from .attention_call import ALL, AttentionCall
 from .capture import Capture
+from .edited_prompt import EditedPrompt, KeyFactors, combined, image_rows, stacked
 from .paired import PairEdit, edited_cross, edited_joint, follows_self, with_followed_image
-
-
-@dataclass(frozen=True)
-class TextEdit:
-    """What changes in the attention to one prompt.
-
-    columns: rows of its conditioning. a, g: factors of their probability and value (`word_weights`). blocks:
-    which text-to-image calls of a pass, None = all. text_rows: whether the text's queries are changed too.
-    gamma: factor of the scores of all its rows, for the image's queries (`taca`).
-    """
-
-    columns: tuple[int, ...] = ()
-    a: tuple[float, ...] = ()
-    g: tuple[float, ...] = ()
-    blocks: range | None = None
-    text_rows: bool = False
-    gamma: float = 1.0
-
-
-@dataclass(frozen=True)
-class EditedPrompt:
-    """One prompt of a pass: where its text is in the attention, and what changes there.
-
-    period, repeats: ComfyUI repeats a shorter conditioning to the length of the others; its own rows, and how
-    often they occur. rows: columns of the text in the attention. pair: of prompts whose images are pairs.
-    """
-
-    layout: AttentionLayout
-    edits: tuple[TextEdit, ...] = ()
-    period: int = 0
-    repeats: int = 1
-    rows: int = 0
-    pair: PairEdit | None = None
-
-    def keys_of(self, column: int, n_q: int) -> list[int]:
-        """The keys of a row of the conditioning in a text-to-image call with n_q queries."""
-        first = self.layout.columns(slice(column, column + 1), n_q).start
-        return [first + r * self.period for r in range(self.repeats)]
 
 
 @dataclass
@@ -71,31 +33,11 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class _Factors:
-    """Factors of some keys in one call, in the order of the keys, and the keys' rows of the conditioning.
-
-    gamma: factor of the scores of the keys `text`.
-    """
-
-    keys: list[int]
-    columns: list[int]
-    a: list[float]
-    g: list[float]
-    gamma: float
-    text: slice
-
-    @property
-    def change(self) -> bool:
-        """Whether there is any."""
-        return bool(self.keys) or self.gamma != 1
-
-
-@dataclass(frozen=True)
 class _Change:
     """Some queries of one prompt and the factors of their keys. of_image: they are the image's."""
 
     rows: slice
-    factors: _Factors
+    factors: KeyFactors
     of_image: bool
 
 
@@ -108,6 +50,7 @@ class Modulation:
 
     prompts: of the batch, in its order; each has the same number of images. previous: another pack's
     override, which stays in force. capture: our own reading of the same pass, which calls this; it counts.
+    appended: how many of the text's last keys are of another prompt; the prompts that change them see them.
     """
 
     def __init__(
@@ -117,8 +60,10 @@ class Modulation:
         previous: Callable | None = None,
         capture: Capture | None = None,
         on_probabilities: OnProbabilities | None = None,
+        appended: int = 0,
     ):
         self.prompts = prompts
+        self.appended = appended
         self.tally = tally
         self.previous = previous
         self.capture = capture
@@ -133,12 +78,26 @@ class Modulation:
             func = functools.partial(self.previous, func)
         call = AttentionCall(func, q, k, v, heads, mask, args, kwargs)
         number = self._text_to_image(call)
-        if len(q) % len(self.prompts):  # another pack has added images to the batch
+        if not self._fits(call):  # another pack has changed the number of images in the batch
             self.tally.misfits += number is not None
             return call.run()
+        self._look(call)
         if number is None:
             return self._with_followed_self(call).run()
         return self._with_pairs(call, number)
+
+    def _fits(self, call: AttentionCall) -> bool:
+        """Whether the batch of a call is that of the prompts."""
+        size, rest = divmod(len(call.q), len(self.prompts))
+        factors = (a for prompt in self.prompts for edit in prompt.edits for a in edit.a)
+        return not rest and all(len(a) == size for a in factors if isinstance(a, Tensor))
+
+    def _look(self, call: AttentionCall) -> None:
+        """Let the prompts that are read see their part of a call."""
+        size = len(call.q) // len(self.prompts)
+        for n, prompt in enumerate(self.prompts):
+            for look in prompt.looks:
+                look.observe(call.part(slice(n * size, (n + 1) * size)))
 
     def _parts(self, call: AttentionCall) -> list[tuple[EditedPrompt, PairEdit, slice]]:
         """The prompts whose images are pairs, and their part of the batch."""
@@ -165,7 +124,7 @@ class Modulation:
         for prompt, edit, batch in parts:
             if edit.follows and prompt.layout.kind == "joint" and edit.acts_in(number):
                 self.tally.calls += 1
-                rows = _image_rows(prompt.layout, n_q)
+                rows = image_rows(prompt.layout, n_q)
                 call = with_followed_image(call, batch, rows, prompt.layout.image_keys(n_q))
         out = self._changed(call, number)
         if not any(edit.reads for _, edit, _ in parts):
@@ -201,31 +160,33 @@ class Modulation:
         """The call's result: prompt by prompt where something changes, the others together as they are."""
         size = len(call.q) // len(self.prompts)
         changes = [self._changes(prompt, call, number) for prompt in self.prompts]
+        end = self.prompts[0].layout.n_text
+        own = call.without_keys(end - self.appended, end) if self.appended else call
         if not any(changes):
-            return call.run()
+            return own.run()
         self.tally.calls += 1
-        base = call.run() if _needs_whole(call, changes) else None
+        base = own.run() if self.appended == 0 and _needs_whole(call, changes) else None
         parts, waiting = [], 0  # first prompt that has not been computed yet
         for n, change in enumerate(changes):
             if not change:
                 continue
             if waiting < n:
-                parts.append(_as_it_is(call, slice(waiting * size, n * size), ALL, base))
+                parts.append(_as_it_is(own, slice(waiting * size, n * size), ALL, base))
             parts.append(self._changed_prompt(call, n, slice(n * size, (n + 1) * size), change, base))
             waiting = n + 1
         if waiting < len(changes):
-            parts.append(_as_it_is(call, slice(waiting * size, len(call.q)), ALL, base))
+            parts.append(_as_it_is(own, slice(waiting * size, len(call.q)), ALL, base))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def _changes(self, prompt: EditedPrompt, call: AttentionCall, number: int) -> list[_Change]:
         """The parts of a prompt's queries in order, each with its factors; [] if nothing changes."""
         n_q, _ = call.lengths
         edits = [edit for edit in prompt.edits if edit.blocks is None or number in edit.blocks]
-        factors = _combined(prompt, edits, n_q)
+        factors = combined(prompt, edits, n_q)
         if not factors.change:
             return []
-        of_text = _combined(prompt, [edit for edit in edits if edit.text_rows and edit.gamma == 1], n_q)
-        image = _image_rows(prompt.layout, n_q)
+        of_text = combined(prompt, [edit for edit in edits if edit.text_rows and edit.gamma == 1], n_q)
+        image = image_rows(prompt.layout, n_q)
         parts = ((slice(0, image.start), of_text), (image, factors), (slice(image.stop, n_q), of_text))
         return [_Change(rows, found, rows is image) for rows, found in parts if rows.start < rows.stop]
 
@@ -250,37 +211,16 @@ class Modulation:
         return torch.cat(parts, call.output_token_dim) if len(parts) > 1 else parts[0]
 
 
-def _image_rows(layout: AttentionLayout, n_q: int) -> slice:
-    """The image's queries. All of a UNet's, whatever their number (tokens may have been merged)."""
-    if layout.patch is None:
-        return slice(0, n_q)
-    return layout.rows(n_q)
-
-
-def _combined(prompt: EditedPrompt, edits: Sequence[TextEdit], n_q: int) -> _Factors:
-    """All edits of one prompt as factors of keys; where several change one word, their factors multiply."""
-    factors: dict[int, tuple[float, float]] = {}
-    for edit in edits:
-        for column, a, g in zip(edit.columns, edit.a, edit.g, strict=True):
-            old_a, old_g = factors.get(column, (1.0, 1.0))
-            factors[column] = (old_a * a, old_g * g)
-    changed = {column: found for column, found in factors.items() if found != (1.0, 1.0)}
-    first = prompt.layout.columns(slice(0, 1), n_q).start
-    columns = list(changed) * prompt.repeats
-    keys = [first + column + r * prompt.period for r in range(prompt.repeats) for column in changed]
-    a, g = ([found[i] for found in changed.values()] * prompt.repeats for i in (0, 1))
-    gamma = math.prod(edit.gamma for edit in edits)
-    return _Factors(keys, columns, a, g, gamma, slice(first, first + prompt.rows))
-
-
 def _needs_whole(call: AttentionCall, changes: Sequence[Sequence[_Change]]) -> bool:
     """Whether the call must be run as it is, for all of its batch and queries.
 
     Where the kernel gives no probabilities beside its result; and on the CPU where other prompts are in the
     batch, since there a part of a batch has other rounding than the whole.
     """
-    keys = [len(change.factors.keys) for changed in changes for change in changed]
-    if not call.takes_wider_values(max(keys)):
+    factors = [change.factors for changed in changes for change in changed]
+    if not call.takes_wider_values(max(len(found.keys) for found in factors)):
+        return True
+    if any(found.kept is not None for found in factors):  # images that keep their bits
         return True
     return not (call.q.is_cuda or all(changes))
 
@@ -301,10 +241,13 @@ def _weighted(
         call, base = call.with_scaled_keys(factors.text, factors.gamma), None
     if not factors.keys:
         return call.run(batch, change.rows), None, None
-    if base is None and not call.takes_wider_values(len(factors.keys)):
+    kept = factors.kept
+    known = None if base is None else _as_it_is(call, batch, change.rows, base)
+    if known is None and (kept is not None or not call.takes_wider_values(len(factors.keys))):
         known = call.run(batch, change.rows)
-    else:
-        known = None if base is None else _as_it_is(call, batch, change.rows, base)
     out, p, values = call.with_probabilities(batch, change.rows, factors.keys, known)
-    a, g = (onto(torch.tensor(numbers), p) for numbers in (factors.a, factors.g))
-    return call.formed(weighted_output(out, values, p, a, g)), p, weighted_probabilities(p, a)
+    a, g = stacked(factors.a, p), onto(torch.tensor(factors.g), p)
+    changed = call.formed(weighted_output(out, values, p, a, g))
+    if known is not None and kept is not None:
+        changed = torch.where(kept.view(-1, *[1] * (changed.ndim - 1)), known, changed)
+    return changed, p, weighted_probabilities(p, a)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...attention_layout import AttentionLayout
-from ...maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range
+from ...maps import MIDDLE_UP, AttentionMaps, MapNeeds, block_range, of_most_common_grid
 from ...torch_ops.onednn import should_use_onednn
 from ...torch_ops.regional_copies import CopiesOfImages
 from ...torch_ops.self_attention import SelfAttention
@@ -26,7 +26,7 @@ from ..architectures.family import Inputs, ModelFamily
 from ..autograd.differentiable import without_inference_flag
 from ..autograd.recast_weights import recastable_layers
 from .capture import AllCaptured, Capture, CaptureState
-from .entry import Entry, distinct_spans
+from .entry import Entry, ReadColumns
 from .foreign_code import ForeignCode
 from .forward_context import forward_context
 from .memory_policy import CheckpointPolicy, is_out_of_memory
@@ -92,15 +92,10 @@ class Probe:
 
     def _find_columns(self) -> None:
         """Which rows of the conditioning are captured."""
-        tokens, rule = self.entry.tokens, self.needs.span
-        self.spans = distinct_spans(tokens, self.family.span if rule == "auto" else rule)
-        self.prompt = distinct_spans(tokens, "prompt_only")
-        self.template = {encoder.name: encoder.template for encoder in tokens.encoders}
-        # One row more after the prompt: the end marker.
-        stops = [s.stop for s in self.spans] + [s.stop + 1 for s in self.prompt]
-        self.columns = slice(min(s.start for s in self.spans), min(max(stops), tokens.rows))
-        # Between these spans is padding, which no map shows.
-        self.read_spans = tuple(slice(s.start, s.stop + 1) for s in (*self.spans, *self.prompt))
+        rule = self.family.span if self.needs.span == "auto" else self.needs.span
+        found = ReadColumns.of(self.entry.tokens, rule)
+        self.columns, self.spans, self.prompt = found.columns, found.spans, found.prompt
+        self.template, self.read_spans = found.template, found.read
 
     def maps_of(self, z: Tensor) -> AttentionMaps:
         """Attention maps with gradients at z [B, ...], the network's input.
@@ -272,9 +267,7 @@ class Probe:
         by_level: dict[int, list[Tensor]] = {}
         for level, p in capture.state.layers:
             by_level.setdefault(level, []).append(scale_gradient(p, self.gradient_scale))
-        by_level = {
-            level: _most_common(layers, lambda p: p.shape[-3:-1]) for level, layers in by_level.items()
-        }
+        by_level = {level: of_most_common_grid(layers) for level, layers in by_level.items()}
         heads, self_rows = {}, {}
         if self.needs.heads:
             heads = {level: tuple(layers) for level, layers in by_level.items()}  # [B, heads, h, w, n] each
@@ -329,13 +322,6 @@ class _EntryModel:
         kept = packs.around_pass(probe.arguments["model_options"], probe.network)
         with kept, context(), probe.checkpoint_policy.checkpointed(self.inner_model, x, capture, context):
             return comfy.samplers.calc_cond_batch(self.inner_model, [[self.cond]], x, sigma, model_options)[0]
-
-
-def _most_common(layers: list[Tensor], size: Callable[[Tensor], tuple[int, ...]]) -> list[Tensor]:
-    """The layers of the most common size, of the last one among equals."""
-    sizes = [tuple(size(p)) for p in layers]
-    wanted = max(reversed(sizes), key=sizes.count)
-    return [p for p, found in zip(layers, sizes, strict=True) if found == wanted]
 
 
 def scale_gradient(t: Tensor, scale: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 import torch
 from torch import Tensor
@@ -11,18 +11,22 @@ from torch import Tensor
 from ...modulate.edits import PromptReinjection
 from ...modulate.prompt_reinjection import reinject, reinject_anchored
 from ..architectures.family import TextStream
+from ..rotations import check_size
 
 
 class Reinjection:
     """One pass: keeps the text's features before one block, adds them before the later ones.
 
-    n_text: tokens of the text's part of the sequence, for networks without blocks that get it apart. changed:
-    blocks whose input was changed.
+    n_text: tokens of the text's part of the sequence, for networks without blocks that get it apart.
+    rotations: block -> [D, D] of the aligned form. changed: blocks whose input was changed.
     """
 
-    def __init__(self, settings: PromptReinjection, n_text: int):
+    def __init__(
+        self, settings: PromptReinjection, n_text: int, rotations: Mapping[int, Tensor] | None = None
+    ) -> None:
         self.settings = settings
         self.n_text = n_text
+        self.rotations = rotations or {}
         self.origin: Tensor | None = None
         self.changed = 0
 
@@ -71,5 +75,11 @@ class Reinjection:
         if self.origin.shape != text.shape:
             return None
         self.changed += 1
-        form = reinject if settings.form == "base" else reinject_anchored
-        return form(text.float(), self.origin.float(), settings.w).to(text.dtype)
+        target, origin = text.float(), self.origin.float()
+        if settings.form == "base":
+            return reinject(target, origin, settings.w).to(text.dtype)
+        rotation = self.rotations.get(number)
+        if rotation is not None:
+            check_size(rotation, number, text.shape[-1])
+            rotation = rotation.to(target)
+        return reinject_anchored(target, origin, settings.w, rotation).to(text.dtype)

@@ -34,6 +34,10 @@ BETWEEN_PARTS = ".\n"
 """Stands between the texts of two parts, so that no phrase crosses it."""
 
 
+class AllZeros(ValueError):
+    """An entry whose rows are zeros has no words, whatever tokens it carries."""
+
+
 def checksum(rows: Tensor) -> float:
     """A number by which changed rows are detected.
 
@@ -60,7 +64,7 @@ def read_entry(rows: Tensor | None, tokens: PromptTokens | None) -> tuple[Prompt
     if rows is None:
         return tokens, tokens.notes
     if not rows.count_nonzero():
-        raise ValueError(ALL_ZEROS)
+        raise AllZeros(ALL_ZEROS)
     made = tokens.rows * tokens.rows_per_key
     if rows.shape[-2] < made:
         raise ValueError(
@@ -82,7 +86,7 @@ def _recognised(rows: Tensor | None) -> tuple[PromptTokens, tuple[str, ...]]:
     unknown: list[range] = []
     if rows is not None and rows.ndim == 3:
         if not rows.count_nonzero():
-            raise ValueError(ALL_ZEROS)
+            raise AllZeros(ALL_ZEROS)
         parts, unknown = ENCODED.parts(rows)
         if len(parts) == 1 and not unknown and parts[0].prompt.attached:
             parts = []  # the same prompt of a CLIP that is not ours

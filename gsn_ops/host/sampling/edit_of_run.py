@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from ...attention_layout import AttentionLayout
 from ...maps import block_range
-from ...modulate.edits import Edit, PromptReinjection, TextTemperature, WordWeights
+from ...modulate.edits import Edit, FlippedNegative, PromptReinjection, TextTemperature, WordWeights
 from ...modulate.taca import gamma_at
 from ...modulate.word_weights import factors
 from ...prompt import SubjectColumns, SubjectPhrase
 from ...report.book import ReportBook
+from ...report.run_report import StepReport
 from ...schedule import WINDOW_SLACK, Schedule
 from ...subjects.resolve import resolve_with_notes
 from ..architectures.family import ModelFamily
+from ..attention.edited_prompt import TextEdit
 from ..attention.entry import Entry
-from ..attention.modulate import TextEdit
+from ..attention.look import Look
+from ..rotations import load_rotations
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,28 @@ class AttachedEdit:
     notes: tuple[str, ...] = ()
 
 
+class Window:
+    """A part of a run. steps: those in it."""
+
+    def __init__(self, schedule: Schedule, start: float, end: float):
+        self.high, self.low = schedule.percent_to_sigma(start), schedule.percent_to_sigma(end)
+        self.whole = (start, end) == (0, 1)
+        self.steps = schedule.window(start, end)
+
+    def has(self, sigma: Tensor) -> bool:
+        """Whether a noise level [B] is in it."""
+        if self.whole:  # reading the sigma would wait for the device
+            return True
+        level, slack = float(sigma.max()), 1 + WINDOW_SLACK
+        return self.low <= level * slack and level <= self.high * slack
+
+
 class EditOfRun:
     """One edit in one run. steps: those in its window. passes: changed so far."""
 
     outside = "no sampling step lies in its window: widen start_percent and end_percent"
 
-    def __init__(self, edit: Edit, entries: Sequence[Entry], schedule: Schedule):
+    def __init__(self, edit: Edit, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily) -> None:
         self.edit = edit
         self.steps = tuple(range(schedule.n_steps))
         self.notes: list[str] = []
@@ -47,13 +69,39 @@ class EditOfRun:
         """Whether a pass at this noise level [B] is in its window."""
         return True
 
+    @property
+    def acts(self) -> bool:
+        """Whether the passes that are due are changed."""
+        return True
+
     def change(self, entry: int) -> TextEdit | None:
         """What changes in the attention to this entry; None = nothing."""
         return None
 
+    def appended(self) -> Tensor | None:
+        """Rows [N, C] that the text of a pass gets behind its own; None = none."""
+        return None
+
+    def look(
+        self, entry: int, network: torch.nn.Module, layout: AttentionLayout, repeats: int
+    ) -> Look | None:
+        """What reads the attention to this entry in the pass that is about to be made; None = nothing."""
+        return None
+
+    def see(self, entry: int, look: Look) -> None:
+        """What a look has read, after its pass."""
+
     def describe(self) -> str:
-        """What it does in this run, in a few words."""
+        """What it did, in a few words."""
         return self.edit.describe()
+
+    def step_reports(self) -> tuple[StepReport, ...]:
+        """What was read at single steps."""
+        return ()
+
+    def reason(self) -> str | None:
+        """Why it changed nothing; "" if that is as it should be, None if it does not know."""
+        return None
 
     def subjects(self, entry: int) -> tuple[SubjectColumns, ...]:
         """The words of this entry that it acts on."""
@@ -70,18 +118,17 @@ class EditOfRun:
 class WordsOfRun(EditOfRun):
     """Weighted words, looked up in every entry."""
 
-    def __init__(self, edit: WordWeights, entries: Sequence[Entry], schedule: Schedule):
-        super().__init__(edit, entries, schedule)
+    def __init__(
+        self, edit: WordWeights, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
         self.weights = edit
         self.found, self.notes = find_words(edit.weights, entries)
-        self.high, self.low = schedule.percent_to_sigma(edit.start), schedule.percent_to_sigma(edit.end)
-        self.steps = schedule.window(edit.start, edit.end)
+        self.window = Window(schedule, edit.start, edit.end)
+        self.steps = self.window.steps
 
     def is_due(self, sigma: Tensor) -> bool:
-        if (self.weights.start, self.weights.end) == (0, 1):  # reading the sigma would wait for the device
-            return True
-        level, slack = float(sigma.max()), 1 + WINDOW_SLACK
-        return self.low <= level * slack and level <= self.high * slack
+        return self.window.has(sigma)
 
     def change(self, entry: int) -> TextEdit | None:
         settings, columns, changes = self.weights, [], []
@@ -103,8 +150,10 @@ class TemperatureOfRun(EditOfRun):
 
     outside = "no sampling step has so high a noise level: lower threshold"
 
-    def __init__(self, edit: TextTemperature, entries: Sequence[Entry], schedule: Schedule):
-        super().__init__(edit, entries, schedule)
+    def __init__(
+        self, edit: TextTemperature, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
         self.settings = edit
         self.steps = tuple(k for k, sigma in enumerate(schedule.sigmas[:-1]) if self._gamma(sigma) != 1)
 
@@ -118,20 +167,39 @@ class TemperatureOfRun(EditOfRun):
         return TextEdit(gamma=self.settings.gamma)
 
 
+class FlippedOfRun(EditOfRun):
+    """A negative prompt's rows behind those of every prompt of the positive conditioning."""
+
+    def __init__(
+        self, edit: FlippedNegative, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
+        self.settings = edit
+        self.window = Window(schedule, edit.start, edit.end)
+        self.steps = self.window.steps
+
+    def is_due(self, sigma: Tensor) -> bool:
+        return self.window.has(sigma)
+
+    def appended(self) -> Tensor:
+        return self.settings.rows
+
+    def change(self, entry: int) -> TextEdit | None:
+        n, settings = len(self.settings.rows), self.settings
+        factors = (math.exp(-settings.beta),) * n, (-settings.alpha,) * n
+        return TextEdit(tuple(range(n)), *factors, appended=True)
+
+
 class ReinjectionOfRun(EditOfRun):
     """Features of the text, in every pass and for every prompt of it."""
 
-    def __init__(self, edit: PromptReinjection, entries: Sequence[Entry], schedule: Schedule):
-        super().__init__(edit, entries, schedule)
+    def __init__(
+        self, edit: PromptReinjection, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
+    ) -> None:
+        super().__init__(edit, entries, schedule, family)
         self.settings = edit
         self.blocks = 0  # changed in one pass
-
-
-OF_RUN: dict[type[Edit], Callable[..., EditOfRun]] = {
-    WordWeights: WordsOfRun,
-    TextTemperature: TemperatureOfRun,
-    PromptReinjection: ReinjectionOfRun,
-}
+        self.rotations = load_rotations(edit.file) if edit.form == "aligned" else {}
 
 
 def check_family(edit: Edit, family: ModelFamily) -> None:
@@ -141,6 +209,12 @@ def check_family(edit: Edit, family: ModelFamily) -> None:
             f"{edit.method} strengthens the text against the image in joint attention, and {family.name} "
             "reads its text by cross-attention, where there is nothing to balance. Use Word Weight, or "
             "another method."
+        )
+    if isinstance(edit, FlippedNegative) and not family.longer_text:
+        reason = "its text is changed on its way" if family.cross else "its text and image attend together"
+        raise ValueError(
+            f"{edit.method} needs cross-attention to the text as it was encoded, and {family.name} has none: "
+            f"{reason}. Use Word Weight with a weight below 0 for words of the prompt."
         )
     if isinstance(edit, PromptReinjection) and family.text_stream is None:
         reason = "the blocks through which its text goes are not known to this pack"

@@ -1,41 +1,53 @@
-"""One sampler call whose passes are changed without gradients, and the report of it."""
+"""One sampler call whose passes are changed without gradients."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
-from ... import __version__
 from ...attention_layout import AttentionLayout
-from ...modulate.edits import Edit
+from ...modulate.edits import (
+    Edit,
+    FlippedNegative,
+    PromptReinjection,
+    TextTemperature,
+    WordBoost,
+    WordWeights,
+)
 from ...modulate.pair_edit import PromptToPrompt
 from ...modulate.word_maps import WordMaps
-from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...schedule import Schedule
 from ...torch_ops.shared_noise import SharedNoise, shared
 from ..architectures.family import Inputs, columns_of
 from ..attention.capture import Capture
+from ..attention.edited_prompt import EditedPrompt, TextEdit
 from ..attention.entry import Entry
-from ..attention.modulate import EditedPrompt, Modulation, Tally
+from ..attention.look import Look
+from ..attention.modulate import Modulation, Tally
 from ..attention.reinjection import Reinjection
 from ..autograd.differentiable import pass_options
 from ..find_family import family_of
 from ..prompts.prompt_pair import PAIR_KEY
-from .edit_of_run import OF_RUN, AttachedEdit, EditOfRun, ReinjectionOfRun, WordsOfRun
+from .boost_of_run import BoostOfRun
+from .edit_of_run import AttachedEdit, EditOfRun, FlippedOfRun, ReinjectionOfRun, TemperatureOfRun, WordsOfRun
 from .pair_of_run import PairOfRun, check_batch, pair_edit, pair_entries
 from .plan import positive_entries
-from .sampler_report import preview_matrix
-
-log = logging.getLogger(__name__)
 
 TEXT_CONDS = ("clip_text", "c_crossattn")
 """ComfyUI's names of the text that enters a network, the rarer one first."""
+OF_RUN: dict[type[Edit], Callable[..., EditOfRun]] = {
+    WordWeights: WordsOfRun,
+    WordBoost: BoostOfRun,
+    FlippedNegative: FlippedOfRun,
+    TextTemperature: TemperatureOfRun,
+    PromptReinjection: ReinjectionOfRun,
+}
 OVERRIDE = "optimized_attention_override"
 WRAPPER_KEY = "gsn_modulate"
 
@@ -65,7 +77,7 @@ class ModulatedRun:
         if isinstance(edit, PromptToPrompt):
             pairs = [self._cond(n)[PAIR_KEY] for n in range(len(self.entries))]
             return PairOfRun(edit, self.entries, self.schedule, self.family, pairs)
-        return OF_RUN[type(edit)](edit, self.entries, self.schedule)
+        return OF_RUN[type(edit)](edit, self.entries, self.schedule, self.family)
 
     def attach(self, noise: Tensor) -> Tensor:
         """Put the wrappers of this run into its options. Returns the noise to start from.
@@ -105,18 +117,30 @@ class ModulatedRun:
     ):
         """One pass of several prompts, changed where an edit is due."""
         options = transformer_options or {}
-        edits, entries = [edit for edit in self.edits if edit.is_due(t)], self._entries_of(options)
+        edits, entries = self._due(t, options), self._entries_of(options)
         layouts: list[AttentionLayout] = []
+        text, more = c_crossattn, 0
         if edits and any(n is not None for n in entries):
+            text, more = with_rows(c_crossattn, [edit.appended() for edit in edits])
             try:
-                layouts = self._layouts(x, {**conds, "c_crossattn": c_crossattn}, entries)
+                repeats = [self._repeats(n, {**conds, "c_crossattn": c_crossattn}) for n in entries]
+                layouts = self._layouts(x, {**conds, "c_crossattn": text}, entries)
             except ValueError as error:  # where the text is in this pass is not known
                 self.reason = str(error)
         if not layouts:
             return executor(x, t, c_concat, c_crossattn, control, options, **conds)
-        prompts = self._prompts({**conds, "c_crossattn": c_crossattn}, entries, edits, layouts)
-        with self._changed(options, prompts, entries, edits) as changed:
-            return executor(x, t, c_concat, c_crossattn, control, changed, **conds)
+        prompts = self._prompts(repeats, entries, edits, layouts)
+        with self._changed(options, prompts, entries, edits, more) as changed:
+            return executor(x, t, c_concat, text, control, changed, **conds)
+
+    def _due(self, t: Tensor, options: dict) -> list[EditOfRun]:
+        """The edits of this pass. A method with gradients reads the network with the text as it is."""
+        reading = isinstance(options.get(OVERRIDE), Capture)
+        due = [edit for edit in self.edits if edit.is_due(t)]
+        if options.get("patches_replace", {}).get("attn2"):
+            self.reason = "another node replaces the attention to the text: remove it, or this one"
+            reading = True
+        return [edit for edit in due if not (reading and edit.appended() is not None)]
 
     @contextlib.contextmanager
     def _changed(
@@ -125,21 +149,46 @@ class ModulatedRun:
         prompts: Sequence[EditedPrompt],
         entries: Sequence[int | None],
         edits: Sequence[EditOfRun],
+        appended: int,
     ) -> Generator[dict]:
         """Surrounds a pass with what the edits need; gives its options."""
         reading = isinstance(options.get(OVERRIDE), Capture)
         network, first_image = self.guider.inner_model.diffusion_model, prompts[0].layout.first_image
         with contextlib.ExitStack() as stack:
             for edit in edits:
-                edit.passes += not reading
+                edit.passes += edit.acts and not reading
                 if isinstance(edit, ReinjectionOfRun):
                     self._reinject(stack, edit, network, first_image)
-            if any(prompt.edits or prompt.pair for prompt in prompts):
-                override = self._override(options, prompts, entries, edits)
+            looks = [] if reading else self._looks(prompts, entries, edits)
+            prompts = [
+                replace(prompt, looks=tuple(look for _, _, at, look in looks if at == n))
+                for n, prompt in enumerate(prompts)
+            ]
+            if any(prompt.edits or prompt.looks or prompt.pair for prompt in prompts):
+                override = self._override(options, prompts, entries, edits, appended)
                 drops = self.family.drops_options
                 stack.enter_context(pass_options(network, drops, {OVERRIDE: override}))
                 options = {**options, OVERRIDE: override}
             yield options
+            for edit, entry, _, look in looks:
+                edit.see(entry, look)
+
+    def _looks(
+        self,
+        prompts: Sequence[EditedPrompt],
+        entries: Sequence[int | None],
+        edits: Sequence[EditOfRun],
+    ) -> list[tuple[EditOfRun, int, int, Look]]:
+        """(edit, entry, its number in the pass, look) of what is read; an entry once for each edit."""
+        network, found = self.guider.inner_model.diffusion_model, []
+        for edit in edits:
+            for n, entry in enumerate(entries):
+                if entry is None or entry in entries[:n]:
+                    continue
+                look = edit.look(entry, network, prompts[n].layout, prompts[n].repeats)
+                if look is not None:
+                    found.append((edit, entry, n, look))
+        return found
 
     def _reinject(
         self, stack: contextlib.ExitStack, edit: ReinjectionOfRun, network: Any, first_image: int
@@ -150,7 +199,7 @@ class ModulatedRun:
                 "the whole network is compiled, so its blocks cannot be changed: remove torch.compile"
             )
         elif self.family.text_stream is not None:
-            work = Reinjection(edit.settings, first_image)
+            work = Reinjection(edit.settings, first_image, edit.rotations)
             stack.enter_context(work.on(network, self.family.text_stream))
             stack.callback(self._count, edit, work)
 
@@ -184,35 +233,34 @@ class ModulatedRun:
             if n is not None:
                 encoded = self._cond(n).get("cross_attn")
                 rows = self.entries[n].tokens.rows if encoded is None else encoded.shape[1]
-                self._repeats(n, conds)
             layouts.append(self.family.layout(Inputs(network, tuple(x.shape), conds, rows)))
         return layouts
 
     def _prompts(
         self,
-        conds: dict,
+        repeats: Sequence[tuple[int, int]],
         entries: Sequence[int | None],
         edits: Sequence[EditOfRun],
         layouts: Sequence[AttentionLayout],
     ) -> list[EditedPrompt]:
         """What changes in the attention to each prompt of a pass."""
         prompts = []
-        for n, layout in zip(entries, layouts, strict=True):
+        for n, layout, (period, times) in zip(entries, layouts, repeats, strict=True):
             if n is None:
                 prompts.append(EditedPrompt(layout))
                 continue
-            period, repeats = self._repeats(n, conds)
-            changes = [change for edit in edits if (change := edit.change(n)) is not None]
             rows = self.entries[n].tokens.rows
             pair = next((edit.pair(n) for edit in edits if isinstance(edit, PairOfRun)), None)
-            prompts.append(EditedPrompt(layout, tuple(changes), period, repeats, rows, pair))
+            prompts.append(EditedPrompt(layout, changes_of(edits, n), period, times, rows, pair))
         return prompts
 
-    def _repeats(self, n: int, conds: dict) -> tuple[int, int]:
-        """Rows of an entry's text, and how often ComfyUI has repeated them in this pass.
+    def _repeats(self, n: int | None, conds: dict) -> tuple[int, int]:
+        """Rows of an entry's text, and how often ComfyUI has repeated them in this pass; (0, 1) of no entry.
 
         Raises ValueError where another pack has changed the text in between.
         """
+        if n is None:
+            return 0, 1
         name = next((name for name in TEXT_CONDS if isinstance(conds.get(name), Tensor)), None)
         own = getattr(self._cond(n).get("model_conds", {}).get(name), "cond", None)
         if not isinstance(own, Tensor):
@@ -228,6 +276,7 @@ class ModulatedRun:
         prompts: Sequence[EditedPrompt],
         entries: Sequence[int | None],
         edits: Sequence[EditOfRun],
+        appended: int,
     ) -> Callable:
         """The attention override of a pass. A capture of ours reads first, and then calls the modulation."""
         earlier = options.get(OVERRIDE)
@@ -241,7 +290,7 @@ class ModulatedRun:
 
         if self.family.drops_options:  # such a network never obeys another pack's override
             earlier = None
-        return Modulation(prompts, self.tally, earlier, None, keep)
+        return Modulation(prompts, self.tally, earlier, None, keep, appended)
 
     def _words(self, n: int | None, edits: Sequence[EditOfRun]) -> dict[str, list[int]]:
         """{label: columns} of all words of an entry that are acted on."""
@@ -251,85 +300,34 @@ class ModulatedRun:
                 words |= edit.columns(n)
         return words
 
-    def report(self, sampler: str) -> RunReport:
-        """What was changed, also if that was nothing."""
-        maps = self.maps.means()
-        return RunReport(
-            version=__version__,
-            model=self.family.name,
-            sampler=sampler,
-            n_steps=self.schedule.n_steps,
-            subjects=self._subjects(),
-            recipes=tuple(self._report_of(edit, maps) for edit in self.edits),
-            warnings=tuple(dict.fromkeys(self.warnings)),
-            latent_rgb=preview_matrix(self.model.get_model_object("latent_format")),
-        )
 
-    def _report_of(
-        self, edit: EditOfRun, maps: tuple[tuple[str, ...], Tensor, Tensor] | None
-    ) -> RecipeReport:
-        method, reason = edit.edit.method, self._why_not(edit)
-        if reason:
-            return RecipeReport(method, f"{method}: did not act, {reason}")
-        first, last, sigmas = edit.steps[0], edit.steps[-1], self.schedule.sigmas
-        status = (
-            f"{method}: {edit.describe()}, steps {first} to {last} of {self.schedule.n_steps} "
-            f"(sigma {sigmas[first]:.3g} to {sigmas[last]:.3g}), {edit.passes} passes"
-        )
-        settings = {
-            name: value for name, value in vars(edit.edit).items() if isinstance(value, float | int | str)
-        }
-        made = RecipeReport(method, status, step=first, sigma=sigmas[first], settings=settings)
-        if isinstance(edit, PairOfRun):
-            return replace(made, **edit.report_maps())
-        labels = {label for n in range(len(self.entries)) for label in edit.columns(n)}
-        if maps is None or not labels & set(maps[0]):
-            return made
-        own = [n for n, label in enumerate(maps[0]) if label in labels]
-        before, after = maps[1][:, own], maps[2][:, own]
-        return replace(
-            made,
-            subjects=tuple(maps[0][n] for n in own),
-            maxima_before=_maxima(before),
-            maxima_after=_maxima(after),
-            maps_before=before.half(),
-            maps_after=after.half(),
-        )
+def with_rows(text: Tensor | None, appended: Sequence[Tensor | None]) -> tuple[Tensor | None, int]:
+    """The text [B, n, C] of a pass with rows [N, C] behind its own, for all of its batch, and their number.
 
-    def _why_not(self, edit: EditOfRun) -> str:
-        """Why an edit changed nothing; "" if it did."""
-        if not edit.steps:
-            return edit.outside
-        if isinstance(edit, ReinjectionOfRun):
-            return "" if edit.blocks else self.reason or "no block of this network was changed"
-        if self.tally.calls and edit.passes:
-            return ""
-        if self.reason:
-            return self.reason
-        if self.tally.misfits:
-            return "another node changes the number of images in the attention: remove it, or this one"
-        if isinstance(edit, WordsOfRun) and not any(edit.found):
-            return "none of its words is in the prompt"
-        if not edit.passes:
-            return "no pass with a prompt that has these words was made"
-        log.warning("Attention calls of this run (queries, keys): %s", sorted(self.tally.lengths))
-        return (
-            "no text-to-image attention was seen; set blocks to auto if they are not, or bypass nodes that "
-            "change the size of the image or the text inside the model"
-        )
-
-    def _subjects(self) -> tuple[SubjectReport, ...]:
-        """The words acted on, each once, with the token pieces they were found in."""
-        reports: dict[str, SubjectReport] = {}
-        for n, entry in enumerate(self.entries):
-            text = {e.name: {p.column: p.text for p in e.pieces} for e in entry.tokens.encoders}
-            for s in (s for edit in self.edits for s in edit.subjects(n)):
-                columns = s.columns("phrase")
-                pieces = {name: tuple(text[name][c] for c in own) for name, own in columns.items()}
-                reports.setdefault(s.label, SubjectReport(s.label, s.phrase.source, pieces, columns))
-        return tuple(reports.values())
+    Raises ValueError for rows of another text encoder.
+    """
+    rows = [one for one in appended if one is not None]
+    if text is None or not rows:
+        return text, 0
+    for one in rows:
+        if one.shape[1] != text.shape[2]:
+            raise ValueError(
+                f"The negative prompt's rows have {one.shape[1]} numbers and the prompt's {text.shape[2]}: "
+                "encode both with the same text encoder."
+            )
+    more = [one.to(text)[None].expand(len(text), -1, -1) for one in rows]
+    return torch.cat((text, *more), 1), sum(map(len, rows))
 
 
-def _maxima(maps: Tensor) -> tuple[tuple[float, ...], ...]:
-    """[image][word]: the highest attention."""
-    return tuple(tuple(row) for row in maps.amax((2, 3)).tolist())
+def changes_of(edits: Sequence[EditOfRun], entry: int) -> tuple[TextEdit, ...]:
+    """What changes in the attention to an entry. Columns of appended rows count on from edit to edit."""
+    changes, appended = [], 0
+    for edit in edits:
+        change = edit.change(entry)
+        if change is not None and change.appended:
+            change = replace(change, columns=tuple(appended + column for column in change.columns))
+        if change is not None:
+            changes.append(change)
+        rows = edit.appended()
+        appended += 0 if rows is None else len(rows)
+    return tuple(changes)

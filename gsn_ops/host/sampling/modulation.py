@@ -19,6 +19,7 @@ from ...remark import with_lines
 from ...report.book import ReportBook
 from ..find_family import family_of
 from .edit_of_run import AttachedEdit, check_family
+from .modulated_report import report_of_run
 from .modulated_run import WRAPPER_KEY, ModulatedRun
 from .sampler_facts import sampler_name
 from .sampler_report import returned_latents
@@ -83,7 +84,7 @@ class ModulationPatch:
 
     def _report(self, run: ModulatedRun, model, sampler, samples: Tensor, x0: Tensor | None) -> None:
         """Write the report into every edit's book and tell every edit's node."""
-        report = run.report(sampler_name(sampler))
+        report = report_of_run(run, sampler_name(sampler))
         outputs = returned_latents(samples)
         if x0 is not None and not getattr(x0, "is_nested", False):
             outputs += returned_latents(model.model.process_latent_out(x0.cpu()))

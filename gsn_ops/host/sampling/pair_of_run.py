@@ -141,7 +141,7 @@ class PairOfRun(EditOfRun):
         family: ModelFamily,
         pairs: Sequence[PromptPair],
     ):
-        super().__init__(edit, entries, schedule)
+        super().__init__(edit, entries, schedule, family)
         self.settings, self.family, self.schedule = edit, family, schedule
         self.exact = family.cross and not family.image_keys
         self._check_tokens(pairs)

@@ -20,7 +20,7 @@ from ..architectures.family import ModelFamily, columns_of
 from ..attention.entry import Entry
 from ..find_family import family_of
 from ..prompts.conditioning import KEY
-from ..prompts.entry_tokens import read_entry
+from ..prompts.entry_tokens import AllZeros, read_entry
 from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
 
@@ -204,11 +204,15 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     entries: list[Entry] = []
     warnings: list[str] = []
     errors: list[ValueError] = []
+    zeros: list[ValueError] = []  # prompts that were switched off for some steps
     for name, index, cond in conds:
         if PAIR_KEY in cond:
             raise ValueError(OTHER_WORDS)
         try:
             tokens, notes = read_entry(cond.get("cross_attn"), cond.get(KEY))
+        except AllZeros as error:
+            zeros.append(error)
+            continue
         except ValueError as error:
             if KEY in cond:
                 raise
@@ -216,8 +220,8 @@ def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
             continue
         warnings += notes
         entries.append(Entry(name, index, tokens))
-    if not entries and errors:
-        raise errors[0]
+    if not entries and errors + zeros:
+        raise (errors + zeros)[0]
     if not entries:
         read_entry(None, None)  # raises: no token data
     if errors:
