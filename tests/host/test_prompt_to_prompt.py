@@ -211,6 +211,27 @@ def test_custom_samplers_and_split_schedules(tiny, pair):
     assert book.find(out) is not None
 
 
+def test_an_image_is_edited_from_a_part_of_the_schedule(tiny, pair):
+    image = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    made = pair(latent={"samples": image})
+    out = sample(tiny, made, denoise=0.5)
+    alone = tiny.sample(positive=tiny.encode(SOURCE), latent=image, denoise=0.5)
+    assert difference(out[:1], alone) < CLOSE and difference(out[1:], out[:1]) > 0.02
+
+
+def test_another_packs_kernel_stays_in_force(tiny, pair):
+    calls = []
+
+    def kernel(func, *args, **kwargs):
+        calls.append(1)
+        return func(*args, **kwargs)
+
+    model = tiny.model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = kernel
+    ours = sample(tiny, pair(model=model), steps=3)
+    assert calls and difference(ours, sample(tiny, pair(), steps=3)) < CLOSE
+
+
 # What is refused
 
 
@@ -233,6 +254,15 @@ def test_a_sampler_without_the_pair_is_told_what_to_connect(tiny, pair):
         sample(tiny, made, positive=tiny.encode(SOURCE))
     with pytest.raises(ValueError, match="latent has 1 image, which is no number of pairs"):
         sample(tiny, made, latent=empty(), noise=torch.randn(1, 4, 16, 16))
+
+
+def test_text_that_is_joined_behind_the_node_is_refused(tiny, host, pair):
+    made = pair()
+    joined = host.ConditioningConcat().concat(made[1], made[1])[0]
+    with pytest.raises(
+        ValueError, match="has 154 rows, but the prompts made 77: a node behind it has joined"
+    ):
+        sample(tiny, made, positive=joined)
 
 
 def test_prompts_that_cannot_be_paired_are_refused(tiny, node, pair):

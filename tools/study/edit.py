@@ -1,6 +1,6 @@
 """Prompt-to-Prompt: is the edit made, and does the rest of the image keep its place?
 
-    python3 tools/dev.py study edit --pairs 100 --write docs/results.md
+    python3 tools/dev.py study edit --pairs 100 --write docs/editing.md
     python3 tools/dev.py study edit --model sd3 --pairs 16 --split validation --grid
 
 Of each prompt the first object gets another shape (circle -> star), or another colour (red -> blue). Both
@@ -28,7 +28,7 @@ HEADS = (
     "way",
     "edit right (95 %)",
     "all right (95 %)",
-    "p",
+    "McNemar p",
     "kept: mean IoU (95 %)",
     "n",
     "gain (95 %)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...attention_layout import AttentionLayout
 from ...maps import block_range
+from ...modulate.blend_maps import BlendMaps
 from ...modulate.edits import Edit, WordWeights
-from ...modulate.local_blend import blend, blend_mask
+from ...modulate.local_blend import blend
 from ...modulate.pair_edit import PromptToPrompt
 from ...modulate.prompt_alignment import Alignment, aligned
 from ...modulate.prompt_to_prompt import MapEdit
@@ -34,6 +34,10 @@ ODD_BATCH = (
     "Prompt-to-Prompt: the sampler's latent has {n}, which is no number of pairs. Connect the latent output "
     "of the Prompt-to-Prompt node to the sampler."
 )
+ROWS_CHANGED = (
+    "Prompt-to-Prompt: its pair of prompts has {found} rows, but the prompts made {made}: a node behind it "
+    "has joined or cut the text. Join or cut prompts before Prompt-to-Prompt."
+)
 
 
 def pair_edit(edits: Sequence[Edit]) -> PromptToPrompt | None:
@@ -52,13 +56,16 @@ def pair_edit(edits: Sequence[Edit]) -> PromptToPrompt | None:
 def pair_entries(guider: Any, family: ModelFamily) -> tuple[Entry, ...]:
     """The conditioning entries that are pairs, with the columns of this family.
 
-    Raises ValueError if there is none.
+    Raises ValueError if there is none, or one is no longer what the node made.
     """
     entries = []
     for name, conds in guider.conds.items():
         for index, cond in enumerate(conds or ()):
             if PAIR_KEY in cond:
                 pair = cond[PAIR_KEY]
+                found, expected = cond["cross_attn"].shape[1], math.lcm(*pair.rows)
+                if found != expected:
+                    raise ValueError(ROWS_CHANGED.format(found=found, made=expected))
                 source, target = (columns_of(family, t, cond) for t in (pair.source, pair.target))
                 entries.append(Entry(name, index, target, source))
     if not entries:
@@ -71,51 +78,6 @@ def check_batch(noise: Tensor) -> None:
     if len(noise) % 2:
         images = "1 image" if len(noise) == 1 else f"{len(noise)} images"
         raise ValueError(ODD_BATCH.format(n=images))
-
-
-class BlendMaps:
-    """Sums of the blend words' maps over calls, per grid: [b, h w] of the sources and the targets."""
-
-    def __init__(self):
-        self._sums: dict[_Grid, list[Tensor]] = {}
-        self._of_pass: dict[_Grid, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-
-    def keep(self, layout: AttentionLayout, grid: tuple[int, int], source: Tensor, target: Tensor) -> None:
-        """One call's maps of some pairs, [b, h w]; the pairs of a call come one after the other."""
-        self._of_pass[grid, layout.level(grid)].append((source.float(), target.float()))
-
-    def end(self, pairs: int) -> None:
-        """Add the maps of all calls since the last time. pairs: in the batch."""
-        for grid, parts in self._of_pass.items():
-            maps = [torch.cat(own).unflatten(0, (-1, pairs)).sum(0) for own in zip(*parts)]
-            held = self._sums.get(grid)
-            self._sums[grid] = maps if held is None else [a + b for a, b in zip(held, maps)]
-        self._of_pass.clear()
-
-    def of_words(self) -> tuple[Tensor, Tensor, int] | None:
-        """The maps of the sources and the targets, [b, h, w], and the latent's cells per token and side.
-
-        None before the first pass.
-        """
-        if not self._sums:
-            return None
-        grid, level = finest = max(self._sums)
-        source, target = (t.unflatten(-1, grid) for t in self._sums[finest])
-        return source, target, level
-
-    def mask(self, size: tuple[int, int], threshold: float) -> Tensor | None:
-        """Where images may change, bool [b, H, W]; None before the first pass."""
-        found = self.of_words()
-        if found is None:
-            return None
-        source, target, level = found
-        h, w = source.shape[-2:]
-        mask = blend_mask(source, target, (h * level, w * level), threshold)  # the last cells may overhang
-        return mask[..., : size[0], : size[1]]
-
-
-_Grid = tuple[tuple[int, int], int]
-"""A grid (h, w) of tokens, and the latent's cells per token and side."""
 
 
 @dataclass(frozen=True)
