@@ -172,7 +172,7 @@ def test_a_run_is_refined_and_the_next_one_is_plain(made):
 
 
 def test_a_level_that_a_transformer_has_not_is_named(flux):
-    with pytest.raises(ValueError, match="at level 4 of this model .*auto"):
+    with pytest.raises(ValueError, match="at level 4 of this model. .*'auto'.*level 2, blocks 0 to 3"):
         flux.at_state(lambda probe, z, conds: probe.maps_of(z), {"levels": (4,)})
 
 

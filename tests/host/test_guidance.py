@@ -123,6 +123,7 @@ def placed(tiny, pack_module):
     return conditioning
 
 
+RELATED = "a red circle left of a blue square"
 SHORTER = {
     "final_iterations": {"rounds": 1, "iterations": 2, "final_iterations": 1},
     "noises": {"noises": 2, "shifts": 3},
@@ -146,7 +147,8 @@ def test_published_methods_in_real_runs(tiny, attach, presets, placed, pack_modu
         model, book = attach(
             tiny.model, *(replace(r, subjects=unwanted) if "Neglect" in method else r for r in recipes)
         )
-        out = tiny.sample(model, steps=ENOUGH, positive=placed)
+        positive = tiny.encode(RELATED) if "relations" in method else placed
+        out = tiny.sample(model, steps=ENOUGH, positive=positive)
         acted = [action for action in book.find(out).recipes if action.steps]
         assert acted and torch.isfinite(out).all() and not torch.equal(out, stock), method
         assert all(math.isfinite(loss) for action in acted for row in action.losses for loss in row), method

@@ -57,7 +57,7 @@ def test_blocks(tiny, network, read, blocks, within):
 
 
 def test_a_level_that_the_model_has_not_is_named(tiny):
-    with pytest.raises(ValueError, match="at level 8 of this model .*auto"):
+    with pytest.raises(ValueError, match="at level 8 of this model. .*'auto'"):
         look(tiny, levels=(8,))
 
 
