@@ -170,7 +170,7 @@ def test_gradcheck_in_double(name):
     def value(x):
         return objective(maps_of(x.softmax(-1)), subjects, replace(context, memory=dict(context.memory)))
 
-    assert torch.autograd.gradcheck(value, logits.requires_grad_(True))
+    assert torch.autograd.gradcheck(value, logits.requires_grad_(True), fast_mode=True)
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (24, 40)])
