@@ -91,8 +91,6 @@ def test_normalized_attention_guidance_and_weights_in_one_run(made, weigh):
 @pytest.fixture
 def longer(made, monkeypatch) -> Made:
     """With a negative prompt of twice as many rows."""
-    if name_of(made).startswith(OF_ONE_LENGTH):
-        pytest.skip("its conditioning has masks or counts that fit its own rows only")
     positive, ((rows, extra),) = made.prompts(None, {})
     monkeypatch.setattr(
         made, "prompts", lambda louder, also: (positive, [[torch.cat((rows, 0.5 * rows), 1), extra]])
@@ -100,6 +98,9 @@ def longer(made, monkeypatch) -> Made:
     return made
 
 
+@pytest.mark.parametrize(
+    "made", [name for name in ARCHITECTURES if not name.startswith(OF_ONE_LENGTH)], indirect=True
+)
 def test_a_negative_prompt_of_another_length(longer, weigh, monkeypatch):
     """In one batch, where ComfyUI repeats the shorter prompt, against each by itself."""
     seen = []
