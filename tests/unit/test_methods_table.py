@@ -6,7 +6,7 @@ import pytest
 
 from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.methods import METHODS, preset
-from tools import methods_table
+from tools import method_facts, methods_table
 from tools.host_env.paths import CLONE
 from tools.papers import PAPERS, paper_of
 
@@ -87,8 +87,8 @@ def test_numbers_of_equations_in_words(text, numbers):
 )
 def test_steps_and_passes_are_the_published_ones(method, steps, passes):
     (recipe,) = preset(method)
-    assert methods_table.steps_in_words(methods_table.updates_of(recipe)[0]) == steps
-    assert methods_table.passes(recipe) == passes
+    assert method_facts.steps_in_words(method_facts.updates_of(recipe)[0]) == steps
+    assert method_facts.passes(recipe) == passes
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_steps_and_passes_are_the_published_ones(method, steps, passes):
     ],
 )
 def test_needs_are_found_by_asking(method, wanted):
-    assert methods_table.needs(preset(method)) == wanted
+    assert method_facts.needs(preset(method)) == wanted
