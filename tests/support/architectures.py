@@ -30,7 +30,7 @@ class Architecture:
 
     width, rows: of the conditioning. tensor: the name of another one that has the words. more: its other
     entries. attends: the modules that look at the text, as a pattern. text, image, keys: the first text row
-    among the keys, the first image token among the queries, the number of keys. grid: image tokens, h x w.
+    among the keys (other: rows of other text before the conditioning's), the first image token among the queries, the number of keys. grid: image tokens, h x w.
     scale: c of x = c z as a function of sigma.
     """
 
@@ -38,6 +38,7 @@ class Architecture:
     unet: dict
     attends: str
     text: int = 0
+    other: int = 0
     image: int = 0
     keys: int = ROWS
     grid: tuple[int, int] = (5, 7)
@@ -643,6 +644,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "HunyuanVideo15",
         HUNYUAN_VIDEO_15,
         DOUBLE,
+        other=6,
         image=6 + ROWS,
         keys=6 + ROWS + 35,
         frames=True,
