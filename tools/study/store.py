@@ -67,9 +67,9 @@ class Store:
         found = [self.records[key] for key in keys if key in self.records]
         return found if len(found) == len(batch) else None
 
-    def images(self, study: Study, objects: int) -> dict[str, list[Record]]:
+    def images(self, study: Study, objects: int, coloured: bool = True) -> dict[str, list[Record]]:
         """Way -> its images, for the batches of this number of objects that every way has made."""
-        wanted = study.prompts(objects)
+        wanted = study.prompts(objects, coloured)
         found: dict[str, list[Record]] = {way.name: [] for way in study.ways}
         for start in range(0, len(wanted), study.batch):
             batch = wanted[start : start + study.batch]
