@@ -137,7 +137,8 @@ def test_the_key_is_of_the_weights_without_loras(tiny):
     assert key(patched) == own_key, "while it is patched in"
     patched.unpatch_model()
     with torch.inference_mode():
-        weight.add_(1)
+        for parameter in patched.model.diffusion_model.parameters():
+            parameter.mul_(1.01)
     assert key(patched) != own_key
 
 

@@ -1,4 +1,4 @@
-"""The command line: python3 tools/dev.py study (steps | eval | compare | tradeoff | gradient-free | tables)
+"""The command line: python3 tools/dev.py study (steps | server | eval | compare | ... | tables)
 
 Without the name of a study: steps.
 """
@@ -133,6 +133,10 @@ def show(study: Study, store: Store, write: Path | None) -> None:
 
 def main() -> None:
     words = sys.argv[1:]
+    if words[:1] == ["server"]:
+        from . import server_study
+
+        return server_study.main(words[1:])
     unnamed = bool(words) and words[0].startswith("-") and words[0] not in ("-h", "--help")
     args = parser().parse_args(["steps", *words] if unnamed else words)
     store = Store(args.records)
