@@ -25,7 +25,7 @@ def verdict(task: Task) -> dict:
     """Right more often at step 2, hardly ever at step 4."""
     cell = task.cell
     number = int(digest([cell.prompt, cell.seed]), 16) % 100
-    right = number < {"": {None: 40}}.get(cell.method, {0: 45, 2: 90, 4: 3})[cell.step]
+    right = number < {"": {None: 40}}.get(cell.method, {0: 80, 2: 90, 4: 3})[cell.step]
     where = {"step": cell.step, "sigma": 8.0, "percent": (cell.step or 0) / 20, "weights": "abc"}
     return {"right": right, "score": float(right), **(where if cell.method else {})}
 

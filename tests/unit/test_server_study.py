@@ -19,7 +19,7 @@ from tools.study.server_results import CellStore
 from ..support.import_graph import CLONE
 from ..support.study_worker import GRID, METHOD, Inline, Worker
 
-WORKFLOW = json.loads((CLONE / "example_workflows/api/demo_step_curve.json").read_text("utf-8"))
+WORKFLOW = json.loads((CLONE / "tools/study/demo_workflow.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")

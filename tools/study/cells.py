@@ -161,9 +161,8 @@ class Template:
 
     def _text_node(self) -> tuple[str, str]:
         """(node, input) with the positive prompt: up from whatever has a positive input or a guider."""
-        starts = [
-            link for i in self.workflow for name in CONDITIONING_INPUTS[:2] if (link := self._link(i, name))
-        ]
+        others = [i for i in self.workflow if i != self.judge]
+        starts = [link for i in others for name in CONDITIONING_INPUTS[:2] if (link := self._link(i, name))]
         for link in starts:
             node, seen = link[0], set()
             while node not in seen:

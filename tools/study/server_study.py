@@ -4,8 +4,8 @@
         --seeds 0 1 2 3 --candidates 0 2 4 6 8 10 12 --url http://127.0.0.1:8188
     python3 tools/dev.py study server --shapes --candidates 0 1 2 4 --pairs 20 --workers 2
 
-The workflow is in API form and has Semantic Nursing, a sampler, VAE Decode and Subject Judge (see
-example_workflows/demo_step_curve.json). Every prompt is made with every seed, plain and with every method at
+The workflow is in API form and has Semantic Nursing, a sampler, VAE Decode and Subject Judge (the default
+is tools/study/demo_workflow.json). Every prompt is made with every seed, plain and with every method at
 every candidate step; each image is judged by the workflow's own judge. What is made stands in one file, and
 the same command goes on after any end. A candidate that is worse than the best one (paired McNemar test, p
 below 0.01) gets no more images after the round in which that shows.
@@ -37,7 +37,7 @@ from .prompt_sets import SETS, SPLITS, AskedPrompt, read_prompts, shapes, tiam
 from .server_worker import ServerWorker
 from .tables import write_between
 
-DEMO_WORKFLOW = CLONE / "example_workflows" / "api" / "demo_step_curve.json"
+DEMO_WORKFLOW = Path(__file__).with_name("demo_workflow.json")
 RECORDS = HOST_DIR / "study" / "server.jsonl"
 
 
