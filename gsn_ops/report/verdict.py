@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MISSING, WEAK = 0.25, 0.5
+MISSING, WEAK = 0.3, 0.4
 """Highest attention (0 to 1) below which a subject is called missing, or weak. Ours: words, not thresholds of
 a method.
 """
@@ -58,7 +58,9 @@ def verdict(found: Sequence[Course], one_step: bool) -> str:
         return f"before: {least.label} {_state(least.before)} ({least.before:.2f})"
     weak = [course for course in found if course.is_weak]
     parts = [_restored(c) for c in found if one_step and c.lacked and not c.is_weak]
-    parts += [f"still weak: {c.label} ({c.before:.2f}, now {c.after:.2f})" for c in weak]
+    parts += [f"{c.label} ({c.before:.2f}, now {c.after:.2f})" for c in weak]
+    if weak:
+        parts[-len(weak)] = f"still weak: {parts[-len(weak)]}"
     if not parts:
         return "nothing was missing" if one_step else "all subjects have attention"
     return _shortened(parts)

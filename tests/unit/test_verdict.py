@@ -16,8 +16,8 @@ def test_m4_a_missing_subject_that_is_there_now():
 
 
 def test_m4_a_weak_subject_and_one_that_is_still_weak():
-    line = said((0.4, 0.2), (0.8, 0.3))
-    assert line == "red circle was weak (0.40), now 0.80; still weak: green star (0.20, now 0.30)"
+    line = said((0.35, 0.2), (0.8, 0.3))
+    assert line == "red circle was weak (0.35), now 0.80; still weak: green star (0.20, now 0.30)"
 
 
 def test_m4_nothing_was_missing():

@@ -13,9 +13,16 @@ STAGES = {
     "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps|GSNJudge|ComfySwitch",
 }
 OTHER = "Prompt and settings"
-SAME_COLUMN = ("GSNRegion", "ImageStitch", "SaveImage")  # these stand below the node that they follow
-ROW_GAP, COLUMN_GAP = 60, 80
-NOTE_WIDTH, LINE = 330, 13  # of the note, in pixels; a character takes 6
+SAME_COLUMN = (  # these stand below the node that they follow
+    "GSNRegion",
+    "ImageStitch",
+    "SaveImage",
+    "FluxGuidance",
+    "ConditioningZeroOut",
+    "ModelSamplingAuraFlow",
+)
+ROW_GAP, COLUMN_GAP = 60, 50
+NOTE_WIDTH, LINE, LETTER = 330, 21, 7  # of the note and its text, in pixels
 FRAME_TOP, FRAME_SIDE, FRAME_BELOW = -90, 20, 50
 
 
@@ -123,7 +130,7 @@ def stage_of(node_type: str) -> str:
 
 def note_height(text: str, width: float) -> float:
     """The height of a note of this width, lines broken by the browser."""
-    lines = sum(1 + int(len(line) / (width / 6)) for line in text.split("\n"))
+    lines = sum(1 + int(len(line) / (width / LETTER)) for line in text.split("\n"))
     return 50 + LINE * lines
 
 
