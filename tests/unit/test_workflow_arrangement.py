@@ -7,7 +7,7 @@ import pytest
 
 from tools.host_env.paths import CLONE
 from tools.workflows import first, notes
-from tools.workflows.arrange import Node, arrange
+from tools.workflows.arrange import VIEW, Node, arrange
 
 FOLDER = CLONE / "example_workflows"
 NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
@@ -45,7 +45,7 @@ def column_starts(links: list[tuple[int, int]], **types: str) -> list[float]:
 def test_a_node_stands_next_to_what_waits_for_it_and_loaders_come_first():
     chain = [(1, 2), (2, 3), (3, 4), (5, 3)]
     found = column_starts(
-        chain, n1="LoraLoader", n2="Any", n3="KSampler", n4="VAEDecode", n5="CLIPTextEncode"
+        chain, n1="LoraLoader", n2="Any", n3="SamplerCustom", n4="VAEDecode", n5="CLIPTextEncode"
     )
     first, second, third, fourth, late = found
     assert first < second < third < fourth and late == second
@@ -53,10 +53,10 @@ def test_a_node_stands_next_to_what_waits_for_it_and_loaders_come_first():
 
 
 def test_columns_leave_room_for_the_widest_node_and_rows_for_the_tallest():
-    nodes = [Node(1, "Any", (500, 70)), Node(2, "Any", (200, 40)), Node(3, "KSampler", SMALL)]
+    nodes = [Node(1, "Any", (500, 70)), Node(2, "Any", (200, 40)), Node(3, "SamplerCustom", SMALL)]
     arranged = arrange(nodes, [(1, 3), (2, 3)], "one\ntwo")
-    assert arranged.positions == {1: (0, 0), 2: (0, 130), 3: (550, 0)}
-    assert (arranged.note.top, arranged.note.height) == (230, 92)
+    assert arranged.positions == {1: (0, 0), 2: (0, 110), 3: (540, 0)}
+    assert (arranged.note.top, arranged.note.height) == (190, 90)
     assert [frame.title for frame in arranged.frames] == ["Prompt and settings", "Sampling"]
 
 
@@ -82,9 +82,9 @@ def view(name: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_m6_the_first_view_is_large_enough_to_read(name):
-    """The canvas of a window of 1600 x 1000 has 1540 x 900; below 0.6 the front end draws no text."""
+    """In a window of 1600 x 1000; below 0.6 the front end draws no text."""
     width, height = view(name)
-    assert min(1540 / width, 900 / height) >= (0.8 if name == first.NAME else 0.6)
+    assert min(VIEW[0] / width, VIEW[1] / height) >= (0.8 if name == first.NAME else 0.6)
     graph = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     assert "ds" not in graph.get("extra", {})  # a saved view would win over the one that fits
 

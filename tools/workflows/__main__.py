@@ -40,19 +40,19 @@ READY = (
     "&& LiteGraph.registered_node_types['GSNReport'] && app.canvas)"
 )
 SIZES = {  # at least so large, in pixels
-    "GSNReport": [460, 450],
-    "GSNAttentionMaps": [460, 380],
-    "SaveImage": [460, 280],
-    "PreviewAny": [460, 100],
-    "CLIPTextEncode": [360, 130],
-    "GSNTextEncode": [360, 220],
-    "GSNNursing": [330, 400],
-    "GSNWordWeight": [330, 400],
+    "GSNReport": [400, 450],
+    "GSNAttentionMaps": [400, 380],
+    "SaveImage": [400, 280],
+    "PreviewAny": [400, 100],
+    "CLIPTextEncode": [300, 130],
+    "GSNTextEncode": [300, 220],
+    "GSNNursing": [300, 400],
+    "GSNWordWeight": [300, 400],
     "GSNFlippedNegative": [360, 300],
     "GSNAlternatePrompts": [330, 340],
     "GSNPromptToPrompt": [330, 420],
     "GSNGuidanceModel": [330, 380],
-    "GSNSeedPicker": [560, 900],
+    "GSNSeedPicker": [560, 860],
     "GSNJudge": [420, 640],
     "GSNRefineModel": [330, 340],
 }

@@ -19,8 +19,13 @@ PAPER, INK, SOFT = (28, 30, 34), (240, 240, 240), (150, 156, 166)
 ACCENT = (92, 184, 122)
 
 
-def card(name: str, picture: Image.Image | None) -> Image.Image:
-    """The picture of a template, SIDE x SIDE. name: as in the list, its number included."""
+def card(
+    name: str, picture: Image.Image | None, labels: tuple[str, str] = ("without", "with")
+) -> Image.Image:
+    """The picture of a template, SIDE x SIDE.
+
+    name: as in the list, its number included. labels: of the two halves of a wide picture.
+    """
     made = Image.new("RGB", (SIDE, SIDE), PAPER)
     draw = ImageDraw.Draw(made)
     title = name.split(" ", 1)[1].split(" - ")
@@ -33,8 +38,8 @@ def card(name: str, picture: Image.Image | None) -> Image.Image:
         made.paste(shown, (EDGE, top))
         top += shown.height + 10
         if picture.width > 1.5 * picture.height:
-            draw.text((EDGE, top), "without", SOFT, ImageFont.load_default(20))
-            draw.text((SIDE // 2 + 4, top), "with", ACCENT, ImageFont.load_default(20))
+            draw.text((EDGE, top), labels[0], SOFT, ImageFont.load_default(20))
+            draw.text((SIDE // 2 + 4, top), labels[1], ACCENT, ImageFont.load_default(20))
             top += 34
     else:
         draw.rectangle((EDGE, top, EDGE + 72, top + 8), ACCENT)
@@ -53,9 +58,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
     parser.add_argument("picture", nargs="?", type=Path)
+    parser.add_argument("--labels", nargs=2, default=("without", "with"), metavar=("LEFT", "RIGHT"))
     args = parser.parse_args()
     picture = Image.open(args.picture) if args.picture else None
-    card(args.name, picture).save(FOLDER / f"{args.name}.jpg", quality=82, optimize=True)
+    card(args.name, picture, args.labels).save(FOLDER / f"{args.name}.jpg", quality=82, optimize=True)
 
 
 if __name__ == "__main__":
