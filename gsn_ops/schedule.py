@@ -17,6 +17,8 @@ WINDOW_SLACK = 1e-3
 """Relative tolerance of a window, so that rounding does not exclude the step at its edge."""
 SMALLEST_PERCENT = 1e-6
 """ComfyUI gives an infinite sigma for 0 %; this percent gives the model's own maximum."""
+BISECTIONS = 30
+"""Halvings of 0 ... 1 when a noise level is sought: to a billionth."""
 
 END_OF_SAMPLING = (
     "at_percent {:g} is the end of sampling, where no step is left: choose a smaller at_percent."
@@ -83,6 +85,20 @@ class Schedule:
     def find(self, moment: Moment) -> FoundStep:
         """The step that is nearest to a moment, see `find_step`."""
         return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow, self.from_noise)
+
+    def percent_of(self, sigma: float) -> float:
+        """The share of the noise schedule whose noise level is sigma: the inverse of `percent_to_sigma`.
+
+        0 for a level at or above the model's highest, below 1 always.
+        """
+        low, high = 0.0, 1.0
+        if sigma >= self.percent_to_sigma(SMALLEST_PERCENT):
+            return 0.0
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            above = self.percent_to_sigma(middle) > sigma
+            low, high = (middle, high) if above else (low, middle)
+        return low
 
     def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
         """The steps from start to end (shares of the noise schedule, both included)."""

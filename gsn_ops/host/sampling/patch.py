@@ -83,6 +83,7 @@ class SamplingPatch:
         guider, parts = executor.class_obj, len(kwargs.get("latent_shapes") or [1])
         plan = make_plan(guider, self.attached, sigmas, latent_image, noise, parts)
         run = SamplerRun(guider, plan, callback, seed or 0, noise)
+        run.announce()
         watched = sampler
         if plan.active_steps:
             modify = run.modify_prediction if plan.modifies_prediction else None
