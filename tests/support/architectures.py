@@ -30,8 +30,8 @@ class Architecture:
 
     width, rows: of the conditioning. tensor: the name of another one that has the words. more: its other
     entries. attends: the modules that look at the text, as a pattern. text, image, keys: the first text row
-    among the keys (other: rows of other text before the conditioning's), the first image token among the queries, the number of keys. grid: image tokens, h x w.
-    scale: c of x = c z as a function of sigma.
+    among the keys (other: rows of other text before the conditioning's), the first image token among the
+    queries, the number of keys. grid: image tokens, h x w. scale: c of x = c z as a function of sigma.
     """
 
     config: str
