@@ -305,6 +305,12 @@ def test_other_nodes_of_the_pack_do_not_take_the_pair_for_one_prompt(tiny, pack,
     refined, _ = tiny.attach(tiny.model, step=1)
     with pytest.raises(ValueError, match="pair of prompts of Prompt-to-Prompt"):
         sample(tiny, made, refined)
+    of_id = {n.GET_SCHEMA().node_id: n for n in pack.NODES}
+    boosted = of_id["GSNNursing"].EXECUTE_NORMALIZED(made[0], method="Word boost (no gradients)").args[0]
+    flipped = of_id["GSNFlippedNegative"].EXECUTE_NORMALIZED(made[0], tiny.encode("green")).args[0]
+    for model in (boosted, flipped):
+        with pytest.raises(ValueError, match="pair of prompts of Prompt-to-Prompt"):
+            sample(tiny, made, model)
     twice = pair(model=made[0])
     with pytest.raises(ValueError, match="Two Prompt-to-Prompt nodes"):
         sample(tiny, twice)

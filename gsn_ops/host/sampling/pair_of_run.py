@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...maps import block_range
 from ...modulate.blend_maps import BlendMaps
-from ...modulate.edits import Edit, WordWeights
+from ...modulate.edits import Edit, FlippedNegative, WordBoost, WordWeights
 from ...modulate.local_blend import blend
 from ...modulate.pair_edit import PromptToPrompt
 from ...modulate.prompt_alignment import Alignment, aligned
@@ -38,17 +38,19 @@ ROWS_CHANGED = (
     "Prompt-to-Prompt: its pair of prompts has {found} rows, but the prompts made {made}: a node behind it "
     "has joined or cut the text. Join or cut prompts before Prompt-to-Prompt."
 )
+OF_WORDS = (WordWeights, WordBoost, FlippedNegative)
+"""Edits of one prompt's words, or of its rows."""
 
 
 def pair_edit(edits: Sequence[Edit]) -> PromptToPrompt | None:
     """The Prompt-to-Prompt among the edits of a run.
 
-    Raises ValueError if there are two, or if others look for words, which differ between the images.
+    Raises ValueError if there are two, or beside edits of words, which differ between the images.
     """
     pairs = [edit for edit in edits if isinstance(edit, PromptToPrompt)]
     if len(pairs) > 1:
         raise ValueError("Two Prompt-to-Prompt nodes are in the way of this model: remove one of them.")
-    if pairs and any(isinstance(edit, WordWeights) for edit in edits):
+    if pairs and any(isinstance(edit, OF_WORDS) for edit in edits):
         raise ValueError(OTHER_WORDS)
     return pairs[0] if pairs else None
 
