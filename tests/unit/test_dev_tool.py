@@ -69,6 +69,13 @@ def test_everything_that_is_started_writes_into_the_clone(tmp_path, monkeypatch)
     assert str(tmp_path) not in " ".join(arguments).replace(f"--models-directory {tmp_path}/models", "")
 
 
+def test_compiled_modules_are_kept_where_the_machine_says_not_to(monkeypatch):
+    """Compiling what ComfyUI imports takes 15 CPU seconds, in every process that is started."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    probe = [sys.executable, "-c", "import sys; print(sys.dont_write_bytecode)"]
+    assert subprocess.run(probe, env=paths.environment(), capture_output=True).stdout.split() == [b"False"]
+
+
 # --- the server -----------------------------------------------------------------------------------
 
 

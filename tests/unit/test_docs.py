@@ -83,13 +83,17 @@ def test_every_page_of_docs_is_in_the_readme():
 
 
 def test_no_measured_number_stands_on_two_pages():
-    """A share with its interval, such as "62.7 % (57.1 to 67.9)", is measured once and told on one page."""
+    """A share with its interval, such as "62.7 % (57.1 to 67.9)", is measured once and told on one page.
+
+    Tables that a study printed are left out: there, equal numbers are equal counts of other images.
+    """
     places: dict[str, set[str]] = {}
     for page in PAGES:
-        for number in re.findall(r"\d[\d.]* %\**\s+\([\d.]+ to [\d.]+\)", page.read_text("utf-8")):
+        written = re.sub(r"<!-- (study [^>]*?) -->.*?<!-- \1: end -->", "", page.read_text("utf-8"), flags=re.S)
+        for number in re.findall(r"\d[\d.]* %\**\s+\([\d.]+ to [\d.]+\)", written):
             places.setdefault(re.sub(r"[*\s]+", " ", number), set()).add(page.name)
     assert {number: pages for number, pages in places.items() if len(pages) > 1} == {}
-    assert len(places) > 50
+    assert len(places) > 20
 
 
 GIVEN_UP = (

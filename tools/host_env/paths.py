@@ -101,6 +101,7 @@ def environment() -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "RUFF_CACHE_DIR": str(cache / "ruff"),
         "PYTHONPYCACHEPREFIX": str(cache / "pycache"),
+        "PYTHONDONTWRITEBYTECODE": "",  # container images set it: each process would compile ComfyUI again
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

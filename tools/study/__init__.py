@@ -1,10 +1,10 @@
 """Measurements on the embedded models: many prompts and seeds, and the same noise for every method.
 
-    python3 tools/dev.py study eval --pairs 300                   one method, with its settings varied
-    python3 tools/dev.py study compare --write docs/results.md    all published methods
-    python3 tools/dev.py study tradeoff --write docs/results.md     methods and new seeds at equal compute
-    python3 tools/dev.py study gradient-free --write docs/results.md   methods without gradients
-    python3 tools/dev.py study tables                             the tables of stored studies again
+    python3 tools/dev.py study eval --pairs 300                              one method, settings varied
+    python3 tools/dev.py study compare --write docs/results.md               all published methods
+    python3 tools/dev.py study tradeoff --write docs/equal_compute.md        methods and new seeds
+    python3 tools/dev.py study gradient-free --write docs/gradient_free.md   methods without gradients
+    python3 tools/dev.py study tables                                        stored tables again
 
 `data` says what a study is, `run` makes its images, `store` keeps one record per image, and `evaluate`,
 `compare`, `compute_tradeoff` and `gradient_free` are the studies: each plans its ways and prints tables from

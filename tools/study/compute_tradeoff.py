@@ -1,7 +1,7 @@
 """Is it better than new seeds at equal compute? Right images per unit of compute, against sampling again.
 
-    python3 tools/dev.py study tradeoff --write docs/results.md
-    python3 tools/dev.py study tradeoff --model sd3 --objects 2 3 --pairs 200 --write docs/results.md
+    python3 tools/dev.py study tradeoff --write docs/equal_compute.md
+    python3 tools/dev.py study tradeoff --model sd3 --objects 2 3 --pairs 200 --write docs/equal_compute.md
 
 The unit is a forward pass of the model: a sampling step costs two (prompt and negative prompt), an update
 step a forward and a backward pass of the prompt alone, which cost as much as two (weights are frozen; that

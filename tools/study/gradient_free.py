@@ -1,7 +1,7 @@
 """Methods without gradients on an embedded model, alone and before the fast method, against both.
 
-    python3 tools/dev.py study gradient-free --write docs/results.md
-    python3 tools/dev.py study gradient-free --model sd3 --write docs/results.md
+    python3 tools/dev.py study gradient-free --write docs/gradient_free.md
+    python3 tools/dev.py study gradient-free --model sd3 --write docs/gradient_free.md
 
 A table for all prompts together, then one per number of objects. *Passes* are those besides sampling, of each
 image as when it is made alone: a method without gradients makes none.
@@ -26,7 +26,7 @@ HEADS = (
     "points",
     "McNemar p",
     "fixed",
-    "now wrong",
+    "broken",
     "colours right (95 %)",
     "passes",
 )
@@ -69,7 +69,7 @@ def table(title: str, images: dict[str, list[Record]]) -> list[str]:
     lines = [title, "", *markdown(HEADS, rows)]
     for first, second in (pair for pair in PAIRED if {*pair} <= images.keys()):
         found = compared(images[first], images[second])
-        counts = f"{found.fixed} fixed, {found.broken} now wrong"
+        counts = f"{found.fixed} fixed, {found.broken} broken"
         lines += [f"{second} against {first}: {found.points:+.1f} points, p = {found.p:.2g} ({counts}).", ""]
     return lines
 
