@@ -133,7 +133,7 @@ def with_lmd(demo: Demo, task: Task) -> Made:
     lmd, settings = (pack_module(f"gsn_ops.{n}") for n in ("host.sampling.lmd_sampler", "optimise.lmd"))
     how, latents, passes, alone, centre = HOW["sd"], [], 0, [], []
     for prompt in task.prompts:
-        job = lmd.LayoutJob(
+        job = pack_module("gsn_ops.host.sampling.lmd_job").LayoutJob(
             demo.model,
             demo.clip,
             layout_of(prompt, task.boxes),

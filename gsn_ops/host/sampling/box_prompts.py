@@ -32,17 +32,17 @@ def encoded(clip: CLIP, text: str) -> list[list[Any]]:
     return recording.encode_from_tokens_scheduled(recording.tokenize(text))
 
 
-def encoded_with_names(clip: CLIP, text: str, names: Sequence[str]) -> tuple[list[list[Any]], str]:
-    """The conditioning of a prompt, to which the names that it lacks are appended, and the text."""
+def encoded_with_names(clip: CLIP, text: str, names: Sequence[str]) -> list[list[Any]]:
+    """The conditioning of a prompt, to which the names that it lacks are appended."""
     conditioning = encoded(clip, text)
     tokens = tokens_of(conditioning)
     if tokens is None or not tokens.encoders:
-        return conditioning, text
+        return conditioning
     missing = dict.fromkeys(names[n] for n in phrases_of(names, tokens)[1])
     if not missing:
-        return conditioning, text
+        return conditioning
     text = SEPARATOR.join([part for part in (text.strip(), *missing) if part])
-    return encoded(clip, text), text
+    return encoded(clip, text)
 
 
 def placed_prompt(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -20,9 +20,7 @@ from ...layout.compose import Composition, MovedObject, centred, frozen_steps, m
 from ...layout.layout import Layout, PlacedObject
 from ...layout.prompts import object_prompts, overall_prompt
 from ...layout.rounds import box_seed, numbers_of, size_of
-from ...objectives.base import Objective
-from ...optimise.guidance import Guide
-from ...optimise.lmd import FIRST_MAPS, LMDSettings, box_recipe, overall_recipe
+from ...optimise.lmd import FIRST_MAPS, box_recipe, overall_recipe
 from ...regions import box_mask
 from ...report.book import ReportBook
 from ...schedule import Schedule
@@ -32,7 +30,9 @@ from ..prompts.layout_regions import split_in_time, with_gligen
 from .box_prompts import encoded, encoded_with_names, image_box, labels_of, one_batch, placed_prompt
 from .box_runs import BoxKeeper, BoxRun
 from .ksampler import empty_latent, sample, sample_noise, sigmas
+from .lmd_job import LayoutJob, LayoutResult, Round, in_words, pixels
 from .lmd_overall import Composer, References, masks_of
+from .matched import MatchedConditioning
 from .patch import OUTER_SAMPLE, PREPARE_SAMPLING, SamplingPatch, install
 from .patch import WRAPPER_KEY as NURSING_KEY
 from .plan import AttachedRecipe
@@ -51,62 +51,6 @@ TOO_MUCH = (
     "LMD Sampler keeps the latents and word maps of every step in memory: {wanted} for this layout, and "
     "{free} are free. Use fewer boxes, fewer steps or a smaller image."
 )
-
-
-@dataclass(frozen=True)
-class Round:
-    """What the boxes of one layout left behind; a later round takes over those that it does not change."""
-
-    runs: tuple[BoxRun, ...]
-    made_with: tuple[weakref.ref, ...]
-
-    @property
-    def kept_bytes(self) -> int:
-        """Memory of the latents and maps of all steps."""
-        return sum(run.kept_bytes for run in self.runs)
-
-
-@dataclass(frozen=True)
-class LayoutJob:
-    """Everything that LMD Sampler is given.
-
-    numbers: steps, cfg, sampler_name and scheduler. masks: [n, H, W], one for each box, of the images in
-    which the objects are alone. segmenter: finds them (with vae) if there are no masks. objective: of the
-    overall run, None = as published. previous: the last round.
-    """
-
-    model: Any
-    clip: Any
-    layout: Layout
-    seed: int
-    numbers: tuple[int, float, str, str]
-    latent: dict
-    settings: LMDSettings
-    prompt: str = ""
-    negative: str = ""
-    gligen: Any = None
-    gligen_end: float = 0.4
-    masks: Tensor | None = None
-    segmenter: Any = None
-    vae: Any = None
-    objective: Objective | None = None
-    previous: Round | None = None
-
-
-@dataclass(frozen=True)
-class LayoutResult:
-    """latent: the LATENT. book: reports of the overall run. Without boxes round, objects and masks are None.
-
-    passes: forward and backward passes besides sampling.
-    """
-
-    latent: dict
-    book: ReportBook
-    round: Round | None = None
-    objects: dict | None = None
-    masks: Tensor | None = None
-    text: str = "Off: a plain run of the prompt, as KSampler makes it."
-    passes: tuple[int, int] = (0, 0)
 
 
 def sample_layout(job: LayoutJob, on_status: Callable[[str], None] = lambda text: None) -> LayoutResult:
@@ -150,44 +94,45 @@ class _LayoutSampling:
         return negative if self.job.gligen is None else split_in_time(negative, self.job.gligen_end)
 
     def result(self) -> LayoutResult:
-        job = self.job
-        positive, text = encoded_with_names(
-            job.clip, job.prompt or overall_prompt(job.layout), [p.name for p in job.layout.objects]
-        )
-        positive, matched = placed_prompt(self.family, positive, job.layout)
-        positive = self._with_gligen(positive, job.layout)
+        positive, matched = self._whole_prompt()
         runs = self._planned()
         waiting = [run for run in runs if run.latent is None]
-        self.progress = _Progress(job.model, self._lengths(len(self._batches(waiting))))
-        for batch in self._batches(waiting):
+        batches = self._batches(waiting)
+        self.progress = _Progress(self.job.model, self._lengths(len(batches)))
+        for batch in batches:
             self._generate(batch)
-        masks = masks_of(job, runs, self.empty.shape[-2:], self.settings.mask_threshold)
-        moved = [
+        moved = self._moved(runs)
+        samples, book = self._overall(positive, labels_of(matched), runs, moved)
+        alive = Round(tuple(runs), self._made_with())
+        finished = torch.stack([run.latent for run in runs if run.latent is not None])
+        return LayoutResult(
+            self._as_latent(samples),
+            book,
+            alive,
+            self._as_latent(finished),
+            pixels(torch.stack([one.place for one in moved])),
+            self._status(runs, waiting, alive),
+            (self.passes[0], self.passes[1]),
+        )
+
+    def _whole_prompt(self) -> tuple[list, MatchedConditioning]:
+        """The conditioning of the whole image, and the subjects of its boxes."""
+        job = self.job
+        text, names = job.prompt or overall_prompt(job.layout), [p.name for p in job.layout.objects]
+        positive, matched = placed_prompt(self.family, encoded_with_names(job.clip, text, names), job.layout)
+        return self._with_gligen(positive, job.layout), matched
+
+    def _moved(self, runs: Sequence[BoxRun]) -> list[MovedObject]:
+        """The objects with their masks and their ways to their boxes."""
+        masks = masks_of(self.job, runs, self.empty.shape[-2:], self.settings.mask_threshold)
+        return [
             MovedObject(mask, offset_to(run.placed.box, mask), run.noise, run.states)
             for run, mask in zip(runs, masks, strict=True)
         ]
-        composition = Composition(moved, self.background[0])
-        frozen = frozen_steps(self.schedule.n_steps, self.settings.frozen)
-        references = References(labels_of(matched), runs, moved, self.recipe.window(self.schedule))
-        recipe = overall_recipe(self.settings, references, job.objective)
-        samples, book = self._overall(
-            positive, recipe, Composer(composition, frozen), composition.noise[None]
-        )
-        alive = Round(tuple(runs), self._made_with())
-        out = {k: v for k, v in job.latent.items() if not k.startswith("downscale_ratio")}
-        finished = torch.stack([run.latent for run in runs if run.latent is not None])
-        places = torch.stack([one.place for one in moved]).float()
-        places = places.repeat_interleave(8, -1).repeat_interleave(8, -2)
-        status = self._status(runs, waiting, alive)
-        return LayoutResult(
-            {**out, "samples": samples},
-            book,
-            alive,
-            {**out, "samples": finished},
-            places,
-            status,
-            (self.passes[0], self.passes[1]),
-        )
+
+    def _as_latent(self, samples: Tensor) -> dict:
+        rest = {k: v for k, v in self.job.latent.items() if not k.startswith("downscale_ratio")}
+        return {**rest, "samples": samples}
 
     def _planned(self) -> list[BoxRun]:
         """A run of each box: those of the last round that are the same, else empty ones."""
@@ -291,25 +236,35 @@ class _LayoutSampling:
         attached = () if recipe is None else (AttachedRecipe(recipe, book),)
         patched = self._patched(attached, keeper)
         noise = torch.stack([run.noise for run in runs])
-        conds = (positive, self.negative_alone)
-        samples = sample_noise(patched, noise, self.job.seed, self.job.numbers, conds, self.progress.on_step)
-        self.progress.next_run()
+        samples = self._sample(patched, noise, (positive, self.negative_alone), book)
         self.batches += 1
-        self._count(book, samples)
         for run, finished in zip(runs, samples, strict=True):
             run.latent = finished
 
     def _overall(
-        self, positive: list, recipe: Guide, composer: Composer, noise: Tensor
+        self, positive: list, labels: list[str], runs: list[BoxRun], moved: list[MovedObject]
     ) -> tuple[Tensor, ReportBook]:
+        """The run of the whole image, which also has the recipes that are on the model."""
+        composition = Composition(moved, self.background[0])
+        composer = Composer(composition, frozen_steps(self.schedule.n_steps, self.settings.frozen))
+        references = References(labels, runs, moved, self.recipe.window(self.schedule))
+        recipe = overall_recipe(self.settings, references, self.job.objective)
         book, earlier = ReportBook(), ()
         for patch in self.job.model.get_wrappers(OUTER_SAMPLE, NURSING_KEY):
             earlier += patch.attached
         patched = self._patched((*earlier, AttachedRecipe(recipe, book)), composer)
-        conds = (positive, self.negative)
-        samples = sample_noise(patched, noise, self.job.seed, self.job.numbers, conds, self.progress.on_step)
-        self._count(book, samples)
-        return samples, book
+        return self._sample(patched, composition.noise[None], (positive, self.negative), book), book
+
+    def _sample(self, patched: Any, noise: Tensor, conds: tuple[list, list], book: ReportBook) -> Tensor:
+        """One sampler call, whose passes are counted."""
+        job = self.job
+        samples = sample_noise(patched, noise, job.seed, job.numbers, conds, self.progress.on_step)
+        self.progress.next_run()
+        report = book.find(samples)
+        for action in report.recipes if report is not None else ():
+            self.passes[0] += action.forwards
+            self.passes[1] += action.backwards
+        return samples
 
     def _patched(self, attached: tuple, observer: Any) -> Any:
         """The model for one run, with these recipes alone."""
@@ -318,12 +273,6 @@ class _LayoutSampling:
             patched.remove_wrappers_with_key(kind, NURSING_KEY)
         install(patched, SamplingPatch(attached, observer))
         return patched
-
-    def _count(self, book: ReportBook, samples: Tensor) -> None:
-        report = book.find(samples)
-        for action in report.recipes if report is not None else ():
-            self.passes[0] += action.forwards
-            self.passes[1] += action.backwards
 
     def _announce(self, size: int) -> None:
         """Says what this batch keeps, before it has more than the first step. Raises ValueError if it is too
@@ -364,8 +313,3 @@ class _Progress:
     def more(self, runs: int) -> None:
         """So many more runs, like the present one, follow."""
         self.lengths[self.run : self.run] = [self.lengths[self.run]] * runs
-
-
-def in_words(size: float) -> str:
-    """A number of bytes to read."""
-    return f"{size / 2**20:.1f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
