@@ -104,6 +104,7 @@ class GSNGuidanceModel(io.ComfyNode):
             "and similar methods with your own settings. For the published settings use Semantic Nursing.",
             search_aliases=["gsn", "attend and excite", "syngen", "attention guidance", "divide and bind"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 model_input(),
                 Objective.Input(

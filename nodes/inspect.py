@@ -8,12 +8,12 @@ from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
 from ..gsn_ops.subjects.labels import labels_named
-from .inputs import Report, given, optional_float, status_reporter, written
+from .inputs import Report, given, optional_float, written
 
 WHEN = ("after", "before")
 REPORT_HELP = (
     "From the node that patched the model, or from KSampler (Latent Refine at Step). "
-    "Not connected: the node says that nursing is off."
+    "Not connected: the node says so."
 )
 
 
@@ -46,7 +46,6 @@ class GSNReport(io.ComfyNode):
             "steps, each subject's attention before and after, and the predicted image before and after.",
             search_aliases=["gsn", "report", "loss", "curve"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 *run_inputs(),
                 io.Vae.Input(
@@ -72,13 +71,12 @@ class GSNReport(io.ComfyNode):
         run, remark = find_run(report, given("LATENT", latent)["samples"])
         if run is None:
             images, text = note(label or "Nursing Report", remark), remark
-            data, status = json.dumps({"schema": SCHEMA, "status": remark}), remark
+            data = json.dumps({"schema": SCHEMA, "status": remark})
         else:
             images, text = cards(run, vae, label), run_text(run)
-            data, status = run.to_json(), remark or run.status()
+            data = run.to_json()
         if label:
             text = f"{label}\n{text}"
-        status_reporter(cls)(status)
         return io.NodeOutput(images, text, data, ui=preview(cls, images, text))
 
 
@@ -128,7 +126,6 @@ class GSNAttentionMaps(io.ComfyNode):
             "image, and the same maps as masks for inpainting and detailers.",
             search_aliases=["gsn", "heat map", "attention", "daam", "mask"],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[*run_inputs(), *drawing_inputs()],
             outputs=[
                 io.Image.Output(
@@ -158,16 +155,14 @@ class GSNAttentionMaps(io.ComfyNode):
             return cls.without_maps(image, remark or idle)
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
-        status_reporter(cls)(text)
         images = stack([sheet for row in heat for sheet in row])
         return io.NodeOutput(images, maps.masks(), ui=preview(cls, maps.sheets(heat, when), text))
 
     @classmethod
     def without_maps(cls, image, reason: str) -> io.NodeOutput:
-        """The outputs when there are no maps: the image as it is, empty masks, and the reason on the node."""
+        """The outputs when there are no maps: the image as it is, empty masks, the reason as a picture."""
         explained = note("Attention Maps", reason)
         images = explained if image is None else image
-        status_reporter(cls)(reason)
         return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, reason))
 
 

@@ -84,6 +84,7 @@ class GSNJudge(io.ComfyNode):
             search_aliases=["gsn", "judge", "detect", "tiam", "all present", "new seed"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.Image.Input("images", tooltip="The decoded images to look at."),
                 io.String.Input(

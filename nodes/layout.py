@@ -107,6 +107,7 @@ class GSNLayout(io.ComfyNode):
             search_aliases=["gsn", "lmd", "boxes", "bounding box", "layout", "parse", "ideogram"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.String.Input("text", optional=True, multiline=True, default="", tooltip=TEXT_HELP),
                 *canvas_inputs("pixels of the text, and of the boxes that come out."),
@@ -174,6 +175,7 @@ class GSNApplyLayout(io.ComfyNode):
             "With a GLIGEN model the boxes also guide the first part of the run.",
             search_aliases=["gsn", "layout", "boxdiff", "gligen", "regional prompt", "lmd"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.Conditioning.Input(
                     "conditioning", tooltip="The prompt's conditioning; must carry token data."

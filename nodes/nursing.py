@@ -75,6 +75,7 @@ class GSNNursing(io.ComfyNode):
             "loader goes: model and clip in, model and clip out, then your own text nodes and any sampler.",
             search_aliases=ALIASES,
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 model_input(),
                 io.Clip.Input(

@@ -155,6 +155,7 @@ class GSNPromptToPrompt(io.ComfyNode):
                 "attention",
             ],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[model_input(), *prompt_inputs(), *edit_inputs(), *share_inputs(), *blend_inputs()],
             outputs=[
                 model_output(),

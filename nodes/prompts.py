@@ -34,6 +34,7 @@ class GSNFlippedNegative(io.ComfyNode):
             "passes. For UNets: Stable Diffusion 1 and 2, SDXL and their kin.",
             search_aliases=["gsn", "vsf", "value sign flip", "negative prompt", "cfg 1", "nag"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 model_input(),
                 io.Conditioning.Input(
@@ -90,6 +91,7 @@ class GSNAlternatePrompts(io.ComfyNode):
             "extra passes, any model.",
             search_aliases=["gsn", "r2f", "rare to frequent", "prompt switch", "prompt scheduling"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.Model.Input(
                     "model",

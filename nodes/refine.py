@@ -67,6 +67,7 @@ class GSNRefineModel(io.ComfyNode):
             "Set Subjects.",
             search_aliases=["gsn", "latent refine", "ours", "step selection"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 model_input(),
                 shifts_input(),
@@ -161,6 +162,7 @@ class GSNLatentRefine(io.ComfyNode):
             "for bit.",
             search_aliases=["gsn", "latent refine", "sampler", "ksampler"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising."),
                 *schedule_inputs(),

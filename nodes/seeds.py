@@ -73,6 +73,7 @@ class GSNSeedPicker(io.ComfyNode):
             search_aliases=["gsn", "seed", "best of n", "ksampler", "early stop"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.Model.Input(
                     "model",

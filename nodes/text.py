@@ -55,6 +55,7 @@ class GSNTextEncode(io.ComfyNode):
             "that a sampler can find the subjects. Shows how the prompt is split into tokens.",
             search_aliases=["gsn", "prompt", "tokens", "text encode"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.String.Input("text", multiline=True, dynamic_prompts=True, tooltip="The prompt."),
                 io.Clip.Input("clip", tooltip="The text encoder."),
@@ -81,6 +82,7 @@ class GSNSubjects(io.ComfyNode):
             "nodes, connect clip and the same text as well.",
             search_aliases=["gsn", "words", "tokens"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 io.Conditioning.Input(
                     "conditioning", tooltip="The prompt's conditioning (a copy is changed)."

@@ -51,6 +51,7 @@ class GSNWordWeight(io.ComfyNode):
             "also where (word:1.3) in the prompt does nothing. No gradients, no extra passes.",
             search_aliases=["gsn", "prompt weight", "emphasis", "attention", "negpip", "(word:1.3)"],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
             inputs=[
                 model_input(),
                 io.String.Input(

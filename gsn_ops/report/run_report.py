@@ -76,7 +76,8 @@ class RecipeReport:
     as the maps and scaled as the sampler node returns latents.
     settings: the recipe's options by name. subjects: labels, in the order of the maxima and maps (two recipes
     of one run may have different ones). attention_read: levels and blocks of the attention used, and who
-    chose them.
+    chose them. verdict: what became of the wanted subjects. line: the verdict, or for a recipe that did
+    nothing the cure and then the cause, and remarks that matter; "" = the status.
     """
 
     method: str
@@ -100,6 +101,13 @@ class RecipeReport:
     steps: tuple[StepReport, ...] = ()
     counters: Counters | None = None
     attention_read: str = ""
+    verdict: str = ""
+    line: str = ""
+
+    @property
+    def said(self) -> str:
+        """What stands on the node: the line, else the status."""
+        return self.line or self.status
 
 
 TENSORS = frozenset({"maps_before", "maps_after", "predicted_before", "predicted_after"})
@@ -158,7 +166,7 @@ class RunReport:
     def status(self) -> str:
         """One line for the node."""
         names = ", ".join(s.label for s in self.subjects)
-        said = "; ".join(r.status for r in self.recipes) + (f" [{names}]" if names else "")
+        said = "; ".join(r.said for r in self.recipes) + (f" [{names}]" if names else "")
         return with_lines(said, self.warnings)
 
 

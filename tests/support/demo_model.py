@@ -62,7 +62,8 @@ SAMPLERS = (
 
 class Tiny:
     """MODEL, CLIP (remembering), VAE, loaded and run in inference mode, as ComfyUI's executor does. Latents
-    are 16x16 unless said.
+    are 16x16 unless said. `light` is MODEL with a formula instead of its network, for what depends on the
+    sampler alone: 30 times as fast.
     """
 
     def __init__(self, host: ModuleType, pack_module: Callable[[str], ModuleType]):
@@ -70,6 +71,8 @@ class Tiny:
         self.model, self.plain_clip, self.vae = self.load()
         self.clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(self.plain_clip)
         self.encode = functools.cache(self.encode)
+        self.light = self.model.clone()
+        self.light.set_model_unet_function_wrapper(formula)
 
     def load(self) -> tuple:
         """MODEL, CLIP, VAE read once more from the file."""
@@ -188,14 +191,22 @@ def empty(batch: int = 1, height: int = 16, width: int = 16) -> Tensor:
     return torch.zeros(batch, 4, height, width)
 
 
+def formula(apply, args: dict) -> Tensor:
+    """A prediction of x0 in which position, neighbours, noise level and prompt count; nothing is learned."""
+    x, sigma, prompt = args["input"], args["timestep"][:, None, None, None], args["c"]["c_crossattn"]
+    text = prompt.sum((1, 2)).sin()[:, None, None, None]
+    return torch.tanh(2 * x / (1 + sigma**2).sqrt() + text).roll(1, -1)
+
+
 def recording(model, seen: list):
     """A clone of MODEL that notes (sigma, x, gradients on?) of every call of the network."""
     note = seen.append  # the pack puts back what a wrapper remembers of our passes, but not through this
+    inner = model.model_options.get("model_function_wrapper")
 
     def wrapper(apply, args):
         x = args["input"].chunk(len(args["cond_or_uncond"]))[0]  # positive and negative run as one batch
         note((float(args["timestep"][0]), x.detach().clone(), torch.is_grad_enabled()))
-        return apply(args["input"], args["timestep"], **args["c"])
+        return inner(apply, args) if inner else apply(args["input"], args["timestep"], **args["c"])
 
     model = model.clone()
     model.set_model_unet_function_wrapper(wrapper)

@@ -93,7 +93,7 @@ class ModulationPatch:
         for one, recipe in zip(self.attached, report.recipes, strict=True):
             log.info(recipe.status)
             if one.on_status is not None:
-                one.on_status(with_lines(recipe.status, report.warnings))
+                one.on_status(with_lines(recipe.said, report.warnings))
 
 
 class _LastPrediction:

@@ -110,6 +110,7 @@ class SamplingPatch:
         guider, parts = executor.class_obj, len(kwargs.get("latent_shapes") or [1])
         plan = make_plan(guider, self.attached, sigmas, latent_image, noise, parts)
         run = SamplerRun(guider, plan, callback, seed or 0, noise)
+        run.announce()
         watched, steps, update = sampler, plan.update_steps, run.update
         if self.observer is not None:
             self.observer.begin(guider, plan)
