@@ -187,34 +187,25 @@ class GSNLMDSampler(io.ComfyNode):
         previous=None,
     ) -> io.NodeOutput:
         settings = LMDSettings(strength, noise_mix, frozen, mask_threshold, transfer, gligen is not None)
-        found = None if segmenter is None else detector_of(segmenter, segmenter_clip, "segmenter")
-        show = status_reporter(cls)
-        made = sample_layout(
-            LayoutJob(
-                given("MODEL", model),
-                clip,
-                layout,
-                seed,
-                (steps, cfg, sampler_name, scheduler),
-                given("LATENT", latent_image),
-                settings,
-                written(prompt),
-                written(negative),
-                gligen,
-                gligen_end,
-                masks,
-                found,
-                vae,
-                objective,
-                previous,
-            ),
-            show,
-        )
-        show(made.text)
-        rest = (made.round, made.objects, made.masks)
-        names = ("round", "objects", "masks")
-        shown = [Absent(OFF.format(name=n)) if one is None else one for n, one in zip(names, rest)]
-        return io.NodeOutput(made.latent, made.book, *shown, made.text)
+        models, numbers = (given("MODEL", model), clip), (steps, cfg, sampler_name, scheduler)
+        latent, texts = given("LATENT", latent_image), (written(prompt), written(negative))
+        extra = (gligen, gligen_end, masks, segmenter_of(segmenter, segmenter_clip), vae, objective)
+        job = LayoutJob(*models, layout, seed, numbers, latent, settings, *texts, *extra, previous)
+        made = sample_layout(job, status_reporter(cls))
+        status_reporter(cls)(made.text)
+        return outputs_of(made)
+
+
+def segmenter_of(model, clip):
+    """The detector in a MODEL, None for none."""
+    return None if model is None else detector_of(model, clip, "segmenter")
+
+
+def outputs_of(made) -> io.NodeOutput:
+    """The node's outputs; those that a plain run does not have say so where they are used."""
+    parts = {"round": made.round, "objects": made.objects, "masks": made.masks}
+    shown = [Absent(OFF.format(name=name)) if one is None else one for name, one in parts.items()]
+    return io.NodeOutput(made.latent, made.book, *shown, made.text)
 
 
 NODES = [GSNLMDSampler]

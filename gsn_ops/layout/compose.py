@@ -101,7 +101,7 @@ class Composition:
         self._places = [one.place for one in self.objects]
         self.mask = torch.stack(self._places).any(0)
         noise = background.clone()
-        for place in (_surroundings, lambda mask: mask):
+        for place in (_grown_box, lambda mask: mask):
             for one, mask in zip(self.objects, self._places, strict=True):
                 # A grown box may reach to where the object's own noise has not moved from.
                 cells = place(mask) & shifted(torch.ones_like(mask), one.offset)
@@ -117,7 +117,7 @@ class Composition:
         return out
 
 
-def _surroundings(mask: Tensor) -> Tensor:
+def _grown_box(mask: Tensor) -> Tensor:
     """The bounding box of a mask, grown by a cell on each side; nothing for an empty mask."""
     cells = torch.zeros_like(mask)
     ys, xs = mask.nonzero(as_tuple=True)
