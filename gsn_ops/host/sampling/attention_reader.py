@@ -74,7 +74,7 @@ class PassReader:
         """The capture of a pass in which the prompt's images have this share."""
         capture = probe.capture(layout, None, options, kind=PassCapture)
         assert isinstance(capture, PassCapture)
-        capture.share = share
+        capture.share = (share[0], share[1])
         return capture
 
     def apply_model(

@@ -70,8 +70,10 @@ class _WordReader(PassReader):
     def make_capture(self, probe: Probe, layout: AttentionLayout, options: dict, share: tuple) -> PassCapture:
         self.of_masks = None
         if self.family.levels and not self.family.drops_options:
-            self.of_masks = probe.capture(layout, None, options, kind=_MaskBlock)
-            self.of_masks.share = share
+            masks = probe.capture(layout, None, options, kind=_MaskBlock)
+            assert isinstance(masks, PassCapture)
+            masks.share = (share[0], share[1])
+            self.of_masks = masks
             options = {**options, "optimized_attention_override": self.of_masks}
         return super().make_capture(probe, layout, options, share)
 
