@@ -56,6 +56,12 @@ def energy_inputs() -> list[io.Input]:
             "the steps is free.",
             step=0.01,
         ),
+    ]
+
+
+def stage_inputs() -> list[io.Input]:
+    """Numbers of the single boxes, their masks and the transfer, as published."""
+    return [
         optional_float(
             "noise_mix",
             AS_PUBLISHED,
@@ -146,6 +152,7 @@ class GSNLMDSampler(io.ComfyNode):
                 io.Latent.Input("latent_image", tooltip="An empty latent of one image."),
                 *text_inputs(),
                 *energy_inputs(),
+                *stage_inputs(),
                 *model_inputs(),
             ],
             outputs=[

@@ -53,7 +53,6 @@ SIZES = {  # at least so large, in pixels
     "GSNPromptToPrompt": [330, 420],
     "GSNGuidanceModel": [330, 380],
     "GSNSeedPicker": [560, 860],
-    "GSNLMDSampler": [340, 560],
     "GSNJudge": [420, 640],
     "GSNRefineModel": [330, 340],
 }
