@@ -173,7 +173,10 @@ def _why_none_is_near(moment: Moment, wanted: float, levels: Sequence[float]) ->
         source = f"at_sigma {moment.sigma:g}"
     cure = "it ends before: choose an earlier step, or patch the run that continues from here"
     if wanted > high:
-        cure = "it starts with too little noise: raise denoise (or start earlier), or choose a later step"
+        cure = (
+            "it starts with too little noise: raise denoise (or start earlier), choose a later step, or "
+            "connect this node to the model of the steps before (of two Wan 2.2 models the high-noise one)"
+        )
     return (
         f"The wanted noise level ({source}) is not in this run, which goes from sigma "
         f"{high:.3g} to {low:.3g} in {len(levels)} steps; {cure}."
