@@ -4,6 +4,7 @@ import json
 
 from comfy_api.latest import io, ui
 
+from ..gsn_ops.host.language import spoken
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
@@ -70,10 +71,10 @@ class GSNReport(io.ComfyNode):
         label = written(label)
         run, remark = find_run(report, given("LATENT", latent)["samples"])
         if run is None:
-            images, text = note(label or "Nursing Report", remark), remark
+            images, text = note(label or "Nursing Report", remark), spoken(remark)
             data = json.dumps({"schema": SCHEMA, "status": remark})
         else:
-            images, text = cards(run, vae, label), run_text(run)
+            images, text = cards(run, vae, label), spoken(run_text(run))
             data = run.to_json()
         if label:
             text = f"{label}\n{text}"
@@ -163,7 +164,7 @@ class GSNAttentionMaps(io.ComfyNode):
         """The outputs when there are no maps: the image as it is, empty masks, the reason as a picture."""
         explained = note("Attention Maps", reason)
         images = explained if image is None else image
-        return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, reason))
+        return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, spoken(reason)))
 
 
 NODES = [GSNReport, GSNAttentionMaps]

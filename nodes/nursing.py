@@ -12,6 +12,7 @@ from ..gsn_ops.host.sampling.patch import attach
 from ..gsn_ops.optimise.gradient_free import edit_of, with_subjects
 from ..gsn_ops.optimise.methods import METHODS, methods, preset
 from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
+from ..gsn_ops.optimise.unused import Asked, used
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import (
     DEFAULT_LEVEL,
@@ -26,7 +27,6 @@ from .inputs import (
     report_output,
     status_reporter,
     subjects_input,
-    unused_percent,
     watching_inputs,
     written,
 )
@@ -124,20 +124,19 @@ class GSNNursing(io.ComfyNode):
                 f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
             )
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
-        notes = unused_percent(method, at_percent, at_sigma, at_step)
-        moment = None if notes else moment
+        asked, notes = used(method, Asked(moment, only_if_needed, written(overrides)))
         status = status_reporter(cls)
         encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
-        edit = edit_of(method, written(overrides), moment)
+        edit = edit_of(method, asked.overrides, asked.moment)
         if edit is not None:
             edit = with_subjects(edit, parse_subjects(written(subjects))).check().scaled(strength)
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
-        recipes = moved(override(preset(method), written(overrides)), moment)
+        recipes = moved(override(preset(method), asked.overrides), asked.moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)
-            for recipe in only_needed(recipes, only_if_needed)
+            for recipe in only_needed(recipes, asked.only_if_needed)
         )
         if warning := shared_attention(recipes):
             status(warning)
