@@ -15,12 +15,26 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "locales"
 FILLED = "..."
-SEPARATORS = ("\n", ". Note: ", "; ", ", ")
-"""Between the parts of a line, from the strongest."""
+NOTE = ". Note: "
+APART = ((re.compile(r"\n"), "\n"), (re.compile(re.escape(NOTE)), NOTE))
+"""Where a text is always taken apart: pattern, and what stands there."""
+INSIDE = (
+    (re.compile(r"(?<=[.?]) (?=[A-Z])"), " "),
+    (re.compile("; "), "; "),
+    (re.compile(r", (?![^()]*\))"), ", "),
+)
+"""Where it is taken apart if it is not known as one, from the strongest place."""
 LEAST_LETTERS = 3
 """A pattern with fewer letters of its own would fit any text."""
 PUT_OFF = re.compile(r"(Skipped|Did not act): (.*?) \(((?:[^()]|\([^()]*\))*)\)")
 """A cure that was put before its cause, see `report.verdict.cure_first`."""
+
+
+@functools.lru_cache
+def aliases(node: str) -> list[str]:
+    """Words of every language under which a node is found in ComfyUI's search, from aliases.json."""
+    files = sorted(FOLDER.glob("*/aliases.json"))
+    return [word for file in files for word in json.loads(file.read_text("utf-8")).get(node, [])]
 
 
 def translated(text: str, language: str) -> str:
@@ -42,6 +56,7 @@ class Catalogue:
     """Messages of one language: English with ... -> the translation with {0}, {1}, ..."""
 
     def __init__(self, messages: Mapping[str, str]):
+        messages = {key if key == NOTE else key.strip(): text for key, text in messages.items()}
         self.whole = {key: text for key, text in messages.items() if FILLED not in key}
         filled = [
             key for key in messages if FILLED in key and len(re.findall("[a-zA-Z]", key)) >= LEAST_LETTERS
@@ -54,19 +69,30 @@ class Catalogue:
         indent = text[: len(text) - len(text.lstrip(" "))]
         if indent and text not in self.whole:
             return indent + self.translate(text[len(indent) :])
-        verdicts = [self._as_one(part) for part in text.split("; ")]
-        if None not in verdicts:
-            return "; ".join(map(str, verdicts))
-        found = self._as_one(text)
-        if found is not None:
-            return found
-        for separator in SEPARATORS:
-            parts = text.split(separator)
+        for pattern, between in APART:
+            parts = pattern.split(text)
+            if len(parts) > 1:
+                return self.whole.get(between, between).join(map(self.translate, parts))
+        return self._in_known_parts(text) or self._as_one(text) or self._in_parts(text)
+
+    def _in_known_parts(self, text: str) -> str:
+        """The text, if it is a row of messages that are all known; else ""."""
+        for pattern, between in INSIDE:
+            parts = pattern.split(text)
+            if len(parts) > 1:
+                told = [self._in_known_parts(part) or self._as_one(part) for part in parts]
+                if None not in told:
+                    return between.join(map(str, told))
+        return ""
+
+    def _in_parts(self, text: str) -> str:
+        """The text with those parts translated that are known."""
+        for pattern, between in INSIDE:
+            parts = pattern.split(text)
             told = [self.translate(part) for part in parts] if len(parts) > 1 else parts
             if told != parts:
-                return self.whole.get(separator, separator).join(told)
-        sentences = re.split(r"(?<=[.?]) (?=[A-Z])", text)
-        return " ".join(map(self.translate, sentences)) if len(sentences) > 1 else text
+                return between.join(told)
+        return text
 
     def _as_one(self, text: str) -> str | None:
         if text in self.whole:
@@ -88,7 +114,7 @@ class Catalogue:
                 parts = re.split(r"\uff1a| : |: ", told or "", maxsplit=1)
                 if len(parts) == 2:
                     cure = parts[1].rstrip(".\u3002")
-                    return f"{self.whole.get(f'{head}: ', f'{head}: ')}{cure} ({parts[0]})"
+                    return f"{self.whole.get(f'{head}:', f'{head}: ')}{cure} ({parts[0]})"
         return None
 
     def _filled(self, translation: str, values: tuple[str, ...]) -> str:

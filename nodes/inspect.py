@@ -5,6 +5,7 @@ import json
 from comfy_api.latest import io, ui
 
 from ..gsn_ops.host.language import spoken
+from ..gsn_ops.language import aliases
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
@@ -45,7 +46,7 @@ class GSNReport(io.ComfyNode):
             category="GSN/inspect",
             description="Shows what nursing did in the run that made this latent: the loss over the update "
             "steps, each subject's attention before and after, and the predicted image before and after.",
-            search_aliases=["gsn", "report", "loss", "curve"],
+            search_aliases=["gsn", "report", "loss", "curve", *aliases("GSNReport")],
             is_output_node=True,
             inputs=[
                 *run_inputs(),
@@ -125,7 +126,7 @@ class GSNAttentionMaps(io.ComfyNode):
             category="GSN/inspect",
             description="Shows the attention map of each subject at the refined step: heat maps over the "
             "image, and the same maps as masks for inpainting and detailers.",
-            search_aliases=["gsn", "heat map", "attention", "daam", "mask"],
+            search_aliases=["gsn", "heat map", "attention", "daam", "mask", *aliases("GSNAttentionMaps")],
             is_output_node=True,
             inputs=[*run_inputs(), *drawing_inputs()],
             outputs=[

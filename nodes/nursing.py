@@ -9,6 +9,7 @@ from ..gsn_ops.host.node_status import Absent
 from ..gsn_ops.host.prompts.conditioning import with_token_metadata
 from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.language import aliases
 from ..gsn_ops.optimise.gradient_free import edit_of, with_subjects
 from ..gsn_ops.optimise.methods import METHODS, methods, preset
 from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
@@ -46,8 +47,8 @@ def method_inputs() -> list[io.Input]:
             options=methods(),
             optional=True,
             default=METHODS[0],
-            tooltip="A published method with its published settings, or Latent Refine (fast), this pack's "
-            "own.",
+            tooltip="A published method with its published settings, or one of this pack's own. The help "
+            "page says which one is for what, what it needs and what it costs.",
         ),
         subjects_input(),
         optional_float(
@@ -73,7 +74,7 @@ class GSNNursing(io.ComfyNode):
             category="GSN",
             description="Restores objects of the prompt that the image would miss. Place it where a LoRA "
             "loader goes: model and clip in, model and clip out, then your own text nodes and any sampler.",
-            search_aliases=ALIASES,
+            search_aliases=[*ALIASES, *aliases("GSNNursing")],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[

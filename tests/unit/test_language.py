@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gsn_ops.language import Catalogue, catalogue, translated
+from gsn_ops.language import Catalogue, aliases, catalogue, translated
 
 from ..support.user_texts import CLONE, TEXTS, is_message
 
@@ -96,3 +96,16 @@ def test_the_more_specific_message_wins_and_values_keep_their_order():
     made = Catalogue({"... was ...": "{1} < {0}", "... was a cat": "chat : {0}", "red": "rouge"})
     assert made.translate("red was a cat") == "chat : rouge"
     assert made.translate("A was red") == "rouge < A"
+
+
+@pytest.mark.parametrize("word", ("syngen", "boxdiff", "negative", "\u7f3a\u5931", "objet manquant"))
+def test_m5_the_main_node_is_found_by_methods_and_in_every_language(word):
+    assert word in aliases("GSNNursing")
+
+
+@IN_EACH
+def test_m5_every_node_has_words_in_every_language(language):
+    folder = CLONE / "locales" / language
+    nodes = json.loads((folder / "nodeDefs.json").read_text("utf-8"))
+    words = json.loads((folder / "aliases.json").read_text("utf-8"))
+    assert set(words) == set(nodes) and all(words.values())
