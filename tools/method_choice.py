@@ -4,6 +4,8 @@ python3 tools/dev.py run -m tools.method_choice --write
 """
 
 import argparse
+import functools
+from collections.abc import Callable
 
 from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.methods import preset
@@ -12,13 +14,12 @@ from tools.method_facts import STEPS, needs, passes
 
 PAGE = CLONE / "web" / "docs" / "GSNNursing.md"
 BEGIN, END = "<!-- which method -->\n", "<!-- which method: end -->\n"
-HEAD = """### Which method
-
-In the order in which to try them. The cost is the most that a method adds to an image of 50 steps, in such \
-images: a pass with its gradient is counted as three of the 100 passes of an image with a negative prompt. \
-Loops that stop early, and passes that end after the last layer needed, cost less.
-
-"""
+TITLE = "Which method"
+HEAD = (
+    "In the order in which to try them. The cost is the most that a method adds to an image of 50 steps, in such "
+    "images: a pass with its gradient is counted as three of the 100 passes of an image with a negative prompt. "
+    "Loops that stop early, and passes that end after the last layer needed, cost less."
+)
 GROUPS = {  # group -> method -> what it is for
     "A thing is missing or melted into another": {
         "Latent Refine (Grimal et al. 2025)": "all objects present and apart; the default",
@@ -61,25 +62,41 @@ GROUPS = {  # group -> method -> what it is for
 }
 
 
-def line(method: str, aim: str) -> str:
-    """One method: what for, what it needs, what it costs."""
-    if method in GRADIENT_FREE:
-        return f"* **{method}**: {aim}. No further passes."
+def english(text: str) -> str:
+    """The text as it is."""
+    return text
+
+
+@functools.cache
+def facts(method: str) -> tuple[str, float]:
+    """What a method needs, and what it adds at most to an image, in images."""
     recipes = preset(method)
-    wanted = needs(recipes)
-    cost = 3 * sum(map(passes, recipes)) / (2 * STEPS)
-    words = [f"* **{method}**: {aim}."]
-    words += [f"Needs {wanted}."] if wanted else []
-    return " ".join([*words, f"Adds up to {cost:.2g} images."])
+    return needs(recipes), 3 * sum(map(passes, recipes)) / (2 * STEPS)
+
+
+def line(method: str, aim: str, words: Callable[[str], str] = english) -> str:
+    """One method: what for, what it needs, what it costs."""
+    said = [f"* **{method}**: {words(aim)}."]
+    if method in GRADIENT_FREE:
+        return " ".join([*said, words("No further passes.")])
+    wanted, cost = facts(method)
+    wanted = ", ".join(map(words, wanted.split(", "))) if wanted else ""
+    said += [words("Needs {}.").format(wanted)] if wanted else []
+    return " ".join([*said, words("Adds up to {} images.").format(f"{cost:.2g}")])
+
+
+def text(words: Callable[[str], str] = english) -> str:
+    """The whole section. words: the translation of a text."""
+    groups = (
+        f"{words(group)}:\n\n" + "\n".join(line(*pair, words) for pair in methods.items())
+        for group, methods in GROUPS.items()
+    )
+    return f"### {words(TITLE)}\n\n{words(HEAD)}\n\n" + "\n\n".join(groups) + "\n\n"
 
 
 def section() -> str:
-    """The whole section."""
-    groups = (
-        f"{group}:\n\n" + "\n".join(line(*pair) for pair in methods.items())
-        for group, methods in GROUPS.items()
-    )
-    return BEGIN + HEAD + "\n\n".join(groups) + "\n\n" + END
+    """The section as it stands in the English page."""
+    return BEGIN + text() + END
 
 
 def main() -> None:
