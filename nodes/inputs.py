@@ -80,7 +80,8 @@ def moment_inputs(method_decides: bool = False) -> list[io.Input]:
     if method_decides:
         percent_help = (
             "When to act, as a share of the noise schedule from 0 to 1 (the same scale as ControlNet's "
-            "start_percent). -1 = the method's own step or steps."
+            "start_percent). -1 = the method's own step or steps, or the step that a study chose for this "
+            "model (user/gsn/moments.json)."
         )
     default = OWN_STEP if method_decides else 0.18
     return [

@@ -6,12 +6,13 @@ from comfy_api.latest import io
 
 from ..gsn_ops.host.extensions import collect
 from ..gsn_ops.host.node_status import Absent
+from ..gsn_ops.host.own_moment import file_stamp, own_moment
 from ..gsn_ops.host.prompts.conditioning import with_token_metadata
 from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
 from ..gsn_ops.language import aliases
 from ..gsn_ops.optimise.gradient_free import edit_of, with_subjects
-from ..gsn_ops.optimise.methods import METHODS, methods, preset
+from ..gsn_ops.optimise.methods import METHODS, acts_at_one_step, methods, preset
 from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
 from ..gsn_ops.optimise.unused import Asked, used
 from ..gsn_ops.subjects.syntax import parse_subjects
@@ -106,6 +107,12 @@ class GSNNursing(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, at_percent=OWN_STEP, at_sigma=0.0, at_step=-1, **_others) -> str:
+        """The node runs again when the step that was chosen for its model has changed."""
+        own = at_percent == OWN_STEP and at_sigma == 0 and at_step == -1
+        return file_stamp() if own else ""
+
+    @classmethod
     def execute(
         cls,
         model,
@@ -133,7 +140,11 @@ class GSNNursing(io.ComfyNode):
             edit = with_subjects(edit, parse_subjects(written(subjects))).check().scaled(strength)
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
-        recipes = moved(override(preset(method), asked.overrides), asked.moment)
+        own = asked.moment
+        if own is None and strength and acts_at_one_step(method):
+            own, found = own_moment(given("MODEL", model), method)
+            notes = (*notes, *found)
+        recipes = moved(override(preset(method), asked.overrides), own)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)

@@ -16,9 +16,9 @@ PAGE = CLONE / "web" / "docs" / "GSNNursing.md"
 BEGIN, END = "<!-- which method -->\n", "<!-- which method: end -->\n"
 TITLE = "Which method"
 HEAD = (
-    "In the order in which to try them. The cost is the most that a method adds to an image of 50 steps, in such "
-    "images: a pass with its gradient is counted as three of the 100 passes of an image with a negative prompt. "
-    "Loops that stop early, and passes that end after the last layer needed, cost less."
+    "In the order in which to try them. The cost is the most that a method adds to an image of 50 steps, in "
+    "such images: a pass with its gradient is counted as three of the 100 passes of an image with a negative "
+    "prompt. Loops that stop early, and passes that end after the last layer needed, cost less."
 )
 GROUPS = {  # group -> method -> what it is for
     "A thing is missing or melted into another": {

@@ -90,7 +90,9 @@ def test_a_latent_that_is_not_finite(refused, value):
 
 
 def test_video_latent(refused):
-    refused(("video of 3 frames", "image latents"), run={"latent": torch.zeros(1, 4, 3, 16, 16)})
+    refused(
+        ("video of 3 frames", "length of the empty latent to 1"), run={"latent": torch.zeros(1, 4, 3, 16, 16)}
+    )
 
 
 def test_latent_of_several_parts(refused):

@@ -131,8 +131,8 @@ def check_latent(latent: Tensor, noise: Tensor, parts: int) -> None:
         )
     if latent.ndim == 5 and latent.shape[2] > 1:
         raise ValueError(
-            f"This latent is a video of {latent.shape[2]} frames. Semantic Nursing works on image latents "
-            "(one frame): connect an empty latent image, or bypass it for this model."
+            f"This latent is a video of {latent.shape[2]} frames. Semantic Nursing works on images: set "
+            "the length of the empty latent to 1 for an image, or bypass this node for a video."
         )
     for name, t in (("latent", latent), ("noise", noise)):
         if not torch.isfinite(t).all():
