@@ -113,7 +113,7 @@ def test_of_subjects_that_may_be_missing_none_was_drawn(said):
 
 def test_a_line_reads_as_one_sentence(said, tiny):
     line = said(PROMPT, at_sigma=10000.0)
-    assert line.startswith("Skipped: raise denoise (or start earlier), or choose a later step (the wanted")
+    assert line.startswith("Skipped: raise denoise (or start earlier), choose a later step, or connect")
     assert "(at_sigma 10000) is not in this run" in line, line
 
 
