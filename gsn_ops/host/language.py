@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ def spoken(text: str) -> str:
 
 
 @contextlib.contextmanager
-def errors_spoken() -> Iterator[None]:
+def errors_spoken() -> Generator[None]:
     """Errors that leave the block have their text in that language; their kind and origin stay."""
     try:
         yield
@@ -69,5 +69,5 @@ def with_errors_spoken(call: Callable[..., Any]) -> Callable[..., Any]:
 def speaking(node: Node) -> Node:
     """The node class, whose `execute` raises its errors in that language."""
     run = vars(node)["execute"].__func__
-    node.execute = classmethod(with_errors_spoken(run))  # type: ignore[attr-defined]
+    setattr(node, "execute", classmethod(with_errors_spoken(run)))  # noqa: B010: no attribute of a bare type
     return node

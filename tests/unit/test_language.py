@@ -70,8 +70,8 @@ def test_a_line_is_translated_as_far_as_it_is_known(text, words):
 
 def test_a_cure_that_stands_first_stays_first():
     text = (
-        "Skipped: raise denoise (or start earlier), choose a later step, or connect this node to the model of "
-        "the steps before (of two Wan 2.2 models the high-noise one) (the wanted noise level "
+        "Skipped: raise denoise (or start earlier), choose a later step, or connect this node to the model "
+        "of the steps before (of two Wan 2.2 models the high-noise one) (the wanted noise level "
         "(at_percent 0.18 = sigma 5.59) is not in this run, which goes from sigma 3 to 0.03 in 6 steps; it "
         "starts with too little noise)"
     )
