@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import folder_paths
 from comfy.cli_args import args
@@ -15,7 +15,6 @@ from comfy.cli_args import args
 from ..language import translated
 
 ENGLISH = "en"
-Node = TypeVar("Node", bound=type)
 
 
 def language() -> str:
@@ -66,8 +65,8 @@ def with_errors_spoken(call: Callable[..., Any]) -> Callable[..., Any]:
     return speaking
 
 
-def speaking(node: Node) -> Node:
+def speaking(node: Any) -> Any:
     """The node class, whose `execute` raises its errors in that language."""
     run = vars(node)["execute"].__func__
-    setattr(node, "execute", classmethod(with_errors_spoken(run)))  # noqa: B010: no attribute of a bare type
+    node.execute = classmethod(with_errors_spoken(run))
     return node
