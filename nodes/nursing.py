@@ -63,6 +63,12 @@ def method_inputs() -> list[io.Input]:
     ]
 
 
+def check_strength(strength: float) -> None:
+    """Raises ValueError for a strength that is no number of 0 or more."""
+    if not strength >= 0:
+        raise ValueError(f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published.")
+
+
 class GSNNursing(io.ComfyNode):
     """A MODEL patch with a method's recipes, and a CLIP whose encodings carry token metadata."""
 
@@ -127,10 +133,7 @@ class GSNNursing(io.ComfyNode):
         report_level=DEFAULT_LEVEL,
         overrides="",
     ) -> io.NodeOutput:
-        if not strength >= 0:
-            raise ValueError(
-                f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
-            )
+        check_strength(strength)
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
         asked, notes = used(method, Asked(moment, only_if_needed, written(overrides)))
         status = status_reporter(cls)
@@ -140,11 +143,11 @@ class GSNNursing(io.ComfyNode):
             edit = with_subjects(edit, parse_subjects(written(subjects))).check().scaled(strength)
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
-        own = asked.moment
-        if own is None and strength and acts_at_one_step(method):
-            own, found = own_moment(given("MODEL", model), method)
+        if asked.moment is None and strength and acts_at_one_step(method):
+            moment, found = own_moment(given("MODEL", model), method)
             notes = (*notes, *found)
-        recipes = moved(override(preset(method), asked.overrides), own)
+            asked = replace(asked, moment=moment)
+        recipes = moved(override(preset(method), asked.overrides), asked.moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)
