@@ -550,7 +550,6 @@ def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cau
         ({"strength": -0.5}, "strength is -0.5", "choose 0"),
         ({"at_percent": -0.5}, "at_percent is -0.5", "-1 for the method's own step"),
         ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
-        ({"method": "BoxDiff (Xie et al. 2023)", "at_sigma": 5.0}, "BoxDiff", "use overrides"),
         ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 18.0}, "at_percent is 18", "between 0"),
     ],
 )

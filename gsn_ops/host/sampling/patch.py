@@ -20,6 +20,7 @@ from ..attention.memory_policy import reported_batch_size
 from ..attention.sampler_state import SamplerState
 from ..autograd.differentiable import static_clone
 from ..find_family import family_of
+from ..language import with_errors_spoken
 from .plan import AttachedRecipe, Plan, make_plan
 from .sampler_facts import sampler_name
 from .sampler_run import SamplerRun
@@ -94,6 +95,7 @@ class SamplingPatch:
     def __init__(self, attached: tuple[AttachedRecipe, ...], observer: StateObserver | None = None):
         self.attached, self.observer = attached, observer
 
+    @with_errors_spoken
     def __call__(
         self,
         executor,
