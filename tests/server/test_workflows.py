@@ -96,15 +96,27 @@ def nodes_of(graph: dict) -> list[dict]:
     return [node for node in graph["nodes"] if node["type"] != "MarkdownNote"]
 
 
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+"""A choice that brings inputs of its own, `choice.input`; the templates leave it at its first option."""
+
+
 def inputs_of(info: dict) -> dict:
     """Input name -> (type, options), in the order of the widgets; a list of choices has the type COMBO."""
-    every = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
-    return {
-        name: ("COMBO", {"options": spec[0], **(spec[1] if len(spec) > 1 else {})})
-        if isinstance(spec[0], list)
-        else (spec[0], spec[1] if len(spec) > 1 else {})
-        for name, spec in every.items()
-    }
+    every: dict = {}
+    for name, (kind, *rest) in {
+        **info["input"].get("required", {}),
+        **info["input"].get("optional", {}),
+    }.items():
+        options = rest[0] if rest else {}
+        if kind == DYNAMIC:
+            every[name] = ("COMBO", {"options": [one["key"] for one in options["options"]]})
+            first = {"input": options["options"][0]["inputs"]}
+            every |= {f"{name}.{inner}": spec for inner, spec in inputs_of(first).items()}
+        else:
+            every[name] = (
+                ("COMBO", {"options": kind, **options}) if isinstance(kind, list) else (kind, options)
+            )
+    return every
 
 
 def widgets_of(info: dict) -> list[str]:
