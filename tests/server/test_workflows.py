@@ -33,6 +33,8 @@ PROMISED = {
     "24 Flux.1 dev",
     "25 Qwen-Image",
     "26 Z-Image Turbo",
+    "19 Step curve - the workflow of a study",
+    "29 Subject Judge - RT-DETR and SAM 3",
 }
 # Inputs that name a person's file, and the folder it is in; the test machine has none of them.
 FILES = {
@@ -265,6 +267,9 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
         for key, value in inputs.items():
             if isinstance(value, list) and (demo := LOADERS.get(prompt[value[0]]["class_type"])):
                 inputs[key] = ["demo", demo[value[1]]]
+        if node["class_type"] == "GSNJudge":  # a demo model does not detect: its shapes are found without one
+            inputs = {k: v for k, v in inputs.items() if k not in ("detector", "second_detector", "clip")}
+            inputs["judge_by"] = "shapes of the demo models"
         if node["class_type"] not in LOADERS:
             short[i] = {"class_type": node["class_type"], "inputs": inputs}
     return short
