@@ -17,6 +17,8 @@ WINDOW_SLACK = 1e-3
 """Relative tolerance of a window, so that rounding does not exclude the step at its edge."""
 SMALLEST_PERCENT = 1e-6
 """ComfyUI gives an infinite sigma for 0 %; this percent gives the model's own maximum."""
+BISECTIONS = 30
+"""Halvings of 0 ... 1 when a noise level is sought: to a billionth."""
 
 END_OF_SAMPLING = (
     "at_percent {:g} is the end of sampling, where no step is left: choose a smaller at_percent."
@@ -83,6 +85,20 @@ class Schedule:
     def find(self, moment: Moment) -> FoundStep:
         """The step that is nearest to a moment, see `find_step`."""
         return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow, self.from_noise)
+
+    def percent_of(self, sigma: float) -> float:
+        """The share of the noise schedule whose noise level is sigma: the inverse of `percent_to_sigma`.
+
+        0 for a level at or above the model's highest, below 1 always.
+        """
+        low, high = 0.0, 1.0
+        if sigma >= self.percent_to_sigma(SMALLEST_PERCENT):
+            return 0.0
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            above = self.percent_to_sigma(middle) > sigma
+            low, high = (middle, high) if above else (low, middle)
+        return low
 
     def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
         """The steps from start to end (shares of the noise schedule, both included)."""
@@ -157,7 +173,10 @@ def _why_none_is_near(moment: Moment, wanted: float, levels: Sequence[float]) ->
         source = f"at_sigma {moment.sigma:g}"
     cure = "it ends before: choose an earlier step, or patch the run that continues from here"
     if wanted > high:
-        cure = "it starts with too little noise: raise denoise (or start earlier), or choose a later step"
+        cure = (
+            "it starts with too little noise: raise denoise (or start earlier), choose a later step, or "
+            "connect this node to the model of the steps before (of two Wan 2.2 models the high-noise one)"
+        )
     return (
         f"The wanted noise level ({source}) is not in this run, which goes from sigma "
         f"{high:.3g} to {low:.3g} in {len(levels)} steps; {cure}."

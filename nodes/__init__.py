@@ -1,5 +1,6 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
+from ..gsn_ops.host.language import speaking
 from . import (
     demo,
     guidance,
@@ -34,4 +35,4 @@ FILES = [
     demo,
 ]
 
-NODES = [node for file in FILES for node in file.NODES]
+NODES = [speaking(node) for file in FILES for node in file.NODES]

@@ -6,8 +6,6 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..gsn_ops.host.node_status import status_line
-from ..gsn_ops.optimise.methods import acts_at_one_step
-from ..gsn_ops.remark import Remark
 from ..gsn_ops.schedule import Moment
 
 Report = io.Custom("GSN_REPORT")
@@ -82,7 +80,8 @@ def moment_inputs(method_decides: bool = False) -> list[io.Input]:
     if method_decides:
         percent_help = (
             "When to act, as a share of the noise schedule from 0 to 1 (the same scale as ControlNet's "
-            "start_percent). -1 = the method's own step or steps."
+            "start_percent). -1 = the method's own step or steps, or the step that a study chose for this "
+            "model (user/gsn/moments.json)."
         )
     default = OWN_STEP if method_decides else 0.18
     return [
@@ -218,17 +217,6 @@ def chosen_moment_or_own(at_percent: float, at_sigma: float, at_step: int) -> Mo
     if at_sigma == 0 and at_step < 0:
         return None
     return Moment(sigma=at_sigma, step=at_step)
-
-
-def unused_percent(method: str, at_percent: float, at_sigma: float, at_step: int) -> tuple[Remark, ...]:
-    """A remark if at_percent alone is set, as older workflows save it, and the method has no single step.
-
-    Raises ValueError for a percent that no run has.
-    """
-    if at_percent == OWN_STEP or at_sigma or at_step >= 0 or acts_at_one_step(method):
-        return ()
-    Moment(percent=at_percent).check()
-    return (Remark("at_percent is not used by this method", line="at_percent is not used by this method"),)
 
 
 def report_kind(report_level: str) -> str:

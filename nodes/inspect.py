@@ -4,16 +4,18 @@ import json
 
 from comfy_api.latest import io, ui
 
+from ..gsn_ops.host.language import spoken
+from ..gsn_ops.language import aliases
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
 from ..gsn_ops.subjects.labels import labels_named
-from .inputs import Report, given, optional_float, status_reporter, written
+from .inputs import Report, given, optional_float, written
 
 WHEN = ("after", "before")
 REPORT_HELP = (
     "From the node that patched the model, or from KSampler (Latent Refine at Step). "
-    "Not connected: the node says that nursing is off."
+    "Not connected: the node says so."
 )
 
 
@@ -44,9 +46,8 @@ class GSNReport(io.ComfyNode):
             category="GSN/inspect",
             description="Shows what nursing did in the run that made this latent: the loss over the update "
             "steps, each subject's attention before and after, and the predicted image before and after.",
-            search_aliases=["gsn", "report", "loss", "curve"],
+            search_aliases=["gsn", "report", "loss", "curve", *aliases("GSNReport")],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[
                 *run_inputs(),
                 io.Vae.Input(
@@ -71,14 +72,13 @@ class GSNReport(io.ComfyNode):
         label = written(label)
         run, remark = find_run(report, given("LATENT", latent)["samples"])
         if run is None:
-            images, text = note(label or "Nursing Report", remark), remark
-            data, status = json.dumps({"schema": SCHEMA, "status": remark}), remark
+            images, text = note(label or "Nursing Report", remark), spoken(remark)
+            data = json.dumps({"schema": SCHEMA, "status": remark})
         else:
-            images, text = cards(run, vae, label), run_text(run)
-            data, status = run.to_json(), remark or run.status()
+            images, text = cards(run, vae, label), spoken(run_text(run))
+            data = run.to_json()
         if label:
             text = f"{label}\n{text}"
-        status_reporter(cls)(status)
         return io.NodeOutput(images, text, data, ui=preview(cls, images, text))
 
 
@@ -126,9 +126,8 @@ class GSNAttentionMaps(io.ComfyNode):
             category="GSN/inspect",
             description="Shows the attention map of each subject at the refined step: heat maps over the "
             "image, and the same maps as masks for inpainting and detailers.",
-            search_aliases=["gsn", "heat map", "attention", "daam", "mask"],
+            search_aliases=["gsn", "heat map", "attention", "daam", "mask", *aliases("GSNAttentionMaps")],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
             inputs=[*run_inputs(), *drawing_inputs()],
             outputs=[
                 io.Image.Output(
@@ -158,17 +157,15 @@ class GSNAttentionMaps(io.ComfyNode):
             return cls.without_maps(image, remark or idle)
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
-        status_reporter(cls)(text)
         images = stack([sheet for row in heat for sheet in row])
         return io.NodeOutput(images, maps.masks(), ui=preview(cls, maps.sheets(heat, when), text))
 
     @classmethod
     def without_maps(cls, image, reason: str) -> io.NodeOutput:
-        """The outputs when there are no maps: the image as it is, empty masks, and the reason on the node."""
+        """The outputs when there are no maps: the image as it is, empty masks, the reason as a picture."""
         explained = note("Attention Maps", reason)
         images = explained if image is None else image
-        status_reporter(cls)(reason)
-        return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, reason))
+        return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, spoken(reason)))
 
 
 NODES = [GSNReport, GSNAttentionMaps]

@@ -24,10 +24,12 @@ Every model below is recognised by its class in ComfyUI, so its fine-tunes and m
   3 (0.93), try those with at_sigma.
 * *Text encoders*: `l`, `g` and `h` are CLIPs. * ComfyUI cannot name them before a checkpoint is loaded,
   so the pack does. For each, a word of a prompt is changed in ComfyUI's own tokenizer and (tiny) encoder,
-  and the columns that change must be those that the pack claims. mT5, Gemma, Mistral and GPT-OSS keep
-  their tokenizers inside checkpoints, so small ones of their kind stand for them. Encoders have no
-  columns if they are only pooled (`l` of Flux and Kandinsky, `l` and `g` of HiDream, Jina of NewBie) or
-  read by an adapter (`qwen3_06b` of Anima).
+  and the columns that change must be those that the pack claims. mT5, umT5, Gemma, Mistral and
+  GPT-OSS keep their tokenizers inside checkpoints, so small ones of their kind stand for them. Encoders
+  have no columns if they are only pooled (`l` of Flux, HunyuanVideo and Kandinsky, `l` and `g` of
+  HiDream, Jina of NewBie) or read by an adapter (`qwen3_06b` of Anima).
+* *Video models* (Wan, HunyuanVideo, Cosmos, Kandinsky 5 video) are for images here: set the length of
+  the empty latent to 1. More frames are refused before the first step.
 * *Tested on*: tiny networks built from ComfyUI's own classes with random weights. For each, maps equal an
   explicit softmax within 1e-5, gradients have a cosine above .9999, a batch of two is refined, a run
   without nursing is bit-identical before, after and switched off, nothing is left behind, and the memory
@@ -52,7 +54,7 @@ HEADS = (
     "text encoders",
     "tested on",
 )
-PREDICTIONS = {"V_PREDICTION": "v", "EPS": "eps", "CONST": "flow", "COSMOS_RFLOW": "flow"}
+PREDICTIONS = {"EDM": "EDM", "V_PREDICTION": "v", "EPS": "eps", "CONST": "flow", "COSMOS_RFLOW": "flow"}
 
 
 def cell(words: Iterable[str]) -> str:

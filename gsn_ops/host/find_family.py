@@ -25,6 +25,6 @@ def family_of(model: ModelPatcher) -> ModelFamily:
     supported = ", ".join(sorted({family.name for family in FAMILIES.values()}))
     raise ValueError(
         f"This model ({type(config).__name__}) is not supported by Semantic Nursing yet. "
-        f"Supported text-to-image models: {supported}. Video, audio and 3D models have no text-to-image "
-        "attention that this pack reads: use the stock sampler for them."
+        f"Supported text-to-image models: {supported}. For models that make video, sound or 3D shapes use "
+        "the stock sampler."
     )

@@ -160,7 +160,7 @@ def only_one(subjects: Sequence[SubjectColumns], aim: str = "it keeps subjects a
     if len(wanted) > 1:
         return ""
     names = " and ".join(f"'{s.label}'" for s in wanted) or "none"
-    return f"{aim}, and the prompt has only {names}: name a second one, or choose Latent Refine"
+    return f"{aim}, and the prompt has only {names}: name a second subject, or choose Latent Refine"
 
 
 def evaluate_loss(

@@ -123,7 +123,7 @@ class CountBlobs:
         names = ", ".join(f"'{s.label}'" for s in with_role(subjects)) or "none"
         return (
             "it makes as many of a subject as the prompt says, and the prompt says no number of its subjects "
-            f"({names}): write one before the noun, such as three dogs"
+            f"({names}): write a number before the noun, such as three dogs"
         )
 
 

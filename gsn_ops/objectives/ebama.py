@@ -95,7 +95,7 @@ class Ebama:
         """Without the term of strength only modifiers are left."""
         if self.lam or any(any(m.values()) for s in with_role(subjects) for m in s.modifiers):
             return ""
-        return "with lam=0 it binds attributes to objects, and no subject has one: raise lam, or add one"
+        return "it binds attributes, and no subject has one (lam=0): raise lam, or add an attribute"
 
     def _energy(
         self, of_column: dict[int, Tensor], prompt: Sequence[int], subject: SubjectColumns, encoder: str

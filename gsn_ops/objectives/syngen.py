@@ -118,7 +118,7 @@ class SynGen:
             return ""
         return (
             "it binds attributes to objects, and no subject has an attribute (such as red in 'red car'): add "
-            "one to the prompt, or choose Latent Refine"
+            "an attribute to the prompt, or choose Latent Refine"
         )
 
     def _one_encoder(

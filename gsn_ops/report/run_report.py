@@ -76,7 +76,9 @@ class RecipeReport:
     as the maps and scaled as the sampler node returns latents.
     settings: the recipe's options by name. subjects: labels, in the order of the maxima and maps (two recipes
     of one run may have different ones). attention_read: levels and blocks of the attention used, and who
-    chose them.
+    chose them. verdict: what became of the wanted subjects. line: the verdict, or for a recipe that did
+    nothing the cure and then the cause, and remarks that matter; "" = the status. percent: share of
+    the noise schedule at `step`, as at_percent takes it.
     """
 
     method: str
@@ -100,6 +102,14 @@ class RecipeReport:
     steps: tuple[StepReport, ...] = ()
     counters: Counters | None = None
     attention_read: str = ""
+    verdict: str = ""
+    line: str = ""
+    percent: float | None = None
+
+    @property
+    def said(self) -> str:
+        """What stands on the node: the line, else the status."""
+        return self.line or self.status
 
 
 TENSORS = frozenset({"maps_before", "maps_after", "predicted_before", "predicted_after"})
@@ -130,6 +140,7 @@ class RunReport:
     recipes: one report per recipe on the model, those that were skipped included.
     latent_rgb: preview colours of the latent space, for images without a VAE: one row (red, green, blue) per
     channel, then the bias. default_step: the default step on this model, and who chose it.
+    weights: key of the model's weights without LoRAs, by which a step that a study chose is found again.
     """
 
     version: str
@@ -141,6 +152,7 @@ class RunReport:
     warnings: tuple[str, ...] = ()
     latent_rgb: tuple[tuple[float, ...], ...] | None = None
     default_step: str = ""
+    weights: str = ""
 
     @property
     def acted(self) -> bool:
@@ -158,7 +170,7 @@ class RunReport:
     def status(self) -> str:
         """One line for the node."""
         names = ", ".join(s.label for s in self.subjects)
-        said = "; ".join(r.status for r in self.recipes) + (f" [{names}]" if names else "")
+        said = "; ".join(r.said for r in self.recipes) + (f" [{names}]" if names else "")
         return with_lines(said, self.warnings)
 
 

@@ -49,6 +49,7 @@ def run_text(report: RunReport) -> str:
     lines += ["subject " + subject_line(s) for s in report.subjects] or ["no subjects"]
     for recipe in report.recipes:
         lines.append(recipe.status)
+        lines += [f"  {recipe.verdict}"] if recipe.verdict else []
         lines += [f"  attention read: {recipe.attention_read}"] if recipe.attention_read else []
         labels = recipe.subjects or [s.label for s in report.subjects]
         for b in range(max(len(recipe.updates), len(recipe.maxima_before))):

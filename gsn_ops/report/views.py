@@ -16,7 +16,7 @@ from .drawing.heat_map import heat_map
 from .preview import Decoder, latent_images
 from .run_report import RecipeReport, RunReport
 
-NOT_CONNECTED = "Nursing is off: no report is connected, so nothing is known about how this latent was made."
+NOT_CONNECTED = "No report is connected: connect the report output of the node that patched the model."
 NO_RUN = (
     "Nursing is off: no run was recorded. Either the settings leave nothing to do (strength or shifts 0, an "
     "empty window), or the sampler's model does not come from the node that this report comes from (of "

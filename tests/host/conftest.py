@@ -15,9 +15,16 @@ from ..support.demo_model import Tiny
 
 
 @pytest.fixture(scope="session")
-def comfy_root() -> Path:
-    """ComfyUI's folder; from here on `import comfy` and `import nodes` are ComfyUI's."""
-    return inprocess.boot()
+def comfy_root(tmp_path_factory) -> Path:
+    """ComfyUI's folder; from here on `import comfy` and `import nodes` are ComfyUI's.
+
+    Its user folder is a new one: a step that a study chose on this machine does not change what tests see.
+    """
+    root = inprocess.boot()
+    import folder_paths
+
+    folder_paths.set_user_directory(str(tmp_path_factory.mktemp("user")))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -193,7 +193,7 @@ CONFORM = "CONFORM (Meral et al. 2024)"
     (
         (SYNGEN, "a circle and a square", ("no subject has an attribute", "choose Latent Refine")),
         ("SynGen+ (Grimal et al. 2025)", "a star, a heart", ("no subject has an attribute",)),
-        (CONFORM, "a red circle", ("it keeps subjects apart", "only 'red circle'", "name a second one")),
+        (CONFORM, "a red circle", ("it keeps subjects apart", "only 'red circle'", "name a second subject")),
         (CONFORM, "a photo of a heart", ("it keeps subjects apart", "only 'heart'")),
     ),
 )

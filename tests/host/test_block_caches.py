@@ -51,5 +51,5 @@ def test_f11_blocks_that_are_skipped_in_comfyuis_own_places_are_named(flux):
     out, report = refined(flux, model, lines)
     assert torch.equal(out, flux.sample(model, steps=STEPS))
     print(report.recipes[0].status)
-    assert report.recipes[0].step is None and report.recipes[0].status in lines[-1]
+    assert report.recipes[0].step is None and report.recipes[0].line in lines[-1]
     assert "cached_blocks" in lines[-1] and "bypass it" in lines[-1]

@@ -63,7 +63,7 @@ def weighted_softmax(made: Made, weights: dict[int, float]):
         image = slice(arch.image, arch.image + h * w) if n_q == arch.queries else slice(None)
         a = torch.ones(n_k)
         for row, x in factor.items():
-            a[arch.text + row] = x
+            a[arch.text + arch.other + row] = x
         p = p.clone()
         p[:, :, image] = p[:, :, image] * a / (p[:, :, image] * a).sum(-1, keepdim=True)
         return p

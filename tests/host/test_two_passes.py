@@ -37,6 +37,7 @@ def second_pass(tiny, patched, latent):
 def test_f1_a_second_pass_keeps_the_report_of_the_first(tiny, nursed, way):
     patched, book, lines = nursed
     first = tiny.sample(patched, steps=STEPS)
+    line = lines[-1]
     change = {
         "as it is": lambda latent: latent,
         "latent upscale": upscaled,
@@ -48,7 +49,7 @@ def test_f1_a_second_pass_keeps_the_report_of_the_first(tiny, nursed, way):
     run = book.find(final)
     assert run.recipes == book.find(first).recipes and run.recipes[0].updates == (2,)
     assert any(w.startswith("a later pass was left alone") and "raise denoise" in w for w in run.warnings)
-    assert lines[-1].startswith(lines[0]) and lines[-1].endswith("; a later pass was left alone")
+    assert lines[-1].startswith(line) and lines[-1].endswith("; a later pass was left alone")
     maps = tiny.module("gsn_ops.report.views").attention_maps(run, None, (), True)
     assert maps is not None and len(maps.labels) == 3
     third = second_pass(tiny, patched, upscaled(final))
@@ -82,7 +83,7 @@ def test_f1_in_one_queued_prompt_the_line_tells_of_the_run_that_acted(tiny, nurs
         first = tiny.sample(patched, steps=STEPS)
         tile = F.interpolate(first[..., :6, :6], size=(16, 16), mode="bicubic")
         final = second_pass(tiny, patched, tile)
-    assert lines[-1].endswith("left alone") and "update steps" in lines[-1]
+    assert lines[-1].endswith("left alone") and not lines[-1].startswith("Skipped")
     with CurrentNodeContext("prompt 2", "7"):
         second_pass(tiny, patched, -tile)
     assert "raise denoise" in lines[-1]

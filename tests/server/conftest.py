@@ -9,9 +9,10 @@ from tools.host_env.server import Server, running_server
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(tmp_path_factory) -> Iterator[Server]:
     """A running ComfyUI with this pack: `.url`, `.log`, `.process`."""
-    with running_server(cpu=True) as running:
+    user = str(tmp_path_factory.mktemp("user"))  # without a step that a study chose on this machine
+    with running_server(cpu=True, arguments=["--user-directory", user]) as running:
         yield running
 
 

@@ -15,23 +15,24 @@ FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
 HELP, README = FOLDER.parent / "web" / "docs", FOLDER.parent / "README.md"
 NAMES = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
 PROMISED = {
-    "demo_plain_beside_refined",
-    "sd15_semantic_nursing",
-    "sd15_sampler_custom_advanced",
-    "demo_seed_picker",
-    "demo_new_seed_where_wrong",
-    "syngen",
-    "attend_and_excite",
-    "latent_refine_plus_syngen",
-    "layout_boxes",
-    "layout_drawn_boxes",
-    "layout_from_text",
-    "two_methods_stacked",
-    "sdxl_semantic_nursing",
-    "sd35_medium_semantic_nursing",
-    "flux_dev_semantic_nursing",
-    "qwen_image_semantic_nursing",
-    "z_image_turbo_semantic_nursing",
+    "01 Start here - a lost star comes back",
+    "02 Plain beside refined - report and maps",
+    "20 Stable Diffusion 1.5",
+    "21 Stable Diffusion 1.5 - SamplerCustomAdvanced",
+    "03 Seed Picker - the best of four starts",
+    "04 Subject Judge - a new seed where one is missing",
+    "07 SynGen - each colour on its shape",
+    "09 Attend-and-Excite from its parts",
+    "08 Refine, then bind colours",
+    "11 Boxes - each thing in its place",
+    "12 Boxes - drawn in ComfyUI",
+    "13 Boxes - written by an LLM",
+    "10 Two methods on one model",
+    "22 SDXL",
+    "23 Stable Diffusion 3.5 medium",
+    "24 Flux.1 dev",
+    "25 Qwen-Image",
+    "26 Z-Image Turbo",
 }
 # Inputs that name a person's file, and the folder it is in; the test machine has none of them.
 FILES = {
@@ -51,7 +52,7 @@ LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each o
     "TripleCLIPLoader": (1,),
 }
 ANYTHING = ("*", "COMFY_MATCHTYPE_V3")  # types of If/Else
-FLOWS = ("flux", "krea2", "qwen", "sd35", "z_image")  # how the names of workflows for flow models begin
+FLOWS = ("Flux", "Krea", "Qwen", "3.5 medium", "Z-Image")  # in the names of workflows for flow models
 TITLE = 30  # a node's title stands above its position
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "BOUNDING_BOXES")
 LIST = "__value__"
@@ -86,7 +87,7 @@ FROM_FILES = pytest.mark.parametrize("name", [name for name in NAMES if files_of
 
 def nodes_of(graph: dict) -> list[dict]:
     """The nodes that run: a note is known to the browser alone."""
-    return [node for node in graph["nodes"] if node["type"] != "Note"]
+    return [node for node in graph["nodes"] if node["type"] != "MarkdownNote"]
 
 
 def inputs_of(info: dict) -> dict:
@@ -199,9 +200,9 @@ def test_only_core_nodes_beside_ours_and_each_says_where_it_comes_from(name, des
 @SHIPPED
 def test_a_note_names_the_files_it_needs_or_where_the_numbers_are(name):
     graph, prompt = read(name)
-    (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "Note")
+    (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote")
     files = files_of(prompt)
-    assert [file for file in files if file not in note] == [] and "://" not in note
+    assert [file for file in files if f"[{Path(file).name}](" not in note] == []
     assert ("docs/results.md" in note) != bool(files)
 
 
@@ -210,7 +211,7 @@ def test_a_help_page_names_templates_that_show_its_node_and_together_they_name_a
         path.relative_to(HELP).parts[0].removesuffix(".md"): path.read_text("utf-8")
         for path in HELP.rglob("*.md")
     }
-    named = {node: re.findall(r"\*\*([a-z0-9_]+)\*\*", page) for node, page in pages.items()}
+    named = {node: re.findall(r"\*\*(\d\d [^*]+)\*\*", page) for node, page in pages.items()}
     for node, templates in named.items():
         for template in templates:
             assert node in {n["class_type"] for n in read(template)[1].values()}, (node, template)
@@ -219,12 +220,14 @@ def test_a_help_page_names_templates_that_show_its_node_and_together_they_name_a
 
 def test_the_readme_lists_every_template():
     templates = README.read_text("utf-8").split("\n## Templates\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| ([a-z0-9_]+) \|", templates, re.MULTILINE)) - {"template"} == set(NAMES)
+    assert set(re.findall(r"^\| (\d\d [^|]+) \|", templates, re.MULTILINE)) == set(NAMES)
 
 
 def frame(node: dict) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a node, its title included."""
+    """Left, top, right and bottom of a node, its title included; a collapsed one is its title."""
     (x, y), (width, height) = node["pos"], node["size"]
+    if node.get("flags", {}).get("collapsed"):
+        width, height = 8 * len(node.get("title") or node["type"]) + 60, 0
     return x, y - TITLE, x + width, y + height
 
 
@@ -270,12 +273,12 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
 @FROM_FILES
 def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
     prompt = with_the_demo_model(
-        read(name)[1], "SD3 layout (MM-DiT)" if name.startswith(FLOWS) else "SD layout (UNet)"
+        read(name)[1], "SD3 layout (MM-DiT)" if any(flow in name for flow in FLOWS) else "SD layout (UNet)"
     )
     entry = client.run(prompt)
     ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
     text = entry["outputs"][i]["text"][0]
-    acted = "Word Weight: red circle 1.5, blue square 0.5, " if "word_weight" in name else ", 1 update step, "
+    acted = "Word Weight: red circle 1.5, blue square 0.5, " if "Word Weight" in name else ", 1 update step, "
     assert acted in text and "subject red circle (" in text and "subject blue square (" in text
     (saved,) = (node["inputs"]["images"][0] for node in prompt.values() if node["class_type"] == "SaveImage")
     assert prompt[saved]["inputs"]["samples"] == shown["latent"]
@@ -284,14 +287,15 @@ def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
 @pytest.mark.parametrize(
     ("name", "methods"),
     [
-        ("demo_plain_beside_refined", ["Latent Refine (Grimal"]),
-        ("syngen", ["SynGen (Rassin"]),
-        ("attend_and_excite", ["Attention Guidance"]),
-        ("latent_refine_plus_syngen", ["Latent Refine + SynGen, Ours+", "Latent Refine + SynGen, Ours+"]),
-        ("layout_boxes", ["BoxDiff (Xie"]),
-        ("layout_drawn_boxes", ["BoxDiff (Xie"]),
-        ("layout_from_text", ["BoxDiff (Xie"]),
-        ("two_methods_stacked", ["Latent Refine (Grimal", "Attention Guidance"]),
+        ("01 Start here - a lost star comes back", ["Latent Refine (Grimal"]),
+        ("02 Plain beside refined - report and maps", ["Latent Refine (Grimal"]),
+        ("07 SynGen - each colour on its shape", ["SynGen (Rassin"]),
+        ("09 Attend-and-Excite from its parts", ["Attention Guidance"]),
+        ("08 Refine, then bind colours", ["Latent Refine + SynGen, Ours+", "Latent Refine + SynGen, Ours+"]),
+        ("11 Boxes - each thing in its place", ["BoxDiff (Xie"]),
+        ("12 Boxes - drawn in ComfyUI", ["BoxDiff (Xie"]),
+        ("13 Boxes - written by an LLM", ["BoxDiff (Xie"]),
+        ("10 Two methods on one model", ["Latent Refine (Grimal", "Attention Guidance"]),
     ],
 )
 def test_it_runs_as_shipped_with_fewer_steps_and_every_method_acts(name, methods, client):
@@ -316,7 +320,7 @@ def test_it_runs_as_shipped_with_fewer_steps_and_every_method_acts(name, methods
 
 
 def test_the_word_weight_template_acts_as_shipped_with_fewer_steps(client):
-    prompt = read("demo_word_weight")[1]
+    prompt = read("05 Word Weight - more of one word")[1]
     for node in prompt.values():
         if node["class_type"] == "KSampler":
             node["inputs"]["steps"] = 8
@@ -329,7 +333,7 @@ def test_the_word_weight_template_acts_as_shipped_with_fewer_steps(client):
 
 
 def test_the_seed_picker_template_keeps_the_best_of_four(client):
-    prompt = read("demo_seed_picker")[1]
+    prompt = read("03 Seed Picker - the best of four starts")[1]
     for node in prompt.values():
         if "steps" in node["inputs"]:
             node["inputs"]["steps"] = 8
@@ -341,7 +345,7 @@ def test_the_seed_picker_template_keeps_the_best_of_four(client):
 
 
 def test_the_second_seed_is_sampled_only_where_the_first_image_lacks_something(client):
-    prompt = read("demo_new_seed_where_wrong")[1]
+    prompt = read("04 Subject Judge - a new seed where one is missing")[1]
     for node in prompt.values():
         if node["class_type"] == "KSampler":
             node["inputs"]["steps"] = 4
@@ -358,9 +362,12 @@ def test_the_second_seed_is_sampled_only_where_the_first_image_lacks_something(c
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("demo_boost_beside_refined", "Word boost (no gradients): more attention for "),
-        ("demo_vsf", "VSF, value sign flip (2026): 'a blue square' subtracted, alpha 1.8, steps 0 to 7 of 8"),
-        ("demo_alternate_prompts", ""),
+        ("06 Word boost beside Latent Refine", "Word boost (no gradients): more attention for "),
+        (
+            "17 Negative prompt at CFG 1",
+            "VSF, value sign flip (2026): 'a blue square' subtracted, alpha 1.8, steps 0 to 7 of 8",
+        ),
+        ("18 Alternate Prompts - a stand-in", ""),
     ],
 )
 def test_a_template_without_gradients_acts_as_shipped_with_fewer_steps(name, told, client):
@@ -379,9 +386,12 @@ def test_a_template_without_gradients_acts_as_shipped_with_fewer_steps(name, tol
 @pytest.mark.parametrize(
     ("name", "status"),
     [
-        ("demo_p2p_shape", "Prompt-to-Prompt: replace (circle -> star), text maps in 7 steps"),
-        ("demo_p2p_colour", "Prompt-to-Prompt: replace (red -> blue), text maps in 7 steps"),
-        ("demo_p2p_weight", "Prompt-to-Prompt: replace (equal words), text maps in 7 steps"),
+        (
+            "14 Edit - a circle becomes a star",
+            "Prompt-to-Prompt: replace (circle -> star), text maps in 7 steps",
+        ),
+        ("15 Edit - red becomes blue", "Prompt-to-Prompt: replace (red -> blue), text maps in 7 steps"),
+        ("16 Edit - one word weighted", "Prompt-to-Prompt: replace (equal words), text maps in 7 steps"),
     ],
 )
 def test_the_prompt_to_prompt_templates_act_as_shipped_with_fewer_steps(name, status, client):

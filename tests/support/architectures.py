@@ -30,14 +30,15 @@ class Architecture:
 
     width, rows: of the conditioning. tensor: the name of another one that has the words. more: its other
     entries. attends: the modules that look at the text, as a pattern. text, image, keys: the first text row
-    among the keys, the first image token among the queries, the number of keys. grid: image tokens, h x w.
-    scale: c of x = c z as a function of sigma.
+    among the keys (other: rows of other text before the conditioning's), the first image token among the
+    queries, the number of keys. grid: image tokens, h x w. scale: c of x = c z as a function of sigma.
     """
 
     config: str
     unet: dict
     attends: str
     text: int = 0
+    other: int = 0
     image: int = 0
     keys: int = ROWS
     grid: tuple[int, int] = (5, 7)
@@ -304,6 +305,24 @@ HUNYUAN_IMAGE = {
     "vision_in_dim": None,
     "meanflow_sum": False,
 }
+HUNYUAN_VIDEO = {
+    **HUNYUAN_IMAGE,
+    "in_channels": 16,
+    "out_channels": 16,
+    "vec_in_dim": 12,
+    "axes_dim": [4, 6, 6],
+    "patch_size": [1, 2, 2],
+    "guidance_embed": True,
+    "byt5": False,
+}
+HUNYUAN_VIDEO_15 = {
+    **HUNYUAN_IMAGE,
+    "in_channels": 9,  # those of the latent, of a given image, and a mask
+    "axes_dim": [4, 6, 6],
+    "patch_size": [1, 1, 1],
+    "use_cond_type_embedding": True,
+    "vision_in_dim": 1152,
+}
 LUMINA = {
     "patch_size": 2,
     "in_channels": 4,
@@ -424,6 +443,25 @@ COSMOS = {
     "mlp_ratio": 2.0,
     "extra_per_block_abs_pos_emb": False,
     "rope_enable_fps_modulation": False,
+}
+COSMOS_VIDEO = {
+    **{name: value for name, value in COSMOS.items() if name != "rope_enable_fps_modulation"},
+    "block_config": "FA-CA-MLP",
+    "block_x_format": "THWBD",
+    "affline_emb_norm": True,
+    "extra_per_block_abs_pos_emb": True,
+    "extra_per_block_abs_pos_emb_type": "learnable",
+}
+WAN = {
+    "in_dim": 16,
+    "out_dim": 16,
+    "dim": 64,
+    "ffn_dim": 64,
+    "freq_dim": 16,
+    "text_dim": 24,
+    "num_heads": 2,
+    "num_layers": 2,
+    "model_type": "t2v",
 }
 ERNIE = {
     "hidden_size": 32,
@@ -592,6 +630,27 @@ ARCHITECTURES: dict[str, Architecture] = {
         plane=(5, 7),
         more=lambda: {"conditioning_byt5small": random(1, 6, 1472, seed=2)},
     ),
+    "HunyuanVideo": Architecture(
+        "HunyuanVideo",
+        HUNYUAN_VIDEO,
+        DOUBLE,
+        channels=16,
+        frames=True,
+        plane=(10, 14),
+        more=pooled(12),
+        **FIRST_T,
+    ),
+    "HunyuanVideo 1.5": Architecture(
+        "HunyuanVideo15",
+        HUNYUAN_VIDEO_15,
+        DOUBLE,
+        other=6,
+        image=6 + ROWS,
+        keys=6 + ROWS + 35,
+        frames=True,
+        plane=(5, 7),
+        more=lambda: {**pooled(12)(), "conditioning_byt5small": random(1, 6, 1472, seed=2)},
+    ),
     "Lumina 2": Architecture("Lumina2", LUMINA, r"^layers\.\d+\.attention$", **FIRST_T),
     "NewBie": Architecture(
         "Lumina2", {**LUMINA, "clip_text_dim": 20}, r"^layers\.\d+\.attention$", more=pooled(20), **FIRST_T
@@ -655,6 +714,24 @@ ARCHITECTURES: dict[str, Architecture] = {
         frames=True,
         plane=(10, 14),
         more=pooled(12),
+    ),
+    "Kandinsky 5 video": Architecture(
+        "Kandinsky5",
+        {**KANDINSKY, "visual_embed_dim": 4 * 9},  # those of the latent, of a given image, and a mask
+        r"visual_transformer_blocks\.\d+\.cross_attention$",
+        frames=True,
+        plane=(10, 14),
+        more=pooled(12),
+    ),
+    "Wan": Architecture("WAN21_T2V", WAN, r"blocks\.\d+\.cross_attn$", channels=16, frames=True),
+    "Cosmos": Architecture(
+        "CosmosT2V",
+        COSMOS_VIDEO,
+        r"blocks\.block\d+\.blocks\.1\.block\.attn$",
+        channels=16,
+        plane=(10, 14),
+        frames=True,
+        scale=lambda sigma: (sigma**2 + 0.25) ** 0.5,
     ),
     "Cosmos-Predict2": Architecture(
         "CosmosT2IPredict2", COSMOS, r"cross_attn$", channels=16, frames=True, scale=lambda sigma: 1 + sigma

@@ -434,6 +434,37 @@ SETUPS: dict[str, Setup] = {
         "Kandinsky 5",
         unseen=("l",),
     ),
+    "Kandinsky 5 video": Setup(
+        "text_encoders.kandinsky5.Kandinsky5Tokenizer",
+        "text_encoders.kandinsky5.te",
+        {"qwen25_7b": llama(24), "clip_l": clip(12)},
+        "Kandinsky 5 video",
+        unseen=("l",),
+    ),
+    "HunyuanVideo": Setup(
+        "text_encoders.hunyuan_video.HunyuanVideoTokenizer",
+        "text_encoders.hunyuan_video.hunyuan_video_clip",
+        {"llama": llama(24, 4), "clip_l": clip(12)},
+        "HunyuanVideo",
+        unseen=("l",),
+    ),
+    "HunyuanVideo 1.5": Setup(
+        "text_encoders.hunyuan_video.HunyuanVideo15Tokenizer",
+        "text_encoders.hunyuan_image.te",
+        {"qwen25_7b": llama(24, 4), "": t5(1472)},
+        "HunyuanVideo 1.5",
+        both_ways=("byt5",),
+        prompt='a red "fire truck" and a blue dog',
+        starts=lambda n: {"qwen25_7b": n["conditioning_byt5small"]},
+    ),
+    "Wan": Setup(
+        "text_encoders.wan.WanT5Tokenizer",
+        "text_encoders.wan.te",
+        {"umt5xxl": t5(24)},
+        "Wan",
+        both_ways=("umt5xxl",),
+        data={"spiece_model": mt5},
+    ),
     "Ovis": Setup(
         "text_encoders.ovis.OvisTokenizer", "text_encoders.ovis.te", {"qwen3_2b": llama(24)}, "Ovis"
     ),

@@ -89,7 +89,9 @@ def test_no_measured_number_stands_on_two_pages():
     """
     places: dict[str, set[str]] = {}
     for page in PAGES:
-        written = re.sub(r"<!-- (study [^>]*?) -->.*?<!-- \1: end -->", "", page.read_text("utf-8"), flags=re.S)
+        written = re.sub(
+            r"<!-- (study [^>]*?) -->.*?<!-- \1: end -->", "", page.read_text("utf-8"), flags=re.S
+        )
         for number in re.findall(r"\d[\d.]* %\**\s+\([\d.]+ to [\d.]+\)", written):
             places.setdefault(re.sub(r"[*\s]+", " ", number), set()).add(page.name)
     assert {number: pages for number, pages in places.items() if len(pages) > 1} == {}

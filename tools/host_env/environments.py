@@ -123,7 +123,7 @@ def compile_requirements(comfyui: Path) -> None:
     settings = index_settings()
     for extra in ("UV_INDEX", "UV_FIND_LINKS"):
         settings.pop(extra, None)
-    for name, more in (("uv", []), ("dev", []), ("host", [comfyui / "requirements.txt"])):
+    for name, more in (("uv", []), ("dev", []), ("ray", []), ("host", [comfyui / "requirements.txt"])):
         run(
             [UV, "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--generate-hashes",
              "--no-annotate", "--custom-compile-command", "python3 tools/dev.py lock",

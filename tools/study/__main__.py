@@ -1,4 +1,7 @@
-"""The command line: python3 tools/dev.py study (eval | compare | tradeoff | gradient-free | tables)"""
+"""The command line: python3 tools/dev.py study (steps | server | eval | compare | ... | tables)
+
+Without the name of a study: steps.
+"""
 
 import argparse
 import sys
@@ -8,18 +11,20 @@ from types import ModuleType
 
 from tools.host_env.paths import CLONE, HOST_DIR
 
-from . import compare, compute_tradeoff, edit, evaluate, gradient_free
+from . import compare, compute_tradeoff, edit, evaluate, gradient_free, steps
 from .data import HOW, Study
 from .store import Store
 from .tables import write_between
 
 STUDIES: dict[str, ModuleType] = {
+    "steps": steps,
     "eval": evaluate,
     "compare": compare,
     "tradeoff": compute_tradeoff,
     "gradient-free": gradient_free,
     "edit": edit,
 }
+MODELS = {"demo": "sd", "sd": "sd", "sd3": "sd3"}
 RECORDS = HOST_DIR / "study" / "records.jsonl"
 
 
@@ -45,7 +50,9 @@ def parser() -> argparse.ArgumentParser:
 
 def add_common(one: argparse.ArgumentParser, module: ModuleType) -> None:
     """What all studies have."""
-    one.add_argument("--model", choices=("sd", "sd3"), default="sd", help="the embedded UNet or MM-DiT")
+    one.add_argument(
+        "--model", choices=MODELS, default="sd", help="the embedded UNet (sd, or demo) or MM-DiT (sd3)"
+    )
     one.add_argument("--file", type=Path, help="another file of that model's kind")
     one.add_argument(
         "--objects", type=int, nargs="+", choices=(1, 2, 3), default=module.OBJECTS, help="in a prompt"
@@ -94,6 +101,7 @@ def plan(args: argparse.Namespace, module: ModuleType) -> Study:
         args.batch,
         getattr(args, "timed", 0),
         facts=facts_of(args.model, args.file),
+        colours=steps.COLOURS[getattr(args, "colours", "with")],
     )
     return replace(study, command=command_of(study))
 
@@ -101,11 +109,18 @@ def plan(args: argparse.Namespace, module: ModuleType) -> Study:
 def command_of(study: Study) -> str:
     """The command that makes a study again, but for the settings of its ways."""
     model = f" --model {study.model}" if study.model != "sd" else ""
+    model += colours_of(study)
     objects = " ".join(map(str, study.objects))
     return (
         f"python3 tools/dev.py study {study.name}{model} --pairs {study.pairs} --objects {objects} "
         f"--steps {study.sampling.steps}"
     )
+
+
+def colours_of(study: Study) -> str:
+    """The option that gives a study its prompts with and without colours; "" for the usual one."""
+    words = {kinds: word for word, kinds in steps.COLOURS.items()}
+    return "" if study.colours == (True,) else f" --colours {words[study.colours]}"
 
 
 def show(study: Study, store: Store, write: Path | None) -> None:
@@ -117,7 +132,13 @@ def show(study: Study, store: Store, write: Path | None) -> None:
 
 
 def main() -> None:
-    args = parser().parse_args()
+    words = sys.argv[1:]
+    if words[:1] == ["server"]:
+        from . import server_study
+
+        return server_study.main(words[1:])
+    unnamed = bool(words) and words[0].startswith("-") and words[0] not in ("-h", "--help")
+    args = parser().parse_args(["steps", *words] if unnamed else words)
     store = Store(args.records)
     if args.study == "tables":
         stored = [study for study in store.studies if not args.names or study.name in args.names]
@@ -129,9 +150,15 @@ def main() -> None:
         return
     from .run import run
 
-    study = plan(args, STUDIES[args.study])
+    module = STUDIES[args.study]
+    args.model = MODELS[args.model]
+    if hasattr(module, "settle"):
+        module.settle(args)
+    study = plan(args, module)
     run(study, store, args.processes)
     show(study, store, args.write)
+    if hasattr(module, "finish"):
+        module.finish(study, store, args)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Study:
     model: "sd" (UNet) or "sd3" (MM-DiT); file: instead of the embedded one. objects: numbers of objects in a
     prompt. pairs: prompts of each number. batch: images made together (the noise that ddpm adds depends on
     it). timed: prompts of each number whose images are made once more, one at a time, for the seconds. facts:
-    versions, the model file and the code, as text.
+    versions, the model file and the code, as text. colours: prompts with colours, without, or both.
     """
 
     name: str
@@ -79,14 +79,20 @@ class Study:
     timed: int = 0
     command: str = ""
     facts: dict[str, str] = field(default_factory=dict)
+    colours: tuple[bool, ...] = (True,)
 
-    def prompts(self, objects: int) -> list[Prompt]:
+    def prompts(self, objects: int, coloured: bool = True) -> list[Prompt]:
         """The prompts with this number of objects."""
-        return prompts(objects, self.pairs, self.split)
+        return prompts(objects, self.pairs, self.split, coloured)
+
+    @property
+    def sets(self) -> list[tuple[int, bool]]:
+        """(number of objects, with colours?) of each list of prompts."""
+        return [(objects, coloured) for objects in self.objects for coloured in self.colours]
 
     def batches(self) -> Iterator[tuple[Way, list[Prompt]]]:
         """All batches in the order in which they are made: the numbers of objects and the ways take turns."""
-        lists = [self.prompts(objects) for objects in self.objects]
+        lists = [self.prompts(*one) for one in self.sets]
         for start in range(0, self.pairs, self.batch):
             for wanted in lists:
                 for way in self.ways:
@@ -110,7 +116,8 @@ class Study:
     def from_dict(cls, stored: dict) -> "Study":
         """The inverse of `asdict`."""
         ways, sampling = tuple(Way(**way) for way in stored["ways"]), Sampling(**stored["sampling"])
-        return cls(**stored | {"ways": ways, "sampling": sampling, "objects": tuple(stored["objects"])})
+        sets = {name: tuple(stored[name]) for name in ("objects", "colours") if name in stored}
+        return cls(**stored | {"ways": ways, "sampling": sampling, **sets})
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,8 @@ class Record:
     as if the image were made alone; batch_forwards, batch_backwards: those of its whole batch of `batch`
     images, made in `seconds`. step: the first one with an update. first_loss, last_loss: of the first recipe.
     weakest: the highest attention of the weakest subject at the first evaluation.
-    kept, outside: of an edit, see `edit.py`. None where a way has no
-    such number.
+    kept, outside: of an edit, see `edit.py`. percent, sigma: noise level of `step`, as share of the schedule
+    and as such. None where a way has no such number.
     """
 
     study: str
@@ -147,6 +154,8 @@ class Record:
     weakest: float | None = None
     kept: float | None = None
     outside: float | None = None
+    percent: float | None = None
+    sigma: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int, str, str]:

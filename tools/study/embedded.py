@@ -42,7 +42,7 @@ class Refined:
     latents [B, 4, 32, 32]. forwards, backwards: passes of the batch. step: the first one with an update. Per
     image: first_loss and last_loss (before the last update) of the first recipe, weakest (the highest
     attention of its weakest subject at the first evaluation, NaN if it was not measured), evaluations and
-    updates, which end where the image stops.
+    updates, which end where the image stops. percent, sigma: where `step` is in the noise schedule.
     """
 
     latents: torch.Tensor
@@ -54,6 +54,8 @@ class Refined:
     weakest: tuple[float, ...]
     evaluations: tuple[int, ...]
     updates: tuple[int, ...]
+    percent: float | None = None
+    sigma: float | None = None
 
 
 class Demo:
@@ -143,6 +145,8 @@ class Demo:
             or (math.nan,) * len(prompts),
             evaluations=tuple(evaluations),
             updates=tuple(sum(action.updates[i] for action in acted) for i in images),
+            percent=acted[0].percent,
+            sigma=acted[0].sigma,
         )
 
 

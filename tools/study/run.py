@@ -111,6 +111,8 @@ def cost_of(found: Refined, i: int) -> dict:
         "first_loss": finite(found.first_loss[i]),
         "last_loss": finite(found.last_loss[i]),
         "weakest": finite(found.weakest[i]),
+        "percent": found.percent,
+        "sigma": found.sigma,
     }
 
 

@@ -1,6 +1,5 @@
 """The records of all studies in one file of JSON lines, appended batch by batch: a killed run can go on."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,29 +7,26 @@ from pathlib import Path
 from tools.tiny.prompts import Prompt
 
 from .data import Record, Study, Way
+from .json_lines import JsonLines, not_a_record
 
 
 class Store:
     """Records by what identifies them, and the studies they belong to. Only one program may write to a file.
 
     A line is {"study": ...} with a study's plan, or {"record": ...} with one image. Later lines replace
-    earlier ones of the same key. A last line without its line break was cut off by a kill: it is ignored, and
-    removed before the next one is written. Raises ValueError for any other line that cannot be read.
+    earlier ones of the same key. See `JsonLines` for a run that was killed. Raises ValueError for a line that
+    cannot be read.
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        self.lines = JsonLines(path)
         self.records: dict[tuple, Record] = {}
         self.studies: list[Study] = []
-        whole = path.read_bytes() if path.exists() else b""
-        self._end = whole.rfind(b"\n") + 1  # where the last complete line ends
-        for number, line in enumerate(whole[: self._end].splitlines(), 1):
+        for number, line in enumerate(self.lines.read, 1):
             try:
-                self._take(json.loads(line))
+                self._take(line)
             except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(
-                    f"{path}, line {number} is not a record ({error}): remove it, or name another file."
-                ) from None
+                raise not_a_record(path, number, error) from None
 
     def _take(self, line: dict) -> None:
         if "record" in line:
@@ -50,13 +46,7 @@ class Store:
         self._append([{"record": asdict(record)} for record in records])
 
     def _append(self, lines: Sequence[dict]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
-            file.truncate(self._end)
-            file.seek(self._end)
-            file.write(data)
-        self._end += len(data)
+        self.lines.append(lines)
         for line in lines:
             self._take(line)
 
@@ -67,9 +57,9 @@ class Store:
         found = [self.records[key] for key in keys if key in self.records]
         return found if len(found) == len(batch) else None
 
-    def images(self, study: Study, objects: int) -> dict[str, list[Record]]:
+    def images(self, study: Study, objects: int, coloured: bool = True) -> dict[str, list[Record]]:
         """Way -> its images, for the batches of this number of objects that every way has made."""
-        wanted = study.prompts(objects)
+        wanted = study.prompts(objects, coloured)
         found: dict[str, list[Record]] = {way.name: [] for way in study.ways}
         for start in range(0, len(wanted), study.batch):
             batch = wanted[start : start + study.batch]

@@ -3,9 +3,9 @@
     python3 tools/dev.py workflows --url http://127.0.0.1:8188 [--run] [NAME ...]
 
 Opens example_workflows/api/NAME.json in the front end of a running server, arranges the nodes (arrange.py),
-adds the note (notes.toml), and writes example_workflows/NAME.json, a picture of the graph NAME.jpg, and the
-API form as the browser gives it back. Write the API form by hand, then run this. Needs a Chromium on the
-path.
+adds the note (notes.toml) and the model files (models.toml), and writes example_workflows/NAME.json and the
+API form as the browser gives it back. Write the API form by hand, then run this, then cards.py for the square
+picture in the list of templates. Needs a Chromium on the path.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tools.host_env.paths import CLONE
 
-from . import notes
+from . import first, notes
 from .arrange import Node, arrange
 
 FOLDER = CLONE / "example_workflows"
@@ -40,19 +40,19 @@ READY = (
     "&& LiteGraph.registered_node_types['GSNReport'] && app.canvas)"
 )
 SIZES = {  # at least so large, in pixels
-    "GSNReport": [560, 620],
-    "GSNAttentionMaps": [560, 420],
-    "SaveImage": [560, 380],
-    "PreviewAny": [560, 300],
-    "CLIPTextEncode": [360, 130],
-    "GSNTextEncode": [360, 220],
-    "GSNNursing": [330, 400],
-    "GSNWordWeight": [330, 400],
+    "GSNReport": [400, 450],
+    "GSNAttentionMaps": [400, 380],
+    "SaveImage": [400, 280],
+    "PreviewAny": [400, 100],
+    "CLIPTextEncode": [300, 130],
+    "GSNTextEncode": [300, 220],
+    "GSNNursing": [300, 400],
+    "GSNWordWeight": [300, 400],
     "GSNFlippedNegative": [360, 300],
     "GSNAlternatePrompts": [330, 340],
     "GSNPromptToPrompt": [330, 420],
     "GSNGuidanceModel": [330, 380],
-    "GSNSeedPicker": [560, 900],
+    "GSNSeedPicker": [560, 860],
     "GSNJudge": [420, 640],
     "GSNRefineModel": [330, 340],
 }
@@ -77,27 +77,25 @@ def write(path: Path, data: dict) -> None:
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def titled(image: Image.Image, title: str) -> Image.Image:
-    """The image with a line of text above it."""
-    card = Image.new("RGB", (image.width, image.height + 80), (24, 24, 24))
-    ImageDraw.Draw(card).text((20, 14), title, (235, 235, 235), ImageFont.load_default(44))
-    card.paste(image, (0, 80))
-    return card
-
-
 def call(page, function: str, **arguments):
     """A function of page.js in the open page."""
     return page.evaluate(f"a => ({PAGE}).{function}(a)", arguments)
 
 
-def convert(page, name: str, texts: dict[str, str], versions: dict[str, str], run: bool) -> None:
-    """One workflow: both forms and the picture. Raises SystemExit if the browser understood another graph."""
+def convert(page, name: str, texts: dict, versions: dict, run: bool, picture: Path | None) -> None:
+    """One workflow: both forms, and a picture of the graph in a folder if one is given.
+
+    Raises SystemExit if the browser understood another graph.
+    """
     source = FOLDER / "api" / f"{name}.json"
     api = json.loads(source.read_text(encoding="utf-8"))
-    loaded = call(page, "load", api=api, name=name, sizes=SIZES)
+    is_first = name == first.NAME
+    own = {node: place[2:] for node, place in first.PLACES.items()} if is_first else {}
+    loaded = call(page, "load", api=api, name=name, sizes=SIZES, own=own)
     nodes = [Node(node["id"], node["type"], tuple(node["size"])) for node in loaded["nodes"]]
-    arranged = asdict(arrange(nodes, loaded["links"], texts["note"]))
-    answer = call(page, "place", text=texts["note"], **arranged, **versions)
+    arranged = first.arrangement() if is_first else arrange(nodes, loaded["links"], texts["note"])
+    collapsed = list(first.COLLAPSED) if is_first else []
+    answer = call(page, "place", text=texts["note"], collapsed=collapsed, **asdict(arranged), **versions)
     back = plain(answer["output"])
     # Inputs newer than the API form may come back, with their defaults.
     wanted = {
@@ -110,11 +108,10 @@ def convert(page, name: str, texts: dict[str, str], versions: dict[str, str], ru
         )
     if run:
         call(page, "run")
-    image = Image.open(io.BytesIO(page.screenshot(clip=call(page, "show")))).convert("RGB")
-    image.thumbnail((896, 672), Image.Resampling.LANCZOS)
-    image = titled(image, texts["title"]) if "title" in texts else image
-    image.save(FOLDER / f"{name}.jpg", quality=75, optimize=True)
-    write(FOLDER / f"{name}.json", answer["graph"])
+    if picture is not None:
+        image = Image.open(io.BytesIO(page.screenshot(clip=call(page, "show")))).convert("RGB")
+        image.save(picture / f"{name}.jpg", quality=80)
+    write(FOLDER / f"{name}.json", notes.with_models(answer["graph"]))
     write(source, answer["output"])
     print(name, len(answer["graph"]["nodes"]), "nodes")
 
@@ -133,8 +130,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--url", default="http://127.0.0.1:8188")
     parser.add_argument(
-        "--run", action="store_true", help="run each first, so that its pictures are on the thumbnail"
+        "--run", action="store_true", help="run each first, so that its pictures are on its nodes"
     )
+    parser.add_argument("--pictures", type=Path, help="a folder for pictures of the graphs")
     args = parser.parse_args()
     post(f"{args.url}/api/settings", SETTINGS)
     versions, texts = versions_of(args.url), notes.read()
@@ -149,7 +147,7 @@ def main() -> None:
             page.wait_for_function(READY, timeout=300_000)
             # A missing checkpoint is an error here, and not worth showing.
             page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")
-            convert(page, name, texts[name], versions, args.run)
+            convert(page, name, texts[name], versions, args.run, args.pictures)
             page.close()
         browser.close()
 

@@ -13,10 +13,22 @@ STAGES = {
     "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps|GSNJudge|ComfySwitch",
 }
 OTHER = "Prompt and settings"
-SAME_COLUMN = ("GSNRegion", "ImageStitch", "SaveImage")  # these stand below the node that they follow
-ROW_GAP, COLUMN_GAP = 60, 80
-NOTE_WIDTH, LINE = 330, 13  # of the note, in pixels; a character takes 6
-FRAME_TOP, FRAME_SIDE, FRAME_BELOW = -90, 20, 50
+BELOW = (  # these stand below the node that they follow
+    "GSNRegion",
+    "ImageStitch",
+    "SaveImage",
+    "FluxGuidance",
+    "ConditioningZeroOut",
+    "ModelSamplingAuraFlow",
+    "SamplerCustomAdvanced",
+    "GSNApplyLayout",
+)
+FIRST = re.compile("Loader|^Empty|^Primitive|RandomNoise|KSamplerSelect")
+EARLY = ("SaveImage", "PreviewAny", "GSNNursing")  # as far left as their links allow
+VIEW = (1216, 771)  # of a window of 1600 x 1000, what the front end fills with a workflow that it opens
+ROW_GAP, COLUMN_GAP = 40, 40
+NOTE_WIDTH, LINE, LETTER = 290, 20, 7  # of the note and its text, in pixels
+FRAME_TOP, FRAME_SIDE, FRAME_BELOW = -80, 20, 55
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,20 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
     """
     if not nodes:
         raise ValueError("There is nothing to arrange: the graph has no nodes.")
-    column = columns(nodes, list(links))
+    links = list(links)
+    found = [in_columns(nodes, columns(nodes, links, (*BELOW, *more)), note) for more in ((), ("KSampler",))]
+    return max(found, key=scale)
+
+
+def scale(arranged: Arrangement) -> float:
+    """How large the front end shows a workflow that it opens; below 0.6 it draws no text."""
+    frames = arranged.frames
+    width = frames[-1].left + frames[-1].width - frames[0].left
+    return min(VIEW[0] / width, VIEW[1] / max(frame.height for frame in frames))
+
+
+def in_columns(nodes: Sequence[Node], column: dict[int, int], note: str) -> Arrangement:
+    """The nodes in these columns, from the top down."""
     positions, frames, x = {}, [], 0.0
     for number in range(max(column.values()) + 1):
         members = sorted((node for node in nodes if column[node.id] == number), key=lambda node: node.id)
@@ -78,8 +103,10 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
     return Arrangement(positions, placed, tuple(map(framed, frames)))
 
 
-def columns(nodes: Sequence[Node], links: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """Node id -> column. A node stands next to what waits for it; loaders come first."""
+def columns(nodes: Sequence[Node], links: Sequence[tuple[int, int]], below: Sequence[str]) -> dict[int, int]:
+    """Node id -> column. A node stands next to what waits for it; loaders, seeds and empty latents
+    come first.
+    """
     types = {node.id: node.type for node in nodes}
     early: dict[int, int] = {}
     found: dict[int, int] = {}
@@ -91,14 +118,14 @@ def columns(nodes: Sequence[Node], links: Sequence[tuple[int, int]]) -> dict[int
         return early[node]
 
     def gap(target: int) -> int:
-        return 0 if types[target] in SAME_COLUMN else 1
+        return 0 if types[target] in below else 1
 
     def late(node: int) -> int:
         if node not in found:
             users = [target for source, target in links if source == node]
-            if "Loader" in types[node]:
+            if FIRST.search(types[node]):
                 found[node] = 0
-            elif types[node] == "SaveImage":
+            elif types[node] in EARLY:
                 found[node] = depth(node)
             else:
                 found[node] = min((late(user) - gap(user) for user in users), default=last)
@@ -122,8 +149,9 @@ def stage_of(node_type: str) -> str:
 
 
 def note_height(text: str, width: float) -> float:
-    """The height of a note of this width, lines broken by the browser."""
-    lines = sum(1 + int(len(line) / (width / 6)) for line in text.split("\n"))
+    """The height of a note of this width, lines broken by the browser, addresses of links not shown."""
+    text = re.sub(r"\]\(\S+\)", "]", text)
+    lines = sum(1 + int(len(line) / (width / LETTER)) for line in text.split("\n"))
     return 50 + LINE * lines
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tools.host_env.paths import CLONE
 
-FILE = CLONE / "example_workflows" / "api" / "demo_plain_beside_refined.json"
+FILE = CLONE / "example_workflows" / "api" / "02 Plain beside refined - report and maps.json"
 SIDE = 256  # of one image; the workflow saves plain | refined, side by side
 INSPECTION = ("GSNReport", "GSNAttentionMaps", "PreviewAny")  # for users; a long measurement leaves them out
 

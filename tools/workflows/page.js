@@ -1,7 +1,7 @@
 // What the browser does with one workflow. `app` and `LiteGraph` are the front end's.
 ({
   // Loads the queue's form, gives every node the room it wants, and tells what there is to arrange.
-  async load({api, name, sizes}) {
+  async load({api, name, sizes, own}) {
     await app.loadApiJson(api, name + '.json');
     await new Promise(r => setTimeout(r, 500));
     for (const n of app.graph.nodes) {
@@ -11,7 +11,8 @@
         if (given?.__value__) w.value = given.__value__;
       }
       const minimum = n.computeSize(), wanted = sizes[n.type] ?? [270, 0];
-      n.setSize([Math.max(minimum[0], wanted[0]), Math.max(minimum[1], wanted[1])]);
+      const placed = own[n.id];
+      n.setSize(placed ?? [Math.max(minimum[0], wanted[0]), Math.max(minimum[1], wanted[1])]);
     }
     const nodes = app.graph.nodes.map(n => ({id: Number(n.id), type: n.type, size: [n.size[0], n.size[1]]}));
     const links = [...app.graph.links.values()].map(l => [Number(l.origin_id), Number(l.target_id)]);
@@ -19,16 +20,17 @@
   },
 
   // Puts nodes, note and frames in their places; returns the browser's form and the queue's form.
-  async place({positions, note, text, frames, version, hostVersion}) {
+  async place({positions, collapsed, note, text, frames, version, hostVersion}) {
     const from = (n, pack, ver) => n.properties = {...n.properties, cnr_id: pack, ver};
     for (const n of app.graph.nodes) {
       n.pos = positions[n.id];
+      if (collapsed.includes(Number(n.id))) n.flags.collapsed = true;
       const ours = n.type.startsWith('GSN');
       from(n, ours ? 'semantic-nursing' : 'comfy-core', ours ? version : hostVersion);
       n.properties['Node name for S&R'] = n.type;
       for (const w of n.widgets ?? []) if (w.name === 'control_after_generate') w.value = 'fixed';
     }
-    const card = LiteGraph.createNode('Note');
+    const card = LiteGraph.createNode('MarkdownNote');
     app.graph.add(card);
     card.pos = [note.left, note.top];
     card.widgets[0].value = text;
@@ -41,7 +43,7 @@
       app.graph.add(group);
     }
     const graph = JSON.parse(JSON.stringify(app.graph.serialize()));
-    graph.extra = {...graph.extra, ds: {scale: 0.6, offset: [80, 120]}};
+    delete graph.extra?.ds;  // without it the front end fits the view
     return {graph, output: (await app.graphToPrompt()).output};
   },
 

@@ -22,4 +22,5 @@ from . import (  # noqa: F401
     sd3,
     unet,
     unsupported,
+    wan,
 )

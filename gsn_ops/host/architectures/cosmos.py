@@ -1,4 +1,4 @@
-"""Cosmos-Predict2 text-to-image and Anima: cross-attention to 512 rows."""
+"""Cosmos (text-to-video for images, Predict2 text-to-image) and Anima: cross-attention to 512 rows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ def one_frame(inputs: Inputs) -> AttentionLayout:
     return cross(inputs, patch="patch_spatial")
 
 
+COSMOS1 = ModelFamily("Cosmos", one_frame, cross=True, in_place=True)
 COSMOS = ModelFamily("Cosmos-Predict2", one_frame, cross=True, rope_kernels=True)
 # Anima's adapter makes the rows: one for each token of T5, with information from Qwen's rows.
 ANIMA = ModelFamily("Anima", one_frame, cross=True, rope_kernels=True, text=("t5xxl_ids",))
 
+register_family(COSMOS1, "CosmosT2V")
 register_family(COSMOS, "CosmosT2IPredict2")
 register_family(ANIMA, "Anima")
-refuse("it makes videos.", "CosmosI2VPredict2", "CosmosT2V")
+refuse(
+    "it makes videos of a given image. Connect the text-to-image or text-to-video model of the same kind.",
+    "CosmosI2V",
+    "CosmosI2VPredict2",
+)

@@ -1,6 +1,8 @@
-"""Hunyuan-DiT (cross-attention to [BERT, mT5]) and HunyuanImage 2.1 (Flux-like, [text, image])."""
+"""Hunyuan-DiT (cross-attention to [BERT, mT5]), HunyuanImage 2.1, HunyuanVideo (Flux-like, [text, image])."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ...attention_layout import AttentionLayout
 from .family import Inputs, ModelFamily, TextStream, refuse, register_family
@@ -17,6 +19,18 @@ def qwen_then_byt5(inputs: Inputs) -> AttentionLayout:
     quoted = inputs.conds.get("txt_byt5")
     n_quoted = 0 if quoted is None else quoted.shape[1]
     return joint(inputs, "TI", text_rows(inputs) + n_quoted)
+
+
+def text_then_image(inputs: Inputs) -> AttentionLayout:
+    """HunyuanVideo: one sequence."""
+    return joint(inputs, "TI")
+
+
+def byt5_then_qwen(inputs: Inputs) -> AttentionLayout:
+    """HunyuanVideo 1.5: the text in quotes, letter by letter, then the prompt."""
+    quoted = inputs.conds.get("txt_byt5")
+    n_quoted = 0 if quoted is None else quoted.shape[1]
+    return joint(inputs, "TI", n_quoted + text_rows(inputs))
 
 
 HUNYUAN_DIT = ModelFamily(
@@ -38,8 +52,22 @@ HUNYUAN_IMAGE = ModelFamily(
     in_place=True,
 )
 
+HUNYUAN_VIDEO = replace(HUNYUAN_IMAGE, name="HunyuanVideo", layout=text_then_image, text=("",))
+HUNYUAN_VIDEO_15 = replace(
+    HUNYUAN_IMAGE, name="HunyuanVideo 1.5", layout=byt5_then_qwen, text=("conditioning_byt5small", "")
+)
+
 register_family(HUNYUAN_DIT, "HunyuanDiT", "HunyuanDiT1")
 register_family(HUNYUAN_IMAGE, "HunyuanImage21")
+register_family(HUNYUAN_VIDEO, "HunyuanVideo")
+register_family(HUNYUAN_VIDEO_15, "HunyuanVideo15")
+refuse(
+    "it makes videos of a given image. Connect the text-to-video model of the same kind, with a latent of 1 "
+    "frame.",
+    "HunyuanVideoI2V",
+    "HunyuanVideoSkyreelsI2V",
+    "HunyuanVideo15_SR_Distilled",
+)
 refuse(
     "it is the HunyuanImage refiner, which only sharpens an image. Connect this node to the base model.",
     "HunyuanImage21Refiner",

@@ -10,8 +10,6 @@ refuse(
     "GenmoMochi",
     "LTXV",
     "MiniMaxH3",
-    "HunyuanVideo",
-    "WAN21_T2V",
     "CogVideoX_T2V",
 )
 refuse("it makes sound.", "StableAudio", "ACEStep", "ACEStep15")

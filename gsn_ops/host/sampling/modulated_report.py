@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ... import __version__
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
+from ...report.verdict import cure_first
 from .edit_of_run import EditOfRun, ReinjectionOfRun, WordsOfRun
 from .modulated_run import ModulatedRun
 from .pair_of_run import PairOfRun
@@ -37,7 +38,8 @@ def _report_of(
 ) -> RecipeReport:
     method, reason = edit.edit.method, _why_not(run, edit)
     if reason:
-        return RecipeReport(method, f"{method}: did not act, {reason}")
+        line = f"Did not act: {cure_first(reason)}"
+        return RecipeReport(method, f"{method}: did not act, {reason}", line=line)
     first, last, sigmas = edit.steps[0], edit.steps[-1], run.schedule.sigmas
     status = (
         f"{method}: {edit.describe()}, steps {first} to {last} of {run.schedule.n_steps} "

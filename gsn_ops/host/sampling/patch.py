@@ -17,6 +17,7 @@ from ...report.book import ReportBook
 from ..attention.memory_policy import reported_batch_size
 from ..autograd.differentiable import static_clone
 from ..find_family import family_of
+from ..language import with_errors_spoken
 from .plan import AttachedRecipe, make_plan
 from .sampler_facts import sampler_name
 from .sampler_run import SamplerRun
@@ -67,6 +68,7 @@ class SamplingPatch:
     def __init__(self, attached: tuple[AttachedRecipe, ...]):
         self.attached = attached
 
+    @with_errors_spoken
     def __call__(
         self,
         executor,
@@ -83,6 +85,7 @@ class SamplingPatch:
         guider, parts = executor.class_obj, len(kwargs.get("latent_shapes") or [1])
         plan = make_plan(guider, self.attached, sigmas, latent_image, noise, parts)
         run = SamplerRun(guider, plan, callback, seed or 0, noise)
+        run.announce()
         watched = sampler
         if plan.active_steps:
             modify = run.modify_prediction if plan.modifies_prediction else None

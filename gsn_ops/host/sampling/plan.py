@@ -15,6 +15,7 @@ from ...objectives.base import check_prompt, reason_to_skip
 from ...optimise.recipe import ActiveSteps, Recipe
 from ...remark import Remark
 from ...report.book import ReportBook
+from ...report.verdict import cure_first
 from ...schedule import Schedule
 from ..architectures.family import ModelFamily, columns_of
 from ..attention.entry import Entry
@@ -24,10 +25,12 @@ from ..prompts.entry_tokens import AllZeros, read_entry
 from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
 
-NO_SUBJECTS = "no subjects found in the prompt: type them into the subjects field, for example: cat, red car"
+NO_SUBJECTS = (
+    "no subjects found in the prompt: type subjects into the subjects field, for example: cat, red car"
+)
 ONE_POSITION = "this latent has a single position, so its attention has no places: choose a larger image"
 NONE_OF_THEM = (
-    "none of the subjects that were typed is in the prompt: use its words, or leave the field empty"
+    "none of the subjects that were typed is in the prompt: use words of the prompt, or leave the field empty"
 )
 
 
@@ -63,6 +66,15 @@ class PlannedRecipe:
     @property
     def runs(self) -> bool:
         return bool(self.active.steps) and not self.skip
+
+    def announcement(self, n_steps: int) -> str:
+        """What was found and when it will act, or why it will not: said before the run."""
+        if not self.runs:
+            return f"Skipped: {cure_first(self.skip or self.active.reason)}"
+        names = ", ".join(dict.fromkeys(s.label for one in self.matched for s in one.subjects))
+        first, last = self.active.steps[0], self.active.steps[-1]
+        where = f"at step {first}" if first == last else f"at steps {first} to {last}"
+        return f"{names}; {where} of {n_steps}"
 
 
 @dataclass(frozen=True)
@@ -119,8 +131,8 @@ def check_latent(latent: Tensor, noise: Tensor, parts: int) -> None:
         )
     if latent.ndim == 5 and latent.shape[2] > 1:
         raise ValueError(
-            f"This latent is a video of {latent.shape[2]} frames. Semantic Nursing works on image latents "
-            "(one frame): connect an empty latent image, or bypass it for this model."
+            f"This latent is a video of {latent.shape[2]} frames. Semantic Nursing works on images: set "
+            "the length of the empty latent to 1 for an image, or bypass this node for a video."
         )
     for name, t in (("latent", latent), ("noise", noise)):
         if not torch.isfinite(t).all():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ...objectives.base import has_memory, map_options
+from ...objectives.base import has_memory, map_options, with_role
 from ...objectives.per_encoder import encoders_read, innermost
 from ...optimise.overrides import SHARED
 from ...optimise.recipe import StepResult
@@ -15,6 +15,7 @@ from ...optimise.setting import settings_of
 from ...prompt import SubjectColumns
 from ...report.run_report import RecipeReport, StepReport, count
 from ...report.text import counted
+from ...report.verdict import courses, cure_first, verdict
 from ...subject_maps import maxima
 from ..architectures.family import ModelFamily
 from ..attention.entry import Entry
@@ -92,15 +93,17 @@ class RecipeRecord:
             reason = reason or "its step was not reached"
             if reason.startswith(("The ", "This ")):
                 reason = reason[0].lower() + reason[1:]
-            return RecipeReport(method, f"{method}: skipped, {reason}")
+            line = f"Skipped: {cure_first(reason)}"
+            return RecipeReport(method, f"{method}: skipped, {reason}", line=line)
         updates = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
         losses = tuple(row for s in self.steps for row in s.losses)
         backwards = self.backwards + precision.backwards
         last_loss = self.after.loss if self.after else losses[-1]
+        remarks = self._without_effect(losses[0], last_loss, updates) + self._remarks(len(updates))
         words = [
             *self._course(losses[0], last_loss, updates, backwards),
-            *self._without_effect(losses[0], last_loss, updates),
-            *self._remarks(len(updates), precision, policy),
+            *remarks,
+            *_memory_and_precision(precision, policy),
         ]
         report = RecipeReport(
             method=method,
@@ -119,7 +122,17 @@ class RecipeRecord:
             counters=count(tuple(self.steps)),
             attention_read=self.family.describe_capture(self.planned.recipe.objective.needs),
         )
-        return self._with_evaluations(report)
+        return self._judged(self._with_evaluations(report), remarks)
+
+    def _judged(self, report: RecipeReport, remarks: list[str]) -> RecipeReport:
+        """The report with its verdict and the line for the node."""
+        last = self.steps[-1]
+        after = report.maxima_after or last.maxima_after or (last.maxima if len(self.steps) > 1 else ())
+        wanted = {subject.label for subject in with_role(self.subjects)}
+        found = courses(report.subjects, report.maxima_before, after) if report.maxima_before else []
+        said = verdict([c for c in found if c.label in wanted], one_step=len(self.steps) == 1)
+        line = ", ".join([said, *remarks] if said else [report.status.partition(": ")[2]])
+        return replace(report, verdict=said, line=line)
 
     def _with_evaluations(self, report: RecipeReport) -> RecipeReport:
         """The report with maps and predictions before and after, where they were evaluated."""
@@ -199,7 +212,7 @@ class RecipeRecord:
             words.append(SHARED)
         return words
 
-    def _remarks(self, batch: int, precision: GradientPrecision, policy: CheckpointPolicy) -> list[str]:
+    def _remarks(self, batch: int) -> list[str]:
         """What was out of the ordinary."""
         words = [self.planned.active.note] if self.planned.active.note else []
         if self.skipped_images:
@@ -211,11 +224,6 @@ class RecipeRecord:
                 f"{images} stopped early: the loss or its gradient was not finite, "
                 "the last good latent was kept"
             )
-        if precision.cosine is not None:
-            used = "products in bfloat16" if precision.bfloat16 else "full precision"
-            words.append(f"{used} (the gradient in bfloat16 agrees to a cosine of {precision.cosine:.5f})")
-        if policy.level:
-            words.append(LEVELS[policy.level])
         if self.foreign.names:
             words.append(f"these passes leave out {' and '.join(self.foreign.names)}")
         if self.other_texts:
@@ -226,6 +234,15 @@ class RecipeRecord:
         if self.cut_override:
             words.append("another pack's attention kernel has no gradient and was replaced in these passes")
         return words
+
+
+def _memory_and_precision(precision: GradientPrecision, policy: CheckpointPolicy) -> list[str]:
+    """How the passes were computed, where that was not the usual way."""
+    words = []
+    if precision.cosine is not None:
+        used = "products in bfloat16" if precision.bfloat16 else "full precision"
+        words.append(f"{used} (the gradient in bfloat16 agrees to a cosine of {precision.cosine:.5f})")
+    return words + ([LEVELS[policy.level]] if policy.level else [])
 
 
 def _rows(t: Tensor | None) -> tuple:

@@ -11,9 +11,10 @@ from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ... import __version__
-from ...report.run_report import RunReport, SubjectReport
+from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...report.text import counted
 from ...schedule import Moment
+from ..own_moment import weights_key
 from .plan import Plan
 from .recipe_run import RecipeRun
 
@@ -32,11 +33,19 @@ def report_of(
         sampler=sampler,
         n_steps=plan.schedule.n_steps,
         subjects=_subjects(recipes),
-        recipes=tuple(run.report() for run in recipes),
+        recipes=tuple(_placed(run.report(), plan) for run in recipes),
         warnings=tuple(dict.fromkeys([*warnings, *notes])),
         latent_rgb=preview_matrix(model.get_model_object("latent_format")),
         default_step=_default_step(plan),
+        weights=weights_key(model),
     )
+
+
+def _placed(report: RecipeReport, plan: Plan) -> RecipeReport:
+    """The report with its first step as a share of the noise schedule."""
+    if report.step is None or report.sigma is None:
+        return report
+    return replace(report, percent=round(plan.schedule.percent_of(report.sigma), 4))
 
 
 def continued_by(earlier: RunReport, later: RunReport) -> RunReport:

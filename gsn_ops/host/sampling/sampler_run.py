@@ -19,7 +19,7 @@ from ..attention.foreign_code import remembered
 from ..attention.isolation import kept_random_state
 from ..attention.sampler_state import SamplerState
 from .matched import join_matched
-from .plan import AttachedRecipe, Plan, network_scale, reason_against
+from .plan import AttachedRecipe, Plan, PlannedRecipe, network_scale, reason_against
 from .recipe_run import RecipeRun, RecipeStep
 from .reference_trajectory import predict_x0
 from .sampler_report import LEFT_ALONE, continued_by, queued_prompt, report_of, returned_latents
@@ -106,8 +106,7 @@ class SamplerRun:
             step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=matched.regions
         )
         extra = self._extra_inputs(run.recipe, step, state)
-        most = run.planned.active.updates[step]
-        return RecipeStep(state, matched, context, self._progress(most, x), extra)
+        return RecipeStep(state, matched, context, self._progress(run.planned, step, x), extra)
 
     def _extra_inputs(self, recipe: Recipe, step: int, state: SamplerState) -> ExtraInputs:
         """The extra inputs that this recipe needs."""
@@ -120,13 +119,14 @@ class SamplerRun:
                 predicted = predict_x0(state, self.plan.schedule, step, self.seed)
         return ExtraInputs(noise, predicted)
 
-    def _progress(self, most: int, x: Tensor) -> Callable[[int, Tensor], None]:
-        """Called before each evaluation of a step with at most so many updates: cancel, preview, progress
-        bar.
-        """
+    def _progress(self, planned: PlannedRecipe, step: int, x: Tensor) -> Callable[[int, Tensor], None]:
+        """Called before each evaluation of a step: cancel, preview, progress bar, the count on the node."""
+        most, tell = planned.active.updates[step], planned.attached.on_status
 
         def on_evaluation(j: int, prediction: Tensor) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
+            if tell is not None and 1 <= j < most:
+                tell(f"update step {j} of {most}")
             if self.callback is None:
                 return
             done = min(j, most)  # the last evaluation after a refinement is not followed by an update
@@ -160,6 +160,16 @@ class SamplerRun:
         """Put a remark into the report."""
         self.warnings.append(text)
 
+    def announce(self) -> None:
+        """Tell every recipe's node what was found and when it will act, or why it will not."""
+        lines: dict[Callable[[str], None], list[str]] = {}
+        for run in self.recipes:
+            tell = run.planned.attached.on_status
+            if tell is not None:
+                lines.setdefault(tell, []).append(run.planned.announcement(self.plan.schedule.n_steps))
+        for tell, said in lines.items():
+            tell("\n".join(dict.fromkeys(said)))
+
     def finish(
         self, attached: tuple[AttachedRecipe, ...], sampler: str, start: Tensor, samples: Tensor
     ) -> None:
@@ -191,12 +201,11 @@ class SamplerRun:
         for n, (one, planned) in enumerate(zip(attached, self.plan.recipes, strict=True)):
             now, recipe = report.recipes[n], told[n].recipes[n]
             log.info(now.status)
-            line = recipe.status if recipe.step is not None else now.status
-            line += f" [{', '.join(recipe.subjects)}]" if recipe.subjects else ""
+            line = recipe.said if recipe.step is not None else now.said
             if told[n] is not report and recipe.step is not None:
                 line += f"; {LEFT_ALONE}"
             if one.on_status is not None:
                 lines.setdefault(one.on_status, []).append(line)
                 remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
-            on_status(with_lines("\n".join(said), remarks[on_status]))
+            on_status(with_lines("\n".join(dict.fromkeys(said)), remarks[on_status]))

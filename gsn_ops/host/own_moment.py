@@ -1,0 +1,100 @@
+"""The step that a study chose for this model, from ComfyUI's user folder.
+
+A model is known by a key of its weights, not by its file's name: a sample of the values in half precision, so
+that the file on a GPU and on a CPU is the same model. LoRAs do not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..chosen_moments import FILE, read_moments
+from ..remark import Remark
+from ..schedule import Moment
+
+TENSORS, VALUES = 48, 64
+"""How many weights are looked at, and how many numbers of each: under a millisecond on a CPU."""
+
+
+def moments_file() -> Path:
+    """`user/gsn/moments.json` of this ComfyUI."""
+    return Path(folder_paths.get_user_directory()) / "gsn" / "moments.json"
+
+
+def file_stamp() -> str:
+    """A text that changes when the file changes; "" without one."""
+    try:
+        stat = moments_file().stat()
+    except OSError:
+        return ""
+    return f"{stat.st_mtime_ns} {stat.st_size}"
+
+
+def weights_key(model) -> str:
+    """The key of a MODEL's weights, 16 hex digits: names and shapes of all, and a sample of the values.
+
+    Values are those of the file, without LoRAs, whether or not they are patched in at this moment.
+    """
+    network = model.model.diffusion_model
+    named = sorted(network.named_parameters())
+    digest = hashlib.sha256("\n".join(f"{name} {tuple(p.shape)}" for name, p in named).encode())
+    matrices = [(name, weight) for name, weight in named if weight.ndim > 1]
+    for name, weight in matrices[:: max(1, len(matrices) // TENSORS)][:TENSORS]:
+        digest.update(_sample(_unpatched(model, f"diffusion_model.{name}", weight)))
+    return digest.hexdigest()[:16]
+
+
+def _unpatched(model, key: str, weight: Tensor) -> Tensor:
+    """The weight as it was before LoRAs were patched in."""
+    backup, hooked = model.backup.get(key), model.hook_backup.get(key)
+    if hooked is not None:
+        return hooked[0]
+    return weight if backup is None else backup.weight
+
+
+def _sample(weight: Tensor) -> bytes:
+    """VALUES numbers of a weight, spread evenly; b"" for a kind of weight that shows no numbers."""
+    try:
+        flat = weight.detach().reshape(-1)
+        picked = flat[:: max(1, flat.numel() // VALUES)][:VALUES]
+        return picked.cpu().to(torch.float16).numpy().tobytes()
+    except (RuntimeError, NotImplementedError, TypeError):
+        return b""
+
+
+def own_moment(model, method: str) -> tuple[Moment | None, tuple[Remark, ...]]:
+    """The step chosen for this model and method, and what to say about it; (None, ()) without a choice.
+
+    A file that cannot be used is said, and costs nothing else.
+    """
+    try:
+        text = moments_file().read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None, ()
+    except (OSError, UnicodeDecodeError) as error:
+        return None, (_unused(f"it cannot be read ({type(error).__name__})"),)
+    try:
+        chosen = read_moments(text).get(weights_key(model), {}).get(method)
+    except ValueError as error:
+        return None, (_unused(str(error)),)
+    if chosen is None:
+        return None, ()
+    share = f"{100 * chosen.at_percent:.3g} %"
+    found = f"own step: {share} of the noise schedule, from {FILE}: chosen for this model"
+    measured = f" on {chosen.images} images ({chosen.date})" if chosen.images else ""
+    return Moment(percent=chosen.at_percent), (
+        Remark(f"{found}{measured}", line=f"own step {share}, from moments.json"),
+    )
+
+
+def _unused(why: str) -> Remark:
+    return Remark(
+        f"{FILE} is not used, {why}: the method's published step is taken. Delete the file or choose the "
+        "step again.",
+        line="moments.json is not used",
+    )
