@@ -68,7 +68,8 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
     if not nodes:
         raise ValueError("There is nothing to arrange: the graph has no nodes.")
     links = list(links)
-    found = [in_columns(nodes, columns(nodes, links, (*BELOW, *more)), note) for more in ((), ("KSampler",))]
+    tried = ((), ("KSampler",), ("CreateBoundingBoxes",))
+    found = [in_columns(nodes, columns(nodes, links, (*BELOW, *more)), note) for more in tried]
     return max(found, key=scale)
 
 
