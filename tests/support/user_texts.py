@@ -99,7 +99,7 @@ NOT_MESSAGES = (
     r"mkldnn::.*|gsn-tiny-.*",
     r"a language in Cyrillic letters",  # what a remark is filled with
     r"\(\?.*",  # patterns of the language half
-    r"artifacts, blurry.*",  # a negative prompt
+    r"(artifacts, blurry|several, a crowd).*",  # negative prompts
     r"(You plan where things stand|This was the last layout).*",  # what an LLM is told
 )
 

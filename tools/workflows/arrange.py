@@ -69,8 +69,12 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
     if not nodes:
         raise ValueError("There is nothing to arrange: the graph has no nodes.")
     links = list(links)
-    ways = itertools.product(*(((), (name,)) for name in ("KSampler", "PreviewAny", "GSNReport")))
-    found = [columns(nodes, links, (*BELOW, *a, *b), (*EARLY, *left)) for a, b, left in ways]
+    ways = itertools.product(
+        *(((), (name,)) for name in ("KSampler", "PreviewAny", "CreateBoundingBoxes", "GSNReport"))
+    )
+    found = [
+        columns(nodes, links, (*BELOW, *itertools.chain(*below)), (*EARLY, *left)) for *below, left in ways
+    ]
     return max((in_columns(nodes, column, note) for column in found), key=scale)
 
 
