@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from .remark import cut
+
 FOLDER = Path(__file__).resolve().parents[1] / "locales"
 FILLED = "..."
 NOTE = ". Note: "
@@ -111,10 +113,10 @@ class Catalogue:
         for first in (cause, cause[:1].upper() + cause[1:]):
             for end in ("", "."):
                 told = self._as_one(f"{first}: {cure}{end}")
-                parts = re.split(r"\uff1a| : |: ", told or "", maxsplit=1)
-                if len(parts) == 2:
-                    cure = parts[1].rstrip(".\u3002")
-                    return f"{self.whole.get(f'{head}:', f'{head}: ')}{cure} ({parts[0]})"
+                why, what = cut(told or "", "\uff1a", " : ", ": ")
+                if what:
+                    what = what.rstrip(".\u3002")
+                    return f"{self.whole.get(f'{head}:', f'{head}: ')}{what} ({why})"
         return None
 
     def _filled(self, translation: str, values: tuple[str, ...]) -> str:
