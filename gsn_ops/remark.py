@@ -29,3 +29,14 @@ def with_lines(status: str, remarks: Iterable[str]) -> str:
     """A status line, and the words that these remarks ask for."""
     lines = lines_of(remarks)
     return f"{status}. Note: {'; '.join(lines)}" if lines else status
+
+
+def cut(text: str, *marks: str) -> tuple[str, str]:
+    """What stands before and after the first of these marks outside of brackets; (text, "") = none."""
+    depth = 0
+    for at, letter in enumerate(text):
+        depth += (letter in "(\uff08") - (letter in ")\uff09")
+        mark = next((mark for mark in marks if depth == 0 and text.startswith(mark, at)), "")
+        if mark:
+            return text[:at], text[at + len(mark) :]
+    return text, ""

@@ -1,11 +1,13 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
+from ..gsn_ops.host.language import speaking
 from . import (
     demo,
     guidance,
     inspect,
     judge,
     layout,
+    lmd,
     nursing,
     objective,
     prompt_to_prompt,
@@ -28,10 +30,11 @@ FILES = [
     objective,
     region,
     layout,
+    lmd,
     text,
     inspect,
     judge,
     demo,
 ]
 
-NODES = [node for file in FILES for node in file.NODES]
+NODES = [speaking(node) for file in FILES for node in file.NODES]

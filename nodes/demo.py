@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..gsn_ops.host.demo import sd, sd3
+from ..gsn_ops.language import aliases
 
 MODELS = {"SD layout (UNet)": sd.load_demo_model, "SD3 layout (MM-DiT)": sd3.load_demo_sd3}
 DEFAULT = "SD layout (UNet)"
@@ -20,7 +21,7 @@ class GSNDemoModel(io.ComfyNode):
             description="A tiny text-to-image model that comes with this pack. It draws red, green, blue, "
             "yellow, purple and black circles, squares, triangles, stars, crosses and hearts, and often "
             "drops one, as large models do. For images of 256 x 256.",
-            search_aliases=["gsn", "tiny", "shapes"],
+            search_aliases=["gsn", "tiny", "shapes", *aliases("GSNDemoModel")],
             inputs=[
                 io.Combo.Input(
                     "model",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.language import aliases
 from ..gsn_ops.optimise.guidance import Guide, StepSize
 from ..gsn_ops.optimise.overrides import check, parse_checkpoints, with_levels
 from .inputs import (
@@ -102,7 +103,14 @@ class GSNGuidanceModel(io.ComfyNode):
             description="Patches a model so that any sampler updates the latent at every step of a window, "
             "down the gradient of a loss on the attention maps: Attend-and-Excite, SynGen, Divide & Bind "
             "and similar methods with your own settings. For the published settings use Semantic Nursing.",
-            search_aliases=["gsn", "attend and excite", "syngen", "attention guidance", "divide and bind"],
+            search_aliases=[
+                "gsn",
+                "attend and excite",
+                "syngen",
+                "attention guidance",
+                "divide and bind",
+                *aliases("GSNGuidanceModel"),
+            ],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[

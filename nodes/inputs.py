@@ -6,8 +6,6 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..gsn_ops.host.node_status import status_line
-from ..gsn_ops.optimise.methods import acts_at_one_step
-from ..gsn_ops.remark import Remark
 from ..gsn_ops.schedule import Moment
 
 Report = io.Custom("GSN_REPORT")
@@ -219,17 +217,6 @@ def chosen_moment_or_own(at_percent: float, at_sigma: float, at_step: int) -> Mo
     if at_sigma == 0 and at_step < 0:
         return None
     return Moment(sigma=at_sigma, step=at_step)
-
-
-def unused_percent(method: str, at_percent: float, at_sigma: float, at_step: int) -> tuple[Remark, ...]:
-    """A remark if at_percent alone is set, as older workflows save it, and the method has no single step.
-
-    Raises ValueError for a percent that no run has.
-    """
-    if at_percent == OWN_STEP or at_sigma or at_step >= 0 or acts_at_one_step(method):
-        return ()
-    Moment(percent=at_percent).check()
-    return (Remark("at_percent is not used by this method", line="at_percent is not used by this method"),)
 
 
 def report_kind(report_level: str) -> str:

@@ -4,6 +4,8 @@ import json
 
 from comfy_api.latest import io, ui
 
+from ..gsn_ops.host.language import spoken
+from ..gsn_ops.language import aliases
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
 from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
@@ -44,7 +46,7 @@ class GSNReport(io.ComfyNode):
             category="GSN/inspect",
             description="Shows what nursing did in the run that made this latent: the loss over the update "
             "steps, each subject's attention before and after, and the predicted image before and after.",
-            search_aliases=["gsn", "report", "loss", "curve"],
+            search_aliases=["gsn", "report", "loss", "curve", *aliases("GSNReport")],
             is_output_node=True,
             inputs=[
                 *run_inputs(),
@@ -70,10 +72,10 @@ class GSNReport(io.ComfyNode):
         label = written(label)
         run, remark = find_run(report, given("LATENT", latent)["samples"])
         if run is None:
-            images, text = note(label or "Nursing Report", remark), remark
+            images, text = note(label or "Nursing Report", remark), spoken(remark)
             data = json.dumps({"schema": SCHEMA, "status": remark})
         else:
-            images, text = cards(run, vae, label), run_text(run)
+            images, text = cards(run, vae, label), spoken(run_text(run))
             data = run.to_json()
         if label:
             text = f"{label}\n{text}"
@@ -124,7 +126,7 @@ class GSNAttentionMaps(io.ComfyNode):
             category="GSN/inspect",
             description="Shows the attention map of each subject at the refined step: heat maps over the "
             "image, and the same maps as masks for inpainting and detailers.",
-            search_aliases=["gsn", "heat map", "attention", "daam", "mask"],
+            search_aliases=["gsn", "heat map", "attention", "daam", "mask", *aliases("GSNAttentionMaps")],
             is_output_node=True,
             inputs=[*run_inputs(), *drawing_inputs()],
             outputs=[
@@ -163,7 +165,7 @@ class GSNAttentionMaps(io.ComfyNode):
         """The outputs when there are no maps: the image as it is, empty masks, the reason as a picture."""
         explained = note("Attention Maps", reason)
         images = explained if image is None else image
-        return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, reason))
+        return io.NodeOutput(images, no_mask(images), ui=preview(cls, explained, spoken(reason)))
 
 
 NODES = [GSNReport, GSNAttentionMaps]

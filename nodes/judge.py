@@ -7,6 +7,7 @@ from ..gsn_ops.host.judge.detectors import detector_of
 from ..gsn_ops.judge.outputs import labels, missing, score, subject_masks, summary, to_json
 from ..gsn_ops.judge.sources import DemoShapes, GivenAnswer, GivenBoxes, Source, judge
 from ..gsn_ops.judge.verdict import CONFIDENCE
+from ..gsn_ops.language import aliases
 from ..gsn_ops.report.drawing.verdict_marks import Mark, marked
 from ..gsn_ops.report.views import stack
 from .inputs import given, optional_float, status_reporter, written
@@ -81,7 +82,15 @@ class GSNJudge(io.ComfyNode):
             description="Says whether every subject is in the image, in its colour and apart from the "
             "others, by a detector that ComfyUI has loaded (the rules of TIAM). all_present decides what "
             "happens next, for example a new seed.",
-            search_aliases=["gsn", "judge", "detect", "tiam", "all present", "new seed"],
+            search_aliases=[
+                "gsn",
+                "judge",
+                "detect",
+                "tiam",
+                "all present",
+                "new seed",
+                *aliases("GSNJudge"),
+            ],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,

@@ -3,6 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..gsn_ops.host.prompts.layout_regions import split_in_time, with_gligen, with_layout
+from ..gsn_ops.language import aliases
 from ..gsn_ops.layout.layout import as_text, editor_boxes
 from ..gsn_ops.layout.order import AUTO, CHOICES
 from ..gsn_ops.layout.prompts import negative_prompt, object_prompts, overall_prompt
@@ -58,7 +59,16 @@ class GSNLayoutRequest(io.ComfyNode):
             description="Writes the text that asks an LLM for the layout of an image: task, rules, examples "
             "and your prompt. Connect it to the prompt of Generate Text, or of any other LLM node, and the "
             "answer to Layout.",
-            search_aliases=["gsn", "llm", "lmd", "boxes", "layout", "chatgpt", "qwen"],
+            search_aliases=[
+                "gsn",
+                "llm",
+                "lmd",
+                "boxes",
+                "layout",
+                "chatgpt",
+                "qwen",
+                *aliases("GSNLayoutRequest"),
+            ],
             inputs=[
                 io.String.Input(
                     "prompt",
@@ -104,7 +114,16 @@ class GSNLayout(io.ComfyNode):
             description="Reads a layout from an LLM's answer or from drawn boxes: which object goes where. "
             "Gives the boxes for Apply Layout and for ComfyUI's box editor, and the prompts that belong to "
             "them.",
-            search_aliases=["gsn", "lmd", "boxes", "bounding box", "layout", "parse", "ideogram"],
+            search_aliases=[
+                "gsn",
+                "lmd",
+                "boxes",
+                "bounding box",
+                "layout",
+                "parse",
+                "ideogram",
+                *aliases("GSNLayout"),
+            ],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
@@ -173,7 +192,15 @@ class GSNApplyLayout(io.ComfyNode):
             description="Puts every box of a layout on the prompt at once, for the layout methods of "
             "Semantic Nursing: BoxDiff, Layout Guidance, R&B, Bounded Attention, LMD energy, Point Layout. "
             "With a GLIGEN model the boxes also guide the first part of the run.",
-            search_aliases=["gsn", "layout", "boxdiff", "gligen", "regional prompt", "lmd"],
+            search_aliases=[
+                "gsn",
+                "layout",
+                "boxdiff",
+                "gligen",
+                "regional prompt",
+                "lmd",
+                *aliases("GSNApplyLayout"),
+            ],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[

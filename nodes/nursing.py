@@ -10,9 +10,11 @@ from ..gsn_ops.host.own_moment import file_stamp, own_moment
 from ..gsn_ops.host.prompts.conditioning import with_token_metadata
 from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.language import aliases
 from ..gsn_ops.optimise.gradient_free import edit_of, with_subjects
 from ..gsn_ops.optimise.methods import METHODS, acts_at_one_step, methods, preset
 from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
+from ..gsn_ops.optimise.unused import Asked, used
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import (
     DEFAULT_LEVEL,
@@ -27,7 +29,6 @@ from .inputs import (
     report_output,
     status_reporter,
     subjects_input,
-    unused_percent,
     watching_inputs,
     written,
 )
@@ -47,8 +48,8 @@ def method_inputs() -> list[io.Input]:
             options=methods(),
             optional=True,
             default=METHODS[0],
-            tooltip="A published method with its published settings, or Latent Refine (fast), this pack's "
-            "own.",
+            tooltip="A published method with its published settings, or one of this pack's own. The help "
+            "page says which one is for what, what it needs and what it costs.",
         ),
         subjects_input(),
         optional_float(
@@ -60,6 +61,12 @@ def method_inputs() -> list[io.Input]:
             precision=0.001,
         ),
     ]
+
+
+def check_strength(strength: float) -> None:
+    """Raises ValueError for a strength that is no number of 0 or more."""
+    if not strength >= 0:
+        raise ValueError(f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published.")
 
 
 class GSNNursing(io.ComfyNode):
@@ -74,7 +81,7 @@ class GSNNursing(io.ComfyNode):
             category="GSN",
             description="Restores objects of the prompt that the image would miss. Place it where a LoRA "
             "loader goes: model and clip in, model and clip out, then your own text nodes and any sampler.",
-            search_aliases=ALIASES,
+            search_aliases=[*ALIASES, *aliases("GSNNursing")],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[
@@ -126,27 +133,25 @@ class GSNNursing(io.ComfyNode):
         report_level=DEFAULT_LEVEL,
         overrides="",
     ) -> io.NodeOutput:
-        if not strength >= 0:
-            raise ValueError(
-                f"strength is {strength:g}: choose 0 (off, a plain run) or more; 1 is as published."
-            )
+        check_strength(strength)
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
-        notes = unused_percent(method, at_percent, at_sigma, at_step)
-        moment = None if notes else moment
+        asked, notes = used(method, Asked(moment, only_if_needed, written(overrides)))
         status = status_reporter(cls)
         encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
-        edit = edit_of(method, written(overrides), moment)
+        edit = edit_of(method, asked.overrides, asked.moment)
         if edit is not None:
             edit = with_subjects(edit, parse_subjects(written(subjects))).check().scaled(strength)
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
-        if moment is None and strength and acts_at_one_step(method):
-            moment, notes = own_moment(given("MODEL", model), method)
-        recipes = moved(override(preset(method), written(overrides)), moment)
+        if asked.moment is None and strength and acts_at_one_step(method):
+            moment, found = own_moment(given("MODEL", model), method)
+            notes = (*notes, *found)
+            asked = replace(asked, moment=moment)
+        recipes = moved(override(preset(method), asked.overrides), asked.moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)
-            for recipe in only_needed(recipes, only_if_needed)
+            for recipe in only_needed(recipes, asked.only_if_needed)
         )
         if warning := shared_attention(recipes):
             status(warning)

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..gsn_ops.host.extensions import collect
+from ..gsn_ops.language import aliases
 from ..gsn_ops.objectives.base import user_choices
 from ..gsn_ops.objectives.from_text import at_levels, build, option_names, weighed
 from ..gsn_ops.optimise.overrides import pairs, parse_levels
@@ -39,7 +40,7 @@ class GSNObjective(io.ComfyNode):
             category="GSN/advanced",
             description="The loss that Latent Refine at Step or Attention Guidance minimises: a function of "
             "the attention maps, chosen by its id. Chain several through add_to for their weighted sum.",
-            search_aliases=ALIASES,
+            search_aliases=[*ALIASES, *aliases("GSNObjective")],
             inputs=[
                 *loss_inputs(),
                 levels_input(),

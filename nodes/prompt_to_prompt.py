@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..gsn_ops.host.find_family import family_of
 from ..gsn_ops.host.prompts.prompt_pair import is_same, paired_conditioning, paired_latent
 from ..gsn_ops.host.sampling.modulation import attach_edits
+from ..gsn_ops.language import aliases
 from ..gsn_ops.modulate.pair_edit import PromptToPrompt
 from ..gsn_ops.subjects.syntax import parse_subjects
 from ..gsn_ops.subjects.weights import parse_weights
@@ -153,6 +154,7 @@ class GSNPromptToPrompt(io.ComfyNode):
                 "local blend",
                 "prompt to prompt",
                 "attention",
+                *aliases("GSNPromptToPrompt"),
             ],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,

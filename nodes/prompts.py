@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..gsn_ops.host.prompts.alternation import SCHEDULERS, alternate, levels_of
 from ..gsn_ops.host.prompts.negative_rows import negative_rows
 from ..gsn_ops.host.sampling.modulation import attach_edits
+from ..gsn_ops.language import aliases
 from ..gsn_ops.modulate.edits import FlippedNegative
 from .inputs import (
     conditioning_output,
@@ -32,7 +33,15 @@ class GSNFlippedNegative(io.ComfyNode):
             description="Subtracts the words of a negative prompt inside cross-attention, in the pass of the "
             "positive prompt: it works at CFG 1, where the sampler's negative input does nothing. No extra "
             "passes. For UNets: Stable Diffusion 1 and 2, SDXL and their kin.",
-            search_aliases=["gsn", "vsf", "value sign flip", "negative prompt", "cfg 1", "nag"],
+            search_aliases=[
+                "gsn",
+                "vsf",
+                "value sign flip",
+                "negative prompt",
+                "cfg 1",
+                "nag",
+                *aliases("GSNFlippedNegative"),
+            ],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[
@@ -89,7 +98,14 @@ class GSNAlternatePrompts(io.ComfyNode):
             description="For rare combinations: a common stand-in (a horned animal) and the real prompt (a "
             "horned frog) take turns in the first steps, then the real one goes on alone (R2F, 2025). No "
             "extra passes, any model.",
-            search_aliases=["gsn", "r2f", "rare to frequent", "prompt switch", "prompt scheduling"],
+            search_aliases=[
+                "gsn",
+                "r2f",
+                "rare to frequent",
+                "prompt switch",
+                "prompt scheduling",
+                *aliases("GSNAlternatePrompts"),
+            ],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..gsn_ops.host.sampling import ksampler
 from ..gsn_ops.host.sampling.patch import attach
+from ..gsn_ops.language import aliases
 from ..gsn_ops.optimise.overrides import check, with_levels
 from ..gsn_ops.optimise.published_methods import latent_refine
 from ..gsn_ops.optimise.refine import Refine
@@ -65,7 +66,7 @@ class GSNRefineModel(io.ComfyNode):
             "subject of the prompt has enough attention (Grimal et al., IJCAI 2025). The prompt must come "
             "from a text node whose CLIP went through Semantic Nursing, from CLIP Text Encode (GSN) or from "
             "Set Subjects.",
-            search_aliases=["gsn", "latent refine", "ours", "step selection"],
+            search_aliases=["gsn", "latent refine", "ours", "step selection", *aliases("GSNRefineModel")],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[
@@ -160,7 +161,7 @@ class GSNLatentRefine(io.ComfyNode):
             description="A KSampler that updates the latent at one step until every subject of the prompt "
             "has enough attention (Grimal et al., IJCAI 2025). With 0 shifts it is the plain KSampler, bit "
             "for bit.",
-            search_aliases=["gsn", "latent refine", "sampler", "ksampler"],
+            search_aliases=["gsn", "latent refine", "sampler", "ksampler", *aliases("GSNLatentRefine")],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..gsn_ops.host.prompts.conditioning import with_region
+from ..gsn_ops.language import aliases
 from ..gsn_ops.subjects.placement import region_of
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import conditioning_output, given, optional_float, written
@@ -38,7 +39,7 @@ class GSNRegion(io.ComfyNode):
             description="Sets where a subject of the prompt goes, for the layout methods of Semantic "
             "Nursing and the layout objectives: by a mask, by boxes, or by x, y, width and height. Chain "
             "one node per subject.",
-            search_aliases=["gsn", "layout", "box", "boxdiff", "bounding box", "area"],
+            search_aliases=["gsn", "layout", "box", "boxdiff", "bounding box", "area", *aliases("GSNRegion")],
             inputs=[
                 io.Conditioning.Input(
                     "conditioning", tooltip="The prompt's conditioning; must carry token data."

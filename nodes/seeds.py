@@ -5,6 +5,7 @@ from comfy_api.latest import io, ui
 from ..gsn_ops.host.node_status import Absent
 from ..gsn_ops.host.sampling.picked_seeds import sheet, status, to_json
 from ..gsn_ops.host.sampling.seed_picker import PickSettings, consecutive, pick_seeds
+from ..gsn_ops.language import aliases
 from ..gsn_ops.start_scores import PRESENCE, RANKINGS
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import given, optional_float, status_reporter, subjects_input, written
@@ -70,7 +71,7 @@ class GSNSeedPicker(io.ComfyNode):
             description="A KSampler that starts several seeds, reads the attention to the subjects in an "
             "early model call of each, and finishes the best ones from where they are. A kept seed gives the "
             "image that a KSampler gives with it, bit for bit.",
-            search_aliases=["gsn", "seed", "best of n", "ksampler", "early stop"],
+            search_aliases=["gsn", "seed", "best of n", "ksampler", "early stop", *aliases("GSNSeedPicker")],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,

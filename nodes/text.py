@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..gsn_ops.host.prompts.conditioning import KEY, token_table, with_subjects, with_token_metadata
+from ..gsn_ops.language import aliases
 from ..gsn_ops.subjects.resolve import choose_subjects
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import conditioning_output, given, status_reporter, subjects_input, written
@@ -53,7 +54,7 @@ class GSNTextEncode(io.ComfyNode):
             category="GSN",
             description="Encodes a prompt exactly as CLIP Text Encode does and keeps its tokens with it, so "
             "that a sampler can find the subjects. Shows how the prompt is split into tokens.",
-            search_aliases=["gsn", "prompt", "tokens", "text encode"],
+            search_aliases=["gsn", "prompt", "tokens", "text encode", *aliases("GSNTextEncode")],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[
@@ -80,7 +81,7 @@ class GSNSubjects(io.ComfyNode):
             category="GSN/advanced",
             description="Names the subjects of a conditioning. For a conditioning from other packs' text "
             "nodes, connect clip and the same text as well.",
-            search_aliases=["gsn", "words", "tokens"],
+            search_aliases=["gsn", "words", "tokens", *aliases("GSNSubjects")],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..gsn_ops.host.sampling.modulation import attach_edits
+from ..gsn_ops.language import aliases
 from ..gsn_ops.modulate.edits import WordWeights
 from ..gsn_ops.subjects.weights import parse_weights
 from .inputs import (
@@ -49,7 +50,15 @@ class GSNWordWeight(io.ComfyNode):
             category="GSN",
             description="Gives single words of the prompt more or less attention, on every supported model, "
             "also where (word:1.3) in the prompt does nothing. No gradients, no extra passes.",
-            search_aliases=["gsn", "prompt weight", "emphasis", "attention", "negpip", "(word:1.3)"],
+            search_aliases=[
+                "gsn",
+                "prompt weight",
+                "emphasis",
+                "attention",
+                "negpip",
+                "(word:1.3)",
+                *aliases("GSNWordWeight"),
+            ],
             hidden=[io.Hidden.unique_id],
             not_idempotent=True,
             inputs=[

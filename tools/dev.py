@@ -85,7 +85,9 @@ COMMANDS = {
     "models": Command("the table of supported models: --write docs/models.md", "tools.models_table"),
     "methods": Command("the table of methods: --write docs/methods.md", "tools.methods_table"),
     "study": Command(
-        "measure methods on the embedded models, and print stored tables", "tools.study", few_threads=True
+        "choose a method's step for a model, measure methods, print stored tables",
+        "tools.study",
+        few_threads=True,
     ),
     "subjects": Command(
         "precision and recall of the subjects found in prompts of people", "tools.study.subjects"

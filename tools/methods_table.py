@@ -69,6 +69,23 @@ MODULES = {WordBoost: word_boost, PromptReinjection: prompt_reinjection, TextTem
 NODES = {"Negative Prompt in Attention": vsf, "Alternate Prompts": alternate_prompts}
 """Nodes of their own -> their formulas."""
 TAIL = """
+## LMD Sampler
+A node of its own: Lian et al., TMLR 2024, [2305.13655](https://arxiv.org/abs/2305.13655); equations 3 and 4
+are the energy and the transfer. Formulas: `gsn_ops/objectives/lmd.py`,
+`gsn_ops/objectives/lmd_transfer.py`, `gsn_ops/layout/compose.py`, `gsn_ops/layout/object_masks.py`; loops:
+`gsn_ops/optimise/lmd.py`.
+
+* *Each box alone*: centred, standing at 0.8 of the height; the background's noise with a share r = 0.01 of
+  its own in the box; LMD energy at steps 0-29 of 50, its test carried from step to step.
+* *Composition*: masks from the word's attention (UNets: input block 8, mean of the steps from 10 on, sigma
+  1.5 on a grid of 16), above 0.25 of the maximum and connected with it (ours; the authors refine with SAM,
+  which may be connected). Objects move by eighths of the image; the largest lies below.
+* *Whole image*: energy + 2 times transfer, tested together; behind each of the first half of the steps the
+  objects are put back. Masks, maps and latents move alike.
+* *LMD+*: GLIGEN boxes in the first 40 % of each run; single boxes in their places, without energy, r = 0.1.
+* *Further rounds*: seeds 1 (background) and 20, 21, ... (boxes); objects that a layout does not change keep
+  theirs.
+
 ## Prompt-to-Prompt
 A node of its own: Hertz et al., ICLR 2023, [2208.01626](https://arxiv.org/abs/2208.01626); equation numbers
 are not verified. Source and target are one batch with the same noise; the target's attention is made from

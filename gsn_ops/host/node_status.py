@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from server import PromptServer
 
+from .language import spoken
+
 
 def status_line(node_id: str | None) -> Callable[[str], None]:
-    """`show(text)`: shows one line on the node with this id in every open browser.
+    """`show(text)`: shows one line on the node with this id in every open browser, in the
+    language of the person.
 
     Does nothing without a server.
     """
@@ -16,7 +19,7 @@ def status_line(node_id: str | None) -> Callable[[str], None]:
     def show(text: str) -> None:
         server = getattr(PromptServer, "instance", None)
         if server is not None and node_id is not None:
-            server.send_progress_text(text, node_id)
+            server.send_progress_text(spoken(text), node_id)
 
     return show
 
@@ -32,7 +35,7 @@ class Absent:
         self.reason = reason
 
     def __getattr__(self, name: str):
-        raise AttributeError(self.__dict__.get("reason", name))
+        raise AttributeError(spoken(self.__dict__.get("reason", name)))
 
     def __getitem__(self, key: object):
-        raise AttributeError(self.reason)
+        raise AttributeError(spoken(self.reason))

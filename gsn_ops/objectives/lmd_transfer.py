@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..maps import AttentionMaps, MapNeeds, StepContext
-from ..option_checks import choice
+from ..option_checks import choice, number
 from ..prompt import SubjectColumns
-from ..regions import CONVENTIONS, box_mask
+from ..regions import CONVENTIONS, Region, box_mask
 from ..subject_maps import no_column, total
 from ..torch_ops.transfer import onto
 from ._regions import must_be_placed, placed
 from .base import register, with_role
 
+NO_REFERENCES = (
+    "it compares with the attention of each box generated alone, which only LMD Sampler has: connect this "
+    "objective there, or choose the objective lmd"
+)
+
 
 def reference_key(label: str, level: int, index: int) -> str:
-    """Key in `context.memory` of a subject's reference [B or 1, layers, boxes, heads, h, w].
+    """Key of a subject's reference [B or 1, layers, boxes, heads, h, w] at a step.
 
     The word's maps of the pass that generated this box alone, already moved to the box; boxes in the region's
     order.
@@ -56,20 +60,25 @@ def transfer(a: Tensor, r: Tensor, mask: Tensor) -> Tensor:
 class LMDTransfer:
     """E_ref = weight x mean over placed subjects and layers of the mean over boxes and heads of `transfer`.
 
-    weight: lambda = 2. mask: box convention. The references are in `context.memory` under `reference_key`; at
-    a step and level without one the subject contributes 0. To be added to `lmd` in a weighted sum.
-    Internal: no node makes the references yet, so it is not among the choices of a user.
+    weight: lambda = 2. mask: box convention. LMD Sampler gives it the references, under `reference_key`; at a
+    step and level without one (or in `context.memory`) the subject contributes 0. To be added to `lmd`.
     """
-
-    internal: ClassVar[bool] = True
 
     weight: float = 2.0
     mask: str = "lmd"
     needs: MapNeeds = MapNeeds(heads=True)
+    references: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
     check = staticmethod(must_be_placed)
 
     def __post_init__(self) -> None:
         choice("mask", self.mask, CONVENTIONS)
+        number("weight", self.weight, at_least=0, published="2")
+
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool
+    ) -> str:
+        """Why there is nothing to compare with, "" = there is."""
+        return "" if self.references else NO_REFERENCES
 
     def __call__(
         self, maps: AttentionMaps, subjects: Sequence[SubjectColumns], context: StepContext
@@ -79,7 +88,8 @@ class LMDTransfer:
             h, w = layers[0].shape[2:4]
             for j, whole in placed(subjects, context, (h, w), self.mask):
                 a = word_maps(maps, subjects[j], level)  # [B, layers, heads, h, w]
-                r = context.memory.get(reference_key(subjects[j].label, level, context.index))
+                key = reference_key(subjects[j].label, level, context.index)
+                r = self.references.get(key, context.memory.get(key))
                 if r is None:
                     losses.append(0 * a.sum((2, 3, 4)))
                     continue

@@ -23,7 +23,7 @@ SHARED = (
     "choose pieces=noun"
 )
 
-_PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>[^=]*?)\s*(?:[,;\n](?=\s*\w+\s*=)|[,;]?\s*$)")
+PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>[^=]*?)\s*(?:[,;\n](?=\s*\w+\s*=)|[,;]?\s*$)")
 
 
 def with_levels(recipe: AnyRecipe, text: str) -> AnyRecipe:
@@ -116,7 +116,7 @@ def pairs(text: str, where: str, known: Sequence[str], example: str) -> Iterator
     """
     at, seen = 0, set()
     while text[at:].strip():
-        pair = _PAIR.match(text, at)
+        pair = PAIR.match(text, at)
         position = f"{where}, character {at + len(text[at:]) - len(text[at:].lstrip()) + 1}"
         if pair is None:
             raise ValueError(

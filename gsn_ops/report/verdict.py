@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..remark import cut
+
 MISSING, WEAK = 0.3, 0.4
 """Highest attention (0 to 1) below which a subject is called missing, or weak. Ours: words, not thresholds of
 a method.
@@ -68,10 +70,10 @@ def verdict(found: Sequence[Course], one_step: bool) -> str:
 
 def cure_first(reason: str) -> str:
     """ "cause: cure" as "cure (cause)"; a reason without a cure as it is."""
-    cause, colon, cure = reason.rstrip(".").partition(": ")
+    cause, cure = cut(reason.rstrip("."), ": ")
     if cause.startswith(("The ", "This ")):
         cause = cause[0].lower() + cause[1:]
-    return f"{cure} ({cause})" if colon else cause
+    return f"{cure} ({cause})" if cure else cause
 
 
 def _state(attention: float) -> str:

@@ -25,13 +25,16 @@ def sampler(name, **options):
     return comfy.samplers.KSAMPLER(getattr(foreign_samplers, name), options)
 
 
+def run(tiny, inner, sigmas, model=None, **more):
+    """On the formula, since only the sampler counts."""
+    return tiny.sample_with(inner, sigmas, model or tiny.light, **more)
+
+
 def right(tiny, name, sigmas, k, delta, **options):
     """The same sampler run to step k, displaced by hand, and resumed."""
-    state = tiny.sample_with(sampler(name, **options), sigmas[: k + 1])
+    state = run(tiny, sampler(name, **options), sigmas[: k + 1])
     shifted = state + delta * (1 + float(sigmas[k]) ** 2) ** 0.5
-    return tiny.sample_with(
-        sampler(name, **options), sigmas[k:], latent=shifted, noise=torch.zeros_like(shifted)
-    )
+    return run(tiny, sampler(name, **options), sigmas[k:], latent=shifted, noise=torch.zeros_like(shifted))
 
 
 @pytest.mark.parametrize("k", (1, 3))
@@ -39,10 +42,10 @@ def right(tiny, name, sigmas, k, delta, **options):
 def test_f4_an_update_is_what_the_sampler_continues_from(tiny, delta, name, k):
     sigmas, missed = tiny.sigmas(steps=N), []
     watched = tiny.watch(sampler(name), [k], shift_by(delta), missed.extend)
-    ours = tiny.sample_with(watched, sigmas)
+    ours = run(tiny, watched, sigmas)
     assert missed == []
     assert torch.allclose(ours, right(tiny, name, sigmas, k, delta), atol=2e-4)
-    assert (ours - tiny.sample_with(sampler(name), sigmas)).abs().mean() > 1e-3
+    assert (ours - run(tiny, sampler(name), sigmas)).abs().mean() > 1e-3
 
 
 @pytest.mark.parametrize("name", ("keeps_a_double", "gives_copies", "multistep_of_copies", "plain_euler"))
@@ -52,18 +55,18 @@ def test_f4_at_step_0_it_is_a_run_from_displaced_noise(tiny, delta, name):
     from ..support.demo_model import empty
 
     noise, sigmas = comfy.sample.prepare_noise(empty(), 3), tiny.sigmas(steps=N)
-    expected = tiny.sample_with(sampler(name), sigmas, noise=noise + delta)
-    ours = tiny.sample_with(tiny.watch(sampler(name), [0], shift_by(delta)), sigmas, noise=noise)
+    expected = run(tiny, sampler(name), sigmas, noise=noise + delta)
+    ours = run(tiny, tiny.watch(sampler(name), [0], shift_by(delta)), sigmas, noise=noise)
     assert (ours - expected).abs().max() < 5e-3
-    assert (ours - tiny.sample_with(sampler(name), sigmas, noise=noise)).abs().mean() > 1e-3
+    assert (ours - run(tiny, sampler(name), sigmas, noise=noise)).abs().mean() > 1e-3
 
 
 def test_f4_with_noise_of_its_own_too(tiny, delta):
     """Its noise comes from a stream of its own, so the split run differs: the states are compared instead."""
     seen, plain, sigmas = [], [], tiny.sigmas(steps=N)
-    tiny.sample_with(sampler("keeps_a_double", noise=0.5), sigmas, recording(tiny.model, plain))
+    run(tiny, sampler("keeps_a_double", noise=0.5), sigmas, recording(tiny.light, plain))
     watched = tiny.watch(sampler("keeps_a_double", noise=0.5), [2], shift_by(delta))
-    tiny.sample_with(watched, sigmas, recording(tiny.model, seen))
+    run(tiny, watched, sigmas, recording(tiny.light, seen))
     assert torch.equal(seen[3][1], plain[3][1]) and seen[4][0] == pytest.approx(float(sigmas[2]))
     displaced = shift_by(delta)(2, None, plain[4][1], sigmas[2:3], {})
     assert torch.allclose(seen[4][1], displaced, atol=1e-4)
@@ -74,8 +77,8 @@ def test_f4_multistep_and_without_a_callback(tiny, delta):
     sigmas, told = tiny.sigmas(steps=N), []
     watcher = tiny.module("gsn_ops.host.sampling.sampler_watcher")
     what = watcher.Watch([1], shift_by(delta), lambda missed: told.append(missed), None, told.append)
-    ours = tiny.sample_with(watcher.watch(sampler("multistep_of_copies"), what), sigmas)
-    plain = tiny.sample_with(sampler("multistep_of_copies"), sigmas)
+    ours = run(tiny, watcher.watch(sampler("multistep_of_copies"), what), sigmas)
+    plain = run(tiny, sampler("multistep_of_copies"), sigmas)
     assert told == [[1]] and torch.equal(ours, plain)  # said, not claimed
 
 
@@ -84,10 +87,10 @@ def test_f4_multistep_and_without_a_callback(tiny, delta):
 def test_f4_updates_at_several_steps_add_up(tiny, delta, name, steps):
     """With a prediction that never changes, what is left of an update fades with sigma alone."""
     target, sigmas = torch.full((1, 4, 16, 16), 0.3), tiny.sigmas(steps=8)[:6]
-    model = tiny.model.clone()
+    model = tiny.light.clone()
     model.set_model_sampler_cfg_function(lambda args: args["input"] - target)
-    plain = tiny.sample_with(sampler(name), sigmas, model)
-    ours = tiny.sample_with(tiny.watch(sampler(name), steps, shift_by(delta)), sigmas, model)
+    plain = run(tiny, sampler(name), sigmas, model)
+    ours = run(tiny, tiny.watch(sampler(name), steps, shift_by(delta)), sigmas, model)
     left = sum(delta * (1 + float(sigmas[k]) ** 2) ** 0.5 * sigmas[-1] / sigmas[k] for k in steps)
     assert torch.allclose(ours - plain, left, atol=1e-3)
 
@@ -113,8 +116,8 @@ def test_f4_an_update_of_nothing_changes_no_bit(tiny, name):
         shown.append(step)
         return x.clone()
 
-    plain = tiny.sample_with(sampler(name, **options), sigmas)
-    ours = tiny.sample_with(tiny.watch(sampler(name, **options), range(4), nothing), sigmas)
+    plain = run(tiny, sampler(name, **options), sigmas)
+    ours = run(tiny, tiny.watch(sampler(name, **options), range(4), nothing), sigmas)
     assert shown == [0, 1, 2, 3] and torch.equal(ours, plain)
 
 
@@ -149,9 +152,9 @@ def test_f10_steps_are_those_of_the_schedule_whatever_the_model_is_told(tiny, de
         return shift_by(delta)(step, model, x, sigma, extra)
 
     watched = tiny.watch(sampler("altered_levels", **options), [k], shift, missed.extend)
-    ours = tiny.sample_with(watched, sigmas)
+    ours = run(tiny, watched, sigmas)
     assert missed == [] and levels == [pytest.approx(float(sigmas[k]))]
-    assert (ours - tiny.sample_with(sampler("altered_levels", **options), sigmas)).abs().mean() > 1e-3
+    assert (ours - run(tiny, sampler("altered_levels", **options), sigmas)).abs().mean() > 1e-3
 
 
 def test_f10_a_refinement_behind_altered_noise_levels_acts(tiny):

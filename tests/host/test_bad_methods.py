@@ -161,12 +161,6 @@ def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
             "overrides, character 17",
             "end_percent",
         ),
-        (
-            "GSNNursing",
-            {"method": SYNGEN, "at_step": 3},
-            "has no refinement at one step",
-            "start_percent=0.1",
-        ),
     ),
 )
 def test_text_that_does_not_parse_names_its_place_and_the_keys(tiny, run, node, settings, cause, cure):

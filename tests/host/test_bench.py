@@ -62,7 +62,7 @@ def test_lower_rungs_take_less_memory_and_more_arithmetic(counts):
     assert counts[0].flops < counts[1].flops < counts[2].flops
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", ("sd15", "flux"))  # a UNet, a transformer
 def test_weights_stored_in_another_type_are_no_second_model_in_the_graph(counts, pack, name):
     stored = count_ops(models.size_of(name, smoke=True, size=256, stored="fp8"), (0,))
     assert stored.weights < 0.3 * counts(name).weights

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ..support.demo_model import PROMPT, SAMPLERS, empty, recording
+from ..support.demo_model import PROMPT, SAMPLERS, empty, in_short, recording
 from ..support.model_state import difference, state_of
 
 SYNGEN = "SynGen (Rassin et al. 2023)"
@@ -113,15 +113,10 @@ def placed(tiny, pack_module):
 
 
 RELATED = "a red circle left of a blue square"
-SHORTER = {
-    "final_iterations": {"rounds": 1, "iterations": 2, "final_iterations": 1},
-    "noises": {"noises": 2, "shifts": 3},
-}  # a field that tells -> numbers
 
 
 def shorter(recipe):
-    changes = next((numbers for field, numbers in SHORTER.items() if hasattr(recipe, field)), {})
-    return replace(recipe.scaled(0.1), report="curve", **changes)
+    return replace(in_short(recipe.scaled(0.1)), report="curve")
 
 
 @pytest.mark.parametrize("part", range(5))

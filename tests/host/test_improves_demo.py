@@ -55,8 +55,8 @@ def test_more_images_are_right_and_few_break(plain, refined):
 
 
 def test_plain_images_of_the_same_noise_are_the_same(demo, plain):
-    some = PROMPTS[:4]
-    assert demo.sample(demo.model, some, HOW).equal(demo.sample(demo.model, some, HOW))
+    some, short = PROMPTS[:4], replace(HOW, steps=4)
+    assert demo.sample(demo.model, some, short).equal(demo.sample(demo.model, some, short))
     assert any(v.objects for v in plain) and not all(
         v.objects for v in plain
     )  # room to mend, and not all lost

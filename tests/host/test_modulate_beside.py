@@ -46,14 +46,15 @@ def close(a, b, plain) -> bool:
     return bool((a - b).abs().max() <= 0.01 * (b - plain).abs().max() + 1e-6)
 
 
-def test_weight_one_is_the_stock_run_with_three_samplers(made, weigh):
+def test_weight_one_is_the_stock_run(made, weigh):
+    """With one of three samplers: the architectures take turns."""
     import comfy.samplers
 
-    for name in SAMPLERS:
-        sampler = comfy.samplers.sampler_object(name)
-        stock = made.sample(sampler=sampler, steps=2, batch=2, cfg=2.0)
-        ours = made.sample(weigh(made.model, "red cat: 1, dog: 1.0")[0], sampler, steps=2, batch=2, cfg=2.0)
-        assert torch.equal(ours, stock), name
+    name = SAMPLERS[list(ARCHITECTURES).index(name_of(made)) % len(SAMPLERS)]
+    sampler = comfy.samplers.sampler_object(name)
+    stock = made.sample(sampler=sampler, steps=2, batch=2, cfg=2.0)
+    ours = made.sample(weigh(made.model, "red cat: 1, dog: 1.0")[0], sampler, steps=2, batch=2, cfg=2.0)
+    assert torch.equal(ours, stock), name
 
 
 def test_another_packs_kernel_stays_in_force(made, weigh):

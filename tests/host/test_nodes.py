@@ -228,6 +228,33 @@ FROZEN = {
         "-> BOOLEAN FLOAT STRING STRING IMAGE MASK",
     ),
     "GSNDemoModel": ("model COMBO SD layout (UNet)", "-> MODEL CLIP VAE"),
+    "GSNLMDSampler": (
+        "model MODEL!",
+        "clip CLIP!",
+        "layout GSN_LAYOUT!",
+        "seed INT! 0",
+        "steps INT! 20",
+        "cfg FLOAT! 8.0",
+        "sampler_name COMBO!",
+        "scheduler COMBO!",
+        "latent_image LATENT!",
+        "prompt STRING ",
+        "negative STRING ",
+        "strength FLOAT 1.0",
+        "frozen FLOAT 0.5",
+        "noise_mix FLOAT -1.0",
+        "mask_threshold FLOAT 0.25",
+        "transfer FLOAT 2.0",
+        "gligen GLIGEN",
+        "gligen_end FLOAT 0.4",
+        "masks MASK",
+        "segmenter MODEL",
+        "segmenter_clip CLIP",
+        "vae VAE",
+        "objective GSN_OBJECTIVE",
+        "previous GSN_LMD_ROUND",
+        "-> LATENT GSN_REPORT GSN_LMD_ROUND LATENT MASK STRING",
+    ),
 }
 CATEGORIES = {
     "GSNNursing": "GSN",
@@ -246,6 +273,7 @@ CATEGORIES = {
     "GSNLayoutRequest": "GSN/layout",
     "GSNLayout": "GSN/layout",
     "GSNApplyLayout": "GSN/layout",
+    "GSNLMDSampler": "GSN/layout",
     "GSNReport": "GSN/inspect",
     "GSNAttentionMaps": "GSN/inspect",
     "GSNJudge": "GSN/inspect",
@@ -522,7 +550,6 @@ def test_bad_settings_are_refused_before_the_model_runs(tiny, run, settings, cau
         ({"strength": -0.5}, "strength is -0.5", "choose 0"),
         ({"at_percent": -0.5}, "at_percent is -0.5", "-1 for the method's own step"),
         ({"at_percent": 18.0}, "at_percent is 18", "between 0"),
-        ({"method": "BoxDiff (Xie et al. 2023)", "at_sigma": 5.0}, "BoxDiff", "use overrides"),
         ({"method": "BoxDiff (Xie et al. 2023)", "at_percent": 18.0}, "at_percent is 18", "between 0"),
     ],
 )
@@ -556,9 +583,15 @@ def test_minus_one_is_the_methods_own_step_and_every_percent_means_itself(
     assert {name: pytest.approx(getattr(chosen, name)) for name in moment} == moment
 
 
-def test_d5_an_objective_without_its_reference_maps_is_not_offered(nodes):
+def test_d5_an_objective_without_its_reference_maps_says_so(tiny, nodes, run):
     offered = next(i.options for i in nodes["GSNObjective"].GET_SCHEMA().inputs if i.id == "objective")
-    assert "lmd" in offered and "lmd_transfer" not in offered
+    assert "lmd" in offered and "lmd_transfer" in offered  # LMD Sampler gives it references
+    (objective,) = run("GSNObjective", objective="lmd_transfer")
+    (boxed,) = run("GSNRegion", tiny.encode(PROMPT), subject="red circle", x=0.0, width=0.5)
+    model, book = run("GSNGuidanceModel", tiny.model, objective=objective)[:2]
+    samples = tiny.sample(model, positive=boxed)
+    assert torch.equal(samples, tiny.sample())
+    assert "only LMD Sampler has: connect this objective there" in book.find(samples).recipes[0].status
 
 
 def test_a_prompt_that_was_not_remembered_says_which_node_remembers(tiny, run):

@@ -51,6 +51,15 @@ def test_the_step_of_the_file_is_taken_and_said(own):
     assert "user/gsn/moments.json: chosen for this model on 600 images (2026-11-26)" in warning
 
 
+def test_what_a_study_keeps_is_what_the_next_run_takes(own, tiny):
+    from tools.study.choose_step import ChosenMoment, keep
+
+    typed = own.run(at_percent=PERCENT)
+    said = keep(own.file(), typed.report.weights, METHOD, ChosenMoment(PERCENT, images=100))
+    assert str(own.file()) in said
+    assert torch.equal(own.run().latents, typed.latents)
+
+
 def test_the_report_has_what_a_study_needs(own, tiny):
     report = own.run(at_percent=PERCENT).report
     assert report.weights == tiny.module("gsn_ops.host.own_moment").weights_key(tiny.model)

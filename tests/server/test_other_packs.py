@@ -2,6 +2,7 @@
 pack loads first.
 """
 
+import json
 import re
 import textwrap
 
@@ -96,6 +97,26 @@ class LoadTwoStreams:
 NODE_CLASS_MAPPINGS = {"LoadTwoStreams": LoadTwoStreams}
 '''
 
+DETECTORS = """
+import importlib.util
+
+spec = importlib.util.spec_from_file_location("gsn_tiny_detectors", FILE)
+tiny = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tiny)
+
+
+class LoadTinyDetectors:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "MODEL", "CLIP"), "load", "test"
+
+    def load(self):
+        return tiny.rt_detr(), tiny.sam3(), tiny.sam3_clip()
+
+
+NODE_CLASS_MAPPINGS = {"LoadTinyDetectors": LoadTinyDetectors}
+"""
+"""ComfyUI's own detectors, tiny and random (tests/support/detectors.py), as a node."""
+
 
 def documented_hook() -> str:
     """The last example of docs/adding-an-architecture.md, which is the whole of what such a pack has to
@@ -108,7 +129,9 @@ def documented_hook() -> str:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packs")
-    for name, text in (("a_first_pack", PACK), ("own_model", MODEL + documented_hook())):
+    detectors = f"FILE = {str(CLONE / 'tests' / 'support' / 'detectors.py')!r}\n{DETECTORS}"
+    packs = {"a_first_pack": PACK, "own_model": MODEL + documented_hook(), "tiny_detectors": detectors}
+    for name, text in packs.items():
         (folder / "nodes" / name).mkdir(parents=True)
         (folder / "nodes" / name / "__init__.py").write_text(text)
     paths = folder / "paths.yaml"
@@ -201,3 +224,44 @@ def test_its_model_is_refined(client):
     text = client.run(nodes)["outputs"]["text"]["text"][0]
     assert "Two Streams, sample_euler, 4 steps" in text and "step 1 of 4" in text and "2 update steps" in text
     assert "attention read: all blocks (ours: both blocks)" in text
+
+
+def judged(detectors: dict, **inputs) -> dict:
+    """A black picture twice, judged by tiny detectors with random weights."""
+    return {
+        "picture": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 96, "height": 64, "batch_size": 2, "color": 0},
+        },
+        "found": {"class_type": "LoadTinyDetectors", "inputs": {}},
+        "judge": {
+            "class_type": "GSNJudge",
+            "inputs": {"images": ["picture", 0], "confidence": 0.0, **detectors, **inputs},
+        },
+        "data": {"class_type": "PreviewAny", "inputs": {"source": ["judge", 3]}},
+    }
+
+
+@pytest.mark.parametrize(
+    "detectors, subjects, sources",
+    (
+        ({"detector": ["found", 0]}, "cat, dog", ["RT-DETR"]),
+        ({"detector": ["found", 1], "clip": ["found", 2]}, "crown, wand", ["SAM 3"]),
+        (
+            {"detector": ["found", 0], "second_detector": ["found", 1], "clip": ["found", 2]},
+            "cat, red crown",
+            ["RT-DETR", "SAM 3"],
+        ),
+    ),
+)
+def test_comfyuis_detectors_judge_through_the_queue(client, detectors, subjects, sources):
+    entry = client.run(judged(detectors, subjects=subjects))
+    data = json.loads(entry["outputs"]["data"]["text"][0])
+    assert data["sources"] == sources and data["not_judged"] == []
+    assert len(data["images"]) == 2 and 0 <= data["score"] <= 1
+    assert [s["label"] for s in data["images"][0]["subjects"]] == subjects.split(", ")
+
+
+def test_a_noun_that_the_detector_does_not_know_is_named(client):
+    entry = client.run(judged({"detector": ["found", 0]}, subjects="cat, crown"))
+    assert json.loads(entry["outputs"]["data"]["text"][0])["not_judged"] == ["crown"]

@@ -49,10 +49,11 @@ class Worker:
 
 
 class Inline:
-    """A pool of one worker inside this process. fails: what happens at a cell by its number."""
+    """A pool of one worker inside this process. fails: what happens at a cell by its number. make: a cell."""
 
-    def __init__(self, fails: dict[int, Died | Failed] | None = None):
+    def __init__(self, fails: dict[int, Died | Failed] | None = None, make=verdict):
         self.fails, self.number, self.tasks, self.started = fails or {}, 0, {}, 0
+        self.make = make
 
     def start(self, worker: int) -> None:
         self.started += 1
@@ -63,7 +64,7 @@ class Inline:
     def wait(self):
         worker, task = self.tasks.popitem()
         self.number += 1
-        return worker, self.fails.get(self.number) or verdict(task)
+        return worker, self.fails.get(self.number) or self.make(task)
 
     def close(self) -> None:
         pass

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gsn_ops.optimise.methods import METHODS
+
 CLONE = Path(__file__).resolve().parents[2]
 MIN_WORDS = 5
 """Shorter literals are labels and parts of sentences, unless they are raised or a remark."""
@@ -84,3 +86,26 @@ def _unseen(tree: ast.AST) -> Iterator[ast.AST]:
                 yield node
             if isinstance(node.func, ast.Attribute) and node.func.attr == "split":
                 yield node.func.value  # a list of words
+
+
+TEXTS = user_texts()
+NOT_MESSAGES = (
+    r"(ours|published)\b.*",  # where a default of a model family comes from, in the report
+    r"(, the text tokens of|middle and first up block).*",  # what a report says it read
+    r"predicted (before|after) the update steps|Loss over the update steps|no update step was made",  # charts
+    r"attention \.\.\. the (update steps|change)|Highest attention per subject|no attention was measured",
+    r"\.\.\.: \.\.\. wants a \.\.\., not '\.\.\.'\.",  # two rows: whole numbers and others
+    r"[\w.]+",  # names of modules and weights
+    r"mkldnn::.*|gsn-tiny-.*",
+    r"a language in Cyrillic letters",  # what a remark is filled with
+    r"\(\?.*",  # patterns of the language half
+    r"(artifacts, blurry|several, a crowd).*",  # negative prompts
+    r"(You plan where things stand|This was the last layout).*",  # what an LLM is told
+)
+
+
+def is_message(text: str) -> bool:
+    """Whether a text of TEXTS is one for the person: no label of a chart, no word for an LLM."""
+    if TEXTS.get(text, "").startswith("gsn_ops/layout/examples.py"):
+        return False  # what an LLM is shown
+    return text not in METHODS and not any(re.fullmatch(p, text, re.DOTALL) for p in NOT_MESSAGES)

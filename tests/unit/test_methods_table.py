@@ -6,7 +6,7 @@ import pytest
 
 from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.methods import METHODS, preset
-from tools import method_facts, methods_table
+from tools import method_choice, method_facts, methods_table
 from tools.host_env.paths import CLONE
 from tools.papers import PAPERS, paper_of
 
@@ -106,3 +106,11 @@ def test_steps_and_passes_are_the_published_ones(method, steps, passes):
 )
 def test_needs_are_found_by_asking(method, wanted):
     assert method_facts.needs(preset(method)) == wanted
+
+
+def test_m9_the_help_page_says_which_method_is_for_what_and_is_current():
+    assert method_choice.section() in method_choice.PAGE.read_text("utf-8"), (
+        "stale: run `python3 tools/dev.py run -m tools.method_choice --write`"
+    )
+    named = [method for methods in method_choice.GROUPS.values() for method in methods]
+    assert sorted(named) == sorted([*METHODS, *GRADIENT_FREE])

@@ -7,33 +7,11 @@ import re
 
 import pytest
 
-from gsn_ops.optimise.methods import METHODS
-
-from ..support.user_texts import CLONE, PLACEHOLDER, literal, user_texts
+from ..support.user_texts import CLONE, PLACEHOLDER, TEXTS, is_message, literal
 
 PAGE = (CLONE / "docs" / "troubleshooting.md").read_text("utf-8")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| `")]
 QUOTED = [text for row in ROWS for text in re.findall(r"`([^`]+)`", row.split("|")[1])]
-TEXTS = user_texts()
-NOT_MESSAGES = (
-    r"(ours|published)\b.*",  # where a default of a model family comes from, in the report
-    r"(, the text tokens of|middle and first up block).*",  # what a report says it read
-    r"predicted (before|after) the update steps|Loss over the update steps|no update step was made",  # charts
-    r"attention \.\.\. the (update steps|change)|Highest attention per subject|no attention was measured",
-    r"\.\.\.: \.\.\. wants a \.\.\., not '\.\.\.'\.",  # two rows: whole numbers and others
-    r"[\w.]+",  # names of modules and weights
-    r"mkldnn::.*|gsn-tiny-.*",
-    r"a language in Cyrillic letters",  # what a remark is filled with
-    r"\(\?.*",  # patterns of the language half
-    r"artifacts, blurry.*",  # a negative prompt
-    r"(You plan where things stand|This was the last layout).*",  # what an LLM is told
-)
-
-
-def is_message(text: str) -> bool:
-    if TEXTS.get(text, "").startswith("gsn_ops/layout/examples.py"):
-        return False  # what an LLM is shown
-    return text not in METHODS and not any(re.fullmatch(p, text, re.DOTALL) for p in NOT_MESSAGES)
 
 
 def missing(texts) -> list[str]:

@@ -54,4 +54,6 @@ def test_m4_a_verdict_fits_a_node(count):
 
 def test_m4_a_cure_stands_first():
     assert cure_first("The window is empty: widen it.") == "widen it (the window is empty)"
+    reason = "it failed (RuntimeError: no (real) shape); in the way is x: bypass it"
+    assert cure_first(reason) == "bypass it (it failed (RuntimeError: no (real) shape); in the way is x)"
     assert cure_first("its step was not reached") == "its step was not reached"

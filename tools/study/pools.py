@@ -173,7 +173,8 @@ class RayPool:
         self.ray = ray
         if not ray.is_initialized():
             ray.init(address=address or None, include_dashboard=False, log_to_driver=False)
-        self.actor = ray.remote(max_restarts=0, num_cpus=1)(Actor)
+        options = {"max_restarts": 0, "num_cpus": 0, "scheduling_strategy": "SPREAD"}  # a GPU server waits
+        self.actor = ray.remote(**options)(Actor)
         self.factories = list(factories)
         self.actors: dict[int, Any] = {}
         self.refs: dict[Any, int] = {}

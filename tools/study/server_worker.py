@@ -52,6 +52,12 @@ def first_sentences(error: PromptFailed) -> str:
 def result_of(entry: dict, cell: Cell, seconds: float) -> dict:
     """The verdict in a history entry, and where the method acted. Raises ValueError if it did not."""
     judged = json.loads(text_of(entry, JUDGE_JSON))
+    if judged["not_judged"]:
+        names, asked = ", ".join(judged["not_judged"]), " and ".join(judged["sources"])
+        raise ValueError(
+            f"{asked} cannot find '{names}' of '{cell.prompt}': connect SAM 3 as second_detector, or "
+            "take the prompt out."
+        )
     result = {"right": judged["all_present"], "score": judged["score"], "seconds": round(seconds, 2)}
     if not cell.method:
         return result

@@ -1,5 +1,6 @@
 """Where the nodes of a workflow stand: columns from left to right, a frame around each stage of the work."""
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -68,8 +69,13 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
     if not nodes:
         raise ValueError("There is nothing to arrange: the graph has no nodes.")
     links = list(links)
-    found = [in_columns(nodes, columns(nodes, links, (*BELOW, *more)), note) for more in ((), ("KSampler",))]
-    return max(found, key=scale)
+    ways = itertools.product(
+        *(((), (name,)) for name in ("KSampler", "PreviewAny", "CreateBoundingBoxes", "GSNReport"))
+    )
+    found = [
+        columns(nodes, links, (*BELOW, *itertools.chain(*below)), (*EARLY, *left)) for *below, left in ways
+    ]
+    return max((in_columns(nodes, column, note) for column in found), key=scale)
 
 
 def scale(arranged: Arrangement) -> float:
@@ -103,7 +109,9 @@ def in_columns(nodes: Sequence[Node], column: dict[int, int], note: str) -> Arra
     return Arrangement(positions, placed, tuple(map(framed, frames)))
 
 
-def columns(nodes: Sequence[Node], links: Sequence[tuple[int, int]], below: Sequence[str]) -> dict[int, int]:
+def columns(
+    nodes: Sequence[Node], links: Sequence[tuple[int, int]], below: Sequence[str], left: Sequence[str]
+) -> dict[int, int]:
     """Node id -> column. A node stands next to what waits for it; loaders, seeds and empty latents
     come first.
     """
@@ -125,7 +133,7 @@ def columns(nodes: Sequence[Node], links: Sequence[tuple[int, int]], below: Sequ
             users = [target for source, target in links if source == node]
             if FIRST.search(types[node]):
                 found[node] = 0
-            elif types[node] in EARLY:
+            elif types[node] in left:
                 found[node] = depth(node)
             else:
                 found[node] = min((late(user) - gap(user) for user in users), default=last)

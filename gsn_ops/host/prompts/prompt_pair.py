@@ -136,7 +136,7 @@ def _merged(family: ModelFamily, source: Mapping[str, Any], target: Mapping[str,
         if isinstance(one, Tensor) and isinstance(two, Tensor):
             joined = _joined(one, two)
         else:
-            joined = one if _equal(one, two) else None
+            joined = one if same_value(one, two) else None
         if joined is None and isinstance(one, Tensor) and one.ndim == 1:
             raise ValueError(ONE_PROMPT.format(model=family.name, name=name))
         if joined is None and not (one is None and two is None):
@@ -157,12 +157,12 @@ def _joined(one: Tensor, two: Tensor) -> Tensor | None:
     return torch.cat((one, two.to(one)))
 
 
-def _equal(one: Any, two: Any) -> bool:
+def same_value(one: Any, two: Any) -> bool:
     """Whether two values are the same object or equal plain data, also in lists."""
     if one is two:
         return True
     if isinstance(one, list | tuple) and isinstance(two, list | tuple):
-        return len(one) == len(two) and all(map(_equal, one, two))
+        return len(one) == len(two) and all(map(same_value, one, two))
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         return one.shape == two.shape and torch.equal(one, two)
     return type(one) is type(two) and not isinstance(one, dict) and bool(one == two)

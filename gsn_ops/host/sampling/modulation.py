@@ -18,6 +18,7 @@ from ...modulate.edits import Edit
 from ...remark import with_lines
 from ...report.book import ReportBook
 from ..find_family import family_of
+from ..language import with_errors_spoken
 from .edit_of_run import AttachedEdit, check_family
 from .modulated_report import report_of_run
 from .modulated_run import WRAPPER_KEY, ModulatedRun
@@ -61,6 +62,7 @@ class ModulationPatch:
 
     attached: tuple[AttachedEdit, ...]
 
+    @with_errors_spoken
     def __call__(
         self,
         executor,

@@ -8,23 +8,44 @@ back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import comfy.model_management
 import comfy.patcher_extension
+from torch import Tensor
 
 from ...optimise.recipe import Recipe
 from ...report.book import ReportBook
 from ..attention.memory_policy import reported_batch_size
+from ..attention.sampler_state import SamplerState
 from ..autograd.differentiable import static_clone
 from ..find_family import family_of
-from .plan import AttachedRecipe, make_plan
+from ..language import with_errors_spoken
+from .plan import AttachedRecipe, Plan, make_plan
 from .sampler_facts import sampler_name
 from .sampler_run import SamplerRun
-from .sampler_watcher import Watch, watch
+from .sampler_watcher import UpdateState, Watch, watch
 
 WRAPPER_KEY = "gsn"
 OUTER_SAMPLE = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
 PREPARE_SAMPLING = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+
+
+class StateObserver(Protocol):
+    """Sees every state of a sampler, before and after what the recipes make of it."""
+
+    def begin(self, guider: Any, plan: Plan) -> None:
+        """The run begins; nothing has been computed."""
+
+    def before(self, step: int, x: Tensor, sigma: Tensor) -> Tensor:
+        """The state x [B, ...] with which a step begins -> the one to go on with."""
+        ...
+
+    def after(self, step: int, state: SamplerState) -> None:
+        """The state that the sampler goes on with, before it calls its model."""
+
+    def end(self) -> None:
+        """The sampler has returned."""
 
 
 def attach(
@@ -47,11 +68,15 @@ def attach(
     for earlier in model.get_wrappers(OUTER_SAMPLE, WRAPPER_KEY):
         attached += earlier.attached
     attached += [AttachedRecipe(recipe, book, on_status, tuple(notes)) for recipe in recipes]
-    patch = SamplingPatch(tuple(attached))
+    install(patched, SamplingPatch(tuple(attached)))
+    return patched, book
+
+
+def install(patched, patch: SamplingPatch) -> None:
+    """Put a patch on a clone of a MODEL, in the place of the one it has."""
     for kind, wrapper in ((OUTER_SAMPLE, patch), (PREPARE_SAMPLING, _reserve_memory)):
         patched.remove_wrappers_with_key(kind, WRAPPER_KEY)
         patched.add_wrapper_with_key(kind, WRAPPER_KEY, wrapper)
-    return patched, book
 
 
 def _reserve_memory(executor, model, noise_shape, *args, **kwargs):
@@ -62,11 +87,15 @@ def _reserve_memory(executor, model, noise_shape, *args, **kwargs):
 
 
 class SamplingPatch:
-    """The wrapper around one sampler call. Holds recipes and books, nothing of a run."""
+    """The wrapper around one sampler call. Holds recipes and books, nothing of a run.
 
-    def __init__(self, attached: tuple[AttachedRecipe, ...]):
-        self.attached = attached
+    observer: of one sampler call, for nodes that make the call themselves.
+    """
 
+    def __init__(self, attached: tuple[AttachedRecipe, ...], observer: StateObserver | None = None):
+        self.attached, self.observer = attached, observer
+
+    @with_errors_spoken
     def __call__(
         self,
         executor,
@@ -84,12 +113,31 @@ class SamplingPatch:
         plan = make_plan(guider, self.attached, sigmas, latent_image, noise, parts)
         run = SamplerRun(guider, plan, callback, seed or 0, noise)
         run.announce()
-        watched = sampler
-        if plan.active_steps:
+        watched, steps, update = sampler, plan.update_steps, run.update
+        if self.observer is not None:
+            self.observer.begin(guider, plan)
+            steps, update = set(range(plan.schedule.n_steps)), _observed(self.observer, plan, run)
+        if plan.active_steps or self.observer is not None:
             modify = run.modify_prediction if plan.modifies_prediction else None
-            watched = watch(sampler, Watch(plan.update_steps, run.update, run.on_end, modify, run.warn))
+            watched = watch(sampler, Watch(steps, update, run.on_end, modify, run.warn))
         samples = executor(
             noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
         )
+        if self.observer is not None:
+            self.observer.end()
         run.finish(self.attached, sampler_name(sampler), latent_image, samples)
         return samples
+
+
+def _observed(observer: StateObserver, plan: Plan, run: SamplerRun) -> UpdateState:
+    """The update of every step: observer, recipes, observer."""
+    due = plan.update_steps
+
+    def update(step: int, model: Any, x: Tensor, sigma: Tensor, arguments: dict) -> Tensor:
+        x = observer.before(step, x, sigma)
+        if step in due:
+            x = run.update(step, model, x, sigma, arguments)
+        observer.after(step, SamplerState(run.guider, model, x, sigma, arguments))
+        return x
+
+    return update

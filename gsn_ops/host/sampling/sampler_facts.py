@@ -44,6 +44,29 @@ FACTS = {
 }
 """By the name of the sampler function; all others call the model with their state first at sigma_k."""
 
+MEMORYLESS = (
+    "euler",
+    "euler_cfg_pp",
+    "euler_ancestral",
+    "euler_ancestral_cfg_pp",
+    "heun",
+    "heunpp2",
+    "exp_heun_2_x0",
+    "exp_heun_2_x0_sde",
+    "dpm_2",
+    "dpm_2_ancestral",
+    "dpmpp_2s_ancestral",
+    "dpmpp_2s_ancestral_cfg_pp",
+    "dpmpp_sde",
+    "dpmpp_sde_gpu",
+    "ddpm",
+    "lcm",
+    "seeds_2",
+    "seeds_3",
+    "ddim",
+)
+"""Samplers of KSampler whose next state depends on the present one alone, so that it may be replaced."""
+
 
 def facts_of(name: str, options: dict) -> SamplerFacts:
     """A sampler's facts. Options of two of ComfyUI's sampler nodes make another kind of sampler."""

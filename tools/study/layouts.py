@@ -1,0 +1,282 @@
+"""Objects in their boxes on the embedded UNet: plain, the layout methods, LMD's energy alone, and all of LMD.
+
+    nice -n 5 python3 tools/dev.py run -m tools.study.layouts --images 200 --records FOLDER/layouts.jsonl
+    python3 tools/dev.py run -m tools.study.layouts --table --records FOLDER/layouts.jsonl
+
+An object is in its box when the detector finds one of its shape and colour whose box has an IoU of at
+least 0.5 with the wanted one. Images of one layout share a batch for all methods but LMD, whose sampler makes
+one at a time. Every batch is written down when it is done, so a run can be stopped and continued.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gsn_ops.judge.demo_detector import Found, detect
+from tools.host_env.inprocess import pack_module
+from tools.tiny.prompts import Prompt, prompts
+
+from .data import HOW, Way
+from .embedded import Demo, images_of, recipes_of
+from .paired_statistics import compare, percent
+
+SIDE, BOX = 32, 12
+"""Pixels of an image, and of the boxes; the model's shapes are 9 to 13 pixels."""
+BATCH = 10
+WANTED_IOU = 0.5
+PLACES = {
+    "side by side": ((2, 10), (18, 10)),
+    "one above the other": ((10, 2), (10, 18)),
+    "diagonal": ((18, 2), (2, 18)),
+    "three": ((2, 2), (18, 2), (10, 18)),
+    "two of one kind": ((2, 4), (18, 16)),
+}
+"""Left and top of each box, in the order of the prompt."""
+LMD = "LMD, all stages"
+METHODS = {
+    "plain": "",
+    "BoxDiff": "BoxDiff (Xie et al. 2023)",
+    "Layout Guidance": "Layout Guidance (Chen et al. 2024)",
+    "R&B": "R&B, Region and Boundary (Xiao et al. 2024)",
+    "Bounded Attention, loss": "Bounded Attention, loss (Dahary et al. 2024)",
+    "LMD energy alone": "LMD energy (Lian et al. 2024)",
+    LMD: "",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images of one kind of layout: prompts of one form, and the boxes (fractions) of their objects."""
+
+    kind: str
+    prompts: list[Prompt]
+    boxes: list[tuple[float, float, float, float]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a way made of a batch: latents, and passes per image besides two at each step of a plain run.
+
+    alone: for LMD, whether each object was right in the image of its own; in_centre: and in its box there.
+    """
+
+    latents: torch.Tensor
+    passes: float
+    alone: list[list[bool]] | None = None
+    in_centre: list[list[bool]] | None = None
+
+
+def tasks(images: int) -> Iterator[Task]:
+    """Batches of all kinds in turn, so that a study which is stopped has as many of each."""
+    kinds = list(PLACES)
+    for n in range(-(-images // BATCH)):
+        kind = kinds[n % len(kinds)]
+        yield Task(kind, _prompts(kind, n // len(kinds)), [_box(place) for place in PLACES[kind]])
+
+
+def _prompts(kind: str, n: int) -> list[Prompt]:
+    """The n-th batch of a kind; every kind has prompts and seeds of its own."""
+    of_kind = list(PLACES).index(kind)
+    count = 3 if kind == "three" else 2
+    found = prompts(count, BATCH * (n + 1), "test", seed=10 + of_kind)[BATCH * n :]
+    found = [replace(p, seed=p.seed + 1000 * of_kind) for p in found]
+    if kind != "two of one kind":
+        return found
+    return [replace(p, text=_twice(p), wanted=(p.wanted[0], p.wanted[0])) for p in found]
+
+
+def _twice(prompt: Prompt) -> str:
+    return " and ".join([named(prompt.wanted[0])] * 2)
+
+
+def named(wanted: tuple[str | None, str]) -> str:
+    """ "a red circle"."""
+    return f"a {wanted[0]} {wanted[1]}"
+
+
+def _box(place: tuple[int, int]) -> tuple[float, float, float, float]:
+    x, y = place
+    return x / SIDE, y / SIDE, (x + BOX) / SIDE, (y + BOX) / SIDE
+
+
+def layout_of(prompt: Prompt, boxes: Sequence[tuple[float, float, float, float]]):
+    """The layout of one image."""
+    layouts = pack_module("gsn_ops.layout.layout")
+    objects = tuple(layouts.PlacedObject(named(w), box) for w, box in zip(prompt.wanted, boxes, strict=True))
+    return layouts.Layout(objects, canvas=(256, 256))
+
+
+def with_method(demo: Demo, task: Task, name: str) -> Made:
+    """A batch by a method of the drop-down, or plain."""
+    how = HOW["sd"]
+    if not METHODS[name]:
+        return Made(demo.sample(demo.model, task.prompts, how), 0.0)
+    encode, placed = demo.encode, pack_module("gsn_ops.host.prompts.layout_regions").with_layout
+    layout = layout_of(task.prompts[0], task.boxes)
+    demo.encode = lambda texts: placed(encode(texts), layout)[0] if texts[0] else encode(texts)
+    try:
+        made = demo.refine(recipes_of(Way(name, METHODS[name])), task.prompts, how)
+    except RuntimeError:  # no update was due
+        return Made(demo.sample(demo.model, task.prompts, how), 0.0)
+    finally:
+        demo.encode = encode
+    return Made(made.latents, made.forwards + made.backwards)
+
+
+def with_lmd(demo: Demo, task: Task) -> Made:
+    """A batch by LMD Sampler, one image after the other."""
+    lmd, settings = (pack_module(f"gsn_ops.{n}") for n in ("host.sampling.lmd_sampler", "optimise.lmd"))
+    how, latents, passes, alone, centre = HOW["sd"], [], 0, [], []
+    for prompt in task.prompts:
+        job = pack_module("gsn_ops.host.sampling.lmd_job").LayoutJob(
+            demo.model,
+            demo.clip,
+            layout_of(prompt, task.boxes),
+            prompt.seed,
+            (how.steps, how.cfg, how.sampler, how.scheduler),
+            {"samples": torch.zeros(1, 4, SIDE, SIDE)},
+            settings.LMDSettings(),
+            prompt=prompt.text,
+        )
+        with torch.inference_mode():
+            made = lmd.sample_layout(job)
+        latents.append(made.latent["samples"])
+        passes += sum(made.passes) + 2 * how.steps * len(task.boxes)
+        found = [detect(np.asarray(image)) for image in images_of(made.objects["samples"])]
+        middle = pack_module("gsn_ops.layout.compose").centred(task.boxes[0])
+        alone.append([bool(_of_kind(f, w)) for f, w in zip(found, prompt.wanted, strict=True)])
+        centre.append([is_in(f, w, middle) for f, w in zip(found, prompt.wanted, strict=True)])
+    return Made(torch.cat(latents), passes / len(task.prompts), alone, centre)
+
+
+def _of_kind(found: Sequence[Found], wanted: tuple[str | None, str]) -> list[Found]:
+    return [f for f in found if (f.colour, f.shape) == wanted]
+
+
+def is_in(found: Sequence[Found], wanted: tuple[str | None, str], box: Sequence[float]) -> bool:
+    """Whether such an object is in a box (fractions)."""
+    return any(iou(f.box, [SIDE * side for side in box]) >= WANTED_IOU for f in _of_kind(found, wanted))
+
+
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom)."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, width) * max(0.0, height)
+    both = sum((c[2] - c[0]) * (c[3] - c[1]) for c in (a, b))
+    return shared / (both - shared)
+
+
+def record(task: Task, name: str, n: int, made: Made) -> dict:
+    """What is written down of a batch: there, and in its box, for every object."""
+    there, in_box = [], []
+    for image, prompt in zip(images_of(made.latents), task.prompts, strict=True):
+        found = detect(np.asarray(image))
+        there.append([bool(_of_kind(found, w)) for w in prompt.wanted])
+        in_box.append([is_in(found, w, box) for w, box in zip(prompt.wanted, task.boxes, strict=True)])
+    return {
+        "kind": task.kind,
+        "batch": n,
+        "way": name,
+        "there": there,
+        "in_box": in_box,
+        "passes": made.passes,
+        "alone": made.alone,
+        "in_centre": made.in_centre,
+    }
+
+
+def study(args: argparse.Namespace) -> None:
+    """Run what is not in the records yet."""
+    done = {(r["batch"], r["way"]) for r in read(args.records)}
+    demo = Demo()
+    for n, task in enumerate(tasks(args.images)):
+        for name in METHODS:
+            if (n, name) in done:
+                continue
+            made = with_lmd(demo, task) if name == LMD else with_method(demo, task, name)
+            with args.records.open("a") as file:
+                file.write(json.dumps(record(task, name, n, made)) + "\n")
+
+
+def read(file: Path) -> list[dict]:
+    """The records, of batches that every way has made."""
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def table(records: Sequence[dict]) -> str:
+    """The table of a study: objects, whole images, and images with more and with fewer objects than plain."""
+    by_way = {name: {r["batch"]: r for r in records if r["way"] == name} for name in METHODS}
+    whole = sorted(set.intersection(*(set(found) for found in by_way.values())))
+    head = "| way | objects there | in their boxes | all in place | more than plain | fewer | p | passes |"
+    lines = [head, "|---" * 8 + "|"]
+    plain = _counts(by_way["plain"], whole, "in_box")
+    for name, found in by_way.items():
+        there, placed = (sum(_counts(found, whole, key)) for key in ("there", "in_box"))
+        objects = [len(image) for n in whole for image in found[n]["in_box"]]
+        counts = _counts(found, whole, "in_box")
+        full = sum(a == b for a, b in zip(counts, objects, strict=True))
+        signs = compare((b < a, a < b) for a, b in zip(plain, counts, strict=True))
+        passes = sum(found[n]["passes"] for n in whole) / max(1, len(whole))
+        cells = (
+            name,
+            percent(there, sum(objects)),
+            percent(placed, sum(objects)),
+            percent(full, len(objects)),
+        )
+        rest = (str(signs.fixed), str(signs.broken), f"{signs.p:.2g}", f"{2 * HOW['sd'].steps + passes:.0f}")
+        lines.append("| " + " | ".join((*cells, *rest)) + " |")
+    return "\n".join([*lines, "", f"{len(plain)} images, {sum(objects)} objects."])
+
+
+def _counts(found: dict[int, dict], batches: Sequence[int], key: str) -> list[int]:
+    """Objects per image."""
+    return [sum(image) for n in batches for image in found[n][key]]
+
+
+def by_kind(records: Sequence[dict]) -> str:
+    """Objects in their boxes for each kind of layout."""
+    lines = ["| way | " + " | ".join(PLACES) + " |", "|---" * (len(PLACES) + 1) + "|"]
+    for name in METHODS:
+        cells = []
+        for kind in PLACES:
+            flags = [
+                f for r in records if (r["way"], r["kind"]) == (name, kind) for i in r["in_box"] for f in i
+            ]
+            cells.append(f"{sum(flags)} of {len(flags)}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def stages(records: Sequence[dict]) -> str:
+    """Where LMD loses objects: alone, alone in its box, and in the end."""
+    own = [r for r in records if r["way"] == LMD]
+    flags = {
+        key: [f for r in own for image in r[key] for f in image]
+        for key in ("alone", "in_centre", "there", "in_box")
+    }
+    return "; ".join(f"{key} {sum(found)} of {len(found)}" for key, found in flags.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--records", type=Path, required=True, help="file of the results, appended to")
+    parser.add_argument("--table", action="store_true", help="only show what is there")
+    args = parser.parse_args()
+    if not args.table:
+        study(args)
+    found = read(args.records)
+    print(table(found), by_kind(found), stages(found), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
