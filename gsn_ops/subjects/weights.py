@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 
 from ..prompt import SubjectPhrase
-from .syntax import BREAKS, MARKS, parse_subjects, without_bullets
+from .syntax import BREAKS, DASHES, MARKS, UNWANTED, parse_subjects, without_bullets
 
 LOWEST, HIGHEST = -2.0, 3.0
 EXPLANATION = "Write each word with its weight after a colon, for example: red car: 1.5, bench: 0.7"
@@ -24,6 +24,8 @@ SEPARATOR = re.compile(
 )
 """Between entries; a bar or slash only behind a weight."""
 DECIMAL_COMMA = re.compile(r"([:=]\s*[-+]?\d+)[,\uff0c](\d+)(?=\s*(?:[,;)\n\uff0c]|\Z))")
+MINUS = re.compile(rf"([:=]\s*)[{DASHES}\uff0d](?=[\d.])")
+"""The sign of a weight, as phones and word processors write it."""
 
 
 def parse_weights(text: str) -> tuple[tuple[SubjectPhrase, float], ...]:
@@ -42,7 +44,7 @@ def parse_weights(text: str) -> tuple[tuple[SubjectPhrase, float], ...]:
 
 def _plain(text: str) -> str:
     """The text with this syntax's colon, minus and decimal point, without the bullets of a list."""
-    text = text.replace("\uff1a", ":").replace("\u2212", "-")
+    text = MINUS.sub(r"\1-", text.replace("\uff1a", ":"))
     return without_bullets(DECIMAL_COMMA.sub(r"\1.\2", text))
 
 
@@ -52,9 +54,10 @@ def _split(entry: str) -> tuple[str, float]:
     if found is None:
         raise ValueError(f"weights: '{entry}' cannot be read. {EXPLANATION}.")
     phrase, weight = found[1], float(found[2])
-    if phrase.startswith("-"):
+    sign = UNWANTED.match(phrase)
+    if sign:
         raise ValueError(
-            f"weights: '{entry}' has its sign before the word. Write {phrase[1:].strip()}: {-abs(weight):g}."
+            f"weights: '{entry}' has its sign before the word. Write {phrase[sign.end() :]}: {-abs(weight):g}."
         )
     if not (math.isfinite(weight) and LOWEST <= weight <= HIGHEST):
         raise ValueError(

@@ -73,6 +73,17 @@ def test_words_that_name_no_thing_may_have_a_weight():
     assert pairs("behind: 1.5, with: 0, cat: \u22121") == [("behind", 1.5), ("with", 0.0), ("cat", -1.0)]
 
 
-def test_a_sign_before_the_word_is_refused_with_its_own_weight():
+@pytest.mark.parametrize("minus", "-\u2212\u2013\u2014\uff0d")
+def test_a_minus_is_read_as_phones_and_word_processors_write_it(minus):
+    assert pairs(f"cat: {minus}1, red dog={minus}.5") == [("cat", -1.0), ("red dog", -0.5)]
+
+
+@pytest.mark.parametrize("sign", ("- ", "\u2013", "no ", "without "))
+def test_a_sign_before_the_word_is_refused_with_its_own_weight(sign):
     with pytest.raises(ValueError, match="Write red cat: -1.5."):
-        parse_weights("- red cat: 1.5")
+        parse_weights(f"{sign}red cat: 1.5")
+
+
+def test_a_sign_that_says_no_is_a_thing():
+    ((phrase, weight),) = parse_weights("no smoking sign: 1.5")
+    assert (phrase.label, weight) == ("no smoking sign", 1.5)
