@@ -57,7 +57,8 @@ def _split(entry: str) -> tuple[str, float]:
     sign = UNWANTED.match(phrase)
     if sign:
         raise ValueError(
-            f"weights: '{entry}' has its sign before the word. Write {phrase[sign.end() :]}: {-abs(weight):g}."
+            f"weights: '{entry}' has its sign before the word. Write "
+            f"{phrase[sign.end() :]}: {-abs(weight):g}."
         )
     if not (math.isfinite(weight) and LOWEST <= weight <= HIGHEST):
         raise ValueError(
