@@ -106,7 +106,7 @@ def test_latent_of_several_parts(refused):
     "name, says",
     (
         ("Brandnew", "Brandnew.* not supported .*Stable Diffusion 1.x"),
-        ("HunyuanVideo", r"HunyuanVideo\): it makes videos.* stock sampler"),
+        ("GenmoMochi", r"GenmoMochi\): it makes videos.* stock sampler"),
         ("SDXLRefiner", "Connect this node to the base model"),
     ),
 )

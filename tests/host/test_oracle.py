@@ -363,4 +363,4 @@ def test_an_attention_kernel_without_gradient_is_replaced_and_named(tiny, networ
     assert_same(seen, slow_pass(network, seen, read(PROMPT)))
     said = []
     tiny.sample(tiny.attach(model, said.append, step=1)[0], steps=3)
-    assert "another pack's attention kernel has no gradient" in said[0]
+    assert "another pack's attention kernel has no gradient" in said[-1]

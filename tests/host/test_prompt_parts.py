@@ -165,9 +165,9 @@ def test_remembering_adds_nothing_to_a_conditioning(tiny, pt):
 
 def test_the_memory_has_a_limit_and_what_is_used_stays(tiny, pack_module, monkeypatch):
     module = pack_module("gsn_ops.host.prompts.encoded_prompts")
-    monkeypatch.setattr(module, "MAX_PROMPTS", 3)
-    memory = module.EncodedPrompts()
     prompts = [tiny.encode(f"a {word} circle") for word in ("red", "blue", "green", "black", "white")]
+    monkeypatch.setattr(module, "MAX_PROMPTS", 3)  # not before: the pack's own memory would forget
+    memory = module.EncodedPrompts()
     for ((rows, extra),) in prompts[:3]:
         memory.record(rows, extra["gsn"], True)
     assert len(memory.parts(prompts[0][0][0])[0]) == 1  # used: the newest again

@@ -161,7 +161,7 @@ def test_it_looks_and_acts_on_other_architectures(tiny, nurse, name):
         ("look=sometimes", "look is 'sometimes': choose once or every pass"),
         ("blocks=first", "blocks is 'first': write auto"),
         ("levels=x", "levels is 'x': write auto"),
-        ("shifts=3", "there is no setting 'shifts'. Keys: gain"),
+        ("much=3", "there is no setting 'much'. Keys: gain"),
     ],
 )
 def test_bad_settings_are_refused_with_the_cure(nurse, overrides, cause):

@@ -122,9 +122,9 @@ def test_two_samplers_on_one_patched_model_each_find_their_own_run(client, demo)
     assert alone[21] != alone[22]
 
 
-def test_a_missing_report_link_means_nursing_is_off(client, demo):
+def test_a_missing_report_link_is_said(client, demo):
     _, entry = run(client, changed(demo(seed=31), "8", report=None))
-    assert "nursing is off" in text(entry).lower()
+    assert "connect the report output of the node that patched the model" in text(entry)
     assert len(client.images(entry, "8")) == 1
 
 

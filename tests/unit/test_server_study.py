@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import random
+import sys
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,13 @@ from ..support.import_graph import CLONE
 from ..support.study_worker import GRID, METHOD, Inline, Worker
 
 WORKFLOW = json.loads((CLONE / "tools/study/demo_workflow.json").read_text("utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def without_another_tests_package(monkeypatch):
+    """Other processes import the worker by its name, and ComfyUI, on the path here, has a package `tests`."""
+    own = [folder for folder in sys.path if not (Path(folder) / "tests" / "__init__.py").exists()]
+    monkeypatch.setattr(sys, "path", own)
 
 
 @pytest.fixture(scope="module")
