@@ -46,13 +46,20 @@ def state_of(model) -> dict:
         "training": management.in_training,
         "interrupt": management.interrupt_processing,
         "model classes": list(comfy.supported_models.models),
-        "loaded": {id(loaded.model.model) for loaded in management.current_loaded_models},
+        "loaded": {id(m.model.model) for m in management.current_loaded_models if is_network(m.model.model)},
         "cast buffers": contents(management.STREAM_CAST_BUFFERS),
         "attention": {name: id(f) for name, f in vars(attention).items() if callable(f)},
         "attention registry": contents(attention.REGISTERED_ATTENTION_FUNCTIONS),
         "samplers": {name: id(f) for name, f in vars(comfy.samplers).items() if callable(f)},
         "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
     }
+
+
+def is_network(model) -> bool:
+    """Is it a diffusion model? Text encoders and VAEs are loaded when first used, whoever uses them."""
+    import comfy.model_base
+
+    return isinstance(model, comfy.model_base.BaseModel)
 
 
 def difference(before: dict, after: dict) -> dict:
