@@ -27,7 +27,7 @@ def state_of(model) -> dict:
     import comfy.samplers
     import comfy.supported_models
 
-    network = model.model
+    network, loaded = model.model, [m.model.model for m in management.current_loaded_models]
     return {
         "model options": contents(model.model_options),
         "wrappers": contents(model.wrappers),
@@ -46,7 +46,9 @@ def state_of(model) -> dict:
         "training": management.in_training,
         "interrupt": management.interrupt_processing,
         "model classes": list(comfy.supported_models.models),
-        "loaded": {id(m.model.model) for m in management.current_loaded_models if is_network(m.model.model)},
+        "loaded": {
+            id(m.model.model) for m in management.current_loaded_models if is_alike(m.model.model, network)
+        },
         "cast buffers": contents(management.STREAM_CAST_BUFFERS),
         "attention": {name: id(f) for name, f in vars(attention).items() if callable(f)},
         "attention registry": contents(attention.REGISTERED_ATTENTION_FUNCTIONS),
@@ -55,11 +57,9 @@ def state_of(model) -> dict:
     }
 
 
-def is_network(model) -> bool:
-    """Is it a diffusion model? Text encoders and VAEs are loaded when first used, whoever uses them."""
-    import comfy.model_base
-
-    return isinstance(model, comfy.model_base.BaseModel)
+def is_alike(model, network) -> bool:
+    """Is it this network or a copy? Others are from earlier tests, and may be collected at any moment."""
+    return type(getattr(model, "model_config", None)) is type(network.model_config)
 
 
 def difference(before: dict, after: dict) -> dict:
