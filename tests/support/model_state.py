@@ -46,9 +46,7 @@ def state_of(model) -> dict:
         "training": management.in_training,
         "interrupt": management.interrupt_processing,
         "model classes": list(comfy.supported_models.models),
-        "loaded": {
-            id(m.model.model) for m in management.current_loaded_models if is_alike(m.model.model, network)
-        },
+        "loaded": {id(other) for other in loaded if is_alike(other, network)},
         "cast buffers": contents(management.STREAM_CAST_BUFFERS),
         "attention": {name: id(f) for name, f in vars(attention).items() if callable(f)},
         "attention registry": contents(attention.REGISTERED_ATTENTION_FUNCTIONS),
