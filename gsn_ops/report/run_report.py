@@ -78,7 +78,7 @@ class RecipeReport:
     of one run may have different ones). attention_read: levels and blocks of the attention used, and who
     chose them. verdict: what became of the wanted subjects. line: the verdict, or for a recipe that did
     nothing the cure and then the cause, and remarks that matter; "" = the status. percent: share of
-    the noise schedule at `step`, as at_percent takes it.
+    the noise schedule at `step`, as at_percent takes it. cost: its passes in images of the run without it.
     """
 
     method: str
@@ -105,6 +105,7 @@ class RecipeReport:
     verdict: str = ""
     line: str = ""
     percent: float | None = None
+    cost: float | None = None
 
     @property
     def said(self) -> str:
