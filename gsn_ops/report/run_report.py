@@ -80,6 +80,7 @@ class RecipeReport:
     chose them. verdict: what became of the wanted subjects. line: the verdict, or for a recipe that did
     nothing the cure and then the cause, and remarks that matter; "" = the status. percent: share of
     the noise schedule at `step`, as at_percent takes it. regions: where the user wants a subject, by label.
+    cost: its passes in images of the run without it.
     """
 
     method: str
@@ -107,6 +108,7 @@ class RecipeReport:
     line: str = ""
     percent: float | None = None
     regions: Mapping[str, Region] | None = None
+    cost: float | None = None
 
     @property
     def said(self) -> str:
