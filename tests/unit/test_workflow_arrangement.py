@@ -55,8 +55,8 @@ def test_a_node_stands_next_to_what_waits_for_it_and_loaders_come_first():
 def test_columns_leave_room_for_the_widest_node_and_rows_for_the_tallest():
     nodes = [Node(1, "Any", (500, 70)), Node(2, "Any", (200, 40)), Node(3, "SamplerCustom", SMALL)]
     arranged = arrange(nodes, [(1, 3), (2, 3)], "one\ntwo")
-    assert arranged.positions == {1: (0, 0), 2: (0, 110), 3: (540, 0)}
-    assert (arranged.note.top, arranged.note.height) == (190, 90)
+    assert arranged.positions == {1: (0, 0), 2: (0, 106), 3: (540, 0)}
+    assert (arranged.note.top, arranged.note.height) == (182, 90)
     assert [frame.title for frame in arranged.frames] == ["Prompt and settings", "Sampling"]
 
 
