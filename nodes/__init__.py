@@ -15,6 +15,7 @@ from . import (
     prompts,
     refine,
     region,
+    scores,
     seeds,
     text,
     weights,
@@ -36,6 +37,7 @@ FILES = [
     text,
     inspect,
     judge,
+    scores,
     demo,
 ]
 
