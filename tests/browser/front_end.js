@@ -90,16 +90,14 @@ window.gsnTests = (() => {
       });
     },
 
-    // [title, whether the picture is loaded] of the cards of templates, once there are so many.
+    // [title, whether its picture is there] of the first cards of templates in the dialog.
     async cards(number) {
-      const pictures = () => [...document.querySelectorAll('[role=dialog] img')].filter(e => e.src.includes('semantic-nursing'));
-      for (let tries = 0; tries < 100; tries++) {
-        const found = pictures();
-        for (const e of found) e.scrollIntoView();
-        if (found.length >= number && found.every(e => e.complete && e.naturalWidth)) break;
-        await pause(200);
-      }
-      return pictures().map(e => [decodeURIComponent(e.src.split('/').pop()).replace(/\.jpg.*/, ''), e.naturalWidth > 0]);
+      const dialog = document.querySelector('[role=dialog]');
+      const pictures = () => [...dialog.querySelectorAll('img')].filter(e => e.src.startsWith('blob:'));
+      const shown = () => pictures().length >= number && pictures().slice(0, number).every(e => e.naturalWidth);
+      for (let tries = 0; tries < 100 && !shown(); tries++) await pause(200);
+      const lines = dialog.innerText.split('\n').filter(line => /^\d\d /.test(line));
+      return [...new Set(lines)].slice(0, number).map((title, i) => [title, pictures()[i]?.naturalWidth > 0]);
     },
 
     async settled() {

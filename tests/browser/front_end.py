@@ -120,9 +120,9 @@ class FrontEnd:
         return article.inner_text()
 
     def template_cards(self, number: int) -> list[tuple[str, bool]]:
-        """(title, whether its picture is loaded) of this pack's cards in the list of templates."""
+        """(title, whether its picture is loaded) of this pack's first cards in the list of templates."""
         self.command("Comfy.BrowseTemplates")
-        own = self.page.get_by_text("semantic-nursing", exact=True).last
+        own = self.page.get_by_role("dialog").get_by_text("semantic-nursing", exact=True).last
         own.evaluate("element => element.click()")  # it is below the fold of a list that scrolls
         cards = self.call("cards", number)
         self.page.keyboard.press("Escape")
