@@ -14,6 +14,7 @@ from . import (
     prompts,
     refine,
     region,
+    scores,
     seeds,
     text,
     weights,
@@ -34,6 +35,7 @@ FILES = [
     text,
     inspect,
     judge,
+    scores,
     demo,
 ]
 

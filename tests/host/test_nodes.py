@@ -227,6 +227,16 @@ FROZEN = {
         "colours BOOLEAN True",
         "-> BOOLEAN FLOAT STRING STRING IMAGE MASK",
     ),
+    "GSNScores": (
+        "images IMAGE!",
+        "clip_vision CLIP_VISION!",
+        "prompt STRING! ",
+        "clip CLIP",
+        "subjects STRING ",
+        "captions STRING",
+        "aesthetic_head COMBO none",
+        "-> FLOAT FLOAT FLOAT STRING",
+    ),
     "GSNDemoModel": ("model COMBO SD layout (UNet)", "-> MODEL CLIP VAE"),
     "GSNLMDSampler": (
         "model MODEL!",
@@ -277,6 +287,7 @@ CATEGORIES = {
     "GSNReport": "GSN/inspect",
     "GSNAttentionMaps": "GSN/inspect",
     "GSNJudge": "GSN/inspect",
+    "GSNScores": "GSN/inspect",
     "GSNDemoModel": "GSN/demo",
 }
 CHOICES = {
