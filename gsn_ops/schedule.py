@@ -163,23 +163,30 @@ def find_step(
     if wanted <= 0:
         return FoundStep(None, wanted, END_OF_SAMPLING.format(moment.percent))
 
-    few_of_flow = flow and len(levels) <= FEW
-    highest = float(percent_to_sigma(PURE_NOISE)) if few_of_flow else math.inf
-
-    def distance(i: int) -> float:
-        if few_of_flow:
-            return abs(_log_ratio(min(levels[i], highest)) - _log_ratio(min(wanted, highest)))
-        return abs(levels[i] - wanted) if flow else abs(math.log(levels[i] / wanted))
-
-    nearest = min(noisy, key=distance)
-    differences = flow and not few_of_flow
-    if distance(nearest) <= (NEAR_FLOW if differences else math.log(NEAR_FACTOR)):
+    differences = flow and len(levels) > FEW
+    highest = float(percent_to_sigma(PURE_NOISE))
+    distance = {i: _distance(levels[i], wanted, highest, flow, differences) for i in noisy}
+    nearest = min(noisy, key=lambda i: distance[i])
+    apart = distance[nearest]
+    if apart <= (NEAR_FLOW if differences else math.log(NEAR_FACTOR)):
         return FoundStep(nearest, levels[nearest])
     begins_below = from_noise and max(levels) < wanted <= float(percent_to_sigma(SMALLEST_PERCENT))
     if begins_below or min(float(s) for s in sigmas) < wanted <= max(levels):
-        apart = f"{distance(nearest):.2g}" if differences else f"{math.exp(distance(nearest)):.2g} times"
-        return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, apart))
+        told = f"{apart:.2g}" if differences else f"{math.exp(apart):.2g} times"
+        return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, told))
     return FoundStep(None, wanted, _why_none_is_near(moment, wanted, levels))
+
+
+def _distance(level: float, wanted: float, highest: float, flow: bool, differences: bool) -> float:
+    """How far a noise level is from the wanted one: a difference, or the logarithm of a factor.
+
+    highest: of a flow model, the level from which on all are pure noise.
+    """
+    if differences:
+        return abs(level - wanted)
+    if flow:
+        return abs(_log_ratio(min(level, highest)) - _log_ratio(min(wanted, highest)))
+    return abs(math.log(level / wanted))
 
 
 def _log_ratio(sigma: float) -> float:

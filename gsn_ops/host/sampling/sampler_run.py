@@ -226,7 +226,7 @@ class SamplerRun:
                 costs[one.on_status] = costs.get(one.on_status, 0.0) + (now.cost or 0.0)
                 remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
-            told = "\n".join(dict.fromkeys(said))
+            line = "\n".join(dict.fromkeys(said))
             if costs[on_status]:
-                told += f"; cost +{amount(costs[on_status])} images"
-            on_status(with_lines(told, remarks[on_status]))
+                line += f"; cost +{amount(costs[on_status])} images"
+            on_status(with_lines(line, remarks[on_status]))
