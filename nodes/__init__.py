@@ -3,6 +3,7 @@
 from ..gsn_ops.host.language import speaking
 from . import (
     demo,
+    edit,
     guidance,
     inspect,
     judge,
@@ -27,6 +28,7 @@ FILES = [
     guidance,
     weights,
     prompt_to_prompt,
+    edit,
     prompts,
     objective,
     region,

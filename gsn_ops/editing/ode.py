@@ -18,6 +18,12 @@ EULER, MIDPOINT, FIREFLOW = "euler", "midpoint", "fireflow"
 METHODS = (FIREFLOW, MIDPOINT, EULER)
 
 
+def known(method: str) -> None:
+    """Raises ValueError, with the choices, for a method that is none of METHODS."""
+    if method not in METHODS:
+        raise ValueError(f"method is '{method}': choose one of {', '.join(METHODS)}.")
+
+
 def steps(velocity: Velocity, x: Tensor, sigmas: Sequence[float], method: str) -> Iterator[Tensor]:
     """The states after every step through `sigmas`, from x at sigmas[0].
 
@@ -26,8 +32,7 @@ def steps(velocity: Velocity, x: Tensor, sigmas: Sequence[float], method: str) -
     one more, since the last midpoint's velocity predicts the next midpoint (arXiv 2412.07517). A caller may
     send a state to go on with in place of the one it got. Raises ValueError for another method.
     """
-    if method not in METHODS:
-        raise ValueError(f"method is '{method}': choose one of {', '.join(METHODS)}.")
+    known(method)
     last: Tensor | None = None
     for sigma, following in zip(sigmas, sigmas[1:], strict=False):
         h = following - sigma

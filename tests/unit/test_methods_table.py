@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.auto import AUTO
+from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.methods import METHODS, preset
 from tools import method_choice, method_facts, methods_table
 from tools.host_env.paths import CLONE
