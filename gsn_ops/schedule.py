@@ -166,8 +166,7 @@ def find_step(
     differences = flow and len(levels) > FEW
     highest = float(percent_to_sigma(PURE_NOISE))
     distance = {i: _distance(levels[i], wanted, highest, flow, differences) for i in noisy}
-    nearest = min(noisy, key=lambda i: distance[i])
-    apart = distance[nearest]
+    nearest, apart = min(distance.items(), key=lambda pair: pair[1])
     if apart <= (NEAR_FLOW if differences else math.log(NEAR_FACTOR)):
         return FoundStep(nearest, levels[nearest])
     begins_below = from_noise and max(levels) < wanted <= float(percent_to_sigma(SMALLEST_PERCENT))

@@ -1,5 +1,7 @@
 """What a run may cost, and did cost, stands on the node, in images."""
 
+from types import SimpleNamespace
+
 import pytest
 
 
@@ -65,14 +67,12 @@ def test_the_passes_of_a_plain_image_are_those_that_it_makes(tiny, sampler):
         lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"])
     )
     tiny.sample(model, sampler=sampler, steps=steps, cfg=1.0)
-    guider = comfy.samplers.CFGGuider(tiny.model)
-    guider.set_conds(tiny.encode("a red circle"), tiny.encode(""))
-    guider.set_cfg(1.0)
+    guider = SimpleNamespace(cfg=1.0, model_options={}, conds={"positive": [{}], "negative": [{}]})
     percent = tiny.model.get_model_object("model_sampling").percent_to_sigma
     plain = tiny.module("gsn_ops.host.sampling.plain_passes").plain_passes
     found = plain(guider, comfy.samplers.sampler_object(sampler), tiny.sigmas(steps=steps).tolist(), percent)
     assert abs(found - len(calls)) <= 1, (found, len(calls))
-    guider.set_cfg(7.5)
+    guider.cfg = 7.5
     both = plain(guider, comfy.samplers.sampler_object(sampler), tiny.sigmas(steps=steps).tolist(), percent)
     assert both == 2 * found
 
@@ -88,10 +88,8 @@ def test_a_prompt_for_a_part_of_the_run_counts_there(tiny):
     import comfy.samplers
 
     plain = tiny.module("gsn_ops.host.sampling.plain_passes").plain_passes
-    guider = comfy.samplers.CFGGuider(tiny.model)
-    (half,) = tiny.host.ConditioningSetTimestepRange().set_range(tiny.encode("a red circle"), 0.0, 0.5)
-    guider.set_conds(half, tiny.encode(""))
-    guider.set_cfg(7.5)
+    half = {"start_percent": 0.0, "end_percent": 0.5}
+    guider = SimpleNamespace(cfg=7.5, model_options={}, conds={"positive": [half], "negative": [{}]})
     percent = tiny.model.get_model_object("model_sampling").percent_to_sigma
     levels = [percent(max(k / 10, 1e-6)) for k in range(10)] + [0.0]
     assert plain(guider, comfy.samplers.sampler_object("euler"), levels, percent) == 10 + 6
