@@ -14,7 +14,7 @@ from .noise_levels import velocity_of
 
 SOURCE, TARGET = "source", "positive"
 NEEDS_NEGATIVE = (
-    "{name} is {cfg:g}, and guidance needs a negative prompt: connect one (an empty text will do), or set "
+    "{name} is {cfg}, and guidance needs a negative prompt: connect one (an empty text will do), or set "
     "it to 1."
 )
 
@@ -37,7 +37,7 @@ class PairGuider(comfy.samplers.CFGGuider):
         super().__init__(without_own_patches(model))
         for name, cfg in zip(("source_cfg", "target_cfg"), cfgs, strict=True):
             if cfg != 1 and negative is None:
-                raise ValueError(NEEDS_NEGATIVE.format(name=name, cfg=cfg))
+                raise ValueError(NEEDS_NEGATIVE.format(name=name, cfg=f"{cfg:g}"))
         prompts = {TARGET: target, SOURCE: source}
         self.inner_set_conds(prompts if negative is None else {**prompts, "negative": negative})
         self.cfgs = {SOURCE: cfgs[0], TARGET: cfgs[1]}
