@@ -74,7 +74,10 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
         raise ValueError("There is nothing to arrange: the graph has no nodes.")
     links = list(links)
     ways = itertools.product(
-        *(((), (name,)) for name in ("KSampler", "PreviewAny", "CreateBoundingBoxes", "GSNReport"))
+        *(
+            ((), (name,))
+            for name in ("KSampler", "PreviewAny", "CreateBoundingBoxes", "VAEDecode", "GSNReport")
+        )
     )
     found = [
         columns(nodes, links, (*BELOW, *itertools.chain(*below)), (*EARLY, *left)) for *below, left in ways
