@@ -44,9 +44,7 @@ def column_starts(links: list[tuple[int, int]], **types: str) -> list[float]:
 
 def test_a_node_stands_next_to_what_waits_for_it_and_loaders_come_first():
     chain = [(1, 2), (2, 3), (3, 4), (5, 3)]
-    found = column_starts(
-        chain, n1="LoraLoader", n2="Any", n3="SamplerCustom", n4="Any", n5="CLIPTextEncode"
-    )
+    found = column_starts(chain, n1="LoraLoader", n2="Any", n3="SamplerCustom", n4="Any", n5="CLIPTextEncode")
     first, second, third, fourth, late = found
     assert first < second < third < fourth and late == second
     assert column_starts([(1, 3), (2, 3)], n1="CheckpointLoader", n2="Any", n3="Any")[:2] == [0, 0]
