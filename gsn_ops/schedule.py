@@ -69,13 +69,15 @@ class Schedule:
 
     sigmas: n_steps + 1 of them. percent_to_sigma: ComfyUI's own meaning of a percent on this model.
     flow: sigma is a share of noise, 0 ... 1. from_noise: the run starts from an empty latent, so its first
-    state is where an image begins, whatever its noise level.
+    state is where an image begins, whatever its noise level. plain_passes: of the model, in the run without
+    this pack; 0 = not known.
     """
 
     sigmas: tuple[float, ...]
     percent_to_sigma: Callable[[float], float]
     flow: bool = False
     from_noise: bool = False
+    plain_passes: int = 0
 
     @property
     def n_steps(self) -> int:

@@ -3,6 +3,7 @@
 from ..gsn_ops.host.language import speaking
 from . import (
     demo,
+    edit,
     guidance,
     inspect,
     judge,
@@ -14,6 +15,7 @@ from . import (
     prompts,
     refine,
     region,
+    scores,
     seeds,
     text,
     weights,
@@ -26,6 +28,7 @@ FILES = [
     guidance,
     weights,
     prompt_to_prompt,
+    edit,
     prompts,
     objective,
     region,
@@ -34,6 +37,7 @@ FILES = [
     text,
     inspect,
     judge,
+    scores,
     demo,
 ]
 

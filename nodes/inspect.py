@@ -8,7 +8,7 @@ from ..gsn_ops.host.language import spoken
 from ..gsn_ops.language import aliases
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
-from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, no_mask, note, stack
+from ..gsn_ops.report.views import NO_MAPS, attention_maps, cards, find_run, map_sheets, no_mask, note, stack
 from ..gsn_ops.subjects.labels import labels_named
 from .inputs import Report, given, optional_float, written
 
@@ -61,7 +61,7 @@ class GSNReport(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="IMAGE", tooltip="One page per image of the batch."),
+                io.Image.Output(display_name="IMAGE", tooltip="One page per method and image of the batch."),
                 io.String.Output("text", tooltip="The report as text."),
                 io.String.Output("json", tooltip="The report as data, for scripts."),
             ],
@@ -101,8 +101,8 @@ def drawing_inputs() -> list[io.Input]:
             options=list(WHEN),
             optional=True,
             default=WHEN[0],
-            tooltip="The maps after or before the update steps; with or without the change where a run has "
-            "none.",
+            tooltip="Which maps the outputs have: after or before the update steps, with or without the "
+            "change where a run has none. The node itself shows both.",
         ),
         optional_float(
             "opacity",
@@ -147,18 +147,20 @@ class GSNAttentionMaps(io.ComfyNode):
         if when not in WHEN:
             raise ValueError(f"when is '{when}': choose one of {', '.join(WHEN)}.")
         run, remark = find_run(report, given("LATENT", latent)["samples"])
-        maps = None
+        before = after = None
         if run is not None:
             labels = list(dict.fromkeys(label for recipe in run.recipes for label in recipe.subjects))
             wanted = labels_named(written(subject), labels) if labels else []
-            maps = attention_maps(run, image, wanted, when == "after")
+            before, after = (attention_maps(run, image, wanted, later) for later in (False, True))
+        maps = after if when == "after" else before
         if maps is None:
             idle = run.status() if run is not None and not run.acted else NO_MAPS
             return cls.without_maps(image, remark or idle)
         heat = maps.heat(opacity)
         text = remark or ", ".join(maps.labels)
         images = stack([sheet for row in heat for sheet in row])
-        return io.NodeOutput(images, maps.masks(), ui=preview(cls, maps.sheets(heat, when), text))
+        sheets = map_sheets(before, after, opacity)
+        return io.NodeOutput(images, maps.masks(), ui=preview(cls, sheets, text))
 
     @classmethod
     def without_maps(cls, image, reason: str) -> io.NodeOutput:

@@ -13,7 +13,8 @@ from tools.host_env.launch import run_in_host
 from tools.host_env.paths import CLONE, HOST_DIR, TYPES_LINK, Host, venv_python
 
 CONCISE = ("--output-format", "concise")
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")  # two workers, whatever the machine
+# Two workers, whatever the machine; tests/conftest.py orders the files.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 COVERAGE = ("--cov", "--cov-config=pyproject.toml", "--cov-report=term-missing:skip-covered")
 
 

@@ -7,6 +7,7 @@ import argparse
 import functools
 from collections.abc import Callable
 
+from gsn_ops.cost import UPDATE
 from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.methods import preset
 from tools.host_env.paths import CLONE
@@ -17,7 +18,7 @@ BEGIN, END = "<!-- which method -->\n", "<!-- which method: end -->\n"
 TITLE = "Which method"
 HEAD = (
     "In the order in which to try them. The cost is the most that a method adds to an image of 50 steps, in "
-    "such images: a pass with its gradient is counted as three of the 100 passes of an image with a negative "
+    "such images: a pass with its gradient is counted as two of the 100 passes of an image with a negative "
     "prompt. Loops that stop early, and passes that end after the last layer needed, cost less."
 )
 GROUPS = {  # group -> method -> what it is for
@@ -71,7 +72,7 @@ def english(text: str) -> str:
 def facts(method: str) -> tuple[str, float]:
     """What a method needs, and what it adds at most to an image, in images."""
     recipes = preset(method)
-    return needs(recipes), 3 * sum(map(passes, recipes)) / (2 * STEPS)
+    return needs(recipes), UPDATE * sum(map(passes, recipes)) / (2 * STEPS)
 
 
 def line(method: str, aim: str, words: Callable[[str], str] = english) -> str:

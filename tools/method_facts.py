@@ -68,7 +68,7 @@ def steps_in_words(updates: dict[int, int]) -> str:
 
 def passes(recipe: Recipe) -> int:
     """Forward passes at most, each with a backward one."""
-    return sum(updates_of(recipe)[0].values()) * getattr(recipe, "noises", 1)
+    return sum(updates_of(recipe)[0].values()) * recipe.evaluations_per_update
 
 
 # --- what it needs -------------------------------------------------------------------------------------

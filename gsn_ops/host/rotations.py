@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
-import folder_paths
 import safetensors.torch
 from torch import Tensor
 
-FOLDER = "gsn"
+from .own_files import own_file
 
 
 def load_rotations(name: str) -> dict[int, Tensor]:
@@ -17,9 +14,7 @@ def load_rotations(name: str) -> dict[int, Tensor]:
     Its tensors are named by the block's number. Raises ValueError for a file that is not there or is none of
     this kind.
     """
-    if FOLDER not in folder_paths.folder_names_and_paths:
-        folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
-    path = folder_paths.get_full_path(FOLDER, name) if name.endswith(".safetensors") else None
+    path = own_file(name) if name.endswith(".safetensors") else None
     if path is None:
         raise ValueError(
             f"The file '{name}' is not in models/gsn: put the matrices there as a .safetensors file, or "

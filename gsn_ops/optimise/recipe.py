@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
+from ..cost import UPDATE
 from ..maps import AttentionMaps, StepContext
 from ..objectives.base import Objective
 from ..prompt import SubjectColumns, SubjectPhrase
@@ -21,6 +22,9 @@ MapsOf = Callable[[Tensor], AttentionMaps]
 
 OnEvaluation = Callable[[int], None]
 """on_evaluation(j) is called before evaluation j; it may raise to cancel."""
+
+REPORT_PASSES = 2
+"""Passes without gradients of a report with maps and images, before and after."""
 
 AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 AnySingleStep = TypeVar("AnySingleStep", bound="SingleStepRecipe")
@@ -149,6 +153,11 @@ class Recipe(ABC):
     """Fields of `ExtraInputs` that the worker needs."""
 
     @property
+    def evaluations_per_update(self) -> int:
+        """Forward passes of one update step, each with a backward one."""
+        return 1
+
+    @property
     @abstractmethod
     def disabled(self) -> bool:
         """Whether this recipe does nothing in any run."""
@@ -166,6 +175,11 @@ class Recipe(ABC):
     @abstractmethod
     def start(self, schedule: Schedule, seed: int = 0) -> Worker:
         """A worker for one run."""
+
+    def most_passes(self, active: ActiveSteps) -> int:
+        """Passes of the model that it makes at most at these steps, with those of its report."""
+        shown = REPORT_PASSES if self.report == "full" else 0
+        return UPDATE * self.evaluations_per_update * sum(active.updates.values()) + shown
 
     def check(self) -> None:
         """Raises ValueError that names a setting whose value cannot work, and the cure."""

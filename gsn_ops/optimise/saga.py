@@ -59,6 +59,10 @@ class Saga(SingleStepRecipe):
     starts_from_new_noise = True
     extra_inputs = frozenset({"initial_noise", "predicted_x0"})
 
+    @property
+    def evaluations_per_update(self) -> int:
+        return self.noises
+
     def start(self, schedule: Schedule, seed: int = 0) -> SagaWorker:
         return SagaWorker(self, schedule.flow, seed)
 

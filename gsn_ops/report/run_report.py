@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..regions import Region
 from ..remark import with_lines
 
 SCHEMA = 2
@@ -78,7 +79,8 @@ class RecipeReport:
     of one run may have different ones). attention_read: levels and blocks of the attention used, and who
     chose them. verdict: what became of the wanted subjects. line: the verdict, or for a recipe that did
     nothing the cure and then the cause, and remarks that matter; "" = the status. percent: share of
-    the noise schedule at `step`, as at_percent takes it.
+    the noise schedule at `step`, as at_percent takes it. regions: where the user wants a subject, by label.
+    cost: its passes in images of the run without it.
     """
 
     method: str
@@ -105,6 +107,8 @@ class RecipeReport:
     verdict: str = ""
     line: str = ""
     percent: float | None = None
+    regions: Mapping[str, Region] | None = None
+    cost: float | None = None
 
     @property
     def said(self) -> str:
@@ -112,7 +116,7 @@ class RecipeReport:
         return self.line or self.status
 
 
-TENSORS = frozenset({"maps_before", "maps_after", "predicted_before", "predicted_after"})
+TENSORS = frozenset({"maps_before", "maps_after", "predicted_before", "predicted_after", "mask"})
 """Fields that `RunReport.to_dict` leaves out."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..cost import amount
 from .run_report import RecipeReport, RunReport, SubjectReport
 
 
@@ -50,6 +51,7 @@ def run_text(report: RunReport) -> str:
     for recipe in report.recipes:
         lines.append(recipe.status)
         lines += [f"  {recipe.verdict}"] if recipe.verdict else []
+        lines += [f"  cost +{amount(recipe.cost)} images"] if recipe.cost else []
         lines += [f"  attention read: {recipe.attention_read}"] if recipe.attention_read else []
         labels = recipe.subjects or [s.label for s in report.subjects]
         for b in range(max(len(recipe.updates), len(recipe.maxima_before))):

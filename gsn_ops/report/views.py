@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..regions import Region
 from .book import ReportBook
+from .drawing.canvas import WHITE, extended
 from .drawing.cards import contact_sheet, note_card, report_card
+from .drawing.charts import number
 from .drawing.heat_map import heat_map
+from .drawing.outlines import outlined
 from .preview import Decoder, latent_images
 from .run_report import RecipeReport, RunReport
 
@@ -32,6 +36,8 @@ NO_MAPS = (
     "it."
 )
 GREY = 0.5
+CELL, MOST_COLUMNS = 230, 4
+"""Of a page of maps: pixels of a map's side, and maps beside each other."""
 
 
 def find_run(book: ReportBook | None, samples: Tensor) -> tuple[RunReport | None, str]:
@@ -84,16 +90,16 @@ def recipe_cards(
 
 
 def cards(report: RunReport, vae: Decoder | None = None, label: str = "") -> Tensor:
-    """The report as an IMAGE [B, H, W, 3]: one page per image, its recipes one below the other."""
+    """The report as an IMAGE [n, H, W, 3]: a page per image of the batch and recipe, image by image."""
     columns = []  # per recipe: one card per image
     for recipe in shown_recipes(report):
-        title = f"{label}: {recipe.method}" if label else recipe.method
-        columns.append(recipe_cards(report, recipe, vae, title))
+        named = label and not recipe.method.startswith(label)
+        columns.append(recipe_cards(report, recipe, vae, f"{label}: {recipe.method}" if named else ""))
     images = max(map(len, columns))
     # A recipe that was skipped has one card for all images.
-    return stack(
-        [np.concatenate([column[min(b, len(column) - 1)] for column in columns]) for b in range(images)]
-    )
+    pages = [column[b] for b in range(images) for column in columns if b < len(column)]
+    height = max(len(page) for page in pages)
+    return stack([extended(page, height) for page in pages])
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,14 @@ class Maps:
     """Maps of some subjects: values [B, k, h, w] >= 0, one label each, and the images [B, H, W, 3].
 
     updated: the run had update steps, before and after which they are; else it changed the attention itself.
+    regions: where the user wants a subject, by label.
     """
 
     labels: tuple[str, ...]
     values: Tensor
     images: Tensor
     updated: bool = True
+    regions: Mapping[str, Region] | None = None
 
     def heat(self, opacity: float) -> list[list[np.ndarray]]:
         """[image][subject]: the map as heat over the image, [H, W, 3]."""
@@ -122,12 +130,48 @@ class Maps:
         size = tuple(self.images.shape[1:3])
         return F.interpolate(m, size, mode="bilinear", align_corners=False).flatten(0, 1)  # [(B k), H, W]
 
-    def sheets(self, heat: list[list[np.ndarray]], when: str) -> Tensor:
-        """IMAGE [B, ., ., 3]: the heat maps of each image on one page, with the subjects' labels."""
-        title = f"attention {when} the update steps"
-        if not self.updated:
-            title = f"attention {'with' if when == 'after' else 'without'} the change"
-        return stack([contact_sheet(row, list(self.labels), title=title) for row in heat])
+
+def map_sheets(before: Maps | None, after: Maps | None, opacity: float) -> Tensor:
+    """IMAGE [B, ., ., 3]: per image one page with every subject's map before and after, one above the other.
+
+    Both are drawn with one scale, so that they can be compared; the number is the map's highest value. At
+    least one of the two is needed.
+    """
+    if before is not None and after is not None and before.labels != after.labels:
+        before = None  # of another recipe
+    shown = [maps for maps in (before, after) if maps is not None]
+    peaks = torch.stack([maps.values.amax((2, 3)) for maps in shown]).amax(0)  # [B, k]
+    names = ("before", "after") if shown[0].updated else ("without", "with")
+    titles = [name for name, maps in zip(names, (before, after), strict=True) if maps is not None]
+    pages = []
+    for b in range(len(peaks)):
+        rows = [
+            [cell(maps, b, j, float(peaks[b, j]), opacity, title) for j in range(len(maps.labels))]
+            for maps, title in zip(shown, titles, strict=True)
+        ]
+        pages.append(_page(rows))
+    return stack(pages)
+
+
+def cell(maps: Maps, b: int, j: int, peak: float, opacity: float, title: str) -> tuple[np.ndarray, str]:
+    """The map of one subject over image b with its region, and the label below."""
+    heat = heat_map(maps.images[b].numpy(), maps.values[b, j].numpy(), opacity, peak)
+    region = (maps.regions or {}).get(maps.labels[j])
+    drawn = heat if region is None else outlined(heat, [(region, WHITE)])
+    return (
+        drawn,
+        f"{maps.labels[j]}\n{title} {number(float(maps.values[b, j].max()), float(maps.values.max()))}",
+    )
+
+
+def _page(rows: list[list[tuple[np.ndarray, str]]]) -> np.ndarray:
+    """A row of cells above the other; many subjects as pairs side by side, two in a row."""
+    columns = len(rows[0])
+    cells = [one for row in rows for one in row]
+    if columns > MOST_COLUMNS or columns == 1:
+        cells = [one for pair in zip(*rows, strict=True) for one in pair]
+        columns = min(len(cells), MOST_COLUMNS)
+    return contact_sheet([image for image, _ in cells], [label for _, label in cells], columns, CELL)
 
 
 def select_subjects(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -162,7 +206,7 @@ def attention_maps(
         )
     images = image[..., :3].float().cpu().expand(len(maps), -1, -1, -1)
     labels = tuple(recipe.subjects[i] for i in chosen)
-    return Maps(labels, maps.float()[:, chosen].clamp(min=0), images, bool(recipe.updates))
+    return Maps(labels, maps.float()[:, chosen].clamp(min=0), images, bool(recipe.updates), recipe.regions)
 
 
 def predicted_images(report: RunReport, recipe: RecipeReport, maps: Tensor, after: bool) -> Tensor:

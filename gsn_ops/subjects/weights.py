@@ -36,10 +36,9 @@ def parse_weights(text: str) -> tuple[tuple[SubjectPhrase, float], ...]:
     entries = [entry for entry in map(str.strip, SEPARATOR.split(_plain(text))) if entry]
     parts = [_split(entry) for entry in entries]
     phrases = parse_subjects(", ".join(phrase for phrase, _ in parts), any_word=True)
-    if len(phrases) != len(parts):
-        raise ValueError(f"weights is '{text.strip()}': one entry names several words. {EXPLANATION}.")
-    weighted = zip(phrases, parts, strict=True)
-    return tuple((replace(phrase, source=SOURCE), weight) for phrase, (_, weight) in weighted)
+    # "salt and pepper: 1.2" is one entry of two phrases.
+    weights = [weight for phrase, weight in parts for _ in parse_subjects(phrase, any_word=True)]
+    return tuple((replace(phrase, source=SOURCE), w) for phrase, w in zip(phrases, weights, strict=True))
 
 
 def _plain(text: str) -> str:

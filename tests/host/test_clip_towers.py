@@ -1,5 +1,7 @@
 """Scorers with ComfyUI's own towers, tiny and random: their embeddings are those of ComfyUI's nodes."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -66,7 +68,76 @@ def test_a_text_encoder_without_projection_or_of_another_clip_is_refused(towers,
             towers(vision(), clip)
 
 
-def test_a_head_is_read_from_the_persons_file(pack_module, tmp_path):
-    read_head = pack_module("gsn_ops.host.judge.clip_towers").read_head
-    torch.save({"layers.0.weight": torch.ones(1, 3), "layers.0.bias": torch.zeros(1)}, tmp_path / "head.pth")
-    assert set(read_head(str(tmp_path / "head.pth"))) == {"layers.0.weight", "layers.0.bias"}
+@pytest.fixture
+def own_folder(pack_module, tmp_path, monkeypatch):
+    """models/gsn, somewhere else."""
+    import folder_paths
+
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "gsn", ([str(tmp_path)], set()))
+    monkeypatch.setitem(folder_paths.filename_list_cache, "gsn", ([], {}, 0.0))
+    return tmp_path
+
+
+def test_a_head_is_read_from_the_persons_file(pack_module, own_folder):
+    towers = pack_module("gsn_ops.host.judge.clip_towers")
+    torch.save(
+        {"layers.0.weight": torch.ones(1, 3), "layers.0.bias": torch.zeros(1)}, own_folder / "head.pth"
+    )
+    assert towers.head_files() == ["head.pth"]
+    assert set(towers.read_head("head.pth")) == {"layers.0.weight", "layers.0.bias"}
+    with pytest.raises(ValueError, match="'other.pth' is not in models/gsn: put the head of the LAION"):
+        towers.read_head("other.pth")
+
+
+@pytest.fixture
+def score(pack):
+    """Image Scores: (values by name of its JSON, the node's line, its outputs)."""
+    node = next(n for n in pack.NODES if n.GET_SCHEMA().node_id == "GSNScores")
+
+    def run(*args, **inputs):
+        with torch.inference_mode():
+            out = node.EXECUTE_NORMALIZED(*args, **inputs)
+        return json.loads(out.args[3]), out.ui["text"][0], out.args
+
+    return run
+
+
+def test_the_node_gives_every_score_that_can_be_had(score, clip, towers, pack_module, own_folder):
+    scorers, see = pack_module("gsn_ops.judge.scorers"), vision()
+    weight = torch.linspace(-1, 1, 64)[None]
+    torch.save({"layers.0.weight": weight, "layers.0.bias": torch.tensor([5.0])}, own_folder / "head.pth")
+    prompt = "a red circle and a blue square"
+    data, line, outputs = score(
+        IMAGES, see, prompt, clip=clip, captions="a circle\n\na square\n", aesthetic_head="head.pth"
+    )
+    with torch.inference_mode():
+        both = towers(see, clip)
+        embedded = F.normalize(both.images(IMAGES), dim=-1)
+        pooled = F.normalize(both.texts([prompt]), dim=-1)
+        found = {label: scorers.cosine(embedded, scorers.templated(both, label)) for label in
+                 (prompt, "a red circle", "a blue square")}  # fmt: skip
+    images = data["images"]
+    assert images["full prompt"] == pytest.approx(found[prompt].tolist())
+    least = torch.minimum(found["a red circle"], found["a blue square"])
+    assert images["minimum object"] == pytest.approx(least.tolist())
+    assert images["CLIPScore"] == pytest.approx((100 * embedded @ pooled[0]).clamp(min=0).tolist(), abs=1e-4)
+    assert images["aesthetic"] == pytest.approx((embedded @ weight[0] + 5).tolist(), abs=1e-4)
+    assert len(images["text-text"]) == 2 and list(outputs[:3]) == pytest.approx(
+        [data["mean"][name] for name in ("full prompt", "minimum object", "CLIPScore")]
+    )
+    assert line.startswith(f"full prompt {found[prompt].mean():.3f}, minimum object {least.mean():.3f}, ")
+
+
+def test_what_is_not_connected_is_left_out_or_refused(score, clip, own_folder):
+    head = {"layers.0.weight": torch.ones(1, 64), "layers.0.bias": torch.zeros(1)}
+    torch.save(head, own_folder / "head.pth")
+    assert list(score(IMAGES, vision(), "", aesthetic_head="head.pth")[0]["images"]) == ["aesthetic"]
+    assert "minimum object" not in score(IMAGES, vision(), "sunny", clip=clip)[0]["images"]
+    for inputs, message in (
+        ({}, "nothing to measure with: connect clip"),
+        ({"clip": clip, "prompt": " "}, "prompt is empty"),
+        ({"clip": clip, "captions": "one"}, "1 captions for 2 images"),
+        ({"clip": clip, "aesthetic_head": "none.pth"}, "'none.pth' is not in models/gsn"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(IMAGES, vision(), **{"prompt": "a star", **inputs})

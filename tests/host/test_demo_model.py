@@ -189,6 +189,7 @@ def draw(loaded, prompt, steps=20):
         )
 
 
+@pytest.mark.slow
 def test_it_draws_single_objects(loaded):
     asked = prompts(1, 10, "test")
     right = 0

@@ -69,6 +69,7 @@ def test_blocks_that_run_twice_scale_once(tiny, pack):
         assert torch.allclose(a, b, atol=1e-3 * float(a.abs().max()))
 
 
+@pytest.mark.slow
 def test_a_refinement_in_float16_is_that_in_float32(pack):
     """Of the demo model, as its workflow has it: each update goes where it goes in full precision."""
     recipe, some = shipped_recipe(shifts=4), prompts(3, 1, "test", seed=4)

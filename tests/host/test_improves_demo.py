@@ -41,11 +41,13 @@ def refined(demo, pack_module) -> Refined:
     )
 
 
+@pytest.mark.slow
 def test_the_loss_falls_in_every_image(refined):
     assert sum(refined.last_loss) < 0.65 * sum(refined.first_loss)  # 0.47 when written
     assert all(last < first for first, last in zip(refined.first_loss, refined.last_loss, strict=True))
 
 
+@pytest.mark.slow
 def test_more_images_are_right_and_few_break(plain, refined):
     found = compare(
         (a.objects, b.objects) for a, b in zip(plain, judge(refined.latents, PROMPTS), strict=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ..support import detectors
 from ..support.demo_model import SAMPLERS, empty, recording
 
 STEPS = 5
@@ -244,6 +245,30 @@ def test_masks_that_are_connected_are_used(lmd, two):
     masks[:, 48:80, 48:80] = 1
     made = lmd.run((CIRCLE, A), (SQUARE, B), masks=masks, previous=two.round)
     assert made.masks.sum((1, 2)).tolist() == [32 * 32] * 2 and "2 taken from" in made.text
+
+
+def test_sam_3_finds_the_objects_in_their_own_images(tiny, lmd, two, monkeypatch):
+    overall, choose = (
+        tiny.module("gsn_ops.host.sampling.lmd_overall"),
+        tiny.module("gsn_ops.layout.object_masks"),
+    )
+    monkeypatch.setattr(overall, "CONFIDENCE", 0.0)  # its weights here are random, and sure of nothing
+    sam_3 = tiny.module("gsn_ops.host.judge.detectors").detector_of(detectors.sam3(), detectors.sam3_clip())
+    more = {"previous": two.round, "segmenter": sam_3}
+    with pytest.raises(ValueError, match="segmenter is connected, but no vae"):
+        lmd.run((CIRCLE, A), (SQUARE, B), **more)
+    made = lmd.run((CIRCLE, A), (SQUARE, B), vae=tiny.vae, **more)
+    with torch.inference_mode():
+        images = tiny.vae.decode(two.objects["samples"])
+        found = [sam_3.find(image[None], [name], 0.0)[0] for image, name in zip(images, (CIRCLE, SQUARE))]
+    coarse = [choose.on_grid(mask > 0, made.latent["samples"].shape[-2:]) for mask in two.masks]
+    expected = [
+        choose.choose_mask([(one.mask, one.score) for one in own], c) for own, c in zip(found, coarse)
+    ]
+    masks = torch.stack(expected).repeat_interleave(8, -1).repeat_interleave(8, -2)
+    again = lmd.run((CIRCLE, A), (SQUARE, B), masks=masks, previous=two.round)
+    assert torch.equal(made.masks, again.masks) and not torch.equal(made.masks, two.masks)
+    assert torch.equal(made.latent["samples"], again.latent["samples"])
 
 
 def test_every_sampler_of_comfyui_is_known(tiny):

@@ -2,6 +2,8 @@
 tests.
 """
 
+import pytest
+
 from tools import models_table
 from tools.host_env.paths import CLONE
 
@@ -9,6 +11,7 @@ from ..support.architectures import ARCHITECTURES
 from ..support.published_checkpoints import PUBLISHED
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_not_stale(pack_module):
     made = models_table.document(
         ARCHITECTURES,

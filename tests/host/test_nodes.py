@@ -139,6 +139,23 @@ FROZEN = {
         "rule COMBO clean",
         "-> MODEL CONDITIONING LATENT GSN_REPORT",
     ),
+    "GSNInvert": (
+        "model MODEL!",
+        "conditioning CONDITIONING!",
+        "latent_image LATENT!",
+        "steps INT! 20",
+        "scheduler COMBO! normal",
+        "denoise FLOAT 1.0",
+        "method COMBO fireflow",
+        "check BOOLEAN True",
+        "-> NOISE LATENT SIGMAS GSN_TRAJECTORY STRING",
+    ),
+    "GSNInversionSampler": (
+        "method COMBO fireflow",
+        "trajectory GSN_TRAJECTORY",
+        "mask MASK",
+        "-> SAMPLER",
+    ),
     "GSNObjective": (
         "objective COMBO cn_iou",
         "weight FLOAT 1.0",
@@ -227,6 +244,16 @@ FROZEN = {
         "colours BOOLEAN True",
         "-> BOOLEAN FLOAT STRING STRING IMAGE MASK",
     ),
+    "GSNScores": (
+        "images IMAGE!",
+        "clip_vision CLIP_VISION!",
+        "prompt STRING! ",
+        "clip CLIP",
+        "subjects STRING ",
+        "captions STRING",
+        "aesthetic_head COMBO none",
+        "-> FLOAT FLOAT FLOAT STRING",
+    ),
     "GSNDemoModel": ("model COMBO SD layout (UNet)", "-> MODEL CLIP VAE"),
     "GSNLMDSampler": (
         "model MODEL!",
@@ -265,6 +292,8 @@ CATEGORIES = {
     "GSNAlternatePrompts": "GSN",
     "GSNSeedPicker": "GSN",
     "GSNPromptToPrompt": "GSN",
+    "GSNInvert": "GSN/edit",
+    "GSNInversionSampler": "GSN/edit",
     "GSNTextEncode": "GSN",
     "GSNSubjects": "GSN/advanced",
     "GSNGuidanceModel": "GSN/advanced",
@@ -277,6 +306,7 @@ CATEGORIES = {
     "GSNReport": "GSN/inspect",
     "GSNAttentionMaps": "GSN/inspect",
     "GSNJudge": "GSN/inspect",
+    "GSNScores": "GSN/inspect",
     "GSNDemoModel": "GSN/demo",
 }
 CHOICES = {

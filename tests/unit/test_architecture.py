@@ -30,6 +30,7 @@ FLOORS = {
     "gsn_ops/report": (4, PICTURES),
     "gsn_ops/modulate": (4, {"torch"}),
     "gsn_ops/layout": (4, {"torch"}),
+    "gsn_ops/editing": (4, {"torch"}),
     "gsn_ops/judge": (4, {"torch", "numpy"}),
     "gsn_ops/subjects": (4, {"torch", "numpy", "spacy"}),
     "gsn_ops": (3, {"torch"}),  # data that passes between floors, and plain functions on it

@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gsn_ops.editing.flow_edit import edit_step
+from gsn_ops.editing.ode import EULER, FIREFLOW, MIDPOINT, eps_of_v, steps
+from gsn_ops.editing.rf_inversion import to_image, to_noise
 from gsn_ops.modulate.alternate_prompts import prompt_of_steps
 from gsn_ops.modulate.co3 import concept_weights
 from gsn_ops.modulate.comp_attn import inject_subjects
@@ -149,6 +152,47 @@ def related(case):
     }
 
 
+def field(numbers):
+    """v(x, sigma) = A x + b sigma."""
+    a, b = tensors(numbers, "A", "b")
+    return lambda x, sigma: a @ x + b * sigma
+
+
+def flow_edited(case):
+    source, edited = tensors(case, "x_src", "z_edit")
+    sigmas, fields = (case["sigma"], case["sigma_next"]), (field(case["v_src"]), field(case["v_tar"]))
+    return {"z_edit": edit_step(source, edited, sigmas, list(tensor(case["noises"])), fields)}
+
+
+def rf_forward(case):
+    sigmas = case["sigma"], case["sigma_next"]
+    return {"y": to_noise(*tensors(case, "y", "y1"), sigmas, field(case["u"]), case["gamma"])}
+
+
+def rf_reverse(case):
+    sigmas = case["sigma"], case["sigma_next"]
+    return {"x": to_image(*tensors(case, "x", "y0"), sigmas, field(case["u"]), case["eta"])}
+
+
+def solved(method):
+    def run(case):
+        *_, x = steps(field(case["u"]), tensor(case["x"]), case["sigmas"], method)
+        return {"x": x}
+
+    return run
+
+
+def inverted_by_ddim(case):
+    model = field(case["model"])
+
+    def velocity(x, sigma):
+        output = model(x / (1 + sigma**2) ** 0.5, sigma)
+        return output if case["kind"] == "eps" else eps_of_v(x, output, sigma)
+
+    *_, x = steps(velocity, tensor(case["x"]), case["sigmas"], EULER)
+    return {"x": x}
+
+
 FUNCTIONS = {
     "word_strength": word_strength,
     "weighted_cross": weighted,
@@ -168,6 +212,13 @@ FUNCTIONS = {
     "p2p_refine": p2p_refine,
     "p2p_replace": p2p_replace,
     "p2p_local_blend": p2p_local_blend,
+    "flowedit_step": flow_edited,
+    "rf_inversion_forward": rf_forward,
+    "rf_inversion_reverse": rf_reverse,
+    "rf_solver": solved(MIDPOINT),
+    "fireflow": solved(FIREFLOW),
+    "ddim_inversion_eps": inverted_by_ddim,
+    "ddim_inversion_v": inverted_by_ddim,
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gsn_ops.chosen_moments import read_moments
-from tools.study import server_study
+from tools.study import server_results, server_study, server_worker
 from tools.study.cells import Cell, Grid, Template, check_different
 from tools.study.pools import MOST_DEATHS, Died, Failed, LocalPool, RayPool, StudyFailed, dispatch
 from tools.study.prompt_sets import SETS, AskedPrompt, read_prompts, shapes, tiam
@@ -269,3 +269,22 @@ def test_tables_curve_and_choice(tmp_path, template, monkeypatch, capsys):
     chosen = read_moments(moments.read_text())["abc"][METHOD]
     assert (chosen.at_percent, chosen.step, chosen.steps, chosen.images) == (0.1, 2, 20, 48)
     assert said.strip().splitlines()[0] in (tmp_path / "page.md").read_text()
+
+
+def test_similarities_of_image_scores_stand_beside_the_papers(tmp_path):
+    scores = {"12": {"class_type": "GSNScores", "inputs": {"images": ["7", 0], "prompt": "", "subjects": ""}}}
+    template = Template({**WORKFLOW, **scores})
+    prompt = AskedPrompt("2 entities", "a photo of a cat and a dog", "cat, dog")
+    cell = Cell(prompt.set, prompt.text, prompt.subjects, False, 3)
+    made = template.of(cell)
+    assert made["12"]["inputs"] == {"images": ["7", 0], "prompt": prompt.text, "subjects": "cat, dog"}
+    said = {"gsn_study_judge": '{"all_present": true, "score": 1.0, "not_judged": []}',
+            "gsn_study_scores": '{"mean": {"full prompt": 0.3, "minimum object": 0.2}}'}  # fmt: skip
+    entry = {"outputs": {node: {"text": [text]} for node, text in said.items()}}
+    result = server_worker.result_of(entry, cell, 1.0)
+    store, grid = CellStore(tmp_path / "r.jsonl", template.digest), Grid((prompt,), (3, 4), (), ())
+    store.add(cell, result)
+    store.add(replace(cell, seed=4), result | {"similarities": {"full prompt": 0.4, "minimum object": 0.2}})
+    text = "\n".join(server_results.tables(store, grid, set()))
+    assert "Similarities, 2 entities:" in text and "| Stable Diffusion 1.4 | 0.3313 |" in text
+    assert "| **plain** | 0.3500 | 0.2000 |  |" in text

@@ -14,7 +14,8 @@ from .prompt_sets import AskedPrompt
 SEED_INPUTS = ("seed", "noise_seed")
 TEXT_INPUTS = ("text", "prompt")
 CONDITIONING_INPUTS = ("positive", "conditioning", "conditioning_1", "cond1", "conditioning_to")
-JUDGE_JSON, REPORT, REPORT_JSON = "gsn_study_judge", "gsn_study_report", "gsn_study_run"
+JUDGE_JSON, SCORES_JSON = "gsn_study_judge", "gsn_study_scores"
+REPORT, REPORT_JSON = "gsn_study_report", "gsn_study_run"
 """Ids of the nodes that a study adds."""
 Workflow = dict[str, dict[str, Any]]
 
@@ -108,6 +109,7 @@ class Template:
         self.workflow = copy.deepcopy(workflow)
         self.nursing = self._only("GSNNursing", "Semantic Nursing", "in front of the sampler")
         self.judge = self._only("GSNJudge", "Subject Judge", "behind VAE Decode")
+        self.scores = [i for i, node in workflow.items() if node["class_type"] == "GSNScores"][:1]
         self.text = self._text_node()
         self.latent = self._latent()
         self.seeds = self._seed_inputs()
@@ -144,10 +146,16 @@ class Template:
             "colours": cell.coloured,
         }
         made[JUDGE_JSON] = node_of("PreviewAny", source=[self.judge, 3])
+        shown = [JUDGE_JSON]
+        for node in self.scores:
+            made[node]["inputs"] |= {"prompt": cell.prompt, "subjects": cell.subjects}
+            made[SCORES_JSON] = node_of("PreviewAny", source=[node, 3])
+            shown.append(SCORES_JSON)
         if cell.method:
             made[REPORT] = node_of("GSNReport", latent=self.latent, report=[self.nursing, 2])
             made[REPORT_JSON] = node_of("PreviewAny", source=[REPORT, 2])
-        return needed(made, [JUDGE_JSON, REPORT_JSON] if cell.method else [JUDGE_JSON])
+            shown.append(REPORT_JSON)
+        return needed(made, shown)
 
     def _only(self, kind: str, name: str, where: str) -> str:
         found = [i for i, node in self.workflow.items() if node["class_type"] == kind]

@@ -35,8 +35,12 @@ PLACES = {
     "diagonal": ((18, 2), (2, 18)),
     "three": ((2, 2), (18, 2), (10, 18)),
     "two of one kind": ((2, 4), (18, 16)),
+    "three of one kind": ((2, 18), (18, 18), (10, 2)),
+    "negation": ((18, 4), (2, 16)),
 }
 """Left and top of each box, in the order of the prompt."""
+OBJECTS = {"three": 3, "three of one kind": 3, "negation": 3}
+"""Of the prompts that a kind is made of; two for the others."""
 LMD = "LMD, all stages"
 METHODS = {
     "plain": "",
@@ -51,11 +55,18 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Task:
-    """Images of one kind of layout: prompts of one form, and the boxes (fractions) of their objects."""
+    """Images of one kind of layout: prompts of one form, and the boxes (fractions) of their objects.
+
+    number: of the batch among those of its kind. asked: what a user types, which an LLM makes a layout of;
+    unwanted: what is not to be there. Where nothing is negated, prompts are what was asked.
+    """
 
     kind: str
+    number: int
     prompts: list[Prompt]
     boxes: list[tuple[float, float, float, float]]
+    asked: list[Prompt]
+    unwanted: list[tuple[str | None, str]]
 
 
 @dataclass(frozen=True)
@@ -73,25 +84,28 @@ class Made:
 
 def tasks(images: int) -> Iterator[Task]:
     """Batches of all kinds in turn, so that a study which is stopped has as many of each."""
-    kinds = list(PLACES)
     for n in range(-(-images // BATCH)):
-        kind = kinds[n % len(kinds)]
-        yield Task(kind, _prompts(kind, n // len(kinds)), [_box(place) for place in PLACES[kind]])
+        for kind in PLACES:
+            yield task_of(kind, n)
 
 
-def _prompts(kind: str, n: int) -> list[Prompt]:
+def task_of(kind: str, n: int) -> Task:
     """The n-th batch of a kind; every kind has prompts and seeds of its own."""
-    of_kind = list(PLACES).index(kind)
-    count = 3 if kind == "three" else 2
-    found = prompts(count, BATCH * (n + 1), "test", seed=10 + of_kind)[BATCH * n :]
-    found = [replace(p, seed=p.seed + 1000 * of_kind) for p in found]
-    if kind != "two of one kind":
-        return found
-    return [replace(p, text=_twice(p), wanted=(p.wanted[0], p.wanted[0])) for p in found]
+    of_kind, boxes = list(PLACES).index(kind), [_box(place) for place in PLACES[kind]]
+    made = prompts(OBJECTS.get(kind, 2), BATCH * (n + 1), "test", seed=10 + of_kind)[BATCH * n :]
+    made = [replace(p, seed=p.seed + 1000 * of_kind) for p in made]
+    if kind.endswith("of one kind"):
+        made = [_of(p, [p.wanted[0]] * len(boxes)) for p in made]
+    if kind != "negation":
+        return Task(kind, n, made, boxes, made, [])
+    placed = [_of(p, p.wanted[:2]) for p in made]
+    asked = [replace(p, text=f"{p.text} without {named(o.wanted[2])}") for p, o in zip(placed, made)]
+    return Task(kind, n, placed, boxes, asked, [p.wanted[2] for p in made])
 
 
-def _twice(prompt: Prompt) -> str:
-    return " and ".join([named(prompt.wanted[0])] * 2)
+def _of(prompt: Prompt, wanted: Sequence[tuple[str | None, str]]) -> Prompt:
+    """The prompt with these objects, each named."""
+    return replace(prompt, text=" and ".join(map(named, wanted)), wanted=tuple(wanted))
 
 
 def named(wanted: tuple[str | None, str]) -> str:
@@ -115,7 +129,7 @@ def with_method(demo: Demo, task: Task, name: str) -> Made:
     """A batch by a method of the drop-down, or plain."""
     how = HOW["sd"]
     if not METHODS[name]:
-        return Made(demo.sample(demo.model, task.prompts, how), 0.0)
+        return Made(demo.sample(demo.model, task.asked, how), 0.0)
     encode, placed = demo.encode, pack_module("gsn_ops.host.prompts.layout_regions").with_layout
     layout = layout_of(task.prompts[0], task.boxes)
     demo.encode = lambda texts: placed(encode(texts), layout)[0] if texts[0] else encode(texts)
@@ -171,16 +185,17 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     return shared / (both - shared)
 
 
-def record(task: Task, name: str, n: int, made: Made) -> dict:
-    """What is written down of a batch: there, and in its box, for every object."""
+def record(task: Task, name: str, made: Made) -> dict:
+    """What is written down of a batch: there, and in its box, for every object; what is there unwanted."""
     there, in_box = [], []
-    for image, prompt in zip(images_of(made.latents), task.prompts, strict=True):
-        found = detect(np.asarray(image))
+    seen = [detect(np.asarray(image)) for image in images_of(made.latents)]
+    for found, prompt in zip(seen, task.prompts, strict=True):
         there.append([bool(_of_kind(found, w)) for w in prompt.wanted])
         in_box.append([is_in(found, w, box) for w, box in zip(prompt.wanted, task.boxes, strict=True)])
     return {
         "kind": task.kind,
-        "batch": n,
+        "batch": task.number,
+        "unwanted": [any(f.shape == shape for f in found) for found, (_, shape) in zip(seen, task.unwanted)],
         "way": name,
         "there": there,
         "in_box": in_box,
@@ -192,15 +207,15 @@ def record(task: Task, name: str, n: int, made: Made) -> dict:
 
 def study(args: argparse.Namespace) -> None:
     """Run what is not in the records yet."""
-    done = {(r["batch"], r["way"]) for r in read(args.records)}
+    done = {(r["kind"], r["batch"], r["way"]) for r in read(args.records)}
     demo = Demo()
-    for n, task in enumerate(tasks(args.images)):
+    for task in tasks(args.images):
         for name in METHODS:
-            if (n, name) in done:
+            if (task.kind, task.number, name) in done:
                 continue
             made = with_lmd(demo, task) if name == LMD else with_method(demo, task, name)
             with args.records.open("a") as file:
-                file.write(json.dumps(record(task, name, n, made)) + "\n")
+                file.write(json.dumps(record(task, name, made)) + "\n")
 
 
 def read(file: Path) -> list[dict]:
@@ -212,7 +227,7 @@ def read(file: Path) -> list[dict]:
 
 def table(records: Sequence[dict]) -> str:
     """The table of a study: objects, whole images, and images with more and with fewer objects than plain."""
-    by_way = {name: {r["batch"]: r for r in records if r["way"] == name} for name in METHODS}
+    by_way = {name: {(r["kind"], r["batch"]): r for r in records if r["way"] == name} for name in METHODS}
     whole = sorted(set.intersection(*(set(found) for found in by_way.values())))
     head = "| way | objects there | in their boxes | all in place | more than plain | fewer | p | passes |"
     lines = [head, "|---" * 8 + "|"]
@@ -235,7 +250,7 @@ def table(records: Sequence[dict]) -> str:
     return "\n".join([*lines, "", f"{len(plain)} images, {sum(objects)} objects."])
 
 
-def _counts(found: dict[int, dict], batches: Sequence[int], key: str) -> list[int]:
+def _counts(found: dict[tuple, dict], batches: Sequence[tuple], key: str) -> list[int]:
     """Objects per image."""
     return [sum(image) for n in batches for image in found[n][key]]
 
@@ -254,6 +269,14 @@ def by_kind(records: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
+def unwanted(records: Sequence[dict]) -> str:
+    """Images in which what was negated is there."""
+    flags = {
+        name: [f for r in records if r["way"] == name for f in r.get("unwanted", ())] for name in METHODS
+    }
+    return "; ".join(f"{name} {sum(found)} of {len(found)}" for name, found in flags.items())
+
+
 def stages(records: Sequence[dict]) -> str:
     """Where LMD loses objects: alone, alone in its box, and in the end."""
     own = [r for r in records if r["way"] == LMD]
@@ -268,14 +291,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200, help="of each kind")
     parser.add_argument("--records", type=Path, required=True, help="file of the results, appended to")
     parser.add_argument("--table", action="store_true", help="only show what is there")
     args = parser.parse_args()
     if not args.table:
         study(args)
     found = read(args.records)
-    print(table(found), by_kind(found), stages(found), sep="\n\n")
+    print(table(found), by_kind(found), unwanted(found), stages(found), sep="\n\n")
 
 
 if __name__ == "__main__":

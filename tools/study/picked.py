@@ -3,8 +3,8 @@
     python3 tools/dev.py run -m tools.study.picked --pairs 200 --write docs/seeds.md
 
 Eight seeds of each prompt are looked at inside their second model call. The first, and the best of the first
-two, four and eight by each ranking, are sampled alone, as Seed Picker finishes them (the same bits), and
-judged. Results are appended prompt by prompt, so that a run that was ended goes on where it was.
+two, four and eight by each ranking, are sampled in one batch and judged. Results are appended prompt by
+prompt, so that a run that was ended goes on where it was.
 """
 
 import argparse
@@ -67,11 +67,10 @@ def make(demo, model: str, prompt: Prompt) -> dict:
         for what, name in enumerate(NAMES.values())
         for n in COUNTS
     }
-    right = {}
-    for k in sorted(set(picks.values())):
-        alone = [replace(prompt, seed=seeds[k])]
-        (verdict,) = judge(demo.sample(demo.model, alone, how), alone)
-        right[str(k)] = [verdict.objects, verdict.colours]
+    picked = sorted(set(picks.values()))
+    finished = [replace(prompt, seed=seeds[k]) for k in picked]
+    verdicts = judge(demo.sample(demo.model, finished, how), finished)
+    right = {str(k): [v.objects, v.colours] for k, v in zip(picked, verdicts, strict=True)}
     return {"looks": looks, "picks": picks, "right": right}
 
 

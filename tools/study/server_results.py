@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 
 from gsn_ops.chosen_moments import ChosenMoment
 
@@ -17,6 +18,7 @@ from .published_numbers import TABLE_2, TABLE_2_HEADS, TABLE_3, TABLE_3_HEADS, t
 from .tables import markdown
 
 VERSION = 1
+PUBLISHED_SET = "2 entities"
 HOPELESS_P, HOPELESS_PAIRS = 0.01, 20
 """A candidate ends early when it is worse than the best one with a smaller p, on at least so many pairs."""
 Way = tuple[str, int | None]
@@ -158,7 +160,21 @@ def tables(store: CellStore, grid: Grid, stopped: set[Way]) -> list[str]:
             gained = f"{found.points:+.1f} points over plain, McNemar p = {found.p:.2g} ({counts})"
             lines.append(f"* {name_of((method, step))}: {gained}")
     lines += ["", "Published (Grimal et al. 2025), TIAM in %:", "", *table(TABLE_2_HEADS, TABLE_2, own)]
-    lines += ["Similarities of two entities:", "", *table(TABLE_3_HEADS, TABLE_3, {})]
+    return lines + similarities(store, sets, [way for way in grid.ways if name_of(way) in own])
+
+
+def similarities(store: CellStore, sets: Sequence[str], ways: Sequence[Way]) -> list[str]:
+    """A table of each set whose images have scores, that of two entities beside the published rows."""
+    lines: list[str] = []
+    for name in dict.fromkeys([PUBLISHED_SET, *sets]):
+        own = {}
+        for way in ways:
+            made = [r["similarities"] for r in images(store, way, name) if "similarities" in r]
+            columns = [head for head in TABLE_3_HEADS[1:] if made and head in made[0]]
+            own |= {name_of(way): {c: f"{fmean(m[c] for m in made):.4f}" for c in columns}} if made else {}
+        published = TABLE_3 if name == PUBLISHED_SET else {}
+        if own or published:
+            lines += [f"Similarities, {name}:", "", *table(TABLE_3_HEADS, published, own)]
     return lines
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from tools.host_env.client import Client, PromptFailed
 from tools.host_env.paths import HostError
 
-from .cells import JUDGE_JSON, REPORT_JSON, Cell, Task
+from .cells import JUDGE_JSON, REPORT_JSON, SCORES_JSON, Cell, Task
 from .pools import WorkerLost
 
 TIMEOUT = 3600
@@ -59,6 +59,8 @@ def result_of(entry: dict, cell: Cell, seconds: float) -> dict:
             "take the prompt out."
         )
     result = {"right": judged["all_present"], "score": judged["score"], "seconds": round(seconds, 2)}
+    if SCORES_JSON in entry["outputs"]:
+        result["similarities"] = json.loads(text_of(entry, SCORES_JSON))["mean"]
     if not cell.method:
         return result
     run = json.loads(text_of(entry, REPORT_JSON))

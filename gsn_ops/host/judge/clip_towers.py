@@ -9,6 +9,12 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..own_files import own_file, own_files
+
+NO_FILE = (
+    "The file '{name}' is not in models/gsn: put the head of the LAION aesthetic predictor there "
+    "(sac+logos+ava1-l14-linearMSE), or choose none."
+)
 NO_PROJECTION = (
     "This CLIP gives no projected text embedding, so texts and images cannot be compared: load the text "
     "encoder of the same CLIP with its text_projection (checkpoints of Stable Diffusion 1 have none)."
@@ -59,6 +65,17 @@ def _is_identity(weight: Tensor) -> bool:
     return square and bool(torch.equal(weight.float().cpu(), torch.eye(len(weight))))
 
 
-def read_head(path: str) -> dict[str, Tensor]:
-    """The tensors of an aesthetic head's file, read without running code that it may hold."""
+def head_files() -> list[str]:
+    """Files of models/gsn that may be an aesthetic head."""
+    return [name for name in own_files() if name.endswith((".safetensors", ".pth", ".pt"))]
+
+
+def read_head(name: str) -> dict[str, Tensor]:
+    """The tensors of an aesthetic head in models/gsn, read without running code that it may hold.
+
+    Raises ValueError for a file that is not there.
+    """
+    path = own_file(name)
+    if path is None:
+        raise ValueError(NO_FILE.format(name=name))
     return comfy.utils.load_torch_file(path, safe_load=True)

@@ -38,6 +38,7 @@ ROWS_CHANGED = (
     "Prompt-to-Prompt: its pair of prompts has {found} rows, but the prompts made {made}: a node behind it "
     "has joined or cut the text. Join or cut prompts before Prompt-to-Prompt."
 )
+SHOWN = 4  # changed words in the status line
 OF_WORDS = (WordWeights, WordBoost, FlippedNegative)
 """Edits of one prompt's words, or of its rows."""
 
@@ -290,7 +291,8 @@ class PairOfRun(EditOfRun):
         if self.exact:
             kinds = dict.fromkeys(a.kind for a in self.alignments if a is not None)
             changed = [pair for a in self.alignments if a is not None for pair in a.changed]
-            words = ", ".join(" -> ".join(word or "(none)" for word in pair) for pair in changed)
+            shown = [" -> ".join(word or "(none)" for word in pair) for pair in changed[:SHOWN]]
+            words = ", ".join([*shown, *["..."] * (len(changed) > SHOWN)])
             shares = [self.settings.cross_share, *(s for own in self.words for s in own.shares.values())]
             steps = sum(any(self._within(s, k) for s in shares) for k in range(n))
             if kinds:

@@ -110,7 +110,7 @@ class SamplingPatch:
         **kwargs,
     ):
         guider, parts = executor.class_obj, len(kwargs.get("latent_shapes") or [1])
-        plan = make_plan(guider, self.attached, sigmas, latent_image, noise, parts)
+        plan = make_plan(guider, self.attached, sigmas, latent_image, noise, parts, sampler)
         run = SamplerRun(guider, plan, callback, seed or 0, noise)
         run.announce()
         watched, steps, update = sampler, plan.update_steps, run.update

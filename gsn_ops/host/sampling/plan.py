@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from comfy.model_base import ModelType
@@ -24,6 +25,7 @@ from ..prompts.conditioning import KEY
 from ..prompts.entry_tokens import AllZeros, read_entry
 from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
+from .plain_passes import plain_passes
 
 NO_SUBJECTS = (
     "no subjects found in the prompt: type subjects into the subjects field, for example: cat, red car"
@@ -66,6 +68,11 @@ class PlannedRecipe:
     @property
     def runs(self) -> bool:
         return bool(self.active.steps) and not self.skip
+
+    @property
+    def most_passes(self) -> int:
+        """Passes of the model that it makes at most in this run."""
+        return self.recipe.most_passes(self.active) if self.runs else 0
 
     def announcement(self, n_steps: int) -> str:
         """What was found and when it will act, or why it will not: said before the run."""
@@ -164,11 +171,12 @@ def make_plan(
     latent: Tensor,
     noise: Tensor,
     parts: int = 1,
+    sampler: Any = None,
 ) -> Plan:
     """Find steps, prompts and subjects for every recipe.
 
-    parts: how many latents ComfyUI has packed into this one. Raises ValueError, before any model call, for
-    input that cannot work.
+    parts: how many latents ComfyUI has packed into this one. sampler: ComfyUI's. Raises ValueError, before
+    any model call, for input that cannot work.
     """
     model = guider.model_patcher
     family, model_sampling = family_of(model), model.get_model_object("model_sampling")
@@ -177,7 +185,9 @@ def make_plan(
     flow = network_scale(model_sampling, sigmas[:1].clamp(min=1e-3), latent.ndim) == 1.0
     from_image = bool(latent.count_nonzero())
     levels = tuple(float(s) for s in sigmas)
-    schedule = Schedule(levels, model_sampling.percent_to_sigma, flow, from_noise=not from_image)
+    percent_to_sigma = model_sampling.percent_to_sigma
+    passes = plain_passes(guider, sampler, levels, percent_to_sigma)
+    schedule = Schedule(levels, percent_to_sigma, flow, not from_image, passes)
     found, warnings = positive_entries(guider)
     entries = []
     for entry in found:

@@ -13,6 +13,7 @@ from ...optimise.overrides import SHARED
 from ...optimise.recipe import StepResult
 from ...optimise.setting import settings_of
 from ...prompt import SubjectColumns
+from ...regions import Region
 from ...report.run_report import RecipeReport, StepReport, count
 from ...report.text import counted
 from ...report.verdict import courses, cure_first, verdict
@@ -49,6 +50,7 @@ class RecipeRecord:
         self.planned, self.family, self.n_steps = planned, family, n_steps
         self.entry: Entry | None = None
         self.subjects: tuple[SubjectColumns, ...] = ()
+        self.regions: dict[str, Region] = {}
         self.c: float | None = None
         self.steps: list[StepReport] = []
         self.before: Evaluation | None = None
@@ -64,6 +66,7 @@ class RecipeRecord:
     def begin_step(self, matched: MatchedConditioning, c: float) -> None:
         """The conditioning read at this step; the first one is what is reported."""
         self.entry, self.subjects = self.entry or matched.entry, self.subjects or matched.subjects
+        self.regions = self.regions or matched.regions
         self.c = c
 
     def add_step(self, step: int, sigma: float, result: StepResult) -> None:
@@ -120,6 +123,7 @@ class RecipeRecord:
             subjects=tuple(s.label for s in self.subjects),
             steps=tuple(self.steps),
             counters=count(tuple(self.steps)),
+            regions=self.regions or None,
             attention_read=self.family.describe_capture(self.planned.recipe.objective.needs),
         )
         return self._judged(self._with_evaluations(report), remarks)

@@ -11,6 +11,7 @@ from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ... import __version__
+from ...cost import in_images
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...report.text import counted
 from ...schedule import Moment
@@ -42,10 +43,11 @@ def report_of(
 
 
 def _placed(report: RecipeReport, plan: Plan) -> RecipeReport:
-    """The report with its first step as a share of the noise schedule."""
+    """The report with its first step as a share of the noise schedule, and its cost in images."""
     if report.step is None or report.sigma is None:
         return report
-    return replace(report, percent=round(plan.schedule.percent_of(report.sigma), 4))
+    cost = round(in_images(report.forwards + report.backwards, plan.schedule.plain_passes), 4)
+    return replace(report, percent=round(plan.schedule.percent_of(report.sigma), 4), cost=cost)
 
 
 def continued_by(earlier: RunReport, later: RunReport) -> RunReport:

@@ -10,6 +10,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
+from ...cost import amount, at_most, in_images
 from ...maps import StepContext
 from ...optimise.recipe import ExtraInputs, Recipe
 from ...remark import Remark, with_lines
@@ -161,14 +162,20 @@ class SamplerRun:
         self.warnings.append(text)
 
     def announce(self) -> None:
-        """Tell every recipe's node what was found and when it will act, or why it will not."""
+        """Tell every recipe's node what was found, when it will act and what that may cost, or why it will
+        not.
+        """
+        schedule = self.plan.schedule
         lines: dict[Callable[[str], None], list[str]] = {}
+        passes: dict[Callable[[str], None], int] = {}
         for run in self.recipes:
             tell = run.planned.attached.on_status
             if tell is not None:
-                lines.setdefault(tell, []).append(run.planned.announcement(self.plan.schedule.n_steps))
+                lines.setdefault(tell, []).append(run.planned.announcement(schedule.n_steps))
+                passes[tell] = passes.get(tell, 0) + run.planned.most_passes
         for tell, said in lines.items():
-            tell("\n".join(dict.fromkeys(said)))
+            cost = [at_most(in_images(passes[tell], schedule.plain_passes))] if passes[tell] else []
+            tell("; ".join(["\n".join(dict.fromkeys(said)), *cost]))
 
     def finish(
         self, attached: tuple[AttachedRecipe, ...], sampler: str, start: Tensor, samples: Tensor
@@ -198,6 +205,7 @@ class SamplerRun:
         """One line per recipe on its node: of the run in told[n], where that is another one than this."""
         lines: dict[Callable[[str], None], list[str]] = {}  # one node may have attached several recipes
         remarks: dict[Callable[[str], None], list[str]] = {}
+        costs: dict[Callable[[str], None], float] = {}  # of this run
         for n, (one, planned) in enumerate(zip(attached, self.plan.recipes, strict=True)):
             now, recipe = report.recipes[n], told[n].recipes[n]
             log.info(now.status)
@@ -206,6 +214,10 @@ class SamplerRun:
                 line += f"; {LEFT_ALONE}"
             if one.on_status is not None:
                 lines.setdefault(one.on_status, []).append(line)
+                costs[one.on_status] = costs.get(one.on_status, 0.0) + (now.cost or 0.0)
                 remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
-            on_status(with_lines("\n".join(dict.fromkeys(said)), remarks[on_status]))
+            told = "\n".join(dict.fromkeys(said))
+            if costs[on_status]:
+                told += f"; cost +{amount(costs[on_status])} images"
+            on_status(with_lines(told, remarks[on_status]))

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .canvas import PANEL, SOFT, Canvas, shorten
+from .canvas import COLOURS, PANEL, SOFT, Canvas, shorten
 
-COLOURS = ("#2563a8", "#b3472d", "#2f7d4f", "#8a5aa8", "#b07d12", "#1f7f8c", "#a83265", "#5a6470")
 LONGEST, SMALLEST = 768, 64
 """Pixels of the image's longer side, and at least of its shorter one."""
 
@@ -21,14 +20,14 @@ def draw_layout(boxes: Sequence[NamedBox], canvas: tuple[int, int], background: 
     scale = LONGEST / max(canvas)
     width, height = (max(SMALLEST, round(side * scale)) for side in canvas)
     surface = Canvas(width, height, PANEL)
-    surface.text(8, height - 10, shorten(background, 14, width - 16), 14, SOFT)
+    surface.text(10, height - 12, shorten(background, 24, width - 20), 24, SOFT)
     for n in sorted(range(len(boxes)), key=lambda n: -_area(boxes[n][1])):
         name, (x1, y1, x2, y2) = boxes[n]
         x1, y1, x2, y2 = x1 * width, y1 * height, x2 * width, y2 * height
         colour = COLOURS[n % len(COLOURS)]
-        surface.line(((x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)), colour, 3)
-        title = shorten(f"{n + 1} {name}", 16, max(16.0, x2 - x1 - 12))
-        surface.text(x1 + 7, y1 + 21, title, 16, colour, halo=PANEL)
+        surface.line(((x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)), colour, 4)
+        title = shorten(f"{n + 1} {name}", 26, max(26.0, x2 - x1 - 16))
+        surface.text(x1 + 10, y1 + 32, title, 26, colour, halo=PANEL)
     return surface.array()
 
 

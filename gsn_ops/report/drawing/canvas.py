@@ -8,11 +8,15 @@ from functools import lru_cache
 from typing import cast
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-PAPER, PANEL, EDGE, GRID = "#f5f5f2", "#ffffff", "#e2e2dd", "#ececec"
-INK, SOFT, FAINT = "#22262b", "#6a7078", "#a9aeb5"
-BEFORE, AFTER = "#b4bcc6", "#2563a8"
+# Dark, as ComfyUI's own nodes: a white page would be the brightest thing on the canvas.
+PAPER, PANEL, EDGE, GRID = "#1b1d21", "#25282d", "#3b4048", "#363b43"
+INK, SOFT, FAINT = "#eef0f2", "#aab2bc", "#5b636d"
+BEFORE, AFTER = "#7c8795", "#5ea3f0"
+WHITE = "#ffffff"
+COLOURS = ("#5ea3f0", "#f0855e", "#5fc58a", "#c08ae6", "#e6b84a", "#4cc3cf", "#f07aa6", "#b9c2cc")
+"""One per subject or box, in their order."""
 OVERSAMPLING = 2  # everything is drawn this much larger and then averaged: antialiasing
 
 # Tried in this order when a text has letters that Pillow's own font lacks.
@@ -112,6 +116,20 @@ def to_array(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
 
 
+def resized(array: np.ndarray, width: float, height: float) -> np.ndarray:
+    """An image [H, W, 3] in 0 ... 1 as float32 [height, width, 3]."""
+    size = (round(width), round(height))
+    image = to_image(array)
+    return to_array(image if image.size == size else image.resize(size, Image.Resampling.LANCZOS))
+
+
+def extended(array: np.ndarray, height: int) -> np.ndarray:
+    """An image [H, W, 3] with empty paper below, up to this height."""
+    paper = np.array(ImageColor.getrgb(PAPER), dtype=np.float32) / 255
+    rest = np.broadcast_to(paper, (height - len(array), *array.shape[1:]))
+    return np.concatenate([array, rest])
+
+
 class Canvas:
     """Draws in pixels of the finished image, which `array()` returns."""
 
@@ -169,8 +187,7 @@ class Canvas:
     def paste(self, array: np.ndarray, x: float, y: float, width: float, height: float) -> None:
         """An image [H, W, 3] in 0 ... 1, resized to width x height, with its top left corner at (x, y)."""
         size = (round(width), round(height))
-        image = to_image(array)
-        image = image.resize(size, Image.Resampling.LANCZOS) if image.size != size else image
+        image = to_image(resized(array, *size))
         large = image.resize((size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), Image.Resampling.NEAREST)
         self.image.paste(large, (round(x) * OVERSAMPLING, round(y) * OVERSAMPLING))
 

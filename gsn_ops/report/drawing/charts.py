@@ -10,8 +10,9 @@ import numpy as np
 from ..run_report import RecipeReport
 from .canvas import AFTER, BEFORE, EDGE, FAINT, GRID, INK, PANEL, SOFT, Canvas, shorten, width_of
 
-PAD, SMALL, BODY = 24, 14, 17
-THIN_BAR = 8  # bars thinner than this leave room for one number per pair only
+PAD, SMALL, BODY = 20, 20, 24
+"""Pixels. A report of CARD pixels is shown about 400 wide on its node, where SMALL is 10 pixels high."""
+SUBJECT, MANY, SUBJECT_OF_MANY = 76, 4, 54  # height of one subject's bars; of more than MANY subjects
 
 Curve = list[tuple[int, float]]
 """Points (update steps made, loss)."""
@@ -39,11 +40,11 @@ def curve_of(recipe: RecipeReport, b: int) -> Curve:
     return curve
 
 
-def panel(width: float, height: float, title: str) -> Canvas:
-    """An empty white card with a title."""
+def panel(width: float, height: float, title: str = "") -> Canvas:
+    """An empty card with a title."""
     canvas = Canvas(width, height)
     canvas.box(0, 0, width, height, PANEL, EDGE, radius=8)
-    canvas.text(PAD, PAD + 14, title, BODY)
+    canvas.text(PAD, PAD + 16, shorten(title, BODY, width - 2 * PAD), BODY)
     return canvas
 
 
@@ -59,7 +60,8 @@ class Axes:
         low, high = min(0.0, *losses), max(0.0, *losses)
         self.x_end = max(1, *(x for x, _ in points))
         self.x_ticks = [t for t in ticks(0, self.x_end, 6) if t == round(t) and t <= self.x_end]
-        self.y_ticks = ticks(low, high if high > low else low + 1)
+        most = 5 if height > 200 else 2
+        self.y_ticks = ticks(low, high if high > low else low + 1, most)
         self.left, self.top = left, top
         self.width, self.height = width, height
 
@@ -76,7 +78,7 @@ class Axes:
             canvas.line([(x0, py), (x1, py)], FAINT if y == self.y_ticks[0] else GRID)
             canvas.text(x0 - 12, py, f"{y:.{decimals}f}", SMALL, SOFT, "rm")
         for x in self.x_ticks:
-            canvas.text(self.at(x, 0)[0], self.top + self.height + 22, f"{x:g}", SMALL, SOFT, "ms")
+            canvas.text(self.at(x, 0)[0], self.top + self.height + 26, f"{x:g}", SMALL, SOFT, "ms")
 
 
 def loss_curve(recipe: RecipeReport, b: int = 0, width: int = 560, height: int = 320) -> np.ndarray:
@@ -90,53 +92,75 @@ def loss_curve(recipe: RecipeReport, b: int = 0, width: int = 560, height: int =
         text = "no finite loss" if curves else "no update step was made"
         canvas.text(width / 2, height / 2, text, BODY, SOFT, "mm")
         return canvas.array()
-    axes = Axes(curves, PAD + 46, PAD + 46, width - 2 * PAD - 96, height - 2 * PAD - 90)
+    axes = Axes(curves, PAD + 56, PAD + 42, width - 2 * PAD - 136, height - 2 * PAD - 66)
     axes.draw(canvas)
-    canvas.text(axes.left + axes.width / 2, height - PAD + 4, "update steps", SMALL, SOFT, "ms")
     for i, curve in enumerate(curves):
         if i != b and curve:
-            canvas.line([axes.at(*point) for point in curve], BEFORE, 1.5)
+            canvas.line([axes.at(*point) for point in curve], BEFORE, 2)
     own = curves[b]
-    canvas.line([axes.at(*point) for point in own], AFTER, 2.5)
+    canvas.line([axes.at(*point) for point in own], AFTER, 3.5)
     first, last = axes.at(*own[0]), axes.at(*own[-1])
-    canvas.dot(*last, 5, AFTER)
-    canvas.text(last[0] + 11, last[1], f"{own[-1][1]:.3f}", SMALL, INK, "lm", halo=PANEL)
+    canvas.dot(*last, 6, AFTER)
+    canvas.text(last[0] + 13, last[1], f"{own[-1][1]:.3f}", SMALL, INK, "lm", halo=PANEL)
     if len(own) > 1:
-        canvas.dot(*first, 5, AFTER)
-        canvas.text(first[0] + 10, first[1] - 8, f"{own[0][1]:.3f}", SMALL, INK, "ls", halo=PANEL)
+        canvas.dot(*first, 6, AFTER)
+        canvas.text(first[0] + 14, first[1] - 2, f"{own[0][1]:.3f}", SMALL, INK, "ls", halo=PANEL)
     return canvas.array()
+
+
+def bars_height(subjects: int) -> int:
+    """How high the bars of so many subjects are, in pixels."""
+    return 2 * PAD + 30 + max(1, subjects) * (SUBJECT if subjects <= MANY else SUBJECT_OF_MANY)
 
 
 def maxima_bars(
-    recipe: RecipeReport, labels: Sequence[str], b: int = 0, width: int = 560, height: int = 320
+    recipe: RecipeReport,
+    labels: Sequence[str],
+    b: int = 0,
+    width: int = 560,
+    height: int | None = None,
+    colours: Sequence[str] = (),
 ) -> np.ndarray:
-    """Highest attention per subject of image b before (grey) and after (blue): float32 [height, width, 3]."""
-    canvas = panel(width, height, "Highest attention per subject")
+    """Highest attention per subject of image b before (grey) and after (blue): float32 [height, width, 3].
+
+    height: None = as much as the subjects need. colours: of the subjects' regions, "" = has none.
+    """
     before = recipe.maxima_before[b] if recipe.maxima_before else ()
     after = recipe.maxima_after[b] if recipe.maxima_after else ()
+    labels = labels[: len(before)]
+    canvas = panel(width, height or bars_height(len(labels)))
+    canvas.text(PAD, PAD + 15, "Attention", SMALL)
     _draw_legend(canvas, [("after", AFTER)] * bool(after) + [("before", BEFORE)])
     values = [v for v in (*before, *after) if math.isfinite(v)]
     if not values or not labels:
-        canvas.text(width / 2, height / 2, "no attention was measured", BODY, SOFT, "mm")
+        canvas.text(width / 2, canvas.height / 2, "not measured", BODY, SOFT, "mm")
         return canvas.array()
-    labels = labels[: len(before)]
     full = 1.0 if max(values) > 0.2 else ticks(0, max(*values, 1e-6))[-1]
-    names = min(0.32 * width, max(width_of(label, BODY) for label in labels) + 4)
-    left, room = PAD + names + 14, width - 2 * PAD - names - 72
-    top, pitch = PAD + 40, min(64, (height - 2 * PAD - 36) / len(before))
-    thick = max(3, min(15, pitch * 0.3))
+    pitch = SUBJECT if len(labels) <= MANY else SUBJECT_OF_MANY
     for j, label in enumerate(labels):
-        middle = top + pitch * (j + 0.5)
-        canvas.text(PAD, middle, shorten(label, BODY, names), BODY, INK, "lm")
-        pair = [(before[j], BEFORE, SOFT)] + ([(after[j], AFTER, INK)] if after else [])
-        for i, (value, colour, ink) in enumerate(pair):
-            y = middle + (i - len(pair) / 2) * (thick + 2) + 1
-            canvas.box(left, y, room, thick, GRID, radius=3)
-            if math.isfinite(value) and value > 0:
-                canvas.box(left, y, max(3, room * min(1, value / full)), thick, colour, radius=3)
-            if thick >= THIN_BAR or i == len(pair) - 1:
-                canvas.text(left + room + 10, y + thick / 2, number(value), SMALL, ink, "lm")
+        course = (before[j], after[j]) if after else (before[j],)
+        colour = colours[j] if j < len(colours) else ""
+        _draw_subject(canvas, label, course, PAD + 30 + pitch * j, pitch, full, colour)
     return canvas.array()
+
+
+def _draw_subject(
+    canvas: Canvas, label: str, course: Sequence[float], top: float, pitch: float, full: float, colour: str
+) -> None:
+    """A subject's name and numbers, and a bar of the width value / full for each number below."""
+    room = canvas.width - 2 * PAD
+    said = " to ".join(number(value, full) for value in course)
+    left, right = PAD + 22 * bool(colour), canvas.width - PAD
+    if colour:
+        canvas.box(PAD, top + 13, 14, 14, colour, radius=3)
+    canvas.text(right, top + 28, said, SMALL, INK, "rs")
+    canvas.text(left, top + 28, shorten(label, SMALL, right - left - width_of(said, SMALL) - 10), SMALL)
+    thick = max(6, (pitch - 48) / 2)
+    for i, (value, ink) in enumerate(zip(course, (BEFORE, AFTER), strict=False)):
+        y = top + 36 + i * (thick + 2)
+        canvas.box(PAD, y, room, thick, GRID, radius=3)
+        if math.isfinite(value) and value > 0:
+            canvas.box(PAD, y, max(3, room * min(1, value / full)), thick, ink, radius=3)
 
 
 def _draw_legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
@@ -144,13 +168,13 @@ def _draw_legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
     right = float(canvas.width - PAD)
     for text, colour in entries:
         right -= width_of(text, SMALL)
-        canvas.text(right, PAD + 14, text, SMALL, SOFT)
-        canvas.box(right - 18, PAD + 3, 11, 11, colour, radius=2)
-        right -= 36
+        canvas.text(right, PAD + 15, text, SMALL, SOFT)
+        canvas.box(right - 17, PAD + 2, 13, 13, colour, radius=3)
+        right -= 28
 
 
-def number(value: float) -> str:
-    """Two decimals, or as many as a small number needs."""
+def number(value: float, largest: float = 0.0) -> str:
+    """Two decimals, or as many as a small number needs where no other is larger than 0.1."""
     if not math.isfinite(value):
         return "not finite"
-    return f"{value:.2f}" if abs(value) >= 0.095 else f"{value:.2g}"
+    return f"{value:.2f}" if max(abs(value), largest) >= 0.095 else f"{value:.2g}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import PANEL, Canvas, shorten, width_of, wrap
+from .canvas import WHITE, Canvas, shorten, width_of, wrap
 
 RIGHT, WRONG, OTHER = "#1d8a4e", "#c8352b", "#7c838b"
 
@@ -35,7 +35,7 @@ def marked(image: np.ndarray, marks: Sequence[Mark], text: str, right: bool) -> 
     tall = round(1.4 * size * len(lines) + 0.6 * size)
     canvas.box(0, height - tall, width, tall, RIGHT if right else WRONG)
     for n, line in enumerate(lines):
-        canvas.text(size / 2, height - tall + 1.4 * size * (n + 1), line, size, PANEL)
+        canvas.text(size / 2, height - tall + 1.4 * size * (n + 1), line, size, WHITE)
     return canvas.array()
 
 
@@ -48,4 +48,4 @@ def _draw(canvas: Canvas, mark: Mark, size: int) -> None:
     wide, tall = width_of(label, size) + size / 2, 1.3 * size
     x, y = min(max(left, 0.0), canvas.width - wide), max(top - tall, 0.0)
     canvas.box(x, y, wide, tall, colour)
-    canvas.text(x + size / 4, y + size, label, size, PANEL)
+    canvas.text(x + size / 4, y + size, label, size, WHITE)

@@ -1,0 +1,1 @@
+"""Editing given images with ComfyUI's models."""
