@@ -153,7 +153,9 @@ class Straight(turbo.Turbo):
 
 
 def turbo_data(folder, teacher=Straight, **changes):
-    plan = dataclasses.replace(recipe_turbo(1, (8,)), part=8, first_parts=2, batch=8, part_every=3, **changes)
+    plan = dataclasses.replace(
+        recipe_turbo(1, (8, 8)), part=8, first_parts=2, batch=8, part_every=3, **changes
+    )
     data = turbo.Trajectories(folder, plan)
     data.teacher = teacher()
     return plan, data
@@ -161,7 +163,7 @@ def turbo_data(folder, teacher=Straight, **changes):
 
 def test_trajectories_are_of_second_order(tmp_path):
     _, data = turbo_data(tmp_path)
-    assert data.until(0) == 16
+    assert data.until(2) == 16
     _, states = data.take(np.arange(16))
     assert states.shape == (16, 5, 4, 32, 32)
     moved = (states - states[:, :1]).mean((0, 2, 3, 4))  # x(t) = x(1) + t^2 - 1
@@ -174,7 +176,7 @@ def test_guided_means_away_from_the_empty_prompt(tmp_path):
             return torch.tensor([1.0, 0.5]).repeat_interleave(len(x) // 2).view(-1, 1, 1, 1).expand_as(x)
 
     _, data = turbo_data(tmp_path, Two)
-    data.until(0)
+    data.until(2)
     states = data.take(np.arange(4))[1]
     assert torch.allclose(states[:, 0] - states[:, -1], torch.tensor(0.5 + 4 * 0.5), atol=5e-3)
 
@@ -186,7 +188,7 @@ def test_points_lie_on_the_lines_and_their_times_are_those_of_4_and_8_steps(tmp_
     meet = turbo.bars(4)
     first = torch.stack([meet[meet >= at - 1e-6].min() for at in t])
     x_first = x + (first - t).view(-1, 1, 1, 1) * velocity
-    every = data.take(np.arange(data.until(0)))[1]
+    every = data.take(np.arange(data.until(2)))[1]
     every = torch.cat([every, every.flip(-1)]).flatten(0, 1)
     assert all(float((every - one).square().mean((1, 2, 3)).min()) < 1e-6 for one in x_first)
     window, times = turbo.places(4000, plan, np.random.default_rng(0))
@@ -202,6 +204,8 @@ def test_a_killed_distillation_reads_its_parts_again_and_draws_the_same_batches(
     plan, data = turbo_data(tmp_path)
     batch = turbo.draw_batch(None, data, plan.stages[0], plan, 4, 0, 1)
     assert len(list(data.folder.glob("*.npz"))) == 3  # two at first, one more after three updates
+    first, second = plan.stages
+    assert [plan.parts(s, n) for s, n in ((first, 0), (first, 7), (second, 0), (second, 99))] == [2, 4, 4, 32]
     _, again = turbo_data(tmp_path, teacher=lambda: None)
     for a, b in zip(batch, turbo.draw_batch(None, again, plan.stages[0], plan, 4, 0, 1), strict=True):
         assert torch.equal(a, b)

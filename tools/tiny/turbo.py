@@ -126,10 +126,9 @@ class Trajectories:
         states = self.teacher.states(torch.from_numpy(rows).long(), noise, self.recipe)
         return {"rows": rows, "states": torch.cat([noise[:, None], states], 1).half().numpy()}
 
-    def until(self, step: int) -> int:
-        """Have all trajectories that an update may use -> how many they are."""
-        recipe = self.recipe
-        while len(self.rows) < recipe.first_parts + step // recipe.part_every:
+    def until(self, parts: int) -> int:
+        """Have so many parts -> how many trajectories they are."""
+        while len(self.rows) < parts:
             path = self.folder / f"{len(self.rows)}.npz"
             if not path.exists():
                 part = self.make(len(self.rows))
@@ -137,7 +136,7 @@ class Trajectories:
             with np.load(path) as part:
                 self.rows.append(part["rows"])
                 self.states.append(part["states"])
-        return len(self.rows) * recipe.part
+        return parts * self.recipe.part
 
     def take(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows [b, 77] int64 and states [b, windows + 1, 4, 32, 32] float32 of some trajectories."""
@@ -163,7 +162,7 @@ def draw_batch(
     [b], the lines' velocity [b, 4, 32, 32].
     """
     rng = np.random.default_rng([stage.seed, 11, step])
-    rows, states = data.take(rng.choice(data.until(step), recipe.batch, replace=False))
+    rows, states = data.take(rng.choice(data.until(recipe.parts(stage, step)), recipe.batch, replace=False))
     window, t = places(recipe.batch, recipe, rng)
     flip = torch.from_numpy(rng.uniform(size=recipe.batch) < 0.5)
     states = torch.where(flip.view(-1, 1, 1, 1, 1), states.flip(-1), states)
