@@ -130,7 +130,7 @@ def look(model: Model, path: Path) -> None:
     finally:
         model.flat.data.copy_(now)
     labels = ["\n".join(wrap(prompt, SMALL, 256)) for prompt in prompts]
-    to_image(contact_sheet(latent_to_rgb(z).clamp(0, 1).numpy(), labels)).save(path)
+    to_image(contact_sheet(list(latent_to_rgb(z).clamp(0, 1).numpy()), labels)).save(path)
 
 
 class Checkpoint:
