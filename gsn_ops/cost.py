@@ -23,7 +23,7 @@ def amount(images: float) -> str:
 def at_most(images: float) -> str:
     """What a method may cost, said before the run."""
     if images > MANY:
-        return f"up to +{amount(images)} images, more than {MANY:g}: the method Auto costs less"
+        return f"up to +{amount(images)} images, more than {MANY:g}: fewer update steps or Auto cost less"
     return f"up to +{amount(images)} images"
 
 

@@ -13,6 +13,16 @@ NEAR_FACTOR = 1.5
 """A step whose sigma differs by more than this factor is said to be off (EPS, v-prediction)."""
 NEAR_FLOW = 0.1
 """The same as a difference, for flow models, whose sigma is the share of noise, 0 ... 1."""
+FEW = 8
+"""Steps up to which a run has few: its states are far apart."""
+PURE_NOISE = 0.01
+"""Share of the noise schedule of a flow model before which all states count as pure noise: the ratio of noise
+to image has no end there.
+"""
+WINDOW_END = 1.624
+"""Noise level of step 24 of 50 of SD1, the last one at which published methods act; of a flow model its ratio
+of noise to image without the shift for a resolution, sigma / (1 - sigma) / shift.
+"""
 WINDOW_SLACK = 1e-3
 """Relative tolerance of a window, so that rounding does not exclude the step at its edge."""
 SMALLEST_PERCENT = 1e-6
@@ -70,7 +80,8 @@ class Schedule:
     sigmas: n_steps + 1 of them. percent_to_sigma: ComfyUI's own meaning of a percent on this model.
     flow: sigma is a share of noise, 0 ... 1. from_noise: the run starts from an empty latent, so its first
     state is where an image begins, whatever its noise level. plain_passes: of the model, in the run without
-    this pack; 0 = not known.
+    this pack; 0 = not known. renoises: the sampler adds noise anew at every step, so that only what has
+    reached a prediction of the image stays.
     """
 
     sigmas: tuple[float, ...]
@@ -78,6 +89,7 @@ class Schedule:
     flow: bool = False
     from_noise: bool = False
     plain_passes: int = 0
+    renoises: bool = False
 
     @property
     def n_steps(self) -> int:
@@ -102,6 +114,17 @@ class Schedule:
             low, high = (middle, high) if above else (low, middle)
         return low
 
+    @property
+    def is_few(self) -> bool:
+        """Whether its states are far apart."""
+        return self.n_steps <= FEW
+
+    def published_window(self) -> tuple[int, ...]:
+        """The steps down to the lowest noise level at which published methods act."""
+        if self.flow:
+            return self.window(0.0, 1 / (1 + WINDOW_END))
+        return tuple(i for i, s in enumerate(self.sigmas[:-1]) if s >= WINDOW_END)
+
     def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
         """The steps from start to end (shares of the noise schedule, both included)."""
         high, low = self.percent_to_sigma(start_percent), self.percent_to_sigma(end_percent)
@@ -122,10 +145,12 @@ def find_step(
 
     sigmas: noise levels as passed to the sampler, n_steps + 1 of them (the last one is where the run ends,
     not a step). flow: sigma is a share of noise (0 ... 1) and distances are differences; else distances are
-    ratios. A run that passes the wanted level gives its nearest step, with a note if that is off by more than
-    a factor 1.5 (flow: 0.1), and so does one that begins below a level of the model with an empty latent
-    (from_noise: few steps of some schedulers). Another one that begins below or ends above it (second pass,
-    split sigmas) gives step None and a reason: an update there would act on another stage of the image.
+    ratios. In a flow model's run of few steps, where differences say little, they are ratios of noise to
+    image, sigma / (1 - sigma): independent of the shift for a resolution. A run that passes the wanted level
+    gives its nearest step, with a note if that is off by more than a factor 1.5 (differences: 0.1), and so
+    does one that begins below a level of the model with an empty latent (from_noise: few steps of some
+    schedulers). Another one that begins below or ends above it (second pass, split sigmas) gives step None
+    and a reason: an update there would act on another stage of the image.
     """
     levels = [float(s) for s in sigmas[:-1]]
     if moment.step >= 0:
@@ -138,22 +163,39 @@ def find_step(
     if wanted <= 0:
         return FoundStep(None, wanted, END_OF_SAMPLING.format(moment.percent))
 
-    def distance(i: int) -> float:
-        return abs(levels[i] - wanted) if flow else abs(math.log(levels[i] / wanted))
-
-    nearest = min(noisy, key=distance)
-    if distance(nearest) <= (NEAR_FLOW if flow else math.log(NEAR_FACTOR)):
+    differences = flow and len(levels) > FEW
+    highest = float(percent_to_sigma(PURE_NOISE))
+    distance = {i: _distance(levels[i], wanted, highest, flow, differences) for i in noisy}
+    nearest, apart = min(distance.items(), key=lambda pair: pair[1])
+    if apart <= (NEAR_FLOW if differences else math.log(NEAR_FACTOR)):
         return FoundStep(nearest, levels[nearest])
     begins_below = from_noise and max(levels) < wanted <= float(percent_to_sigma(SMALLEST_PERCENT))
     if begins_below or min(float(s) for s in sigmas) < wanted <= max(levels):
-        return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, flow))
+        told = f"{apart:.2g}" if differences else f"{math.exp(apart):.2g} times"
+        return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, told))
     return FoundStep(None, wanted, _why_none_is_near(moment, wanted, levels))
 
 
-def _how_far_off(step: int, level: float, wanted: float, flow: bool) -> str:
-    apart, more = f"{max(level, wanted) / min(level, wanted):.2g} times", "more" if level > wanted else "less"
+def _distance(level: float, wanted: float, highest: float, flow: bool, differences: bool) -> float:
+    """How far a noise level is from the wanted one: a difference, or the logarithm of a factor.
+
+    highest: of a flow model, the level from which on all are pure noise.
+    """
+    if differences:
+        return abs(level - wanted)
     if flow:
-        apart = f"{abs(level - wanted):.2g}"
+        return abs(_log_ratio(min(level, highest)) - _log_ratio(min(wanted, highest)))
+    return abs(math.log(level / wanted))
+
+
+def _log_ratio(sigma: float) -> float:
+    """ln of noise to image of a flow model, of a level between pure noise and none."""
+    sigma = min(max(sigma, 1e-9), 1 - 1e-9)
+    return math.log(sigma / (1 - sigma))
+
+
+def _how_far_off(step: int, level: float, wanted: float, apart: str) -> str:
+    more = "more" if level > wanted else "less"
     return f"step {step} is the nearest: {apart} {more} noise than at the wanted sigma {wanted:.3g}"
 
 

@@ -11,8 +11,9 @@ from ..gsn_ops.host.prompts.conditioning import with_token_metadata
 from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
 from ..gsn_ops.language import aliases
+from ..gsn_ops.optimise.auto import AUTO, BUDGET, STEPS_OF, within
 from ..gsn_ops.optimise.gradient_free import edit_of, with_subjects
-from ..gsn_ops.optimise.methods import METHODS, acts_at_one_step, methods, preset
+from ..gsn_ops.optimise.methods import acts_at_one_step, methods, preset
 from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
 from ..gsn_ops.optimise.unused import Asked, used
 from ..gsn_ops.subjects.syntax import parse_subjects
@@ -47,9 +48,10 @@ def method_inputs() -> list[io.Input]:
             "method",
             options=methods(),
             optional=True,
-            default=METHODS[0],
-            tooltip="A published method with its published settings, or one of this pack's own. The help "
-            "page says which one is for what, what it needs and what it costs.",
+            default=AUTO,
+            tooltip="Auto looks at the attention first, and works only on images that lack something, within "
+            "the budget. The others are published methods with their published settings, or this pack's "
+            "own. The help page says which one is for what, what it needs and what it costs.",
         ),
         subjects_input(),
         optional_float(
@@ -104,6 +106,15 @@ class GSNNursing(io.ComfyNode):
                     "pieces=phrase reads all words of a phrase instead of its noun. An unknown key is "
                     "refused with the list of the method's keys.",
                 ),
+                optional_float(
+                    "budget",
+                    BUDGET,
+                    (0.0, 100.0),
+                    "What Auto may add at most, in images: 1 = as much time as the plain image takes. "
+                    "0 = only what costs no further passes. Other methods do not use it.",
+                    step=0.1,
+                    precision=0.001,
+                ),
             ],
             outputs=[
                 model_output(),
@@ -123,7 +134,7 @@ class GSNNursing(io.ComfyNode):
         cls,
         model,
         clip=None,
-        method=METHODS[0],
+        method=AUTO,
         subjects="",
         strength=1.0,
         at_percent=OWN_STEP,
@@ -132,10 +143,11 @@ class GSNNursing(io.ComfyNode):
         only_if_needed=False,
         report_level=DEFAULT_LEVEL,
         overrides="",
+        budget=BUDGET,
     ) -> io.NodeOutput:
         check_strength(strength)
         moment = chosen_moment_or_own(at_percent, at_sigma, at_step)
-        asked, notes = used(method, Asked(moment, only_if_needed, written(overrides)))
+        asked, notes = used(method, Asked(moment, only_if_needed, written(overrides), budget))
         status = status_reporter(cls)
         encoder = Absent(NO_CLIP) if clip is None else with_token_metadata(clip)
         edit = edit_of(method, asked.overrides, asked.moment)
@@ -144,11 +156,12 @@ class GSNNursing(io.ComfyNode):
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
         if asked.moment is None and strength and acts_at_one_step(method):
-            moment, found = own_moment(given("MODEL", model), method)
+            moment, found = own_moment(given("MODEL", model), *STEPS_OF.get(method, (method,)))
             notes = (*notes, *found)
             asked = replace(asked, moment=moment)
         recipes = moved(override(preset(method), asked.overrides), asked.moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
+        recipes = within(recipes, asked.budget)
         recipes = tuple(
             check(replace(recipe, **common)).scaled(strength)
             for recipe in only_needed(recipes, asked.only_if_needed)

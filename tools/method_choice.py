@@ -23,7 +23,8 @@ HEAD = (
 )
 GROUPS = {  # group -> method -> what it is for
     "A thing is missing or melted into another": {
-        "Latent Refine (Grimal et al. 2025)": "all objects present and apart; the default",
+        "Auto": "looks first, and works only where something is missing, within the budget; the default",
+        "Latent Refine (Grimal et al. 2025)": "all objects present and apart, as published",
         "Latent Refine (fast)": "the same in less time: checks first, stops as soon as all are there",
         "Word boost (no gradients)": "missing objects get more attention; also on compiled models",
         "Attend-and-Excite (Chefer et al. 2023)": "all objects present",

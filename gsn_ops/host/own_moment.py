@@ -67,8 +67,9 @@ def _sample(weight: Tensor) -> bytes:
         return b""
 
 
-def own_moment(model, method: str) -> tuple[Moment | None, tuple[Remark, ...]]:
-    """The step chosen for this model and method, and what to say about it; (None, ()) without a choice.
+def own_moment(model, *methods: str) -> tuple[Moment | None, tuple[Remark, ...]]:
+    """The step chosen for this model and the first of these methods that has one, and what to say about it;
+    (None, ()) without a choice.
 
     A file that cannot be used is said, and costs nothing else.
     """
@@ -79,9 +80,10 @@ def own_moment(model, method: str) -> tuple[Moment | None, tuple[Remark, ...]]:
     except (OSError, UnicodeDecodeError) as error:
         return None, (_unused(f"it cannot be read ({type(error).__name__})"),)
     try:
-        chosen = read_moments(text).get(weights_key(model), {}).get(method)
+        of_model = read_moments(text).get(weights_key(model), {})
     except ValueError as error:
         return None, (_unused(str(error)),)
+    chosen = next((of_model[method] for method in methods if method in of_model), None)
     if chosen is None:
         return None, ()
     share = f"{100 * chosen.at_percent:.3g} %"

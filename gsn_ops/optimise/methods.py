@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from .auto import AUTO, auto
 from .gradient_free import GRADIENT_FREE
 from .published_methods import PUBLISHED, Recipes
 from .recipe import Recipe, SingleStepRecipe
 
-_METHODS = dict(PUBLISHED)
+_METHODS: dict[str, Callable[[], Recipes]] = {AUTO: lambda: (auto(),), **PUBLISHED}
 METHODS: tuple[str, ...] = tuple(PUBLISHED)
 """The methods that come with the pack and update the latent by a gradient."""
 
 
 def methods() -> list[str]:
-    """All methods, those of other packs last."""
-    return [*METHODS, *GRADIENT_FREE, *(name for name in _METHODS if name not in METHODS)]
+    """All methods: the default, those that come with the pack, those of other packs."""
+    ours = [AUTO, *METHODS, *GRADIENT_FREE]
+    return [*ours, *(name for name in _METHODS if name not in ours)]
 
 
 def register_method(name: str, recipes: Callable[[], Recipes]) -> None:

@@ -170,10 +170,7 @@ def moved(recipes: tuple[Recipe, ...], moment: Moment | None) -> tuple[Recipe, .
             "move. Set them to -1, 0 and -1, and use overrides where it has a window: start_percent=0.1, "
             "end_percent=0.4."
         )
-    return tuple(
-        replace(recipe, moment=moment) if isinstance(recipe, SingleStepRecipe) else recipe
-        for recipe in recipes
-    )
+    return tuple(recipe.at(moment) if isinstance(recipe, SingleStepRecipe) else recipe for recipe in recipes)
 
 
 def shared_attention(recipes: tuple[Recipe, ...]) -> str:

@@ -58,10 +58,13 @@ class ExtraInputs:
 
     initial_noise: the run's own noise [B, ...], unit variance.
     predicted_x0: the x0 [B, ...] that a reference trajectory predicts at the step before; None at step 0.
+    lacking: bool [B], the images in which a look at an earlier pass found that something is missing; None =
+    there was no look.
     """
 
     initial_noise: Tensor | None = None
     predicted_x0: Tensor | None = None
+    lacking: Tensor | None = None
 
 
 NO_EXTRA_INPUTS = ExtraInputs()
@@ -166,6 +169,10 @@ class Recipe(ABC):
     def scaled(self: AnyRecipe, strength: float) -> AnyRecipe:
         """The recipe with updates of this size (1 = as it is, 0 = disabled)."""
 
+    def for_run(self: AnyRecipe, schedule: Schedule) -> AnyRecipe:
+        """The recipe with what depends on a run; most have nothing of the kind."""
+        return self
+
     @abstractmethod
     def active_steps(self, schedule: Schedule) -> ActiveSteps:
         """The steps of this run at which the recipe acts. Raises ValueError for a model that it cannot work
@@ -214,6 +221,10 @@ class SingleStepRecipe(Recipe):
         if strength == 0:
             return replace(self, shifts=0)
         return replace(self, learning_rate=self.learning_rate * strength)
+
+    def at(self: AnySingleStep, moment: Moment) -> AnySingleStep:
+        """The recipe at another step."""
+        return replace(self, moment=moment)
 
     def active_steps(self, schedule: Schedule) -> ActiveSteps:
         found = schedule.find(self.moment)

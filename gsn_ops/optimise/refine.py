@@ -99,6 +99,7 @@ class RefineWorker(Worker):
             stop_at_presence=recipe.stop_at_presence,
             only_if_needed=recipe.only_if_needed,
             present_at=recipe.present_at,
+            concerned=extra.lacking,
             on_evaluation=on_evaluation,
         )
 
@@ -120,6 +121,7 @@ def refine(
     stop_at_presence: float = 0.0,
     only_if_needed: bool = False,
     present_at: float = 0.8,
+    concerned: Tensor | None = None,
     on_evaluation: OnEvaluation = lambda j: None,
 ) -> StepResult:
     """Adam on the latent itself, in the network's space z [B, ...], never in place. The numbers are those of
@@ -129,7 +131,8 @@ def refine(
     the loss after the last update is never evaluated. Images are independent: one stops without an effect on
     the others when its loss is at or below stop_at_loss (> 0); when all its subjects have a maximum of at
     least stop_at_presence (> 0; only_if_needed: of present_at, tested at the first evaluation only); when its
-    loss or gradient is not finite. The loop ends when all images have stopped, without a backward pass of the
+    loss or gradient is not finite. Images that are not concerned (bool [B]; None = all are) keep their z. The
+    loop ends when all images have stopped, without a backward pass of the
     evaluation that found this. Needs grad mode and no inference mode. Raises ValueError for numbers that
     cannot work; exceptions of on_evaluation, maps_of and objective pass through.
     """
@@ -141,8 +144,9 @@ def refine(
     leaf = z.detach().to(torch.float32, copy=True).requires_grad_(True)
     adam = _optimiser(leaf, learning_rate, eps, adaptive)
     start = good = leaf.detach().clone()  # good: the last z of each image with a finite loss and gradient
-    active = torch.ones(z.shape[0], dtype=torch.bool, device=z.device)
-    non_finite, needed = ~active, active
+    everyone = torch.ones(z.shape[0], dtype=torch.bool, device=z.device)
+    active = everyone if concerned is None else concerned.to(z.device)
+    non_finite, needed = ~everyone, active
     made = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
     losses: list[Tensor] = []
     maxima: Tensor | None = None
@@ -166,7 +170,7 @@ def refine(
             lacking = ~_present(strongest, subjects, level)
             going = going & lacking
             if j == 0:
-                needed = lacking
+                needed = active & lacking
         if (may_end or level is not None) and not going.any():
             good = leaf.detach()
             break

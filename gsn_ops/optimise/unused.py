@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 from ..remark import Remark
 from ..schedule import Moment
+from .auto import AUTO, BUDGET
 from .gradient_free import GRADIENT_FREE, TYPED
 from .methods import METHODS, acts_at_one_step, preset
 from .overrides import PAIR, keys_of
@@ -17,11 +18,14 @@ from .refine import Refine
 
 @dataclass(frozen=True)
 class Asked:
-    """What was set beside the method: its moment, whether only where needed, and overrides as typed."""
+    """What was set beside the method: its moment, whether only where needed, overrides as typed, and the
+    budget in images.
+    """
 
     moment: Moment | None
     only_if_needed: bool
     overrides: str
+    budget: float = BUDGET
 
 
 def used(method: str, asked: Asked) -> tuple[Asked, tuple[Remark, ...]]:
@@ -40,7 +44,10 @@ def used(method: str, asked: Asked) -> tuple[Asked, tuple[Remark, ...]]:
         names.append("only_if_needed")
         only_if_needed = False
     overrides, left_out = _own_pairs(method, asked.overrides)
-    return Asked(moment, only_if_needed, overrides), tuple(map(_remark, [*names, *left_out]))
+    if method != AUTO and asked.budget != BUDGET:
+        left_out = [*left_out, "budget"]
+    used_of_it = Asked(moment, only_if_needed, overrides, asked.budget)
+    return used_of_it, tuple(map(_remark, [*names, *left_out]))
 
 
 def _remark(name: str) -> Remark:

@@ -1,5 +1,7 @@
 """What a run may cost, and did cost, stands on the node, in images."""
 
+from types import SimpleNamespace
+
 import pytest
 
 
@@ -26,7 +28,7 @@ def test_the_cost_is_told_before_and_after_the_run(tiny, sampler, cfg, images):
 
 def test_more_than_three_images_is_a_remark_and_the_report_counts_too(tiny):
     lines, report = lines_of(tiny, cfg=1.0, step=1, shifts=9)
-    assert lines[0].endswith("; up to +3.3 images, more than 3: the method Auto costs less"), lines
+    assert lines[0].endswith("; up to +3.3 images, more than 3: fewer update steps or Auto cost less"), lines
     assert report.recipes[0].cost == pytest.approx(20 / 6, abs=0.001)
 
 
@@ -34,3 +36,60 @@ def test_a_run_that_is_skipped_costs_nothing(tiny):
     moment = tiny.module("gsn_ops.schedule").Moment(sigma=10000.0)
     lines, report = lines_of(tiny, moment=moment)
     assert all("images" not in line for line in lines) and report.recipes[0].cost is None
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    (
+        "euler",
+        "euler_ancestral",
+        "lcm",
+        "ddim",
+        "dpmpp_2m",
+        "uni_pc",
+        "heun",
+        "heunpp2",
+        "dpm_2",
+        "dpm_2_ancestral",
+        "dpmpp_2s_ancestral",
+        "dpmpp_sde",
+        "seeds_2",
+        "seeds_3",
+        "exp_heun_2_x0",
+    ),
+)
+def test_the_passes_of_a_plain_image_are_those_that_it_makes(tiny, sampler):
+    import comfy.samplers
+
+    calls, steps = [], 5
+    model = tiny.model.clone()
+    model.set_model_unet_function_wrapper(
+        lambda apply, args: calls.append(1) or apply(args["input"], args["timestep"], **args["c"])
+    )
+    tiny.sample(model, sampler=sampler, steps=steps, cfg=1.0)
+    guider = SimpleNamespace(cfg=1.0, model_options={}, conds={"positive": [{}], "negative": [{}]})
+    percent = tiny.model.get_model_object("model_sampling").percent_to_sigma
+    plain = tiny.module("gsn_ops.host.sampling.plain_passes").plain_passes
+    found = plain(guider, comfy.samplers.sampler_object(sampler), tiny.sigmas(steps=steps).tolist(), percent)
+    assert abs(found - len(calls)) <= 1, (found, len(calls))
+    guider.cfg = 7.5
+    both = plain(guider, comfy.samplers.sampler_object(sampler), tiny.sigmas(steps=steps).tolist(), percent)
+    assert both == 2 * found
+
+
+def test_samplers_that_add_noise_anew_are_comfyuis(tiny):
+    import comfy.k_diffusion.sampling as host
+
+    facts = tiny.module("gsn_ops.host.sampling.sampler_facts")
+    assert all(hasattr(host, name) for name in facts.RENOISING)
+
+
+def test_a_prompt_for_a_part_of_the_run_counts_there(tiny):
+    import comfy.samplers
+
+    plain = tiny.module("gsn_ops.host.sampling.plain_passes").plain_passes
+    half = {"start_percent": 0.0, "end_percent": 0.5}
+    guider = SimpleNamespace(cfg=7.5, model_options={}, conds={"positive": [half], "negative": [{}]})
+    percent = tiny.model.get_model_object("model_sampling").percent_to_sigma
+    levels = [percent(max(k / 10, 1e-6)) for k in range(10)] + [0.0]
+    assert plain(guider, comfy.samplers.sampler_object("euler"), levels, percent) == 10 + 6

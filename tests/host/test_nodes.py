@@ -23,18 +23,21 @@ TUNING = [
 ]
 WATCHING = ["only_if_needed BOOLEAN False", "report_level COMBO maps and pictures"]
 
+LATENT_REFINE = "Latent Refine (Grimal et al. 2025)"
+
 # For ever: saved workflows hold widget values by position. New inputs go to the end; nothing here is renamed
 # or moved.
 FROZEN = {
     "GSNNursing": (
         "model MODEL!",
         "clip CLIP",
-        "method COMBO Latent Refine (Grimal et al. 2025)",
+        "method COMBO Auto",
         "subjects STRING ",
         "strength FLOAT 1.0",
         *METHODS_OWN,
         *WATCHING,
         "overrides STRING ",
+        "budget FLOAT 1.0",
         "-> MODEL CLIP GSN_REPORT",
     ),
     "GSNRefineModel": ("model MODEL!", "shifts INT 50", *WHEN, *TUNING, *WATCHING, "-> MODEL GSN_REPORT"),
@@ -500,7 +503,7 @@ def test_no_shifts_no_wrapper(tiny, run):
 
 def test_strength_scales_the_learning_rate(tiny, run, pack_module):
     def rate(**settings):
-        model, _, _ = run("GSNNursing", tiny.model, **settings)
+        model, _, _ = run("GSNNursing", tiny.model, method=LATENT_REFINE, **settings)
         sampling = pack_module("gsn_ops.host.sampling.patch")
         (wrapper,) = model.get_wrappers(sampling.OUTER_SAMPLE, sampling.WRAPPER_KEY)
         return wrapper.attached[-1].recipe.learning_rate
@@ -535,7 +538,7 @@ def test_all_three_ways_to_refine_are_one(tiny, run):
     refined, book = run("GSNLatentRefine", tiny.model, *ksampler(tiny), shifts=2, at_step=1)
     for patched in (
         run("GSNRefineModel", tiny.model, shifts=2, at_step=1),
-        run("GSNNursing", tiny.model, at_step=1, overrides="shifts=2"),
+        run("GSNNursing", tiny.model, method=LATENT_REFINE, at_step=1, overrides="shifts=2"),
     ):
         with torch.inference_mode():
             latent = tiny.host.KSampler().sample(patched[0], *ksampler(tiny))[0]

@@ -145,13 +145,18 @@ def client(tmp_path_factory):
         yield Client(server.url)
 
 
+def nursing_settings(changed: dict) -> dict:
+    """Of Semantic Nursing: a published method at one step, with these changes."""
+    return {"method": "Latent Refine (Grimal et al. 2025)", "at_step": 1, **changed}
+
+
 def prompt(nursing: dict, objective: dict | None = None) -> dict:
     """A short run of the demo model with a report of what was done."""
     nodes = {
         "model": {"class_type": "GSNDemoModel", "inputs": {}},
         "nursing": {
             "class_type": "GSNNursing",
-            "inputs": {"model": ["model", 0], "clip": ["model", 1], "at_step": 1, **nursing},
+            "inputs": {"model": ["model", 0], "clip": ["model", 1], **nursing_settings(nursing)},
         },
         "positive": {
             "class_type": "CLIPTextEncode",

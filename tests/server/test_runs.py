@@ -19,7 +19,8 @@ def demo():
     """A function: the demo as a prompt, small. 1 model, 2 nursing, 5 sampler, 7 picture, 8 report."""
 
     def build(seed: int = 1, **nursing) -> dict:
-        settings = {"at_step": 1, "overrides": f"shifts={SHIFTS}", **nursing}
+        method = "Latent Refine (Grimal et al. 2025)"
+        settings = {"method": method, "at_step": 1, "overrides": f"shifts={SHIFTS}", **nursing}
         nodes = {
             "1": ("GSNDemoModel", {}),
             "2": ("GSNNursing", {"model": ["1", 0], "clip": ["1", 1], **settings}),

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from gsn_ops.optimise.auto import AUTO
 from gsn_ops.optimise.gradient_free import GRADIENT_FREE
 from gsn_ops.optimise.methods import METHODS, preset
 from tools import method_choice, method_facts, methods_table
@@ -113,4 +114,4 @@ def test_m9_the_help_page_says_which_method_is_for_what_and_is_current():
         "stale: run `python3 tools/dev.py run -m tools.method_choice --write`"
     )
     named = [method for methods in method_choice.GROUPS.values() for method in methods]
-    assert sorted(named) == sorted([*METHODS, *GRADIENT_FREE])
+    assert sorted(named) == sorted([AUTO, *METHODS, *GRADIENT_FREE])

@@ -84,11 +84,57 @@ def flow_run(shift, n):
 def test_flow_models_use_plain_distance():
     run = flow_run(3.0, 28)
     assert find_step(Moment(sigma=0.93), run, lambda p: 1 - p, flow=True).step == 5
-    even = [1.0, 0.5, 0.1, 0.0]
-    assert find_step(Moment(sigma=0.29), [1.0, 0.38, 0.22, 0.0], lambda p: 1 - p, flow=True).step == 2
-    assert find_step(Moment(sigma=0.29), [1.0, 0.38, 0.22, 0.0], lambda p: 1 - p, flow=False).step == 1
-    coarse = find_step(Moment(sigma=0.8), even, lambda p: 1 - p, flow=True)
+    many = [1.0, 0.38, 0.22, *(0.1 - 0.01 * k for k in range(6)), 0.0]
+    assert find_step(Moment(sigma=0.29), many, lambda p: 1 - p, flow=True).step == 2
+    assert find_step(Moment(sigma=0.29), many, lambda p: 1 - p, flow=False).step == 1
+    coarse = find_step(Moment(sigma=0.8), many, lambda p: 1 - p, flow=True)
     assert coarse.step == 0 and coarse.note.startswith("step 0 is the nearest: 0.2 more noise")
+
+
+@pytest.mark.parametrize("shift", (1.0, 3.0, 6.0))
+@pytest.mark.parametrize(
+    "n, percent, step, factor",
+    # ratios of noise to image without the shift: 8 steps inf 7 3 1.67 1, 4 steps inf 3 1 0.33; 18 % is 4.56
+    (
+        (8, 0.18, 2, 1.52),
+        (8, 0.12, 1, 0),
+        (8, 0.058, 1, 2.3),
+        (8, 0.02, 0, 2.0),
+        (8, 0.0, 0, 0),
+        (4, 0.18, 1, 1.52),
+        (4, 0.02, 0, 2.0),
+        (2, 0.18, 1, 4.56),
+        (1, 0.18, 0, 21.7),
+    ),
+)
+def test_with_few_steps_of_a_flow_model_the_ratio_of_noise_to_image_decides(shift, n, percent, step, factor):
+    def sigma(percent):
+        return shift * (1 - percent) / (1 + (shift - 1) * (1 - percent))
+
+    found = find_step(Moment(percent=percent), flow_run(shift, n), sigma, flow=True)
+    assert found.step == step
+    assert bool(found.note) == (factor > 1.5)
+    if factor > 1.5:
+        assert f"{factor:.2g} times" in found.note
+
+
+def test_many_steps_of_a_flow_model_keep_their_steps():
+    for n in (20, 25, 28, 50):
+        run = flow_run(3.0, n)
+        for wanted in (0.93, 0.98, 0.8):
+            found = find_step(Moment(sigma=wanted), run, lambda p: 1 - p, flow=True)
+            assert found.step == min(range(n), key=lambda i: abs(run[i] - wanted))
+
+
+def test_the_window_of_published_methods_is_one_of_noise_to_image():
+    def flow(shift, n):
+        return Schedule(
+            tuple(flow_run(shift, n)), lambda p: shift * (1 - p) / (1 + (shift - 1) * (1 - p)), True
+        )
+
+    assert [flow(3.0, 8).published_window(), flow(1.0, 8).published_window()] == [(0, 1, 2, 3)] * 2
+    assert flow(3.0, 4).published_window() == flow(1.0, 4).published_window() == (0, 1)
+    assert Schedule(tuple(run_of("karras", 20)), sd1_percent).published_window() == tuple(range(9))
 
 
 def test_step_wins_over_sigma_wins_over_percent():

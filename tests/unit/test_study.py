@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tools.study import __main__ as command
-from tools.study import compare, compute_tradeoff, data, evaluate, gradient_free, run
+from tools.study import auto, compare, compute_tradeoff, data, evaluate, gradient_free, run
 from tools.study.data import PLAIN, Record, Study, Way
 from tools.study.store import Store
 from tools.study.tables import write_between
@@ -231,6 +231,32 @@ def test_methods_without_gradients_are_compared_alone_and_before_the_fast_one(tm
     text = "\n".join(gradient_free.tables(study, finished(tmp_path / "records.jsonl", study)))
     assert f"### {model}, all prompts, n = 10" in text and text.count("| plain |") == 3
     assert text.count(f"{gradient_free.THEN_FAST} against {gradient_free.FAST}: ") == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "steps", "at"), [("sd", None, 0.1), ("sd3", 20, 0.2), ("sd3", 8, None), ("sd", 4, None)]
+)
+def test_auto_is_compared_with_its_parts_and_a_second_seed(tmp_path, tasks, model, steps, at):
+    ways = auto.ways(arguments(model=model, steps=steps, only=None, at_step=None))
+    by_name = {way.name: way for way in ways}
+    assert by_name["Auto"].method == "Auto" and by_name["Auto"].at_percent == at
+    assert all(
+        way.overrides == by_name["Auto"].overrides for way in ways if way.method and "without" not in way.name
+    )
+    study = replace(STUDY, name="auto", ways=ways, objects=(2, 3), model=model)
+    text = "\n".join(auto.tables(study, finished(tmp_path / "records.jsonl", study)))
+    assert text.count("| plain |") == 2 and text.count("| best of 2 seeds, all made |") == 2
+    assert text.count("Auto against Latent Refine (fast): ") == 2
+
+
+def test_a_way_of_auto_can_be_at_other_steps():
+    ways = auto.ways(arguments(model="sd3", steps=8, only=None, at_step=[0, 2]))
+    assert [way.at_step for way in ways if way.at_step is not None] == [0, 0, 2, 2]
+
+
+def test_the_cost_of_a_way_is_in_images_of_its_own_run():
+    one = replace(STUDY, sampling=data.Sampling(8, "euler", "simple", 1.0))
+    assert (auto.plain_passes(one), auto.plain_passes(replace(one, sampling=data.Sampling(8)))) == (8, 16)
 
 
 def test_single_ways_can_be_made_first():

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from tools.host_env.paths import CLONE, HOST_DIR
 
-from . import compare, compute_tradeoff, edit, evaluate, gradient_free, steps
+from . import auto, compare, compute_tradeoff, edit, evaluate, gradient_free, steps
 from .data import HOW, Study
 from .store import Store
 from .tables import write_between
@@ -22,6 +22,7 @@ STUDIES: dict[str, ModuleType] = {
     "compare": compare,
     "tradeoff": compute_tradeoff,
     "gradient-free": gradient_free,
+    "auto": auto,
     "edit": edit,
 }
 MODELS = {"demo": "sd", "sd": "sd", "sd3": "sd3", "sd3-turbo": "sd3-turbo"}

@@ -40,14 +40,14 @@ class Verdict:
 class Refined:
     """What a method made of a batch of B images.
 
-    latents [B, 4, 32, 32]. forwards, backwards: passes of the batch. step: the first one with an update. Per
+    latents [B, 4, 32, 32]. forwards, backwards: passes of the batch. step: the first one changed. Per
     image: first_loss and last_loss (before the last update) of the first recipe, weakest (the highest
     attention of its weakest subject at the first evaluation, NaN if it was not measured), evaluations and
     updates, which end where the image stops. percent, sigma: where `step` is in the noise schedule.
     """
 
     latents: torch.Tensor
-    step: int
+    step: int | None
     forwards: int
     backwards: int
     first_loss: tuple[float, ...]
@@ -129,7 +129,7 @@ class Demo:
         report = book.find(latents)
         acted = [action for action in report.recipes if action.losses]
         if not acted:
-            raise RuntimeError(report.status())
+            return nothing_to_update(latents, report)
         images = range(len(prompts))
         first = [[row[i] for row in acted[0].losses if not math.isnan(row[i])] for i in images]
         evaluations = [
@@ -149,6 +149,19 @@ class Demo:
             percent=acted[0].percent,
             sigma=acted[0].sigma,
         )
+
+
+def nothing_to_update(latents: torch.Tensor, report) -> Refined:
+    """Of a run whose looks found every subject, or in which a method without gradients was all there was to
+    do. Raises RuntimeError, in the report's words, if nobody has looked.
+    """
+    looked = [action for action in report.recipes if action.maxima_before]
+    if not looked:
+        raise RuntimeError(report.status())
+    none = (0,) * len(latents)
+    unknown = (math.nan,) * len(latents)
+    weakest = tuple(min(row, default=math.nan) for row in looked[0].maxima_before)
+    return Refined(latents, looked[0].step, 0, 0, unknown, unknown, weakest, none, none)
 
 
 def with_boxes(conditioning: list, text: str) -> list:

@@ -46,6 +46,7 @@ class BoostOfRun(EditOfRun):
             if wanted:
                 self.looked[n] = wanted
                 self.raised[n] = resolve([s.phrase for s in wanted], entries[n].tokens)
+        self.maps: dict[int, Tensor] = {}  # of the last look, [B, k, h, w]
         self.peaks: dict[int, Tensor] = {}  # of the first look, [B, k]
         self.lack: dict[int, Tensor] = {}  # of the last look, [B, k]
         self.lacked: dict[int, Tensor] = {}  # in any look, bool [B, k]
@@ -56,7 +57,13 @@ class BoostOfRun(EditOfRun):
 
     @property
     def acts(self) -> bool:
-        return bool(self._lacking)
+        return bool(self._lacking) and not self.settings.disabled
+
+    @property
+    def lacking_images(self) -> Tensor | None:
+        """bool [B], the images that lacked something in the last look; None = there was none."""
+        found = [(lack > 0).any(1) for lack in self.lack.values()]
+        return torch.stack(found).any(0) if found else None
 
     def look(
         self, entry: int, network: torch.nn.Module, layout: AttentionLayout, repeats: int
@@ -71,7 +78,8 @@ class BoostOfRun(EditOfRun):
         maps = look.maps()
         if maps is None:
             return
-        peaks = maxima(subject_maps(maps, self.looked[entry], MapOptions()))
+        self.maps[entry] = subject_maps(maps, self.looked[entry], MapOptions())  # [B, k, h, w]
+        peaks = maxima(self.maps[entry])
         self.peaks.setdefault(entry, peaks)
         self.lack[entry] = lacking(peaks, self.settings.threshold)
         lacks = self.lack[entry] > 0
@@ -81,7 +89,7 @@ class BoostOfRun(EditOfRun):
             self._lacking.add(entry)
 
     def change(self, entry: int) -> TextEdit | None:
-        if entry not in self._lacking:
+        if entry not in self._lacking or self.settings.disabled:
             return None
         factors = boost_factors(self.lack[entry], self.settings.gain)  # [B, k]
         a: dict[int, Tensor] = {}

@@ -33,6 +33,11 @@ def report_of_run(run: ModulatedRun, sampler: str) -> RunReport:
     )
 
 
+def report_of_edit(run: ModulatedRun, edit: EditOfRun) -> RecipeReport:
+    """What one edit of a run changed, also if that was nothing."""
+    return _report_of(run, edit, run.maps.means())
+
+
 def _report_of(
     run: ModulatedRun, edit: EditOfRun, maps: tuple[tuple[str, ...], Tensor, Tensor] | None
 ) -> RecipeReport:

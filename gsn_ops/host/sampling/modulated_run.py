@@ -55,7 +55,7 @@ WRAPPER_KEY = "gsn_modulate"
 class ModulatedRun:
     """One sampler call. Gone when the call returns."""
 
-    def __init__(self, guider: Any, attached: Sequence[AttachedEdit], sigmas: Tensor):
+    def __init__(self, guider: Any, attached: Sequence[AttachedEdit], sigmas: Sequence[float] | Tensor):
         model = guider.model_patcher
         self.guider, self.model, self.family = guider, model, family_of(model)
         self.pair = pair_edit([one.edit for one in attached])

@@ -12,7 +12,9 @@ from comfy.model_base import ModelType
 from torch import Tensor
 
 from ...joint_prompts import MAX_FOUND
+from ...modulate.edits import WordBoost
 from ...objectives.base import check_prompt, reason_to_skip
+from ...optimise.auto import Auto
 from ...optimise.recipe import ActiveSteps, Recipe
 from ...remark import Remark
 from ...report.book import ReportBook
@@ -26,6 +28,7 @@ from ..prompts.entry_tokens import AllZeros, read_entry
 from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
 from .plain_passes import plain_passes
+from .sampler_facts import RENOISING, sampler_name
 
 NO_SUBJECTS = (
     "no subjects found in the prompt: type subjects into the subjects field, for example: cat, red car"
@@ -52,7 +55,8 @@ class AttachedRecipe:
 class PlannedRecipe:
     """A recipe in one run: its steps (or why it has none), and the entries it may read.
 
-    skip: why it does nothing although it has steps; "" = it runs.
+    skip: why it does nothing although it has steps; "" = it runs. boost: what looks at the run's own passes
+    for it.
     """
 
     attached: AttachedRecipe
@@ -60,6 +64,7 @@ class PlannedRecipe:
     matched: tuple[MatchedConditioning, ...] = ()
     notes: tuple[str, ...] = ()
     skip: str = ""
+    boost: WordBoost | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -67,7 +72,7 @@ class PlannedRecipe:
 
     @property
     def runs(self) -> bool:
-        return bool(self.active.steps) and not self.skip
+        return bool(self.active.steps or self.boost) and not self.skip
 
     @property
     def most_passes(self) -> int:
@@ -79,6 +84,8 @@ class PlannedRecipe:
         if not self.runs:
             return f"Skipped: {cure_first(self.skip or self.active.reason)}"
         names = ", ".join(dict.fromkeys(s.label for one in self.matched for s in one.subjects))
+        if not self.active.steps:
+            return f"{names}; Word boost alone, {self.active.reason}"
         first, last = self.active.steps[0], self.active.steps[-1]
         where = f"at step {first}" if first == last else f"at steps {first} to {last}"
         return f"{names}; {where} of {n_steps}"
@@ -187,18 +194,29 @@ def make_plan(
     levels = tuple(float(s) for s in sigmas)
     percent_to_sigma = model_sampling.percent_to_sigma
     passes = plain_passes(guider, sampler, levels, percent_to_sigma)
-    schedule = Schedule(levels, percent_to_sigma, flow, not from_image, passes)
+    renoises = sampler_name(sampler) in RENOISING
+    schedule = Schedule(levels, percent_to_sigma, flow, not from_image, passes, renoises)
     found, warnings = positive_entries(guider)
     entries = []
     for entry in found:
         tokens = columns_of(family, entry.tokens, guider.conds[entry.name][entry.index])
         entries.append(replace(entry, tokens=tokens))
-    planned = [
-        _plan_recipe(one, _active_steps(one.recipe, schedule, from_image), entries) for one in attached
-    ]
+    for_run = [replace(one, recipe=one.recipe.for_run(schedule)) for one in attached]
+    planned = [_plan_recipe(one, _active_steps(one.recipe, schedule, from_image), entries) for one in for_run]
+    planned = [_with_boost(one, schedule, family) for one in planned]
     if math.prod(latent.shape[2:]) == 1:
         planned = [replace(one, skip=ONE_POSITION) for one in planned]
     return Plan(family, schedule, tuple(planned), warnings)
+
+
+def _with_boost(planned: PlannedRecipe, schedule: Schedule, family: ModelFamily) -> PlannedRecipe:
+    """The recipe with its looks at the run's own passes, if it is one that looks."""
+    recipe = planned.recipe
+    if not isinstance(recipe, Auto) or planned.skip:
+        return planned
+    wanted = [sum(s.phrase.role == "wanted" for s in one.subjects) for one in planned.matched]
+    boost = recipe.boost(schedule, not family.cross, max(wanted, default=0))
+    return replace(planned, boost=boost)
 
 
 def _active_steps(recipe: Recipe, schedule: Schedule, from_image: bool) -> ActiveSteps:

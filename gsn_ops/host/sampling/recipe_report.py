@@ -88,12 +88,17 @@ class RecipeRecord:
         self.non_finite_images = max(self.non_finite_images, int(result.non_finite.sum()))
         self.skipped_images = 0 if result.needed is None else int((~result.needed).sum())
 
+    @property
+    def reason(self) -> str:
+        """Why nothing was done, of a recipe that did nothing."""
+        reason = self.planned.skip or self.planned.active.reason or self.missing or self.given_up
+        return reason or "its step was not reached"
+
     def report(self, precision: GradientPrecision, policy: CheckpointPolicy) -> RecipeReport:
         """Everything this recipe did, also if that was nothing."""
         method = self.planned.recipe.method
         if not self.steps:
-            reason = self.planned.skip or self.planned.active.reason or self.missing or self.given_up
-            reason = reason or "its step was not reached"
+            reason = self.reason
             if reason.startswith(("The ", "This ")):
                 reason = reason[0].lower() + reason[1:]
             line = f"Skipped: {cure_first(reason)}"

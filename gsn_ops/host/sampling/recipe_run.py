@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -52,6 +53,27 @@ class RecipeStep:
     extra: ExtraInputs = NO_EXTRA_INPUTS
 
 
+class Looks(Protocol):
+    """What is seen, and changed without gradients, in the run's own passes for a recipe."""
+
+    @property
+    def lacking(self) -> Tensor | None:
+        """bool [B], the images in which something is missing; None = nobody has looked yet."""
+
+    @property
+    def all_present(self) -> bool:
+        """Whether the last look found every subject in every image."""
+        ...
+
+    def begin_step(self) -> None:
+        """The recipe's step begins."""
+        ...
+
+    def report(self, made: RecipeReport, reason: str) -> RecipeReport:
+        """The recipe's report with what was seen and changed."""
+        ...
+
+
 class RecipeRun:
     """A planned recipe while its run lasts. Refers to the model within a step only."""
 
@@ -63,6 +85,7 @@ class RecipeRun:
         self.layers: int | None = None  # wanted layers of one pass, learned by the first complete one
         self.record = RecipeRecord(planned, family, schedule.n_steps)
         self.foreign = self.record.foreign
+        self.looks: Looks | None = None  # at the run's own passes
         self.in_the_way: tuple[str, ...] = ()  # names of nodes and packs, known after a pass has failed
 
     def update(self, step: RecipeStep) -> Tensor:
@@ -100,7 +123,10 @@ class RecipeRun:
 
     def report(self) -> RecipeReport:
         """Everything this recipe did, also if that was nothing."""
-        return self.record.report(self.precision, self.policy)
+        made = self.record.report(self.precision, self.policy)
+        if self.looks is None:
+            return made
+        return self.looks.report(made, self.record.reason)
 
     def _updated(self, step: RecipeStep) -> Tensor:
         context = step.context
@@ -117,6 +143,7 @@ class RecipeRun:
                 ExtraInputs(
                     without_inference_flag(step.extra.initial_noise),
                     without_inference_flag(step.extra.predicted_x0),
+                    without_inference_flag(step.extra.lacking),
                 ),
             )
             if check is not None and not self._is_last(context):

@@ -44,6 +44,16 @@ FACTS = {
 }
 """By the name of the sampler function; all others call the model with their state first at sigma_k."""
 
+RENOISING = (
+    "sample_lcm",
+    "sample_euler_ancestral",
+    "sample_euler_ancestral_cfg_pp",
+    "sample_dpm_2_ancestral",
+    "sample_dpmpp_2s_ancestral",
+    "sample_dpmpp_2s_ancestral_cfg_pp",
+)
+"""Sampler functions that take noise away down to a level and add new noise, at every step."""
+
 MEMORYLESS = (
     "euler",
     "euler_cfg_pp",

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ...cost import amount, at_most, in_images
 from ...maps import StepContext
-from ...optimise.recipe import ExtraInputs, Recipe
+from ...optimise.recipe import ExtraInputs
 from ...remark import Remark, with_lines
 from ...report.run_report import RunReport
 from ..attention.entry import is_active
 from ..attention.foreign_code import remembered
 from ..attention.isolation import kept_random_state
 from ..attention.sampler_state import SamplerState
+from .auto_looks import AutoLooks
 from .matched import join_matched
 from .plan import AttachedRecipe, Plan, PlannedRecipe, network_scale, reason_against
 from .recipe_run import RecipeRun, RecipeStep
@@ -41,6 +42,9 @@ class SamplerRun:
         self.updates_done, self.steps_done = 0, 0
         self.denoised: Tensor | None = None  # the last step's prediction: SamplerCustom's second output
         self.warnings = list(plan.warnings)
+        for one in running:
+            if one.planned.boost is not None:
+                one.looks = AutoLooks(guider, one.planned.boost, plan.schedule.sigmas, noise)
 
     @property
     def total(self) -> int:
@@ -87,6 +91,10 @@ class SamplerRun:
     def _recipe_step(self, run: RecipeRun, step: int, state: SamplerState) -> RecipeStep | None:
         """What the recipe gets at this step, or None where no prompt with its subjects is active."""
         x, sigma = state.x, state.sigma
+        if run.looks is not None:
+            if run.looks.all_present:
+                return None
+            run.looks.begin_step()
         active = [m for m in run.planned.matched if is_active(self.guider, m.entry, x, sigma)]
         if not active:
             run.record.missing = (
@@ -106,19 +114,20 @@ class SamplerRun:
         context = StepContext(
             step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=matched.regions
         )
-        extra = self._extra_inputs(run.recipe, step, state)
+        extra = self._extra_inputs(run, step, state)
         return RecipeStep(state, matched, context, self._progress(run.planned, step, x), extra)
 
-    def _extra_inputs(self, recipe: Recipe, step: int, state: SamplerState) -> ExtraInputs:
+    def _extra_inputs(self, run: RecipeRun, step: int, state: SamplerState) -> ExtraInputs:
         """The extra inputs that this recipe needs."""
         noise = predicted = None
+        recipe = run.recipe
         if "initial_noise" in recipe.extra_inputs:
             noise = self.noise.to(state.x)
         if "predicted_x0" in recipe.extra_inputs and step > 0:
             options, network = state.arguments["model_options"], self.guider.inner_model.diffusion_model
             with remembered(options, network), kept_random_state(state.x.device):
                 predicted = predict_x0(state, self.plan.schedule, step, self.seed)
-        return ExtraInputs(noise, predicted)
+        return ExtraInputs(noise, predicted, None if run.looks is None else run.looks.lacking)
 
     def _progress(self, planned: PlannedRecipe, step: int, x: Tensor) -> Callable[[int, Tensor], None]:
         """Called before each evaluation of a step: cancel, preview, progress bar, the count on the node."""
@@ -217,7 +226,7 @@ class SamplerRun:
                 costs[one.on_status] = costs.get(one.on_status, 0.0) + (now.cost or 0.0)
                 remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
-            told = "\n".join(dict.fromkeys(said))
+            line = "\n".join(dict.fromkeys(said))
             if costs[on_status]:
-                told += f"; cost +{amount(costs[on_status])} images"
-            on_status(with_lines(told, remarks[on_status]))
+                line += f"; cost +{amount(costs[on_status])} images"
+            on_status(with_lines(line, remarks[on_status]))
