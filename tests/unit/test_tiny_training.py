@@ -152,8 +152,10 @@ class Straight(turbo.Turbo):
         return (2 * t).view(-1, 1, 1, 1).expand_as(x)
 
 
-def turbo_data(folder, teacher=Straight):
-    plan = dataclasses.replace(recipe_turbo(1, (8, 8)), part=8, first_parts=2, batch=8, part_every=3)
+def turbo_data(folder, teacher=Straight, **changes):
+    plan = dataclasses.replace(
+        recipe_turbo(1, (8, 8)), part=8, first_parts=2, batch=8, part_every=3, **changes
+    )
     data = turbo.Trajectories(folder, plan)
     data.teacher = teacher()
     return plan, data
