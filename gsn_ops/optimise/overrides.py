@@ -139,9 +139,7 @@ def _unknown(position: str, key: str, known: Sequence[str]) -> ValueError:
     near = initials or difflib.get_close_matches(key.lower(), known, 1)
     keys = ", ".join(known)
     if near:
-        return ValueError(
-            f"{position}: there is no setting '{key}'. Did you mean '{near[0]}'? Keys: {keys}."
-        )
+        return ValueError(f"{position}: there is no setting '{key}'. Did you mean '{near[0]}'? Keys: {keys}.")
     return ValueError(f"{position}: there is no setting '{key}'. Keys: {keys}.")
 
 

@@ -251,7 +251,12 @@ def test_a_window_that_ends_before_it_starts_is_refused(method):
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("shifs=3", "shifts"), ("lr=2", "learning_rate"), ("Learning_Rate=2", "learning_rate"), ("piece=noun", "pieces")],
+    [
+        ("shifs=3", "shifts"),
+        ("lr=2", "learning_rate"),
+        ("Learning_Rate=2", "learning_rate"),
+        ("piece=noun", "pieces"),
+    ],
 )
 def test_m6_a_misspelled_key_names_the_one_that_was_meant(typed, meant):
     with pytest.raises(ValueError, match=f"Did you mean '{meant}'[?] Keys: "):
