@@ -18,6 +18,7 @@ from . import (
     scores,
     seeds,
     text,
+    two_prompt_edits,
     weights,
 )
 
@@ -29,6 +30,7 @@ FILES = [
     weights,
     prompt_to_prompt,
     edit,
+    two_prompt_edits,
     prompts,
     objective,
     region,

@@ -37,7 +37,7 @@ def edit_step(
     differences = []
     for noise in noises:
         from_source = noisy(source, noise, sigma, flow)
-        from_target = edited + from_source - source
+        from_target = from_source + (edited - source)  # exact where nothing has changed yet
         differences.append(of_target(from_target, sigma) - of_source(from_source, sigma))
     change = torch.stack(differences).mean(0)
     return edited + (following - sigma) * (change if mask is None else change * mask)

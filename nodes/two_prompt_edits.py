@@ -1,0 +1,196 @@
+"""Edits of given images by two prompts: what the image shows, and what it shall show."""
+
+from comfy_api.latest import io
+
+from ..gsn_ops.host.editing.diff_edit import MaskSettings, find_mask
+from ..gsn_ops.host.editing.flow_edit import FlowEditSampler
+from ..gsn_ops.host.editing.mask_pictures import mask_pictures
+from ..gsn_ops.host.editing.pair_guider import PairGuider
+from ..gsn_ops.language import aliases
+from .inputs import given, optional_float, status_reporter
+
+
+def prompt_inputs() -> list[io.Input]:
+    """The model and its two prompts."""
+    return [
+        io.Model.Input("model", tooltip="The model. Nursing and Word Weight on it do not act here."),
+        io.Conditioning.Input("source", tooltip="A prompt that describes the image as it is."),
+        io.Conditioning.Input("target", tooltip="A prompt that describes what the image shall become."),
+    ]
+
+
+def cfg_input(name: str, default: float, tooltip: str) -> io.Input:
+    return optional_float(name, default, (0.0, 100.0), tooltip, step=0.1, precision=0.01)
+
+
+class GSNFlowEdit(io.ComfyNode):
+    """A GUIDER with two prompts and the SAMPLER that edits by them."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="GSNFlowEdit",
+            display_name="FlowEdit",
+            category="GSN/edit",
+            description="Edits an image by two prompts without inversion (Kulikov et al., ICCV 2025): a "
+            "guider and a sampler for SamplerCustomAdvanced. Made for flow models; works on EPS and "
+            "v-prediction models too. A noise mask on the latent limits the edit.",
+            search_aliases=["gsn", "flowedit", "flow edit", "edit image", *aliases("GSNFlowEdit")],
+            inputs=[
+                *prompt_inputs(),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="The negative prompt of both, often empty. Needed unless both CFGs are 1.",
+                ),
+                cfg_input(
+                    "source_cfg",
+                    3.5,
+                    "CFG of the source prompt. Published for SD3: 3.5. Flux: 1, and FluxGuidance 1.5.",
+                ),
+                cfg_input(
+                    "target_cfg",
+                    13.5,
+                    "CFG of the target prompt. Higher = a stronger edit. Published for SD3: 13.5. Flux: 1, "
+                    "and FluxGuidance 5.5.",
+                ),
+                io.Int.Input(
+                    "averages",
+                    optional=True,
+                    default=1,
+                    min=1,
+                    max=64,
+                    advanced=True,
+                    tooltip="Noises per step whose directions are averaged. More = calmer, and as many times "
+                    "slower.",
+                ),
+                io.Int.Input(
+                    "plain_steps",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=10000,
+                    advanced=True,
+                    tooltip="The last so many steps follow the target prompt alone. 0 = none, as published.",
+                ),
+            ],
+            outputs=[
+                io.Guider.Output(display_name="GUIDER", tooltip="For SamplerCustomAdvanced."),
+                io.Sampler.Output(
+                    display_name="SAMPLER",
+                    tooltip="For the same SamplerCustomAdvanced. The denoise of its scheduler is the "
+                    "strength: 0.66 is published for SD3, 0.85 for Flux.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        source,
+        target,
+        negative=None,
+        source_cfg=3.5,
+        target_cfg=13.5,
+        averages=1,
+        plain_steps=0,
+    ) -> io.NodeOutput:
+        prompts = given("CONDITIONING", source), given("CONDITIONING", target)
+        guider = PairGuider(given("MODEL", model), *prompts, negative, (source_cfg, target_cfg))
+        return io.NodeOutput(guider, FlowEditSampler(averages, plain_steps))
+
+
+class GSNDiffEditMask(io.ComfyNode):
+    """Where an image must change, found by two prompts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="GSNDiffEditMask",
+            display_name="DiffEdit Mask",
+            category="GSN/edit",
+            description="Finds where an image must change to show another prompt, without painting "
+            "(DiffEdit, Couairon et al., ICLR 2023). The mask is for Inversion Sampler, for inpainting, "
+            "or for an edit model.",
+            search_aliases=["gsn", "diffedit", "automatic mask", "edit image", *aliases("GSNDiffEditMask")],
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,
+            inputs=[
+                *prompt_inputs(),
+                io.Latent.Input("latent_image", tooltip="The image, from VAE Encode."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The random seed of the noises.",
+                ),
+                optional_float(
+                    "strength",
+                    0.5,
+                    (0.01, 1.0),
+                    "How much noise the image gets for the comparison, as a share of the schedule. "
+                    "Published: 0.5.",
+                    step=0.01,
+                ),
+                io.Int.Input(
+                    "copies",
+                    optional=True,
+                    default=10,
+                    min=1,
+                    max=1000,
+                    tooltip="Noises whose differences are averaged, two passes each. Published: 10.",
+                ),
+                optional_float(
+                    "threshold",
+                    0.5,
+                    (0.0, 1.0),
+                    "The difference that counts as a change, 1 = the clip. Lower = a larger mask. "
+                    "Published: 0.5.",
+                    step=0.01,
+                ),
+                optional_float(
+                    "clip",
+                    3.0,
+                    (1.0, 100.0),
+                    "Differences are cut at so many times their mean. Published: 3.",
+                    step=0.1,
+                    advanced=True,
+                ),
+                io.Image.Input(
+                    "image", optional=True, tooltip="The picture to draw on. Not connected: a preview."
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="MASK", tooltip="Where the image must change."),
+                io.Image.Output(
+                    display_name="IMAGE", tooltip="How much the prompts differ, inside the mask."
+                ),
+                io.String.Output("text", tooltip="How much of the image the mask covers."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        source,
+        target,
+        latent_image,
+        seed,
+        strength=0.5,
+        copies=10,
+        threshold=0.5,
+        clip=3.0,
+        image=None,
+    ) -> io.NodeOutput:
+        model, latent = given("MODEL", model), given("LATENT", latent_image)
+        prompts = given("CONDITIONING", source), given("CONDITIONING", target)
+        found = find_mask(model, *prompts, latent, MaskSettings(seed, strength, copies, threshold, clip))
+        status_reporter(cls)(found.text)
+        return io.NodeOutput(*mask_pictures(model, latent, found, image), found.text)
+
+
+NODES = [GSNFlowEdit, GSNDiffEditMask]
