@@ -75,7 +75,7 @@ def arguments() -> argparse.Namespace:
 
 def stages_data(plan: Recipe, folder: Path) -> list:
     if isinstance(plan, Distillation):
-        return [turbo.Trajectories(folder, plan)] * len(plan.stages)
+        return [turbo.Trajectories(folder, plan)]
     return [
         dataset.load(folder, s.seed, s.scenes, s.share, plan.neglect, s.swap, s.supervised)
         for s in plan.stages

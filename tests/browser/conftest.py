@@ -36,7 +36,7 @@ def front(chromium, server) -> Iterator:
     """The page, open in English in the canvas renderer."""
     from playwright.sync_api import sync_playwright
 
-    from .front_end import FrontEnd
+    from tools.front_end.page import FrontEnd
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

@@ -49,8 +49,7 @@ class Distillation(Recipe):
     """A recipe that learns from another model's trajectories while they are made: see turbo.
 
     teacher_steps, teacher_cfg: of a trajectory. windows: straight lines of the student. part: trajectories
-    made at once; first_parts before the first update, then one part every part_every updates, most_parts in
-    all.
+    made at once; first_parts before the first update, then one part every part_every updates.
     """
 
     teacher_steps: int = 8
@@ -60,12 +59,10 @@ class Distillation(Recipe):
     part: int = 24
     first_parts: int = 3
     part_every: int = 12
-    most_parts: int = 32
 
-    def parts(self, stage: Stage, step: int) -> int:
-        """How many parts there are at this update of a stage."""
-        before = sum(s.steps for s in self.stages[: self.stages.index(stage)])
-        return min(self.most_parts, self.first_parts + (before + step) // self.part_every)
+    def parts(self, step: int) -> int:
+        """How many parts there are at this update."""
+        return self.first_parts + step // self.part_every
 
 
 def recipe_sd(
@@ -157,17 +154,11 @@ def recipe_sd3(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (60_
     )
 
 
-def recipe_turbo(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (0, 0)) -> Distillation:
-    """Most captions have several objects: one is easy. Stage 2 goes on from the average, more slowly.
-
-    scenes is unused: the trajectories of both stages are those of the parts.
-    """
-    share = (0.2, 0.35, 0.45)
+def recipe_turbo(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (0,)) -> Distillation:
+    """One stage. Most captions have several objects: one is easy. scenes is unused: parts have them."""
+    stage = Stage("turbo", seed + 6, steps[0], scenes[0], (0.2, 0.35, 0.45), 0.0, 6e-4, 0.0, 0.0)
     return Distillation(
-        (
-            Stage("turbo", seed + 6, steps[0], scenes[0], share, 0.0, 6e-4, 0.0, 0.0),
-            Stage("more", seed + 7, steps[1], scenes[1], share, 0.0, 4e-4, 0.0, 0.0),
-        ),
+        (stage,),
         neglect=0.0,
         batch=16,
         warm_up=20,
@@ -182,5 +173,5 @@ def recipe_turbo(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (0
 RECIPES = {
     "sd": (recipe_sd, (3184, 760, 1000)),
     "sd3": (recipe_sd3, (800, 800, 500, 2400, 200)),
-    "sd3-turbo": (recipe_turbo, (320, 400)),
+    "sd3-turbo": (recipe_turbo, (320,)),
 }  # and their usual steps

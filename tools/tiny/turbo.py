@@ -162,7 +162,7 @@ def draw_batch(
     [b], the lines' velocity [b, 4, 32, 32].
     """
     rng = np.random.default_rng([stage.seed, 11, step])
-    rows, states = data.take(rng.choice(data.until(recipe.parts(stage, step)), recipe.batch, replace=False))
+    rows, states = data.take(rng.choice(data.until(recipe.parts(step)), recipe.batch, replace=False))
     window, t = places(recipe.batch, recipe, rng)
     flip = torch.from_numpy(rng.uniform(size=recipe.batch) < 0.5)
     states = torch.where(flip.view(-1, 1, 1, 1, 1), states.flip(-1), states)

@@ -23,7 +23,7 @@ READY = (
     "() => window.app?.canvas && window.LiteGraph?.registered_node_types.GSNReport && app.graph && "
     "!document.querySelector('.p-blockui-mask')"
 )
-FUNCTIONS = Path(__file__).with_name("front_end.js").read_text("utf-8")
+FUNCTIONS = Path(__file__).with_name("page.js").read_text("utf-8")
 TIMEOUT = 120_000
 """Milliseconds; a machine that runs other tests beside these is slow."""
 
@@ -55,8 +55,8 @@ class FrontEnd:
         self.page.evaluate(FUNCTIONS)
 
     def call(self, name: str, *values: Any) -> Any:
-        """A function of front_end.js in the page."""
-        return self.page.evaluate("([name, values]) => gsnTests[name](...values)", [name, list(values)])
+        """A function of page.js in the page."""
+        return self.page.evaluate("([name, values]) => gsnPage[name](...values)", [name, list(values)])
 
     def drop(self, file: Path | str, data: bytes | None = None) -> None:
         """Drop a file on the canvas."""
@@ -95,15 +95,16 @@ class FrontEnd:
         self.page.wait_for_timeout(500)
         return panel.inner_text()
 
-    def search(self, words: str) -> list[str]:
-        """Titles of the nodes that the search finds, best first."""
+    def search(self, words: str, close: bool = True) -> list[str]:
+        """Titles of the nodes that the search finds, best first. close: the search, after it."""
         self.command("Workspace.SearchBox.Toggle")
         self.page.get_by_test_id("category-most-relevant").wait_for()
         self.page.keyboard.type(words)
         items = self.page.get_by_test_id("result-item")
         self.page.wait_for_timeout(700)
         found = [text.split("\n")[0] for text in items.all_inner_texts()]
-        self.page.keyboard.press("Escape")
+        if close:
+            self.page.keyboard.press("Escape")
         return found
 
     def command(self, name: str) -> None:
@@ -119,11 +120,15 @@ class FrontEnd:
         self.page.wait_for_timeout(500)
         return article.inner_text()
 
-    def template_cards(self, number: int) -> list[tuple[str, bool]]:
-        """(title, whether its picture is loaded) of this pack's first cards in the list of templates."""
+    def show_templates(self) -> None:
+        """Open the list of templates at this pack's."""
         self.command("Comfy.BrowseTemplates")
         own = self.page.get_by_role("dialog").get_by_text("semantic-nursing", exact=True).last
         own.evaluate("element => element.click()")  # it is below the fold of a list that scrolls
+
+    def template_cards(self, number: int) -> list[tuple[str, bool]]:
+        """(title, whether its picture is loaded) of this pack's first cards in the list of templates."""
+        self.show_templates()
         cards = self.call("cards", number)
         self.page.keyboard.press("Escape")
         return cards

@@ -1,5 +1,5 @@
-// What the tests do in the page. `app` and `LiteGraph` are the front end's.
-window.gsnTests = (() => {
+// What tests and the tour do in the page. `app` and `LiteGraph` are the front end's.
+window.gsnPage = (() => {
   const pause = ms => new Promise(resolve => setTimeout(resolve, ms));
   const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
   const TYPES = {json: 'application/json', png: 'image/png'};
@@ -47,6 +47,10 @@ window.gsnTests = (() => {
         if (!widget) throw new Error(`${node.type} has no ${name}`);
         widget.value = value;
       }
+    },
+
+    options(id, name) {
+      return app.graph.getNodeById(id).widgets.find(w => w.name === name).options.values;
     },
 
     // Begins a run; returns when a node says that its updates have begun.
