@@ -2,10 +2,14 @@
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host.demo import sd, sd3
+from ..gsn_ops.host.demo import sd, sd3, turbo
 from ..gsn_ops.language import aliases
 
-MODELS = {"SD layout (UNet)": sd.load_demo_model, "SD3 layout (MM-DiT)": sd3.load_demo_sd3}
+MODELS = {
+    "SD layout (UNet)": sd.load_demo_model,
+    "SD3 layout (MM-DiT)": sd3.load_demo_sd3,
+    "SD3 layout, turbo (4 or 8 steps, CFG 1)": turbo.load_demo_turbo,
+}
 DEFAULT = "SD layout (UNet)"
 
 
@@ -29,7 +33,8 @@ class GSNDemoModel(io.ComfyNode):
                     optional=True,
                     default=DEFAULT,
                     tooltip="The architecture: like SD 1.5 (cross-attention, noise prediction), or like SD 3 "
-                    "(joint attention, CLIP and T5, rectified flow).",
+                    "(joint attention, CLIP and T5, rectified flow), or that one distilled to 4 or 8 steps "
+                    "at CFG 1, with euler and simple.",
                 ),
             ],
             outputs=[

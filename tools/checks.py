@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.host_env import paths
+from tools.host_env.browser import missing_browser
 from tools.host_env.launch import run_in_host
 from tools.host_env.paths import CLONE, HOST_DIR, TYPES_LINK, Host, venv_python
 
@@ -29,6 +30,8 @@ def run(host: Host, arguments: Sequence[str]) -> int:
     for name, status in failed.items():
         if status:
             print(f"failed: {name} (what it found stands above)")
+    if missing_browser():
+        print(missing_browser())
     return next((status for status in failed.values() if status), 0)
 
 

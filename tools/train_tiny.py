@@ -1,7 +1,11 @@
-"""Train an embedded demo model from nothing: about an hour on two CPU cores.
+"""Train an embedded demo model: about an hour on two CPU cores.
 
     python tools/train_tiny.py --workers 2
     python tools/train_tiny.py --workers 2 --model sd3
+    python tools/train_tiny.py --workers 1 --model sd3-turbo
+
+The first two start from nothing. The last one distils the SD3-like model of models/ to 4 and 8 steps without
+guidance; it makes trajectories of that model and learns from them, in one process.
 
 A killed run goes on from its last checkpoint in .host/train when the same command is given again. Needs the
 prepared host (its UNet or MM-DiT is what is trained) or COMFYUI_PATH.
@@ -22,15 +26,15 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 import torch.multiprocessing as processes  # noqa: E402
 
-from tools.tiny import dataset, denoiser, trainer  # noqa: E402
+from tools.tiny import dataset, denoiser, trainer, turbo  # noqa: E402
 from tools.tiny.export import export, metadata  # noqa: E402
 from tools.tiny.files import sha256  # noqa: E402
 from tools.tiny.model_sd import SD  # noqa: E402
 from tools.tiny.model_sd3 import SD3  # noqa: E402
-from tools.tiny.recipe import RECIPES, Recipe  # noqa: E402
+from tools.tiny.recipe import RECIPES, Distillation, Recipe  # noqa: E402
 
 CHECKPOINT = "checkpoint_{}.pt"
-LAYOUTS = {"sd": SD, "sd3": SD3}
+LAYOUTS = {"sd": SD, "sd3": SD3, "sd3-turbo": turbo.Turbo}
 COMMON = (
     "attention_supervision",
     "captions",
@@ -42,7 +46,8 @@ COMMON = (
     "trainer",
     "world",
 )
-SOURCES = {"sd": (*COMMON, "model_sd"), "sd3": (*COMMON, "mmdit", "model_sd3", "t5_encoder")}
+MMDIT = (*COMMON, "mmdit", "model_sd3", "t5_encoder")
+SOURCES = {"sd": (*COMMON, "model_sd"), "sd3": MMDIT, "sd3-turbo": (*MMDIT, "turbo")}
 
 
 def arguments() -> argparse.Namespace:
@@ -50,7 +55,10 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--model", choices=tuple(LAYOUTS), default="sd", help="layout: SD's UNet or SD3's MM-DiT"
+        "--model",
+        choices=tuple(LAYOUTS),
+        default="sd",
+        help="SD's UNet, SD3's MM-DiT, or this one for few steps",
     )
     parser.add_argument("--steps", type=int, nargs="+", help="steps of each stage")
     parser.add_argument(
@@ -65,11 +73,20 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stages_data(plan: Recipe, folder: Path) -> list[dataset.Dataset]:
+def stages_data(plan: Recipe, folder: Path) -> list:
+    if isinstance(plan, Distillation):
+        return [turbo.Trajectories(folder, plan)]
     return [
         dataset.load(folder, s.seed, s.scenes, s.share, plan.neglect, s.swap, s.supervised)
         for s in plan.stages
     ]
+
+
+def start_log() -> None:
+    """Of this process, which gets one thread."""
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stdout)
+    trainer.log.setLevel(logging.INFO)
+    torch.set_num_threads(1)
 
 
 def work(
@@ -83,9 +100,7 @@ def work(
     hashes: dict[str, str],
 ) -> None:
     """One worker: all of them hold the same weights; the first one writes."""
-    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stdout)
-    trainer.log.setLevel(logging.INFO)
-    torch.set_num_threads(1)
+    start_log()
     if workers > 1:
         dist.init_process_group(
             "gloo", init_method=f"file://{folder}/rendezvous_{kind}", rank=rank, world_size=workers
@@ -100,12 +115,12 @@ def work(
         model,
         trainer.Checkpoint(folder / CHECKPOINT.format(kind), fingerprint),
         folder / kind,
+        turbo.draw_batch if isinstance(plan, Distillation) else trainer.draw_batch,
     )
     if rank == 0:
         from comfyui_version import __version__ as host_version
 
-        averaged = [(name, view) for (name, _), view in zip(model.named, model.views(model.ema))]
-        export(out, kind, averaged, metadata(kind, plan, seed, curve, hashes, host_version))
+        export(out, kind, model.averaged(), metadata(kind, plan, seed, curve, hashes, host_version))
         trainer.log.info("wrote %s, %.1f MB", out, out.stat().st_size / 1e6)
     if workers > 1:
         dist.destroy_process_group()
@@ -114,7 +129,7 @@ def work(
 def main() -> None:
     args = arguments()
     recipe, usual = RECIPES[args.model]
-    args.out = args.out or ROOT / "models" / f"tiny_{args.model}_shapes.safetensors"
+    args.out = args.out or ROOT / "models" / f"tiny_{args.model.replace('-', '_')}_shapes.safetensors"
     plan = recipe(args.seed, tuple(args.steps or usual))
     if args.smoke:
         args.folder = args.folder / "smoke"
@@ -124,9 +139,14 @@ def main() -> None:
     folder = args.folder.resolve()
     (folder / args.model).mkdir(parents=True, exist_ok=True)
     (folder / f"rendezvous_{args.model}").unlink(missing_ok=True)
-    stages_data(plan, folder)  # rendered once, before the workers read it
+    if args.model == "sd3-turbo" and args.workers > 1:
+        raise SystemExit("The turbo model is trained by one process: add --workers 1.")
     denoiser.use_host()  # a missing host is reported once, not by every worker
-    sources = ("tools/train_tiny.py", *(f"tools/tiny/{name}.py" for name in SOURCES[args.model]))
+    sources = ["tools/train_tiny.py", *(f"tools/tiny/{name}.py" for name in SOURCES[args.model])]
+    if args.model == "sd3-turbo":
+        sources.append(f"models/{turbo.TEACHER.name}")
+    start_log()
+    stages_data(plan, folder)  # made once, before the workers read it
     job = (
         args.workers,
         args.model,

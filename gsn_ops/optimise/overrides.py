@@ -4,6 +4,7 @@ called.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -124,12 +125,22 @@ def pairs(text: str, where: str, known: Sequence[str], example: str) -> Iterator
                 f"Write for example {example}. Keys: {', '.join(known)}."
             )
         if pair["key"] not in known:
-            raise ValueError(f"{position}: there is no setting '{pair['key']}'. Keys: {', '.join(known)}.")
+            raise _unknown(position, pair["key"], known)
         if pair["key"] in seen:
             raise ValueError(f"{position}: '{pair['key']}' is there twice: leave one of them.")
         seen.add(pair["key"])
         yield position, pair["key"], pair["value"]
         at = pair.end()
+
+
+def _unknown(position: str, key: str, known: Sequence[str]) -> ValueError:
+    """There is no such key; the one that is spelled like it, or has its initials ("lr"), is named."""
+    initials = [one for one in known if "".join(word[0] for word in one.split("_")) == key]
+    near = initials or difflib.get_close_matches(key.lower(), known, 1)
+    keys = ", ".join(known)
+    if near:
+        return ValueError(f"{position}: there is no setting '{key}'. Did you mean '{near[0]}'? Keys: {keys}.")
+    return ValueError(f"{position}: there is no setting '{key}'. Keys: {keys}.")
 
 
 def override(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:

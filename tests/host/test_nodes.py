@@ -354,7 +354,11 @@ CHOICES = {
     ("GSNAttentionMaps", "when"): ["after", "before"],
     ("GSNSeedPicker", "rank_by"): ["presence", "focus"],
     ("GSNJudge", "judge_by"): ["what is connected", "shapes of the demo models"],
-    ("GSNDemoModel", "model"): ["SD layout (UNet)", "SD3 layout (MM-DiT)"],
+    ("GSNDemoModel", "model"): [
+        "SD layout (UNet)",
+        "SD3 layout (MM-DiT)",
+        "SD3 layout, turbo (4 or 8 steps, CFG 1)",
+    ],
     ("GSNGuidanceModel", "scale_function"): ["square root", "linear", "constant", "cosine"],
 }
 NODES = pytest.mark.parametrize("node", list(FROZEN))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.dev import COMMANDS
-from tools.host_env import paths, server
+from tools.host_env import browser, paths, server
 from tools.host_env.paths import HOST_DIR, Host, HostError
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -135,3 +135,37 @@ def test_run_passes_options_on_and_returns_the_status(tmp_path):
     result = dev("run", str(script), "-h", "--flag", "--", "word")
     assert result.returncode == 7, result.stderr
     assert result.stdout.strip() == "['-h', '--flag', '--', 'word']"
+
+
+# --- the browser ------------------------------------------------------------------------------------
+
+
+def test_the_browser_is_the_named_one_else_one_on_the_path(tmp_path, monkeypatch):
+    program = tmp_path / "chromium"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CHROMIUM_PATH", str(program))
+    assert browser.find_chromium() == program and browser.missing_browser() == ""
+    monkeypatch.delenv("CHROMIUM_PATH")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert browser.find_chromium() == program
+
+
+def test_a_named_browser_that_is_none_is_told(monkeypatch):
+    monkeypatch.setenv("CHROMIUM_PATH", "nowhere/chromium")
+    with pytest.raises(HostError, match="CHROMIUM_PATH=nowhere.* is not a file[\\s\\S]*unset"):
+        browser.find_chromium()
+
+
+def test_without_a_browser_one_line_says_that_its_tests_did_not_run_and_how_to_have_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("CHROMIUM_PATH", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(browser.paths, "environment", lambda: {"XDG_CACHE_HOME": str(tmp_path)})
+    told = browser.missing_browser()
+    assert "did not run" in told and "apt-get install chromium" in told and "\n" not in told
+    own = tmp_path / "ms-playwright" / "chromium-1200" / "chrome-linux" / "chrome"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert browser.find_chromium() == own

@@ -247,3 +247,23 @@ def test_a_window_that_ends_before_it_starts_is_refused(method):
         check(recipe)
     (recipe,) = override(preset(method), "start_percent=0.5, end_percent=0.5")
     assert check(recipe).disabled
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("shifs=3", "shifts"),
+        ("lr=2", "learning_rate"),
+        ("Learning_Rate=2", "learning_rate"),
+        ("piece=noun", "pieces"),
+    ],
+)
+def test_m6_a_misspelled_key_names_the_one_that_was_meant(typed, meant):
+    with pytest.raises(ValueError, match=f"Did you mean '{meant}'[?] Keys: "):
+        override((Refine(),), typed)
+
+
+def test_m6_a_key_like_no_other_is_not_guessed():
+    with pytest.raises(ValueError) as refused:
+        override((Refine(),), "xyzzy=3")
+    assert "Did you mean" not in str(refused.value)

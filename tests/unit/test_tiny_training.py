@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import torch
 
-from tools.tiny import dataset, denoiser, mmdit, t5_encoder, trainer
+from tools.tiny import dataset, denoiser, mmdit, t5_encoder, trainer, turbo
 from tools.tiny.attention_supervision import layer_loss
 from tools.tiny.captions import ROW, WORDS, encode
 from tools.tiny.model_sd import drop_padding
-from tools.tiny.recipe import recipe_sd
+from tools.tiny.recipe import recipe_sd, recipe_turbo
 
 PLAN = dataclasses.replace(recipe_sd(1, (8, 4, 4), (40, 40, 40)), batch=8)
 
@@ -137,3 +137,74 @@ def test_buckets_are_t5s():
     assert b[100, 100] == 0 and b[100, 99] == 1 and b[100, 101] == 17 and b[100, 93] == 7 and b[100, 92] == 8
     assert b[199, 0] == 15 and b[0, 199] == 31  # beyond the last bucket: 128 and more
     assert bool((b[100, :101].diff() <= 0).all())
+
+
+class Straight(turbo.Turbo):
+    """A teacher whose guided velocity is 2t, whatever the text: its trajectories are parabolas."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+
+    def text(self, rows, drop=None):
+        return torch.zeros(len(rows), 154, 64)
+
+    def velocity(self, x, t, context):
+        return (2 * t).view(-1, 1, 1, 1).expand_as(x)
+
+
+def turbo_data(folder, teacher=Straight):
+    plan = dataclasses.replace(recipe_turbo(1, (8,)), part=8, first_parts=2, batch=8, part_every=3)
+    data = turbo.Trajectories(folder, plan)
+    data.teacher = teacher()
+    return plan, data
+
+
+def test_trajectories_are_of_second_order(tmp_path):
+    _, data = turbo_data(tmp_path)
+    assert data.until(2) == 16
+    _, states = data.take(np.arange(16))
+    assert states.shape == (16, 5, 4, 32, 32)
+    moved = (states - states[:, :1]).mean((0, 2, 3, 4))  # x(t) = x(1) + t^2 - 1
+    assert (moved - (turbo.bars(4).square() - 1)).abs().max() < 0.006  # the first step alone is Euler's
+
+
+def test_guided_means_away_from_the_empty_prompt(tmp_path):
+    class Two(Straight):
+        def velocity(self, x, t, context):
+            return torch.tensor([1.0, 0.5]).repeat_interleave(len(x) // 2).view(-1, 1, 1, 1).expand_as(x)
+
+    _, data = turbo_data(tmp_path, Two)
+    data.until(2)
+    states = data.take(np.arange(4))[1]
+    assert torch.allclose(states[:, 0] - states[:, -1], torch.tensor(0.5 + 4 * 0.5), atol=5e-3)
+
+
+def test_points_lie_on_the_lines_and_their_times_are_those_of_4_and_8_steps(tmp_path):
+    plan, data = turbo_data(tmp_path)
+    rows, x, t, velocity = turbo.draw_batch(None, data, plan.stages[0], plan, 0, 0, 1)
+    assert rows.shape == (8, 77) and x.shape == velocity.shape == (8, 4, 32, 32)
+    meet = turbo.bars(4)
+    first = torch.stack([meet[meet >= at - 1e-6].min() for at in t])
+    x_first = x + (first - t).view(-1, 1, 1, 1) * velocity
+    every = data.take(np.arange(data.until(2)))[1]
+    every = torch.cat([every, every.flip(-1)]).flatten(0, 1)
+    assert all(float((every - one).square().mean((1, 2, 3)).min()) < 1e-6 for one in x_first)
+    window, times = turbo.places(4000, plan, np.random.default_rng(0))
+    assert window.bincount().tolist() == [1000] * 4
+    known = [
+        ((times[:, None] - at).abs() < 1e-6).any(1).float().mean() for at in (meet[:-1], turbo.bars(8)[1::2])
+    ]
+    assert abs(known[0] - 0.5) < 0.03 and abs(known[1] - 0.3) < 0.03
+    assert bool((times <= meet[window]).all() and (times >= meet[window + 1]).all())
+
+
+def test_a_killed_distillation_reads_its_parts_again_and_draws_the_same_batches(tmp_path):
+    plan, data = turbo_data(tmp_path)
+    batch = turbo.draw_batch(None, data, plan.stages[0], plan, 4, 0, 1)
+    assert len(list(data.folder.glob("*.npz"))) == 3  # two at first, one more after three updates
+    assert [plan.parts(n) for n in (0, 2, 3, 7)] == [2, 2, 3, 4]
+    _, again = turbo_data(tmp_path, teacher=lambda: None)
+    for a, b in zip(batch, turbo.draw_batch(None, again, plan.stages[0], plan, 4, 0, 1), strict=True):
+        assert torch.equal(a, b)
+    shares = [turbo.draw_batch(None, again, plan.stages[0], plan, 4, rank, 2)[1] for rank in (0, 1)]
+    assert all(torch.equal(batch[1][rank::2], share) for rank, share in enumerate(shares))

@@ -48,6 +48,10 @@ class Client:
         """The finished prompt's entry (`outputs`, `status`, ...), or None while it waits or runs."""
         return self._json(f"/history/{prompt_id}").get(prompt_id)
 
+    def last(self) -> dict:
+        """The entry of the newest finished prompt."""
+        return list(self._json("/history").values())[-1]
+
     def wait(self, prompt_id: str, timeout: float = 600) -> dict:
         """The prompt's history entry, once it is finished.
 

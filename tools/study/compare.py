@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def ways(args: argparse.Namespace) -> tuple[Way, ...]:
     """Plain, the methods, and the variants."""
     known = [
-        m for m in pack_module("gsn_ops.optimise.methods").METHODS if m != FLOW_ONLY or args.model == "sd3"
+        m for m in pack_module("gsn_ops.optimise.methods").METHODS if m != FLOW_ONLY or args.model != "sd"
     ]
     names = [n for n in (*known, *VARIANTS) if is_wanted(n, args.methods)]
     found = [Way(boxes=True)]

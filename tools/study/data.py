@@ -22,7 +22,11 @@ class Sampling:
     cfg: float = 7.5
 
 
-HOW = {"sd": Sampling(steps=20), "sd3": Sampling(20, "euler", "simple", 4.0)}
+HOW = {
+    "sd": Sampling(steps=20),
+    "sd3": Sampling(20, "euler", "simple", 4.0),
+    "sd3-turbo": Sampling(8, "euler", "simple", 1.0),
+}
 SD3_READS = "encoders=clip, blocks=3"  # chosen on validation prompts: docs/settings.md
 SD3_NODE = {"method": "Latent Refine (fast)", "at_percent": 0.2, "overrides": SD3_READS}
 

@@ -68,7 +68,7 @@ def ways(args: argparse.Namespace) -> tuple[Way, ...]:
     """The settings for both kinds of edit."""
     found = []
     for kind in KINDS:
-        for name, typed in (GRID[args.model] if args.grid else SHIPPED).items():
+        for name, typed in (GRID.get(args.model, GRID["sd3"]) if args.grid else SHIPPED).items():
             method = "" if typed is None else METHOD
             overrides = ", ".join(filter(None, [f"kind={kind}", typed or ""]))
             found.append(Way(f"{kind}: {name}", method, overrides=overrides))

@@ -24,6 +24,7 @@ from .data import Sampling, Way
 LOADERS = {
     "sd": ("gsn_ops.host.demo.sd", "load_demo_model"),
     "sd3": ("gsn_ops.host.demo.sd3", "load_demo_sd3"),
+    "sd3-turbo": ("gsn_ops.host.demo.turbo", "load_demo_turbo"),
 }
 
 
@@ -61,8 +62,8 @@ class Refined:
 class Demo:
     """The loaded model and its text encoder that records tokens. Boots ComfyUI inside this process.
 
-    file: instead of the embedded one. layout: "sd" (UNet) or "sd3" (MM-DiT). boxes: the subjects of every
-    prompt get boxes side by side, in the order of the text.
+    file: instead of the embedded one. layout: "sd" (UNet), "sd3" (MM-DiT) or "sd3-turbo". boxes: the
+    subjects of every prompt get boxes side by side, in the order of the text.
     """
 
     def __init__(self, file: Path | None = None, layout: str = "sd", boxes: bool = False):

@@ -43,7 +43,7 @@ def ways(args: argparse.Namespace) -> tuple[Way, ...]:
     """Plain, each method alone, the fast method, and the word boost before it."""
     reads, at = READS[args.model], FAST_AT[args.model]
     typed = ", ".join(filter(None, [reads, args.overrides]))
-    others = JOINT_ONLY if args.model == "sd3" else {}
+    others = JOINT_ONLY if args.model != "sd" else {}
     found = (
         Way(),
         Way(BOOST, edit=BOOST, edit_overrides=typed),

@@ -15,11 +15,14 @@ from .files import write_atomically
 from .recipe import Recipe
 from .t5_encoder import PIECE_IDS
 
-FORMATS = {"sd": "gsn-tiny-sd-shapes-1", "sd3": "gsn-tiny-sd3-shapes-1"}
-TOKEN_IDS_OF = {
-    "sd": {"tiny.token_ids": TOKEN_IDS},
-    "sd3": {"tiny.token_ids": TOKEN_IDS, "tiny.piece_ids": PIECE_IDS},
+FORMATS = {
+    "sd": "gsn-tiny-sd-shapes-1",
+    "sd3": "gsn-tiny-sd3-shapes-1",
+    "sd3-turbo": "gsn-tiny-sd3-turbo-shapes-1",
 }
+TWO_ENCODERS = {"tiny.token_ids": TOKEN_IDS, "tiny.piece_ids": PIECE_IDS}
+TOKEN_IDS_OF = {"sd": {"tiny.token_ids": TOKEN_IDS}, "sd3": TWO_ENCODERS, "sd3-turbo": TWO_ENCODERS}
+ORIGIN = {"sd": "trained from nothing", "sd3": "trained from nothing", "sd3-turbo": "distilled"}
 
 
 def metadata(
@@ -33,11 +36,8 @@ def metadata(
     return {
         "format": "pt",
         "gsn_format": FORMATS[kind],
-        "note": (
-            "text-to-image model of a world of coloured shapes, trained from "
-            "nothing by tools/train_tiny.py --model "
-        )
-        + kind,
+        "note": f"text-to-image model of a world of coloured shapes, {ORIGIN[kind]} by tools/train_tiny.py "
+        f"--model {kind}",
         "license": "GPL-3.0-or-later",
         "seed": str(seed),
         "recipe": json.dumps(asdict(recipe)),

@@ -41,6 +41,28 @@ class Recipe:
     ema: float = 0.998
     blank: float = 0.1  # empty captions, for classifier-free guidance
     pad_dropout: float = 0.5  # see trainer.drop_padding
+    save_every: int = 100
+
+
+@dataclass(frozen=True)
+class Distillation(Recipe):
+    """A recipe that learns from another model's trajectories while they are made: see turbo.
+
+    teacher_steps, teacher_cfg: of a trajectory. windows: straight lines of the student. part: trajectories
+    made at once; first_parts before the first update, then one part every part_every updates.
+    """
+
+    teacher_steps: int = 8
+    teacher_cfg: float = 4.0
+    windows: int = 4
+    times: tuple[float, float, float] = (0.5, 0.3, 0.2)  # states of 4 steps, the other ones of 8, any time
+    part: int = 24
+    first_parts: int = 3
+    part_every: int = 12
+
+    def parts(self, step: int) -> int:
+        """How many parts there are at this update."""
+        return self.first_parts + step // self.part_every
 
 
 def recipe_sd(
@@ -132,7 +154,24 @@ def recipe_sd3(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (60_
     )
 
 
+def recipe_turbo(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (0,)) -> Distillation:
+    """One stage. Most captions have several objects: one is easy. scenes is unused: parts have them."""
+    stage = Stage("turbo", seed + 6, steps[0], scenes[0], (0.2, 0.35, 0.45), 0.0, 6e-4, 0.0, 0.0)
+    return Distillation(
+        (stage,),
+        neglect=0.0,
+        batch=16,
+        warm_up=20,
+        flat_until=0.7,
+        ema=0.98,
+        blank=0.0,
+        pad_dropout=0.0,
+        save_every=12,
+    )
+
+
 RECIPES = {
     "sd": (recipe_sd, (3184, 760, 1000)),
     "sd3": (recipe_sd3, (800, 800, 500, 2400, 200)),
+    "sd3-turbo": (recipe_turbo, (320,)),
 }  # and their usual steps

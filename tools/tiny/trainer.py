@@ -25,7 +25,7 @@ from .latent_frame import latent_to_rgb
 from .recipe import Recipe, Stage
 from .world import COLOURS, SHAPES
 
-LOG_EVERY, SAVE_EVERY, LOOK_EVERY = 25, 100, 400
+LOG_EVERY, LOOK_EVERY = 25, 400
 log = logging.getLogger("train_tiny")
 
 
@@ -51,6 +51,15 @@ class Model:
         for (_, p), weight, grad in zip(self.named, self.views(self.flat.data), self.views(self.flat.grad)):
             p.data, p.grad = weight, grad
         self.ema = self.flat.detach().clone()
+
+    def averaged(self) -> list[tuple[str, torch.Tensor]]:
+        """Names and averages of the trained weights, then the weights that are not trained."""
+        trained = [(name, view) for (name, _), view in zip(self.named, self.views(self.ema))]
+        return trained + [
+            (prefix + n, p)
+            for part, prefix in getattr(self.nets, "frozen", {}).items()
+            for n, p in getattr(self.nets, part).named_parameters()
+        ]
 
     def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """A flat vector as tensors of the parameters' shapes."""
@@ -121,7 +130,7 @@ def look(model: Model, path: Path) -> None:
     finally:
         model.flat.data.copy_(now)
     labels = ["\n".join(wrap(prompt, SMALL, 256)) for prompt in prompts]
-    to_image(contact_sheet(latent_to_rgb(z).clamp(0, 1).numpy(), labels)).save(path)
+    to_image(contact_sheet(list(latent_to_rgb(z).clamp(0, 1).numpy()), labels)).save(path)
 
 
 class Checkpoint:
@@ -161,8 +170,12 @@ def train(
     model: Model,
     checkpoint: Checkpoint,
     folder: Path,
+    draw=draw_batch,
 ) -> list:
-    """Run (or go on with) all stages on this worker; the loss curve [(stage, step, mse, attention), ...]."""
+    """Run (or go on with) all stages on this worker; the loss curve [(stage, step, mse, attention), ...].
+
+    draw: makes a batch of the data, as `draw_batch` does.
+    """
     nets, curve = model.nets, []
     state, first, begin = checkpoint.load(), 0, 0
     if state:
@@ -186,7 +199,7 @@ def train(
         recent, clock = [], time.monotonic()
         for step in range(begin, last):
             mse, attention = nets.losses(
-                *draw_batch(nets.times, data[number], stage, recipe, step, rank, workers), stage
+                *draw(nets.times, data[number], stage, recipe, step, rank, workers), stage
             )
             model.flat.grad.zero_()
             (mse + attention).backward()
@@ -201,7 +214,7 @@ def train(
             model.ema.lerp_(model.flat.detach(), 1 - recipe.ema)
             recent.append((mse.item(), attention.item()))
             done = step + 1
-            if rank == 0 and (done % LOG_EVERY == 0 or done == last):
+            if rank == 0 and (done % min(LOG_EVERY, recipe.save_every) == 0 or done == last):
                 mean = np.mean(recent, 0)
                 curve.append((number, done, float(mean[0]), float(mean[1])))
                 rate = len(recent) / (time.monotonic() - clock)
@@ -217,7 +230,7 @@ def train(
                 recent, clock = [], time.monotonic()
             if rank == 0 and (done % LOOK_EVERY == 0 or done == last):
                 look(model, folder / f"look_{number}_{done}.png")
-            if rank == 0 and done % SAVE_EVERY == 0 and done < last:
+            if rank == 0 and done % recipe.save_every == 0 and done < last:
                 checkpoint.save(model, chosen, number, done, curve)
         begin = 0
         if rank == 0:

@@ -11,7 +11,6 @@ picture in the list of templates. Needs a Chromium on the path.
 import argparse
 import io
 import json
-import shutil
 import urllib.request
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from tools.host_env.browser import HOW, find_chromium
 from tools.host_env.paths import CLONE
 
 from . import first, notes
@@ -41,10 +41,10 @@ READY = (
 )
 SIZES = {  # at least so large, in pixels
     "GSNReport": [400, 450],
-    "GSNAttentionMaps": [400, 380],
-    "SaveImage": [400, 280],
+    "GSNAttentionMaps": [400, 430],
+    "SaveImage": [400, 305],
     "PreviewAny": [400, 100],
-    "CLIPTextEncode": [300, 130],
+    "CLIPTextEncode": [300, 120],
     "GSNTextEncode": [300, 220],
     "GSNNursing": [300, 400],
     "GSNWordWeight": [300, 400],
@@ -82,16 +82,45 @@ def call(page, function: str, **arguments):
     return page.evaluate(f"a => ({PAGE}).{function}(a)", arguments)
 
 
-def convert(page, name: str, texts: dict, versions: dict, run: bool, picture: Path | None) -> None:
+def measure(browser, url: str, names: list[str]) -> dict[str, dict]:
+    """How high every node of these workflows is in Nodes 2.0: name -> node id -> height."""
+    post(f"{url}/api/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": True})
+    page = opened(browser, url)
+    found = {}
+    for name in names:
+        call(page, "load", api=api_form(name), name=name, sizes=SIZES, own={}, heights={})
+        found[name] = call(page, "heights")
+    page.close()
+    post(f"{url}/api/settings", SETTINGS)
+    return found
+
+
+def opened(browser, url: str):
+    """A fresh page of the front end."""
+    page = browser.new_page(viewport={"width": 2200, "height": 1300})
+    page.goto(url)
+    page.wait_for_function(READY, timeout=300_000)
+    # A missing checkpoint is an error here, and not worth showing.
+    page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")
+    return page
+
+
+def api_form(name: str) -> dict:
+    """The workflow as it is queued."""
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def convert(
+    page, name: str, texts: dict, heights: dict, versions: dict, run: bool, picture: Path | None
+) -> None:
     """One workflow: both forms, and a picture of the graph in a folder if one is given.
 
     Raises SystemExit if the browser understood another graph.
     """
-    source = FOLDER / "api" / f"{name}.json"
-    api = json.loads(source.read_text(encoding="utf-8"))
+    source, api = FOLDER / "api" / f"{name}.json", api_form(name)
     is_first = name == first.NAME
     own = {node: place[2:] for node, place in first.PLACES.items()} if is_first else {}
-    loaded = call(page, "load", api=api, name=name, sizes=SIZES, own=own)
+    loaded = call(page, "load", api=api, name=name, sizes=SIZES, own=own, heights=heights)
     nodes = [Node(node["id"], node["type"], tuple(node["size"])) for node in loaded["nodes"]]
     arranged = first.arrangement() if is_first else arrange(nodes, loaded["links"], texts["note"])
     collapsed = list(first.COLLAPSED) if is_first else []
@@ -137,18 +166,17 @@ def main() -> None:
     post(f"{args.url}/api/settings", SETTINGS)
     versions, texts = versions_of(args.url), notes.read()
     with sync_playwright() as driver:
-        chromium = shutil.which("chromium") or shutil.which("chrome")
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name in args.names or sorted(texts):
-            page = browser.new_page(
-                viewport={"width": 2200, "height": 1300}
-            )  # fresh: no images of the last one
-            page.goto(args.url)
-            page.wait_for_function(READY, timeout=300_000)
-            # A missing checkpoint is an error here, and not worth showing.
-            page.add_style_tag(content="[data-testid=error-overlay] {display: none !important}")
-            convert(page, name, texts[name], versions, args.run, args.pictures)
-            page.close()
+        chromium = find_chromium()
+        if chromium is None:
+            raise SystemExit(f"There is no Chromium. {HOW}")
+        browser = driver.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+        names = args.names or sorted(texts)
+        heights = measure(browser, args.url, names)
+        page = None
+        for name in names:
+            if page is None or args.run:  # fresh: no images of the last one
+                page = opened(browser, args.url)
+            convert(page, name, texts[name], heights[name], versions, args.run, args.pictures)
         browser.close()
 
 

@@ -18,6 +18,7 @@ BELOW = (  # these stand below the node that they follow
     "GSNRegion",
     "ImageStitch",
     "SaveImage",
+    "VAEEncode",
     "FluxGuidance",
     "ConditioningZeroOut",
     "ModelSamplingAuraFlow",
@@ -27,9 +28,11 @@ BELOW = (  # these stand below the node that they follow
 FIRST = re.compile("Loader|^Empty|^Primitive|RandomNoise|KSamplerSelect")
 EARLY = ("SaveImage", "PreviewAny", "GSNNursing")  # as far left as their links allow
 VIEW = (1216, 771)  # of a window of 1600 x 1000, what the front end fills with a workflow that it opens
-ROW_GAP, COLUMN_GAP = 40, 40
+READABLE = 0.6
+"""Below this scale the front end draws no text."""
+ROW_GAP, COLUMN_GAP = 36, 40
 NOTE_WIDTH, LINE, LETTER = 290, 20, 7  # of the note and its text, in pixels
-FRAME_TOP, FRAME_SIDE, FRAME_BELOW = -80, 20, 55
+FRAME_TOP, FRAME_SIDE, FRAME_BELOW = -70, 20, 42
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Arrangement:
 
 
 def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) -> Arrangement:
-    """Nodes in columns, rows in the order of the ids, the note below the first column.
+    """Nodes in columns, rows in the order of the ids, the note below the first column, or below the second
+    where the text could else not be read.
 
     links: (id of the source, id of the target). Raises ValueError for a graph without nodes.
     """
@@ -70,22 +74,29 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
         raise ValueError("There is nothing to arrange: the graph has no nodes.")
     links = list(links)
     ways = itertools.product(
-        *(((), (name,)) for name in ("KSampler", "PreviewAny", "CreateBoundingBoxes", "GSNReport"))
+        *(
+            ((), (name,))
+            for name in ("KSampler", "PreviewAny", "CreateBoundingBoxes", "VAEDecode", "GSNReport")
+        )
     )
     found = [
         columns(nodes, links, (*BELOW, *itertools.chain(*below)), (*EARLY, *left)) for *below, left in ways
     ]
-    return max((in_columns(nodes, column, note) for column in found), key=scale)
+    best = max((in_columns(nodes, column, note) for column in found), key=scale)
+    if scale(best) >= READABLE or len(best.frames) == 1:
+        return best
+    others = [in_columns(nodes, column, note, note_column=1) for column in found]
+    return max([best, *others], key=scale)
 
 
 def scale(arranged: Arrangement) -> float:
-    """How large the front end shows a workflow that it opens; below 0.6 it draws no text."""
+    """How large the front end shows a workflow that it opens."""
     frames = arranged.frames
     width = frames[-1].left + frames[-1].width - frames[0].left
     return min(VIEW[0] / width, VIEW[1] / max(frame.height for frame in frames))
 
 
-def in_columns(nodes: Sequence[Node], column: dict[int, int], note: str) -> Arrangement:
+def in_columns(nodes: Sequence[Node], column: dict[int, int], note: str, note_column: int = 0) -> Arrangement:
     """The nodes in these columns, from the top down."""
     positions, frames, x = {}, [], 0.0
     for number in range(max(column.values()) + 1):
@@ -95,7 +106,7 @@ def in_columns(nodes: Sequence[Node], column: dict[int, int], note: str) -> Arra
             positions[node.id] = (x, y)
             y += node.size[1] + ROW_GAP
         width = max((node.size[0] for node in members), default=0)
-        if number == 0:
+        if number == note_column:
             width = max(width, NOTE_WIDTH)
             placed = Box(x, y, width, note_height(note, width))
             y += placed.height + ROW_GAP

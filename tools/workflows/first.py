@@ -7,7 +7,7 @@ from .arrange import Arrangement, Box
 NAME = "01 Start here - a lost star comes back"
 PLACES = {  # node id -> left, top, width, height
     1: (0, 0, 260, 98),
-    6: (0, 150, 260, 82),
+    6: (0, 166, 260, 82),
     2: (300, 0, 300, 400),
     3: (640, 0, 260, 130),
     12: (940, 0, 520, 320),
@@ -22,7 +22,7 @@ COLLAPSED = {
     10: (640, 465),
     11: (640, 530),
 }
-NOTE = Box(0, 290, 260, 360)
+NOTE = Box(0, 306, 260, 360)
 FRAMES = (
     Box(-20, -90, 300, 930, "Model"),
     Box(280, -90, 340, 930, "Nursing"),

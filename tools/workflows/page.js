@@ -1,7 +1,7 @@
 // What the browser does with one workflow. `app` and `LiteGraph` are the front end's.
 ({
   // Loads the queue's form, gives every node the room it wants, and tells what there is to arrange.
-  async load({api, name, sizes, own}) {
+  async load({api, name, sizes, own, heights}) {
     await app.loadApiJson(api, name + '.json');
     await new Promise(r => setTimeout(r, 500));
     for (const n of app.graph.nodes) {
@@ -12,11 +12,26 @@
       }
       const minimum = n.computeSize(), wanted = sizes[n.type] ?? [270, 0];
       const placed = own[n.id];
-      n.setSize(placed ?? [Math.max(minimum[0], wanted[0]), Math.max(minimum[1], wanted[1])]);
+      const least = Math.max(minimum[1], wanted[1], heights[n.id] ?? 0);
+      n.setSize(placed ?? [Math.max(minimum[0], wanted[0]), least]);
     }
     const nodes = app.graph.nodes.map(n => ({id: Number(n.id), type: n.type, size: [n.size[0], n.size[1]]}));
     const links = [...app.graph.links.values()].map(l => [Number(l.origin_id), Number(l.target_id)]);
     return {nodes, links};
+  },
+
+  // How high each node is in Nodes 2.0, its title not counted. Its text is larger than that of the canvas.
+  async heights() {
+    const element = n => document.querySelector(`[data-node-id="${n.id}"]`);
+    const height = n => Math.ceil((element(n)?.getBoundingClientRect().height ?? 0) / app.canvas.ds.scale - 0.5);
+    const all = () => Object.fromEntries(app.graph.nodes.map(n => [n.id, height(n) - LiteGraph.NODE_TITLE_HEIGHT]));
+    for (let before = '', same = 0; same < 3;) {
+      await new Promise(r => setTimeout(r, 300));
+      const now = JSON.stringify(all());
+      same = app.graph.nodes.every(element) && now === before ? same + 1 : 0;
+      before = now;
+    }
+    return all();
   },
 
   // Puts nodes, note and frames in their places; returns the browser's form and the queue's form.

@@ -86,6 +86,13 @@ class DemoSD3(comfy.supported_models.SD3):
         return sd.vae_weights()
 
 
+def load_tensors(
+    tensors: dict[str, torch.Tensor],
+) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """The tensors of a file of this layout -> (MODEL, CLIP, VAE)."""
+    return sd.load_as(DemoSD3, tensors, {"clip_l_model_config": CLIP_MODEL, "t5xxl_model_config": T5_MODEL})
+
+
 def load_demo_sd3(
     path: str | Path | None = None,
 ) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
@@ -93,5 +100,4 @@ def load_demo_sd3(
 
     path: another file of the same kind. Errors: see `sd.read`.
     """
-    tensors = sd.read(Path(path or PATH), FORMAT, SHAPES_DIGEST)
-    return sd.load_as(DemoSD3, tensors, {"clip_l_model_config": CLIP_MODEL, "t5xxl_model_config": T5_MODEL})
+    return load_tensors(sd.read(Path(path or PATH), FORMAT, SHAPES_DIGEST))

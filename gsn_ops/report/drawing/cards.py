@@ -18,7 +18,7 @@ GAP, TITLE = 16, 30
 CARD = 840  # width of a report, in pixels
 CAPTION = 30  # below a predicted image
 LINE = 26  # of small text
-CURVE = 210  # height of the loss curve
+CURVE = 160  # height of the loss curve
 
 
 def note_card(title: str, text: str, width: int = CARD) -> np.ndarray:
@@ -98,7 +98,7 @@ def report_card(
     middle = [] if recipe.step is None else _middle(recipe, labels, b, before, after, wide)
     height = len(top) + 1  # of the header: a title, then lines
     canvas = Canvas(
-        width, 2 * PAD + TITLE + LINE * height + sum(h + GAP for h, _ in middle) + LINE * len(notes)
+        width, 2 * PAD - GAP + TITLE + LINE * height + sum(h + GAP for h, _ in middle) + LINE * len(notes)
     )
     canvas.text(PAD, PAD + TITLE - 4, shorten(title or recipe.method, TITLE, wide), TITLE)
     for n, (line, ink) in enumerate(top):

@@ -92,7 +92,7 @@ def loss_curve(recipe: RecipeReport, b: int = 0, width: int = 560, height: int =
         text = "no finite loss" if curves else "no update step was made"
         canvas.text(width / 2, height / 2, text, BODY, SOFT, "mm")
         return canvas.array()
-    axes = Axes(curves, PAD + 56, PAD + 42, width - 2 * PAD - 136, height - 2 * PAD - 66)
+    axes = Axes(curves, PAD + 56, PAD + 38, width - 2 * PAD - 136, height - 2 * PAD - 56)
     axes.draw(canvas)
     for i, curve in enumerate(curves):
         if i != b and curve:

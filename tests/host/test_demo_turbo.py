@@ -1,0 +1,80 @@
+"""The turbo demo model: the committed file is what its recipe says, and it draws in few steps at CFG 1."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+
+from tools.study.data import HOW
+from tools.study.embedded import Demo, judge
+from tools.tiny import turbo
+from tools.tiny.model_sd3 import SD3
+from tools.tiny.prompts import prompts
+
+FEW = HOW["sd3-turbo"]
+
+
+@pytest.fixture(scope="module")
+def files(pack_module) -> tuple:
+    """The modules of the turbo model, its teacher and the UNet."""
+    return tuple(pack_module(f"gsn_ops.host.demo.{name}") for name in ("turbo", "sd3", "sd"))
+
+
+@pytest.fixture(scope="module")
+def demo(host) -> Demo:
+    return Demo(layout="sd3-turbo")
+
+
+def test_the_file_tells_how_it_was_made(files):
+    path = files[0].PATH
+    assert path.stat().st_size <= 8_000_000
+    with safetensors.safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    recipe, hashes = json.loads(about["recipe"]), json.loads(about["sha256"])
+    assert [stage["name"] for stage in recipe["stages"]] == ["turbo"]
+    assert (recipe["teacher_cfg"], recipe["windows"]) == (4.0, 4)
+    assert set(json.loads(about["final_losses"])) == {"turbo"}
+    assert about["seed"].isdigit() and "distilled" in about["note"]
+    teacher = hashlib.sha256(files[1].PATH.read_bytes()).hexdigest()
+    assert hashes["models/tiny_sd3_shapes.safetensors"] == teacher and "tools/tiny/turbo.py" in hashes
+
+
+def test_the_text_encoders_are_the_teachers_and_the_network_is_another(files):
+    student, teacher = (safetensors.torch.load_file(module.PATH) for module in files[:2])
+    assert student.keys() == teacher.keys()
+    moved = {name for name, tensor in student.items() if not torch.equal(tensor, teacher[name])}
+    assert moved and all(name.startswith(SD3.prefixes["network"]) for name in moved)
+    assert len(moved) > 0.9 * sum(name.startswith(SD3.prefixes["network"]) for name in teacher)
+
+
+def test_no_demo_file_is_taken_for_another(files):
+    loads = (files[0].load_demo_turbo, files[1].load_demo_sd3, files[2].load_demo_model)
+    for i, load in enumerate(loads):
+        with pytest.raises(ValueError, match="not the demo model"):
+            load(files[(i + 1) % 3].PATH)
+
+
+@pytest.mark.parametrize("steps", [4, 8])
+def test_the_lines_meet_where_comfyui_has_its_states(demo, steps):
+    import comfy.samplers
+
+    sampling = demo.model.get_model_object("model_sampling")
+    assert torch.allclose(comfy.samplers.calculate_sigmas(sampling, "simple", steps), turbo.bars(steps))
+
+
+def test_it_draws_what_was_asked_for_at_cfg_1(demo):
+    asked = prompts(1, 10, "validation")
+    for steps in (8, 4):
+        made = judge(demo.sample(demo.model, asked, replace(FEW, steps=steps)), asked)
+        assert sum(v.objects and v.colours for v in made) >= 8, steps
+
+
+def test_guidance_is_in_the_weights(demo):
+    """The teacher at CFG 1 and 8 steps draws few pairs; the turbo model more."""
+    asked = prompts(2, 12, "validation")
+    plain = [Demo(layout="sd3"), demo]
+    right = [sum(v.objects for v in judge(d.sample(d.model, asked, FEW), asked)) for d in plain]
+    assert right[1] > right[0]

@@ -1,0 +1,132 @@
+"""A newcomer's first minutes, in a real browser, with a picture of each step.
+
+    python3 tools/dev.py run -m tools.front_end.tour [--to FOLDER] [--methods]
+
+Opens the list of templates, runs the first one in both renderers, searches for a word, changes the language.
+With --methods it also runs the first template with every method, quickly. Ends with status 1 after an error.
+"""
+
+import argparse
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from tools.host_env.browser import HOW, find_chromium
+from tools.host_env.paths import CLONE
+from tools.host_env.server import running_server
+
+from .page import FOLDER, FrontEnd
+
+OUTPUT = CLONE / "demo_output" / "tour"
+VIEW = {"width": 1600, "height": 1000}
+WIDTH, LARGEST = 1280, 150_000
+"""Pixels, and bytes: the pictures lie in the repository."""
+
+
+class Tour:
+    """The steps, in their order. failed: what went wrong."""
+
+    def __init__(self, front: FrontEnd, folder: Path):
+        self.front, self.folder = front, folder
+        self.first = min(path.stem for path in FOLDER.glob("*.json"))
+        self.failed: list[str] = []
+
+    def picture(self, name: str) -> None:
+        """What is seen now, as a JPEG that is small enough."""
+        self.front.page.wait_for_timeout(1500)
+        image = Image.open(io.BytesIO(self.front.page.screenshot())).convert("RGB")
+        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+        for quality in range(88, 40, -6):
+            data = io.BytesIO()
+            image.save(data, "JPEG", quality=quality, optimize=True, progressive=True)
+            if data.tell() <= LARGEST:
+                break
+        path = self.folder / f"{name}.jpg"
+        path.write_bytes(data.getvalue())
+        print(f"{path} ({data.tell() // 1000} KB)", flush=True)
+
+    def templates(self) -> None:
+        """The list of templates, at this pack's."""
+        self.front.open()
+        self.front.show_templates()
+        self.picture("tour_templates")
+        self.front.page.keyboard.press("Escape")
+
+    def run(self, name: str, language: str = "en", nodes2: bool = False) -> None:
+        """The first template, run as it is."""
+        self.front.open(language, nodes2)
+        self.front.open_template(self.first)
+        self.checked(self.front.run())
+        self.picture(name)
+
+    def search(self) -> None:
+        """The search for a word that is no node's name."""
+        self.front.open_template(self.first)
+        if "Semantic Nursing" not in self.front.search("missing object", close=False):
+            self.failed.append("the search does not find Semantic Nursing")
+        self.picture("tour_search")
+        self.front.page.keyboard.press("Escape")
+
+    def methods(self) -> None:
+        """Every method in the first template, with few steps: no error but that a region is missing."""
+        self.front.open_template(self.first)
+        nodes = self.front.prompt()
+        (nursing,) = (i for i, node in nodes.items() if node["class_type"] == "GSNNursing")
+        for i, node in nodes.items():
+            if "steps" in node["inputs"]:
+                self.front.call("set", i, {"steps": 4})
+        for method in self.front.call("options", nursing, "method"):
+            self.front.call("set", nursing, {"method": method})
+            found = self.front.run()
+            message = message_of(found)
+            print(f"{method}: {found['lines'].get(nursing, message)}", flush=True)
+            if "Subject Region" not in message:
+                self.checked(found, method)
+
+    def checked(self, found: dict, what: str = "the first template") -> None:
+        """Remember a run that did not succeed."""
+        if found["end"] != "execution_success":
+            self.failed.append(
+                f"{what}: {found['end']} {(found.get('error') or {}).get('exception_message', '')}"
+            )
+
+
+def message_of(found: dict) -> str:
+    """The error of a run, "" without one."""
+    return (found.get("error") or {}).get("exception_message", "")
+
+
+def main() -> int:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument(
+        "--to", type=Path, default=CLONE / "demo_output" / "tour", help="folder of the pictures"
+    )
+    parser.add_argument("--methods", action="store_true", help="also run every method")
+    args = parser.parse_args()
+    chromium = find_chromium()
+    if chromium is None:
+        raise SystemExit(f"There is no Chromium. {HOW}")
+    args.to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as user, sync_playwright() as driver:
+        with running_server(cpu=True, arguments=["--user-directory", user]) as server:
+            browser = driver.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+            tour = Tour(FrontEnd(browser.new_page(viewport=VIEW), server.url), args.to)
+            tour.templates()
+            tour.run("tour_first_run")
+            tour.search()
+            if args.methods:
+                tour.methods()
+            tour.run("tour_nodes_2", nodes2=True)
+            tour.run("tour_french", "fr")
+            browser.close()
+    print("\n".join(tour.failed) or "No step failed.")
+    return 1 if tour.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
