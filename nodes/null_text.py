@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..gsn_ops.host.editing.null_text import optimise_null_text
+from ..gsn_ops.host.editing.null_text import NullTextSettings, optimise_null_text
 from ..gsn_ops.language import aliases
 from .edit import Trajectory
 from .inputs import given, optional_float, status_reporter
@@ -70,7 +70,8 @@ class GSNNullText(io.ComfyNode):
     ) -> io.NodeOutput:
         prompts = given("CONDITIONING", positive), given("CONDITIONING", negative)
         way = given("GSN_TRAJECTORY", trajectory)
-        made = optimise_null_text(given("MODEL", model), *prompts, way, cfg, iterations, learning_rate)
+        settings = NullTextSettings(cfg, iterations, learning_rate)
+        made = optimise_null_text(given("MODEL", model), *prompts, way, settings)
         status_reporter(cls)(made.text)
         return io.NodeOutput(made.conditioning, made.text)
 

@@ -57,53 +57,42 @@ class NullText:
     decibels: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class NullTextSettings:
+    """cfg: of the sampler. iterations: most updates per step. rate: Adam's at the first step."""
+
+    cfg: float = 7.5
+    iterations: int = 10
+    rate: float = LEARNING_RATE
+
+
 def optimise_null_text(
-    model: Any,
-    positive: list,
-    negative: list,
-    trajectory: Trajectory,
-    cfg: float,
-    iterations: int,
-    rate: float = LEARNING_RATE,
+    model: Any, positive: list, negative: list, trajectory: Trajectory, settings: NullTextSettings
 ) -> NullText:
     """An embedding for every step of an Euler run on the trajectory's levels, at this CFG.
-
-    iterations, rate: most updates per step, and Adam's learning rate at the first one.
 
     Raises ValueError, with the cure, for input that cannot work.
     """
     check_kind(model.get_model_object("model_sampling"))
-    if cfg == 1:
+    if settings.cfg == 1:
         raise ValueError(OTHER_CFG)
     if len(negative) != 1:
         raise ValueError(ONE_ENTRY.format(n=len(negative)))
     sigmas = torch.tensor(trajectory.sigmas[::-1])
-    run = _Optimisation(model, trajectory, cfg, iterations, rate)
+    run = _Optimisation(model, trajectory, settings)
     guider = comfy.samplers.CFGGuider(without_own_patches(static_clone(model)))
     guider.set_conds(positive, negative)
     zeros = torch.zeros_like(trajectory.image)
-    guider.sample(
-        zeros,
-        zeros,
-        run,
-        sigmas,
-        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=0,
-    )
+    show = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    quiet = not comfy.utils.PROGRESS_BAR_ENABLED
+    guider.sample(zeros, zeros, run, sigmas, callback=show, disable_pbar=quiet, seed=0)
     _, options = negative[0]
     entries = [
         [text, {**options, "timestep_start": start, "timestep_end": end}]
         for text, (start, end) in zip(run.texts, ranges(sigmas.tolist()), strict=True)
     ]
-    found = tuple(signal_to_error(trajectory.image, x.float().cpu()) for x in run.ends)
-    with_it, without = cast(tuple[float, float], found)
-    n = len(run.texts)
-    text = (
-        f"{n} embeddings, {run.updates} updates; back at CFG {cfg:g}: {with_it:.1f} dB in the latent, "
-        f"{without:.1f} with the negative prompt"
-    )
-    return NullText(entries, text, (with_it, without))
+    with_it, without = (signal_to_error(trajectory.image, x.float().cpu()) for x in run.ends)
+    return NullText(entries, run.said(with_it, without), (with_it, without))
 
 
 class _PlainAttention:
@@ -122,10 +111,8 @@ class _PlainAttention:
 class _Optimisation:
     """A sampler that follows a trajectory with guidance. Lives as long as one call."""
 
-    def __init__(self, model: Any, trajectory: Trajectory, cfg: float, iterations: int, rate: float):
-        self.family = family_of(model)
-        self.trajectory, self.cfg, self.iterations = trajectory, cfg, iterations
-        self.rate = rate
+    def __init__(self, model: Any, trajectory: Trajectory, settings: NullTextSettings):
+        self.family, self.trajectory, self.settings = family_of(model), trajectory, settings
         self.policy = CheckpointPolicy()
         self.texts: list[Tensor] = []
         self.ends: tuple[Tensor, Tensor] = (trajectory.image, trajectory.image)
@@ -161,6 +148,13 @@ class _Optimisation:
         self.ends = (x, plain)
         return x
 
+    def said(self, with_it: float, without: float) -> str:
+        """The line on the node, of the PSNR [dB] with the embeddings and with the given negative prompt."""
+        return (
+            f"{len(self.texts)} embeddings, {self.updates} updates; back at CFG {self.settings.cfg:g}: "
+            f"{with_it:.1f} dB in the latent, {without:.1f} with the negative prompt"
+        )
+
     def _begin(self, guider: Any, extra_args: dict, device: torch.device) -> None:
         self.inner = guider.inner_model
         dtype = self.inner.get_dtype_inference()
@@ -191,7 +185,7 @@ class _Optimisation:
         return comfy.samplers.calc_cond_batch(self.inner, [[cond]], x, level, options or self.options)[0]
 
     def _mixed(self, of_prompt: Tensor, of_empty: Tensor) -> Tensor:
-        return of_empty + self.cfg * (of_prompt - of_empty)
+        return of_empty + self.settings.cfg * (of_prompt - of_empty)
 
     def _guided(self, step: _Step, of_empty: Tensor) -> Tensor:
         return self._mixed(step.of_prompt, of_empty)
@@ -213,8 +207,8 @@ class _Optimisation:
         with differentiable(self.inner):
             step = step.without_inference_flag()
             leaf = torch.nn.Parameter(text.clone())
-            adam = torch.optim.Adam([leaf], lr=learning_rate(step.share, self.rate))
-            for _ in range(self.iterations):
+            adam = torch.optim.Adam([leaf], lr=learning_rate(step.share, self.settings.rate))
+            for _ in range(self.settings.iterations):
                 losses = self._losses(step, leaf)
                 if float(losses.detach().max()) < good_enough(step.share):
                     break
