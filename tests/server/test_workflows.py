@@ -308,7 +308,7 @@ def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
 @pytest.mark.parametrize(
     ("name", "methods"),
     [
-        ("01 Start here - a lost star comes back", ["Latent Refine (Grimal"]),
+        ("01 Start here - a lost star comes back", ["Auto"]),
         ("02 Plain beside refined - report and maps", ["Latent Refine (Grimal"]),
         ("07 SynGen - each colour on its shape", ["SynGen (Rassin"]),
         ("09 Attend-and-Excite from its parts", ["Attention Guidance"]),

@@ -2,6 +2,8 @@
 
     python3 tools/dev.py study auto --write docs/auto.md
     python3 tools/dev.py study auto --model sd3 --write docs/auto.md
+    python3 tools/dev.py study auto --model sd3-turbo --write docs/auto.md
+    python3 tools/dev.py study auto --model sd3-turbo --steps 4 --write docs/auto.md
 
 A table for each number of objects. *Images added* counts a method's passes in plain images: an update step is
 two passes, an evaluation that ends the updates one, a sampling step one, or two with a negative prompt. With
@@ -37,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ways(args: argparse.Namespace) -> tuple[Way, ...]:
     """Plain, Auto and its parts, the published updates, another seed."""
-    kind = "sd3" if args.model.startswith("sd3") else "sd"
     few = (args.steps or HOW[args.model].steps) <= FEW
-    reads, at = READS[kind], None if few else FAST_AT[kind]
-    fifty_at = None if few else PUBLISHED_AT[kind]
+    reads, at = READS[args.model], None if few else FAST_AT[args.model]
+    fifty_at = None if few else PUBLISHED_AT[args.model]
     alone = ", ".join(filter(None, [reads, "gain=0"]))
     found = (
         Way(),
