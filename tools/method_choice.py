@@ -16,6 +16,7 @@ from tools.method_facts import STEPS, needs, passes
 PAGE = CLONE / "web" / "docs" / "GSNNursing.md"
 BEGIN, END = "<!-- which method -->\n", "<!-- which method: end -->\n"
 TITLE = "Which method"
+WORKS = "A method works on every supported model where nothing else is said."
 HEAD = (
     "In the order in which to try them. The cost is the most that a method adds to an image of 50 steps, in "
     "such images: a pass with its gradient is counted as two of the 100 passes of an image with a negative "
@@ -64,6 +65,13 @@ GROUPS = {  # group -> method -> what it is for
 }
 
 
+ONLY = {
+    "self-attention maps": "Works on UNets only: Stable Diffusion 1 and 2, SDXL.",
+    "a flow model": "Works on flow models only: Stable Diffusion 3, Flux, Qwen-Image, Z-Image and others.",
+}
+"""What a need says about the models that a method works on."""
+
+
 def english(text: str) -> str:
     """The text as it is."""
     return text
@@ -82,8 +90,10 @@ def line(method: str, aim: str, words: Callable[[str], str] = english) -> str:
     if method in GRADIENT_FREE:
         return " ".join([*said, words("No further passes.")])
     wanted, cost = facts(method)
-    wanted = ", ".join(map(words, wanted.split(", "))) if wanted else ""
-    said += [words("Needs {}.").format(wanted)] if wanted else []
+    needed = wanted.split(", ") if wanted else []
+    said += [words(ONLY[need]) for need in needed if need in ONLY]
+    others = ", ".join(words(need) for need in needed if need not in ONLY)
+    said += [words("Needs {}.").format(others)] if others else []
     return " ".join([*said, words("Adds up to {} images.").format(f"{cost:.2g}")])
 
 
@@ -93,7 +103,7 @@ def text(words: Callable[[str], str] = english) -> str:
         f"{words(group)}:\n\n" + "\n".join(line(*pair, words) for pair in methods.items())
         for group, methods in GROUPS.items()
     )
-    return f"### {words(TITLE)}\n\n{words(HEAD)}\n\n" + "\n\n".join(groups) + "\n\n"
+    return f"### {words(TITLE)}\n\n{words(HEAD)} {words(WORKS)}\n\n" + "\n\n".join(groups) + "\n\n"
 
 
 def section() -> str:

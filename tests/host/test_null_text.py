@@ -1,0 +1,140 @@
+"""Null-Text Inversion: a picture comes back with guidance, by ComfyUI's own KSampler, and can be edited."""
+
+import pytest
+import torch
+
+from ..support.model_state import state_of
+from .test_inversion import SOURCE, apart, image
+from .test_inversion import nodes as nodes
+
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def inverted(tiny, nodes):
+    """(a picture that the model has made, what Invert Image gives for it)."""
+    picture = tiny.sample(positive=tiny.encode(SOURCE), steps=STEPS)
+    with torch.inference_mode():
+        made = nodes["GSNInvert"].EXECUTE_NORMALIZED(
+            tiny.model, tiny.encode(SOURCE), {"samples": picture}, STEPS, "normal", check=False
+        )
+    return picture, made.args
+
+
+@pytest.fixture(scope="module")
+def null_text(tiny, nodes, inverted):
+    """A function: what the node gives."""
+
+    def run(model=None, negative=None, trajectory=None, cfg=5.0, iterations=4):
+        with torch.inference_mode():
+            given = tiny.encode(SOURCE), negative or tiny.encode(""), trajectory or inverted[1][3]
+            return nodes["GSNNullText"].EXECUTE_NORMALIZED(model or tiny.model, *given, cfg, iterations).args
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def usual(null_text):
+    """What the node gives at this module's usual settings."""
+    return null_text()
+
+
+def ksampler(tiny, latent, negative, model=None, positive=None):
+    """KSampler (Advanced) with add_noise off."""
+    run = {"noise": torch.zeros_like(latent), "latent": latent, "disable_noise": True, "cfg": 5.0}
+    return tiny.sample(model, steps=STEPS, negative=negative, positive=positive or tiny.encode(SOURCE), **run)
+
+
+def test_a_plain_ksampler_gives_the_picture_back_as_the_node_says(tiny, inverted, usual):
+    picture, (_, latent, _, _, _) = inverted
+    negative, text = usual
+    assert len(negative) == STEPS and f"{STEPS} embeddings, {4 * STEPS} updates" in text
+    found = ksampler(tiny, latent["samples"], negative)
+    without = ksampler(tiny, latent["samples"], tiny.encode(""))
+    errors = [(out - picture).square().mean().sqrt() for out in (found, without)]
+    assert errors[0] < 0.9 * errors[1]
+    decibels = [20 * torch.log10((picture.max() - picture.min()) / e).item() for e in errors]
+    assert f"{decibels[0]:.1f} dB in the latent, {decibels[1]:.1f} with" in text
+
+
+def test_each_embedding_acts_at_its_own_step_alone(usual):
+    negative, _ = usual
+    levels = [(e["timestep_start"], e["timestep_end"]) for _, e in negative]
+    assert levels[0][0] == float("inf") and levels[-1][1] == 0
+    assert all(a[1] == b[0] for a, b in zip(levels, levels[1:]))
+    assert all(not torch.equal(a[0], b[0]) for a, b in zip(negative, negative[1:]))
+
+
+def test_no_iterations_are_the_negative_prompt(tiny, inverted, null_text):
+    negative, text = null_text(iterations=0)
+    assert all(torch.equal(rows, tiny.encode("")[0][0]) for rows, _ in negative) and "0 updates" in text
+    latent = inverted[1][1]["samples"]
+    assert torch.equal(ksampler(tiny, latent, negative), ksampler(tiny, latent, tiny.encode("")))
+
+
+def test_images_of_a_batch_are_optimised_as_alone(tiny, nodes, null_text):
+    pair = image(2)
+    ways = []
+    for some in (pair, pair[:1]):
+        with torch.inference_mode():
+            made = nodes["GSNInvert"].EXECUTE_NORMALIZED(
+                tiny.model, tiny.encode(SOURCE), {"samples": some}, 2, "normal", check=False
+            )
+        ways.append(null_text(trajectory=made.args[3], iterations=2)[0])
+    both, alone = ways
+    assert both[0][0].shape[0] == 2
+    assert all(apart(b[0][:1], a[0]) < 1e-3 for b, a in zip(both, alone))
+
+
+def test_prompt_to_prompt_edits_the_picture_beside_it(tiny, nodes, inverted, usual):
+    picture, (_, latent, _, _, _) = inverted
+    target = tiny.encode("a red star and a blue square")
+    with torch.inference_mode():
+        pair = nodes["GSNPromptToPrompt"].EXECUTE_NORMALIZED(
+            tiny.model, tiny.encode(SOURCE), latent, target=target, local_blend="circle, star"
+        )
+    model, positive, latents, _ = pair.args
+    negative, _ = usual
+    out = ksampler(tiny, latents["samples"], negative, model, positive)
+    again = ksampler(tiny, latent["samples"], negative)
+    assert apart(out[:1], again) < 1e-3 and apart(out[1:], out[:1]) > 0.02
+
+
+def test_less_memory_gives_the_same_embeddings(null_text, pack_module, monkeypatch):
+    """Every block computed twice."""
+    module = pack_module("gsn_ops.host.editing.null_text")
+    policy = pack_module("gsn_ops.host.attention.memory_policy").CheckpointPolicy
+    plenty, _ = null_text(iterations=1)
+    monkeypatch.setattr(module, "CheckpointPolicy", lambda: policy(2))
+    scarce, _ = null_text(iterations=1)
+    assert all(apart(a[0], b[0]) < 1e-4 for a, b in zip(plenty, scarce))
+
+
+def test_the_model_is_clean_afterwards_and_after_a_cancel(tiny, null_text):
+    import comfy.model_management as mm
+
+    before, grad = state_of(tiny.model), torch.is_grad_enabled()
+    null_text(iterations=1)
+    model, calls = tiny.model.clone(), []
+
+    def cancels(apply, args):
+        calls.append(1)
+        if len(calls) == 3:
+            mm.interrupt_current_processing()
+        return apply(args["input"], args["timestep"], **args["c"])
+
+    model.set_model_unet_function_wrapper(cancels)
+    with pytest.raises(mm.InterruptProcessingException):
+        null_text(model=model)
+    assert len(calls) == 3 and state_of(tiny.model) == before and torch.is_grad_enabled() == grad
+
+
+def test_what_cannot_work_is_refused_with_the_cure(tiny, null_text, monkeypatch):
+    empty = tiny.encode("")
+    with pytest.raises(ValueError, match="has 2 parts: connect a single text node"):
+        null_text(negative=[*empty, *empty])
+    with pytest.raises(ValueError, match="choose the CFG of your sampler"):
+        null_text(cfg=1.0)
+    monkeypatch.setattr(tiny.model.model, "get_dtype_inference", lambda: torch.float16)
+    with pytest.raises(ValueError, match=r"computes in float16: start ComfyUI with --fp32-unet"):
+        null_text()
