@@ -34,7 +34,8 @@ HEAD = """# Methods
 
 Made by `python3 tools/dev.py methods --write docs/methods.md`; a test fails when this file is stale.
 
-Every method of the drop-down of Semantic Nursing.
+Every method of the drop-down of Semantic Nursing but its default, Auto, which is Latent Refine (fast) behind
+readings of the run's own passes, Word boost and a budget: `gsn_ops/optimise/auto.py`, docs/settings.md.
 
 * *Equations*: numbers in the paper, of the formulas in these files; empty = not verified, or not numbered.
 * *Objective*: its id in the GSN Objective node, and its class. A subject's map is that of its noun, as in the

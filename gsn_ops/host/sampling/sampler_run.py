@@ -214,19 +214,22 @@ class SamplerRun:
         """One line per recipe on its node: of the run in told[n], where that is another one than this."""
         lines: dict[Callable[[str], None], list[str]] = {}  # one node may have attached several recipes
         remarks: dict[Callable[[str], None], list[str]] = {}
-        costs: dict[Callable[[str], None], float] = {}  # of this run
+        costs: dict[Callable[[str], None], float] = {}
+        left_alone: set[Callable[[str], None]] = set()
         for n, (one, planned) in enumerate(zip(attached, self.plan.recipes, strict=True)):
             now, recipe = report.recipes[n], told[n].recipes[n]
             log.info(now.status)
-            line = recipe.said if recipe.step is not None else now.said
-            if told[n] is not report and recipe.step is not None:
-                line += f"; {LEFT_ALONE}"
+            shown = recipe if recipe.step is not None else now
             if one.on_status is not None:
-                lines.setdefault(one.on_status, []).append(line)
-                costs[one.on_status] = costs.get(one.on_status, 0.0) + (now.cost or 0.0)
+                lines.setdefault(one.on_status, []).append(shown.said)
+                costs[one.on_status] = costs.get(one.on_status, 0.0) + (shown.cost or 0.0)
+                if told[n] is not report and shown is recipe:
+                    left_alone.add(one.on_status)
                 remarks.setdefault(one.on_status, list(self.warnings)).extend(planned.notes)
         for on_status, said in lines.items():
             line = "\n".join(dict.fromkeys(said))
             if costs[on_status]:
                 line += f"; cost +{amount(costs[on_status])} images"
+            if on_status in left_alone:
+                line += f"; {LEFT_ALONE}"
             on_status(with_lines(line, remarks[on_status]))
