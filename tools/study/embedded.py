@@ -141,7 +141,7 @@ class Demo:
             forwards=sum(action.forwards for action in acted),
             backwards=sum(action.backwards for action in acted),
             first_loss=tuple(acted[0].losses[0]),
-            last_loss=tuple(losses[-1] for losses in first),
+            last_loss=tuple(losses[-1] if losses else math.nan for losses in first),
             weakest=tuple(min(row, default=math.nan) for row in acted[0].maxima_before)
             or (math.nan,) * len(prompts),
             evaluations=tuple(evaluations),
