@@ -13,6 +13,8 @@ from tools.host_env import inprocess
 
 from ..support.demo_model import Tiny
 
+TINY = pytest.StashKey[Tiny]()
+
 
 @pytest.fixture(scope="session")
 def comfy_root(tmp_path_factory) -> Path:
@@ -48,9 +50,17 @@ def pack_module(pack: ModuleType) -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def tiny(host: ModuleType, pack_module: Callable[[str], ModuleType]) -> Tiny:
+def tiny(request: pytest.FixtureRequest, host: ModuleType, pack_module: Callable[[str], ModuleType]) -> Tiny:
     """The embedded model and short ways to run it."""
-    return Tiny(host, pack_module)
+    made = request.session.stash[TINY] = Tiny(host, pack_module)
+    return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def encoded_anew(request: pytest.FixtureRequest) -> None:
+    """Each file encodes its prompts anew: the pack remembers a limited number, of whatever file."""
+    if TINY in request.session.stash:
+        request.session.stash[TINY].encode.cache_clear()
 
 
 @pytest.fixture(scope="session")

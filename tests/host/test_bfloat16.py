@@ -84,7 +84,7 @@ def run(tiny, **changes):
     model, book = tiny.attach(on_status=said.append, step=STEP, shifts=SHIFTS, **changes)
     out = tiny.sample(model, steps=4)
     (action,) = book.find(out).recipes
-    assert said[-1] == action.line and "bfloat16" not in said[-1]
+    assert said[-1].startswith(action.line) and "bfloat16" not in said[-1]
     return out, action
 
 
