@@ -191,12 +191,12 @@ def draw(loaded, prompt, steps=20):
 
 @pytest.mark.slow
 def test_it_draws_single_objects(loaded):
-    asked = prompts(1, 10, "test")
+    asked = prompts(1, 6, "test")
     right = 0
     for prompt in asked:
         rgb = latent_frame.latent_to_rgb(draw(loaded, prompt).float()).clamp(0, 1)[0]
         right += success(detect((rgb * 255).round().byte().numpy()), list(prompt.wanted))[0]
-    assert right >= 8
+    assert right >= 5
 
 
 def test_the_same_seed_gives_the_same_bits(loaded):

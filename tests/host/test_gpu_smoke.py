@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tools.gpu.jobs import all_jobs
 from tools.host_env import paths
 
 
+@pytest.mark.slow
 def test_every_part_runs_and_finds_no_fault(comfy_root, tmp_path):
     command = [sys.executable, "-m", "tools.gpu", "--smoke", "--limit", "100000", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=paths.CLONE, env=paths.environment(), capture_output=True, text=True)

@@ -237,7 +237,7 @@ def test_bad_settings_are_refused_with_the_cure(tiny, nurse, settings, cause):
 def test_reinjection_leaves_a_compiled_network_as_it_is_and_says_so(tiny, nurse):
     from comfy_api.torch_helpers.torch_compile import set_torch_compile_wrapper
 
-    made = make("SD3", tiny)
+    made = make("Flux", tiny)
     compiled = made.model.clone()
     set_torch_compile_wrapper(compiled, backend="eager")
     model, book = nurse(compiled, REINJECTION)

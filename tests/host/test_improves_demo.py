@@ -1,9 +1,9 @@
 """What the pack is for, on the embedded model with the demo workflow's settings: more of the prompt is in the
 image.
 
-One fixed batch of test prompts and seeds, a regression test: on the development machine 13 of 32 images are
-right plain and 26 refined (14 fixed, 1 broken); other lists gave +8, +5 and +14. Other CPUs round
-differently, hence the margins. docs/results.md has the large numbers.
+One fixed batch of test prompts and seeds, a regression test: on the development machine 8 of 16 images are
+right plain and 14 refined (7 fixed, 1 broken); other lists gave +4 and +5. Other CPUs round differently,
+hence the margins. docs/results.md has the large numbers.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from tools.tiny.prompts import prompts
 from tools.workflows.demo import shipped_settings
 
 HOW = Sampling(steps=20)
-PROMPTS = prompts(3, 32, "test", seed=4)
+PROMPTS = prompts(3, 16, "test", seed=6)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def test_more_images_are_right_and_few_break(plain, refined):
     found = compare(
         (a.objects, b.objects) for a, b in zip(plain, judge(refined.latents, PROMPTS), strict=True)
     )
-    assert found.refined >= found.plain + 6
-    assert found.broken <= 4
+    assert found.refined >= found.plain + 3
+    assert found.broken <= 3
 
 
 def test_plain_images_of_the_same_noise_are_the_same(demo, plain):

@@ -1,7 +1,7 @@
 """Latent Refine + relations on the embedded model: shapes stand where the prompt says.
 
-Test prompts, five for each relation; the model has never seen the spatial words, so plain images are in
-place by chance. When written: 4 of 20 plain and 13 with the method (11 fixed, 2 broken); other CPUs round
+Test prompts, three for each relation; the model has never seen the spatial words, so plain images are in
+place by chance. When written: 3 of 12 plain and 9 with the method (7 fixed, 1 broken); other CPUs round
 differently.
 """
 
@@ -13,7 +13,7 @@ from tools.study.embedded import Demo
 from tools.study.paired_statistics import compare
 from tools.study.relations import METHOD, judge, measure, recipes_of
 
-PROMPTS = 20
+PROMPTS = 12
 
 
 @pytest.mark.slow
@@ -22,8 +22,8 @@ def test_more_shapes_stand_where_the_prompt_says(pack):
     plain = measure(demo, (), PROMPTS, "test")
     made = measure(demo, recipes_of(Way(METHOD, METHOD)), PROMPTS, "test")
     there, in_place = (compare((a[k], b[k]) for a, b in zip(plain, made, strict=True)) for k in (0, 1))
-    assert in_place.refined >= in_place.plain + 4, in_place
-    assert in_place.broken <= 4, in_place
+    assert in_place.refined >= in_place.plain + 3, in_place
+    assert in_place.broken <= 3, in_place
     assert there.refined >= there.plain
 
 
