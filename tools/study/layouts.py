@@ -201,7 +201,7 @@ def study(args: argparse.Namespace) -> None:
     """Run what is not in the records yet."""
     done = {(r["kind"], r["batch"], r["way"]) for r in read(args.records)}
     demo = Demo()
-    for task in tasks(args.images):
+    for task in (t for t in tasks(args.images) if not args.kinds or t.kind in args.kinds):
         for name in METHODS:
             if (task.kind, task.number, name) in done:
                 continue
@@ -222,6 +222,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, default=200, help="of each task")
+    parser.add_argument("--kinds", nargs="+", choices=PLACES, help="only these, for processes side by side")
     parser.add_argument("--records", type=Path, required=True, help="file of the results, appended to")
     parser.add_argument("--table", action="store_true", help="only show what is there")
     parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
