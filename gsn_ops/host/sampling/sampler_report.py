@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import comfy.model_management
 import torch
-from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ... import __version__
@@ -55,12 +54,6 @@ def continued_by(earlier: RunReport, later: RunReport) -> RunReport:
     why = "; ".join(dict.fromkeys(recipe.status for recipe in later.recipes))
     note = f"{LEFT_ALONE}: {later.sampler}, {counted(later.n_steps, 'step')} ({why})"
     return replace(earlier, warnings=tuple(dict.fromkeys([*earlier.warnings, note])))
-
-
-def queued_prompt() -> str:
-    """ComfyUI's id of the prompt that is being executed, "" outside of one."""
-    context = get_executing_context()
-    return context.prompt_id if context is not None else ""
 
 
 def _default_step(plan: Plan) -> str:
