@@ -53,9 +53,10 @@ def repeat_line(node_id: str | None) -> None:
     ComfyUI executes nothing of a graph that it has in its cache, so a page that was loaded anew would get
     its pictures again, but no line. A graph with other values has lines of its own: none, before its run.
     """
+    server = getattr(PromptServer, "instance", None)
     line = _lines.get((_graph_of(queued_prompt()), str(node_id)))
-    if line is not None:
-        PromptServer.instance.send_progress_text(spoken(line), str(node_id))
+    if server is not None and line is not None:
+        server.send_progress_text(spoken(line), str(node_id))
 
 
 @functools.lru_cache(maxsize=16)

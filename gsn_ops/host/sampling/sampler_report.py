@@ -14,6 +14,7 @@ from ...cost import in_images
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...report.text import counted
 from ...schedule import Moment
+from ..find_family import name_of
 from ..own_moment import weights_key
 from .plan import Plan
 from .recipe_run import RecipeRun
@@ -29,7 +30,7 @@ def report_of(
     notes = [note for planned in plan.recipes for note in planned.notes]
     return RunReport(
         version=__version__,
-        model=plan.family.name,
+        model=name_of(model, plan.family),
         sampler=sampler,
         n_steps=plan.schedule.n_steps,
         subjects=_subjects(recipes),
