@@ -20,13 +20,14 @@ from ..attention.entry import is_active
 from ..attention.foreign_code import remembered
 from ..attention.isolation import kept_random_state
 from ..attention.sampler_state import SamplerState
+from ..node_status import queued_prompt
 from .auto_looks import AutoLooks
 from .last_calls import LastCalls
 from .matched import join_matched
 from .plan import AttachedRecipe, Plan, PlannedRecipe, network_scale, reason_against
-from .recipe_run import RecipeRun, RecipeStep
+from .recipe_run import OnEvaluation, RecipeRun, RecipeStep
 from .reference_trajectory import predict_x0
-from .sampler_report import LEFT_ALONE, continued_by, queued_prompt, report_of, returned_latents
+from .sampler_report import LEFT_ALONE, continued_by, report_of, returned_latents
 
 log = logging.getLogger(__name__)
 
@@ -135,18 +136,20 @@ class SamplerRun:
                 predicted = predict_x0(state, self.plan.schedule, step, self.seed)
         return ExtraInputs(noise, predicted, None if run.looks is None else run.looks.lacking)
 
-    def _progress(self, planned: PlannedRecipe, step: int, x: Tensor) -> Callable[[int, Tensor], None]:
+    def _progress(self, planned: PlannedRecipe, step: int, x: Tensor) -> OnEvaluation:
         """Called before each evaluation of a step: cancel, preview, progress bar, the count on the node."""
         most, tell = planned.active.updates[step], planned.attached.on_status
 
-        def on_evaluation(j: int, prediction: Tensor) -> None:
+        def on_evaluation(j: int, prediction: Tensor, newer: Callable[[int], Tensor | None]) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             if tell is not None and 1 <= j < most:
                 tell(f"update step {j} of {most}")
             if self.callback is None:
                 return
             done = min(j, most)  # the last evaluation after a refinement is not followed by an update
+            moved = newer(j)
             preview = prediction if self.denoised is None else self.denoised
+            preview = preview if moved is None else moved
             # As within a step of the sampler: previews run small networks.
             with torch.inference_mode(x.is_inference()), torch.no_grad():
                 self.callback(self.steps_done + self.updates_done + done, preview, x, self.total)
