@@ -1,6 +1,7 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
 from ..gsn_ops.host.language import speaking
+from ..gsn_ops.host.node_status import repeating_line
 from . import (
     demo,
     edit,
@@ -49,4 +50,4 @@ FILES = [
     demo,
 ]
 
-NODES = [speaking(node) for file in FILES for node in file.NODES]
+NODES = [repeating_line(speaking(node)) for file in FILES for node in file.NODES]

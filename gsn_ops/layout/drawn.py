@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .entries import Entry, EntryError, entries_of, find_key
+from .entries import Entry, EntryError, entries_of, find_key, is_object
 from .geometry import fitted
 from .layout import Layout, PlacedObject
 from .lines import LayoutError
-from .order import AUTO, LEFT_TOP, Numbers, corners, order_of, unit_of
+from .order import AUTO, LEFT_TOP, Numbers, corners, order_of, units_of
 
 OBJECT_KEYS = ("objects", "object", "elements", "boxes", "layout", "items", "bboxes", "bounding_boxes")
 NOT_BOXES = (
@@ -22,8 +22,25 @@ NOT_BOXES = (
 def is_description(value: Any) -> bool:
     """Whether a literal looks like a list of objects with boxes, or like a dictionary that has one."""
     if isinstance(value, Mapping):
-        return find_key(value, OBJECT_KEYS.__contains__) is not None or _reads(value)
+        return objects_in(value) is not None or _reads(value)
     return isinstance(value, list) and _reads(value)
+
+
+def objects_in(value: Mapping) -> Any:
+    """What a dictionary has under a key such as "objects", or else its lists of objects, joined; None if it
+    has neither, or is one object itself.
+    """
+    if is_object(value):
+        return None
+    found = find_key(value, OBJECT_KEYS.__contains__)
+    while isinstance(found, Mapping) and not _reads(found):  # {"layout": {"canvas": ..., "objects": [...]}}
+        inner = find_key(found, OBJECT_KEYS.__contains__)
+        if inner is None:
+            break
+        found = inner
+    lists = [part for part in value.values() if isinstance(part, list) and part]
+    joined = [item for part in lists if all(isinstance(i, Mapping) for i in part) for item in part]
+    return found if found is not None else joined or None
 
 
 def _reads(value: Any) -> bool:
@@ -51,19 +68,19 @@ def placed(
         return [], ()
     numbers = [item.numbers for item in items]
     declared = {item.order for item in items}
-    unit = unit_of(numbers, canvas, all(item.thousand for item in items))
+    units = units_of(numbers, canvas, [item.thousand for item in items])
     notes: list[str] = []
     orders = [item.order for item in items]
     if order != AUTO:
         orders = [order] * len(items)
     elif len(declared) == 1:
-        sure, note = order_of(numbers, items[0].order, unit)
+        sure, note = order_of(numbers, items[0].order, units)
         orders = [sure] * len(items)
         notes += [note] if note else _stated(items, sure)
     objects = []
-    for item, one in zip(items, orders):
+    for item, one, (width, height) in zip(items, orders, units):
         x1, y1, x2, y2 = corners(item.numbers.values, one)
-        box = (x1 / unit[0], y1 / unit[1], x2 / unit[0], y2 / unit[1])
+        box = (x1 / width, y1 / height, x2 / width, y2 / height)
         objects.append(PlacedObject(item.name, box, item.start))
     return objects, tuple(notes)
 
@@ -87,7 +104,7 @@ def drawn_layout(
     """
     caption = data if isinstance(data, Mapping) else {}
     if caption:
-        inner = find_key(caption, OBJECT_KEYS.__contains__)
+        inner = objects_in(caption)
         data = [caption] if inner is None else inner
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
         first = data[0]

@@ -116,6 +116,37 @@ window.gsnPage = (() => {
       throw new Error('the nodes never come to rest');
     },
 
+    // Where on the page a place of the graph is seen.
+    seen(x, y) {
+      const {scale, offset} = app.canvas.ds, rect = app.canvas.canvas.getBoundingClientRect();
+      return [rect.left + (x + offset[0]) * scale, rect.top + (y + offset[1]) * scale];
+    },
+
+    // The n-th node of a type, from the top.
+    nth(kind, n) {
+      return app.graph.nodes.filter(node => node.type === kind).sort((a, b) => a.pos[1] - b.pos[1])[n];
+    },
+
+    titleOf(kind, n) {
+      const node = this.nth(kind, n);
+      return this.seen(node.pos[0] + 60, node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT / 2);
+    },
+
+    slotOf(kind, n, side, name) {
+      const node = this.nth(kind, n), i = node[side].findIndex(slot => slot.name === name);
+      if (i < 0) throw new Error(`${kind} has no ${name}: ${node[side].map(slot => slot.name)}`);
+      return this.seen(...(side === 'inputs' ? node.getInputPos(i) : node.getOutputPos(i)));
+    },
+
+    widgetOf(kind, n, name) {
+      const node = this.nth(kind, n), widget = node.widgets.find(w => w.name === name);
+      return this.seen(node.pos[0] + node.size[0] / 2, node.pos[1] + widget.y + 10);
+    },
+
+    links() {
+      return [...app.graph.links.values()].map(l => [l.origin_id, l.origin_slot, l.target_id, l.target_slot].join());
+    },
+
     view() {
       const {scale, offset} = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect();
       return {scale, left: -offset[0], top: -offset[1],

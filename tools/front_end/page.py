@@ -81,6 +81,27 @@ class FrontEnd:
         """The status lines that are on nodes, by node id."""
         return self.call("lines")
 
+    def to_another_tab_and_back(self) -> None:
+        """Open an empty workflow in a tab of its own, then come back to this one."""
+        number = len(self.call("nodes"))
+        self.command("Comfy.NewBlankWorkflow")
+        self.page.wait_for_function("() => !app.graph.nodes.length")
+        self.command("Workspace.PreviousOpenedWorkflow")
+        self.page.wait_for_function("number => app.graph.nodes.length === number", arg=number)
+
+    def open_subgraph(self) -> None:
+        """Show the inside of the graph's first subgraph."""
+        self.page.evaluate(
+            "() => { const node = app.graph.nodes.find(n => n.isSubgraphNode?.()); "
+            "app.canvas.openSubgraph(node.subgraph, node); }"
+        )
+
+    def wait_for_lines(self, lines: dict[str, str]) -> None:
+        """Until the nodes have these lines."""
+        self.page.wait_for_function(
+            "wanted => JSON.stringify(gsnPage.lines()) === JSON.stringify(wanted)", arg=lines
+        )
+
     def cancelled_after_first_line(self) -> dict[str, Any]:
         """Queue the graph, cancel by the X button once the updates have begun: as `run`."""
         self.call("begin")
