@@ -118,7 +118,7 @@ class SamplingPatch:
             self.observer.begin(guider, plan)
             steps, update = set(range(plan.schedule.n_steps)), _observed(self.observer, plan, run)
         if plan.active_steps or self.observer is not None:
-            modify = run.modify_prediction if plan.modifies_prediction else None
+            modify = run.on_prediction if plan.modifies_prediction or plan.levels else None
             watched = watch(sampler, Watch(steps, update, run.on_end, modify, run.warn))
         samples = executor(
             noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
