@@ -24,6 +24,8 @@ BELOW = (  # these stand below the node that they follow
     "ModelSamplingAuraFlow",
     "SamplerCustomAdvanced",
     "GSNApplyLayout",
+    "DualCFGGuider",
+    "SetLatentNoiseMask",
 )
 FIRST = re.compile("Loader|^Empty|^Primitive|RandomNoise|KSamplerSelect")
 EARLY = ("SaveImage", "PreviewAny", "GSNNursing")  # as far left as their links allow
