@@ -8,9 +8,8 @@ from comfy_api.latest import ComfyExtension
 
 from .nodes import NODES
 
-WEB_DIRECTORY = (
-    "./web"  # help pages: web/docs/<node id>.md for every language, or <node id>/<language>.md for one
-)
+WEB_DIRECTORY = "./web"
+"""Help pages (docs/<node id>.md for every language, or <node id>/<language>.md for one) and gsn_lines.js."""
 
 
 class SemanticNursing(ComfyExtension):

@@ -7,10 +7,12 @@ filled in -> the translation with {0}, {1} and so on. What is not found stays En
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 from .remark import cut
@@ -18,6 +20,8 @@ from .remark import cut
 FOLDER = Path(__file__).resolve().parents[1] / "locales"
 FILLED = "..."
 NOTE = ". Note: "
+IN_PICTURES = "in pictures: "
+"""Before a word that is one of a picture only: alone, "before" may be a choice of a node."""
 APART = ((re.compile(r"\n"), "\n"), (re.compile(re.escape(NOTE)), NOTE))
 """Where a text is always taken apart: pattern, and what stands there."""
 INSIDE = (
@@ -30,6 +34,28 @@ LEAST_LETTERS = 3
 """A pattern with fewer letters of its own would fit any text."""
 PUT_OFF = re.compile(r"(Skipped|Did not act): (.*?) \(((?:[^()]|\([^()]*\))*)\)")
 """A cure that was put before its cause, see `report.verdict.cure_first`."""
+
+
+_drawn_in: ContextVar[str] = ContextVar("drawn_in", default="en")
+
+
+@contextlib.contextmanager
+def drawn_in(language: str) -> Generator[None]:
+    """Pictures that are drawn in the block have their words in this language."""
+    before = _drawn_in.set(language)
+    try:
+        yield
+    finally:
+        _drawn_in.reset(before)
+
+
+def in_picture(text: str) -> str:
+    """The text in the language of pictures that are drawn now; its rows begin with IN_PICTURES, or are those
+    of messages.
+    """
+    language = _drawn_in.get()
+    found = catalogue(language) or catalogue(language.split("-")[0])
+    return text if found is None else found.whole.get(IN_PICTURES + text) or found.translate(text)
 
 
 @functools.lru_cache

@@ -100,6 +100,14 @@ class Schedule:
         """The step that is nearest to a moment, see `find_step`."""
         return find_step(moment, self.sigmas, self.percent_to_sigma, self.flow, self.from_noise)
 
+    def level_of(self, moment: Moment) -> float:
+        """The noise level that a moment wants; of a step's number, that of the step."""
+        if moment.step >= 0:
+            return self.sigmas[moment.step]
+        if moment.sigma > 0:
+            return moment.sigma
+        return float(self.percent_to_sigma(max(moment.percent, SMALLEST_PERCENT)))
+
     def percent_of(self, sigma: float) -> float:
         """The share of the noise schedule whose noise level is sigma: the inverse of `percent_to_sigma`.
 
@@ -119,11 +127,16 @@ class Schedule:
         """Whether its states are far apart."""
         return self.n_steps <= FEW
 
+    @property
+    def shift(self) -> float:
+        """A flow model's shift for a resolution, from its schedule's middle; 1 for other models."""
+        return noise_to_image(self.percent_to_sigma(0.5)) if self.flow else 1.0
+
     def published_window(self) -> tuple[int, ...]:
         """The steps down to the lowest noise level at which published methods act."""
-        if self.flow:
-            return self.window(0.0, 1 / (1 + WINDOW_END))
-        return tuple(i for i, s in enumerate(self.sigmas[:-1]) if s >= WINDOW_END)
+        lowest = flow_level(WINDOW_END, self.shift) if self.flow else WINDOW_END
+        slack = 1 + WINDOW_SLACK
+        return tuple(i for i, s in enumerate(self.sigmas[:-1]) if s > 0 and s * slack >= lowest)
 
     def window(self, start_percent: float, end_percent: float) -> tuple[int, ...]:
         """The steps from start to end (shares of the noise schedule, both included)."""
@@ -132,6 +145,20 @@ class Schedule:
         return tuple(
             i for i, s in enumerate(self.sigmas[:-1]) if s > 0 and low <= s * slack and s <= high * slack
         )
+
+
+def noise_to_image(sigma: float, shift: float = 1.0) -> float:
+    """Noise to image of a flow model without the shift for a resolution: sigma / (1 - sigma) / shift.
+
+    The noise level of a model that adds noise to the image (EPS) is this ratio itself, so moments of both
+    kinds of model compare by it. Infinite for pure noise, sigma 1.
+    """
+    return math.inf if sigma >= 1 else sigma / (1 - sigma) / shift
+
+
+def flow_level(ratio: float, shift: float = 1.0) -> float:
+    """A flow model's sigma at a ratio of noise to image: the inverse of `noise_to_image`."""
+    return 1.0 if math.isinf(ratio) else shift * ratio / (1 + shift * ratio)
 
 
 def find_step(

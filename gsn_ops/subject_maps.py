@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from itertools import combinations
 from operator import add
 
 import torch
@@ -113,6 +114,20 @@ def subject_maps(maps: AttentionMaps, subjects: Sequence[SubjectColumns], option
 def maxima(m: Tensor) -> Tensor:
     """The highest attention of each subject, [B, k], from subject maps [B, k, h, w]."""
     return m.flatten(2).amax(-1)
+
+
+def separation(m: Tensor) -> Tensor:
+    """L_IoU = mean over pairs of sum(min(M_a, M_b)) / sum(M_a + M_b), maps [B, k, h, w] -> [B] in [0, 0.5].
+
+    Eq. 6 of Grimal et al.; times the number of pairs eq. 2 of A-STAR. One subject: a differentiable 0.
+    """
+    subjects = m.flatten(2).unbind(1)  # k of [B, (h w)]
+    if len(subjects) == 1:
+        return 0 * subjects[0].sum(1)
+    overlaps = [
+        torch.minimum(a, b).sum(1) / (a + b).sum(1).clamp(min=1e-12) for a, b in combinations(subjects, 2)
+    ]
+    return torch.stack(overlaps).mean(0)
 
 
 def no_column(subject: SubjectColumns) -> str:

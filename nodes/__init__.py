@@ -1,9 +1,11 @@
 """The pack's nodes. A file of this folder ends with `NODES = [...]`; only files listed here are loaded."""
 
 from ..gsn_ops.host.language import speaking
+from ..gsn_ops.host.node_status import repeating_line
 from . import (
     demo,
     edit,
+    empty_region,
     guidance,
     inspect,
     judge,
@@ -12,6 +14,7 @@ from . import (
     null_text,
     nursing,
     objective,
+    picture_guidance,
     prompt_to_prompt,
     prompts,
     refine,
@@ -28,11 +31,13 @@ FILES = [
     refine,
     seeds,
     guidance,
+    picture_guidance,
     weights,
     prompt_to_prompt,
     edit,
     two_prompt_edits,
     null_text,
+    empty_region,
     prompts,
     objective,
     region,
@@ -45,4 +50,4 @@ FILES = [
     demo,
 ]
 
-NODES = [speaking(node) for file in FILES for node in file.NODES]
+NODES = [repeating_line(speaking(node)) for file in FILES for node in file.NODES]

@@ -8,6 +8,7 @@ from ..gsn_ops.judge.outputs import labels, missing, score, subject_masks, summa
 from ..gsn_ops.judge.sources import DemoShapes, GivenAnswer, GivenBoxes, Source, judge
 from ..gsn_ops.judge.verdict import CONFIDENCE
 from ..gsn_ops.language import aliases
+from ..gsn_ops.report.drawing.canvas import told
 from ..gsn_ops.report.drawing.verdict_marks import Mark, marked
 from ..gsn_ops.report.views import stack
 from .inputs import given, optional_float, status_reporter, written
@@ -168,7 +169,7 @@ def drawing(images, found, colours: bool):
         right = {subject.label: subject.right(colours) for subject in verdict.subjects}
         marks = [Mark(box, text, right.get(owner)) for box, text, owner in labels(verdict)]
         lacking = ", ".join(verdict.missing(colours))
-        text = f"missing: {lacking}" if lacking else "all subjects are there"
+        text = f"{told('missing')}: {lacking}" if lacking else told("all subjects are there")
         pages.append(marked(image[..., :3].numpy(), marks, text, verdict.right(colours)))
     return stack(pages)
 

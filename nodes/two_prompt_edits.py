@@ -6,6 +6,7 @@ from ..gsn_ops.host.editing.diff_edit import MaskSettings, find_mask
 from ..gsn_ops.host.editing.flow_edit import FlowEditSampler
 from ..gsn_ops.host.editing.mask_pictures import mask_pictures
 from ..gsn_ops.host.editing.pair_guider import PairGuider
+from ..gsn_ops.host.editing.rf_inversion import RFInversionSampler
 from ..gsn_ops.language import aliases
 from .inputs import given, optional_float, status_reporter
 
@@ -101,6 +102,112 @@ class GSNFlowEdit(io.ComfyNode):
         return io.NodeOutput(guider, FlowEditSampler(averages, plain_steps))
 
 
+def target_inputs() -> list[io.Input]:
+    """What else the target prompt needs."""
+    return [
+        io.Conditioning.Input(
+            "negative",
+            optional=True,
+            tooltip="The negative prompt of the target, often empty. Needed unless target_cfg is 1.",
+        ),
+        cfg_input(
+            "target_cfg",
+            1.0,
+            "CFG of the target prompt. Published for Flux: 1, and FluxGuidance 3.5. SD3 wants about 4.",
+        ),
+    ]
+
+
+def pull_inputs() -> list[io.Input]:
+    """How strongly both ways are led."""
+    return [
+        optional_float(
+            "eta",
+            0.9,
+            (0.0, 1.0),
+            "How strongly the way back is drawn to the image. Higher = the image is kept more. "
+            "Published: 0.7 to 1.",
+            step=0.01,
+        ),
+        optional_float(
+            "start", 0.0, (0.0, 1.0), "From this share of the steps eta acts. Published: 0.", step=0.01
+        ),
+        optional_float(
+            "stop",
+            0.25,
+            (0.0, 1.0),
+            "Up to this share of the steps eta acts. Higher = the image is kept more. Published: 0.25.",
+            step=0.01,
+        ),
+        optional_float(
+            "gamma",
+            0.5,
+            (0.0, 1.0),
+            "How strongly the way to noise is drawn to random noise. 0 = plain inversion. Published: 0.5.",
+            step=0.01,
+            advanced=True,
+        ),
+        optional_float(
+            "decay",
+            0.0,
+            (0.0, 10.0),
+            "eta falls over the run by this power of what is left of it. 0 = it does not fall.",
+            step=0.1,
+            advanced=True,
+        ),
+    ]
+
+
+class GSNRFInversion(io.ComfyNode):
+    """A GUIDER with two prompts and the SAMPLER that inverts and edits."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="GSNRFInversion",
+            display_name="RF-Inversion",
+            category="GSN/edit",
+            description="Edits an image on flow models by a controlled way to noise and back (Rout et al., "
+            "ICLR 2025): a guider and a sampler for SamplerCustomAdvanced. eta says how much of the image "
+            "is kept. A noise mask on the latent limits the edit.",
+            search_aliases=[
+                "gsn",
+                "rf inversion",
+                "rf-inversion",
+                "unsampler",
+                "edit image",
+                *aliases("GSNRFInversion"),
+            ],
+            inputs=[*prompt_inputs(), *target_inputs(), *pull_inputs()],
+            outputs=[
+                io.Guider.Output(display_name="GUIDER", tooltip="For SamplerCustomAdvanced."),
+                io.Sampler.Output(
+                    display_name="SAMPLER",
+                    tooltip="For the same SamplerCustomAdvanced; it makes two evaluations per step, one on "
+                    "each way.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        source,
+        target,
+        negative=None,
+        target_cfg=1.0,
+        eta=0.9,
+        start=0.0,
+        stop=0.25,
+        gamma=0.5,
+        decay=0.0,
+    ) -> io.NodeOutput:
+        prompts = given("CONDITIONING", source), given("CONDITIONING", target)
+        guider = PairGuider(given("MODEL", model), *prompts, negative, (1.0, target_cfg))
+        return io.NodeOutput(guider, RFInversionSampler(gamma, eta, start, stop, decay))
+
+
 class GSNDiffEditMask(io.ComfyNode):
     """Where an image must change, found by two prompts."""
 
@@ -193,4 +300,4 @@ class GSNDiffEditMask(io.ComfyNode):
         return io.NodeOutput(*mask_pictures(model, latent, found, image), found.text)
 
 
-NODES = [GSNFlowEdit, GSNDiffEditMask]
+NODES = [GSNFlowEdit, GSNDiffEditMask, GSNRFInversion]

@@ -20,11 +20,18 @@ def to_noise(
     return y + (following - sigma) * drift
 
 
-def to_image(x: Tensor, image: Tensor, sigmas: tuple[float, float], velocity: Velocity, eta: float) -> Tensor:
+def to_image(
+    x: Tensor, image: Tensor, sigmas: tuple[float, float], velocity: Velocity, eta: float | Tensor
+) -> Tensor:
     """One step of Algorithm 2 from sigmas[0] > 0 down to sigmas[1]: x [...] is drawn towards `image` [...].
 
-    eta: 0 = the prompt alone, 1 = the image alone.
+    eta: 0 = the prompt alone, 1 = the image alone; a number, or one for each place.
     """
     sigma, following = sigmas
     drift = -(1 - eta) * velocity(x, sigma) + eta * (image - x) / sigma
     return x + (sigma - following) * drift
+
+
+def strength_at(share: float, eta: float, decay: float) -> float:
+    """eta at a share of the steps, 0 ... 1: (1 - share) ** decay of it; decay 0 = the same at all."""
+    return eta * (1 - share) ** decay

@@ -28,3 +28,8 @@ def family_of(model: ModelPatcher) -> ModelFamily:
         f"Supported text-to-image models: {supported}. For models that make video, sound or 3D shapes use "
         "the stock sampler."
     )
+
+
+def name_of(model: ModelPatcher, family: ModelFamily) -> str:
+    """What a report calls a MODEL of this family: the family's name, or that of a demo model."""
+    return getattr(model.model.model_config, "demo_name", family.name)

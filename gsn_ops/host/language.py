@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 import folder_paths
 from comfy.cli_args import args
 
-from ..language import translated
+from ..language import drawn_in, translated
+from ..report.drawing.canvas import add_font
 
 ENGLISH = "en"
+FONT = Path("static", "fonts", "inter-latin-normal.woff2")
+"""Of ComfyUI's front end: the only font that every ComfyUI has and that has the accents of French."""
 
 
 def language() -> str:
@@ -43,6 +47,15 @@ def spoken(text: str) -> str:
     return translated(text, language())
 
 
+def offer_font() -> None:
+    """Let pictures be drawn with the front end's font, where it lies."""
+    package = importlib.util.find_spec("comfyui_frontend_package")
+    for folder in (package.submodule_search_locations or ()) if package is not None else ():
+        file = Path(folder) / FONT
+        if file.is_file():
+            add_font(str(file))
+
+
 @contextlib.contextmanager
 def errors_spoken() -> Generator[None]:
     """Errors that leave the block have their text in that language; their kind and origin stay."""
@@ -59,14 +72,17 @@ def with_errors_spoken(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def speaking(*values: Any, **named: Any) -> Any:
-        with errors_spoken():
+        with errors_spoken(), drawn_in(language()):
             return call(*values, **named)
 
     return speaking
 
 
 def speaking(node: Any) -> Any:
-    """The node class, whose `execute` raises its errors in that language."""
+    """The node class, whose `execute` raises its errors and draws its pictures in that language."""
     run = vars(node)["execute"].__func__
     node.execute = classmethod(with_errors_spoken(run))
     return node
+
+
+offer_font()

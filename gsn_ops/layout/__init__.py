@@ -1,4 +1,5 @@
 """Layouts: an LLM's answer or drawn boxes in, captioned boxes and prompts out. Plain data and geometry.
 
-lines, layout < literal < labels, entries, order < geometry < answer, drawn < prompts, examples < request.
+lines, layout < literal < order, labels < entries < object_lines, geometry, drawn < answer < prompts, examples
+< request.
 """

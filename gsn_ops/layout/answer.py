@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .drawn import OBJECT_KEYS, is_description, placed
-from .entries import Entry, EntryError, entries_of, find_key
+from .drawn import is_description, objects_in, placed
+from .entries import Entry, EntryError, entries_of, find_key, is_object
 from .geometry import fitted
-from .labels import BULLET, NOTHING, Labelled, blanked, read_labels, without_none
+from .labels import ENDS_OBJECTS, Labelled, blanked, is_nothing, read_labels, without_none
 from .layout import Layout
 from .lines import LayoutError, error_at, shown
 from .literal import Literal
+from .object_lines import object_lines
 from .order import AUTO
 
 LONGEST = 20_000
@@ -23,7 +24,10 @@ CURE = (
 )
 OPENING = re.compile(r"[\[{(]")
 MAX_TRIES = 40
-"""Brackets of an answer without labels at which a layout is looked for."""
+"""Brackets of an answer without labels at which a layout is looked for in vain."""
+ONLY_THOUGHT = (
+    "The LLM thought aloud and ended before its answer: raise its max_length, or turn its thinking off."
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ def read_layout(text: str, canvas: tuple[int, int] = (512, 512), order: str = AU
     if not text.strip():
         raise LayoutError(f"The layout is empty: the LLM answered nothing. {CURE}")
     text = blanked(text)
+    if not text.strip():
+        raise LayoutError(ONLY_THOUGHT)
     if len(text.strip()) > LONGEST:
         raise LayoutError(f"The layout has {len(text)} characters, at most {LONGEST} are read. {CURE}")
     try:
@@ -71,9 +77,8 @@ def _read(labelled: Labelled, order: str) -> Read:
         raise errors[0]
     for found in _bare(labelled.text, order, errors):
         return _with_labels(found, labelled)
-    bullets = _bullets(labelled.text, order)
-    if bullets and not errors:
-        return _with_labels(Read(bullets), labelled)
+    if not errors and (lines := object_lines(labelled.text, 0, order)):
+        return _with_labels(Read(lines), labelled)
     if errors:
         raise errors[0]
     raise LayoutError(f"There is no layout in this text: {shown(labelled.text)}")
@@ -88,12 +93,12 @@ def _with_labels(found: Read, labelled: Labelled) -> Read:
 def _objects_at(text: str, start: int, order: str) -> Read:
     """The objects behind the label "Objects:": a list, a dictionary, or lines. Raises LayoutError."""
     rest = text[start:].lstrip()
-    line = rest.partition("\n")[0].strip().lower().rstrip(".")
-    if line in NOTHING and rest[len(line) :].lstrip()[:1] not in ("-", "*", "[", "("):
+    line, _, below = rest.partition("\n")
+    if is_nothing(line) and below.lstrip()[:1] not in ("-", "*", "[", "("):
         raise _error(text, start, "it names no object")
     if rest[:1] not in ("[", "{", "("):
-        stop = re.search(r"\n[ \t]*\n|\n[^\n]*(?:background|negative)[^\n:]*:", text[start:], re.IGNORECASE)
-        items = _bullets(text[: start + stop.start()] if stop else text, order, start)
+        stop = ENDS_OBJECTS.search(text, start + len(text[start:]) - len(rest))
+        items = object_lines(text[: stop.start()] if stop else text, start, order, strict=True)
         if not items:
             raise _error(text, start, "a list of objects should begin here")
         return Read(items)
@@ -122,10 +127,10 @@ def _more_entries(text: str, first: Literal, order: str) -> list[Entry]:
 def _entries(text: str, literal: Literal, value: Any, order: str) -> list[Entry]:
     """Raises LayoutError with the line of an entry that is none."""
     starts: Sequence[int] = literal.entries
-    if isinstance(value, list) and value and isinstance(value[0], str):
+    if _is_pair(value):
         value, starts = [value], literal.entries[:1]  # one entry without brackets around it
     if isinstance(value, Mapping):
-        inner = find_key(value, OBJECT_KEYS.__contains__)
+        inner = objects_in(value)
         value, starts = (value, starts) if inner is None else (inner, ())
     if not isinstance(value, list | Mapping):
         raise _error(text, literal.stop, "a list of objects should stand here")
@@ -137,27 +142,41 @@ def _entries(text: str, literal: Literal, value: Any, order: str) -> list[Entry]
 
 
 def _bare(text: str, order: str, errors: list[LayoutError]) -> Iterator[Read]:
-    """A list or dictionary of objects that stands in the text without a label; the errors of those that seem
-    to be one are added.
+    """A list or dictionary of objects that stands in the text without a label, or else all objects that stand
+    alone; the errors of those that seem to be one are added.
     """
-    at = 0
-    for _ in range(MAX_TRIES):
-        opening = OPENING.search(text, at)
-        if not opening:
-            return
+    at, in_vain, before = 0, 0, len(errors)
+    alone: list[Entry] = []  # such as JSON lines
+    while in_vain < MAX_TRIES and (opening := OPENING.search(text, at)):
         at = opening.end()
+        in_vain += 1
         try:
             literal = Literal(text, opening.start())
-            if not is_description(literal.value):
-                at = max(at, literal.stop) if _is_flat(literal.value) else at
-                continue
-            items = _entries(text, literal, literal.value, order)
         except LayoutError as error:
             if text[opening.start()] == "{" or re.match(r"[\[(]\s*[\[({]", text[opening.start() :]):
                 errors.append(error)
             continue
-        if items:
+        if not is_description(literal.value):
+            at = max(at, literal.stop) if _is_flat(literal.value) else at
+            continue
+        at = literal.stop  # what is broken is not searched for the objects that are not
+        try:
+            items = _entries(text, literal, literal.value, order)
+        except LayoutError as error:
+            errors.append(error)
+            continue
+        in_vain -= 1
+        if is_object(literal.value) or _is_pair(literal.value):
+            alone += items
+        elif items:
             yield _with_texts(items, literal.value)
+    if any(item.name for item in alone) and len(errors) == before:
+        yield Read(alone)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a list is one object, ("a cat", [..])."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], str)
 
 
 def _is_flat(value: Any) -> bool:
@@ -177,18 +196,6 @@ def _with_texts(items: list[Entry], value: Any) -> Read:
         )
     ]
     return Read(items, *texts)
-
-
-def _bullets(text: str, order: str, start: int = 0) -> list[Entry]:
-    """One object per line: "- a red car: [21, 281, 211, 159]". Lines that are none are passed over."""
-    found: list[Entry] = []
-    for line in BULLET.finditer(text, start):
-        try:
-            box = Literal(text, line.start("box")).value
-            found += entries_of([[line["name"], box]], [line.start("name")], order)
-        except (LayoutError, EntryError):
-            continue
-    return found
 
 
 def _error(text: str, position: int, cause: str) -> LayoutError:

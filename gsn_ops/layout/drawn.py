@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .entries import Entry, EntryError, entries_of, find_key
+from .entries import Entry, EntryError, entries_of, find_key, is_object
 from .geometry import fitted
 from .layout import Layout, PlacedObject
 from .lines import LayoutError
-from .order import AUTO, LEFT_TOP, Numbers, corners, order_of, unit_of
+from .order import AUTO, LEFT_TOP, Numbers, corners, order_of, units_of
 
 OBJECT_KEYS = ("objects", "object", "elements", "boxes", "layout", "items", "bboxes", "bounding_boxes")
+NUMBERED = re.compile(r"(.*[^\W\d_])\s*(?:#|no\. ?|\(#?|_|\s)\s*\d{1,2}\)?")
 NOT_BOXES = (
     "These are no boxes: {what}. Connect the elements or bboxes of Create Bounding Boxes, or boxes of a "
     "detector."
@@ -22,8 +24,25 @@ NOT_BOXES = (
 def is_description(value: Any) -> bool:
     """Whether a literal looks like a list of objects with boxes, or like a dictionary that has one."""
     if isinstance(value, Mapping):
-        return find_key(value, OBJECT_KEYS.__contains__) is not None or _reads(value)
+        return objects_in(value) is not None or _reads(value)
     return isinstance(value, list) and _reads(value)
+
+
+def objects_in(value: Mapping) -> Any:
+    """What a dictionary has under a key such as "objects", or else its lists of objects, joined; None if it
+    has neither, or is one object itself.
+    """
+    if is_object(value):
+        return None
+    found = find_key(value, OBJECT_KEYS.__contains__)
+    while isinstance(found, Mapping) and not _reads(found):  # {"layout": {"canvas": ..., "objects": [...]}}
+        inner = find_key(found, OBJECT_KEYS.__contains__)
+        if inner is None:
+            break
+        found = inner
+    lists = [part for part in value.values() if isinstance(part, list) and part]
+    joined = [item for part in lists if all(isinstance(i, Mapping) for i in part) for item in part]
+    return found if found is not None else joined or None
 
 
 def _reads(value: Any) -> bool:
@@ -51,21 +70,29 @@ def placed(
         return [], ()
     numbers = [item.numbers for item in items]
     declared = {item.order for item in items}
-    unit = unit_of(numbers, canvas, all(item.thousand for item in items))
+    units = units_of(numbers, canvas, [item.thousand for item in items])
     notes: list[str] = []
     orders = [item.order for item in items]
     if order != AUTO:
         orders = [order] * len(items)
     elif len(declared) == 1:
-        sure, note = order_of(numbers, items[0].order, unit)
+        sure, note = order_of(numbers, items[0].order, units)
         orders = [sure] * len(items)
         notes += [note] if note else _stated(items, sure)
     objects = []
-    for item, one in zip(items, orders):
+    names = without_numbers([item.name for item in items])
+    for item, name, one, (width, height) in zip(items, names, orders, units):
         x1, y1, x2, y2 = corners(item.numbers.values, one)
-        box = (x1 / unit[0], y1 / unit[1], x2 / unit[0], y2 / unit[1])
-        objects.append(PlacedObject(item.name, box, item.start))
+        box = (x1 / width, y1 / height, x2 / width, y2 / height)
+        objects.append(PlacedObject(name, box, item.start))
     return objects, tuple(notes)
+
+
+def without_numbers(names: Sequence[str]) -> list[str]:
+    """The names; "a cat 1" and "a cat 2" are two of one name."""
+    found = [NUMBERED.fullmatch(name) for name in names]
+    bare = [match[1] if match else name for match, name in zip(found, names)]
+    return [stem if bare.count(stem) > 1 else name for stem, name in zip(bare, names)]
 
 
 def _stated(items: Sequence[Entry], order: str) -> list[str]:
@@ -87,7 +114,7 @@ def drawn_layout(
     """
     caption = data if isinstance(data, Mapping) else {}
     if caption:
-        inner = find_key(caption, OBJECT_KEYS.__contains__)
+        inner = objects_in(caption)
         data = [caption] if inner is None else inner
     if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple):
         first = data[0]
@@ -99,9 +126,10 @@ def drawn_layout(
         items = entries_of(data, form=LEFT_TOP if order == AUTO else order)
     except EntryError as error:
         raise LayoutError(NOT_BOXES.format(what=f"box {error.n + 1}, {error}")) from None
-    items = _with_names(items, names)
+    items, left = _with_names(items, names)
     objects, notes = placed(items, canvas, order)
     objects, more = fitted(objects)
+    more = (*more, *([f"names has more than the boxes need: {', '.join(left)}"] if left else []))
     background = background or _text(caption, "background")
     described = _text(caption, "high_level_description")
     return Layout(tuple(objects), background, "", canvas, described, (*notes, *more))
@@ -114,8 +142,11 @@ def _named(item: Any, n: int, names: Sequence[str]) -> Any:
     return item
 
 
-def _with_names(items: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
-    """The entries, those without a description named in turn. Raises LayoutError if names are missing."""
+def _with_names(items: Sequence[Entry], names: Sequence[str]) -> tuple[list[Entry], list[str]]:
+    """(the entries, those without a description named in turn; names that no box has).
+
+    Raises LayoutError if names are missing.
+    """
     left = list(names)
     out: list[Entry] = []
     for n, item in enumerate(items):
@@ -129,9 +160,9 @@ def _with_names(items: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
             name = left.pop(0)
             item = replace(item, name=name, numbers=Numbers(item.numbers.values, name))
         out.append(item)
-    return out
+    return out, [name for name in left if name not in {item.name for item in out}]
 
 
 def _text(caption: Mapping, key: str) -> str:
     found = find_key(caption, lambda plain: plain == key)
-    return found.strip() if isinstance(found, str) else ""
+    return " ".join(found.split()) if isinstance(found, str) else ""

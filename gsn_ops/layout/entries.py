@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .literal import number_in
 from .order import AUTO, LEFT_TOP, SIZE, TOP_LEFT, Numbers
 
 NAMES = (
@@ -17,9 +18,9 @@ NAMES = (
 BOXES = {
     "box": SIZE, "bounding_box": SIZE, "boundingbox": SIZE, "coordinates": SIZE, "position": SIZE,
     "location": SIZE, "region": SIZE, "rect": SIZE, "xywh": SIZE, "xyxy": LEFT_TOP, "bbox_2d": LEFT_TOP,
-    "bbox": TOP_LEFT, "box_2d": TOP_LEFT,
+    "bbox": TOP_LEFT, "box_2d": TOP_LEFT, "boxes": SIZE, "bboxes": SIZE, "bounding_boxes": SIZE,
 }  # fmt: skip
-"""Key of a list of four numbers -> its order: "bbox" as ComfyUI's box editor and Ideogram 4 write it."""
+"""Key of a list of four numbers -> its order: "bbox", with "desc", as in ComfyUI's editor and Ideogram 4."""
 THOUSAND = ("bbox", "box_2d")
 """Keys whose numbers count to 1000."""
 SIDES = (
@@ -61,19 +62,38 @@ def entries_of(items: Any, starts: Sequence[int] = (), form: str = AUTO) -> list
     Raises EntryError for an item that is no object with a box.
     """
     if isinstance(items, Mapping):
-        items = [items] if _is_object(items) else list(items.items())
+        items = [items] if is_object(items) else [_with_its_key(*item) for item in items.items()]
     found: list[Entry] = []
     for n, item in enumerate(items):
+        if isinstance(item, str) and not item.strip(".\u2026 "):
+            continue  # "..." for the rest of a list
         start = starts[n] if n < len(starts) else -1
         found += list(_entries_of_item(item, n, start, SIZE if form == AUTO else form))
     return found
 
 
 def is_box(value: Any) -> bool:
-    """Whether a value is four numbers, or a dictionary of sides."""
+    """Whether a value is four numbers, also as texts or in one text, or a dictionary of sides."""
     if isinstance(value, Mapping):
         return _sides(value) is not None
-    return isinstance(value, list | tuple) and len(value) == 4 and all(map(is_number, value))
+    return len(_box_numbers(value)) == 4
+
+
+def _box_numbers(value: Any) -> list[float]:
+    """The numbers of a list that holds nothing else, or of a text "50, 200, 150, 150"; else []."""
+    parts = re.split(r"[,;\s]+", value.strip(" []()")) if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        return []
+    numbers = [_side(part) for part in parts]
+    found = [number for number in numbers if number is not None]
+    return found if len(found) == len(numbers) else []
+
+
+def _side(value: Any) -> float | None:
+    """The number of one side, also of a text such as "50px"; None for anything else."""
+    if isinstance(value, str):
+        return number_in(value)
+    return value if is_number(value) else None
 
 
 def is_number(value: Any) -> bool:
@@ -86,13 +106,30 @@ def plain_key(key: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_")
 
 
-def _is_object(item: Mapping) -> bool:
-    return _sides(item) is not None or any(plain_key(str(key)) in BOXES for key in item)
+def is_object(item: Any) -> bool:
+    """Whether a value is a dictionary of one object, with a box or sides."""
+    if not isinstance(item, Mapping):
+        return False
+    return _sides(item) is not None or any(
+        plain_key(str(key)) in BOXES and not _holds_objects(value) for key, value in item.items()
+    )
+
+
+def _holds_objects(value: Any) -> bool:
+    """Whether "boxes" is a list of objects, not the boxes of one."""
+    return isinstance(value, list) and any(isinstance(p, Mapping) and not is_box(p) for p in value)
+
+
+def _with_its_key(key: Any, value: Any) -> Any:
+    """An item "a cat": {"box": ...} of a dictionary as one object, anything else as a pair."""
+    if is_object(value) and _sides(value) is None:
+        return {"name": str(key), **value}
+    return (str(key), value)
 
 
 def _entries_of_item(item: Any, n: int, start: int, form: str) -> Iterator[Entry]:
     if isinstance(item, Mapping):
-        yield _entry_of_mapping(item, n, start)
+        yield from _entries_of_mapping(item, n, start)
         return
     if isinstance(item, list | tuple) and item:
         names = [part for part in item if isinstance(part, str)]
@@ -113,16 +150,17 @@ def _what_is_wrong(item: Any) -> str:
     """Why an item is no object with a box."""
     if isinstance(item, list | tuple):
         inner = next((part for part in item if isinstance(part, list)), None)
-        if inner is not None and len(inner) != 4:
+        if inner is not None and len(inner) != 4 and len(_box_numbers(inner)) == len(inner):
             return f"its box has {len(inner)} numbers and needs 4"
-        if inner is not None and not all(map(is_number, inner)):
+        if inner is not None and len(_box_numbers(inner)) != 4:
             return "its box holds something that is no number"
         if not any(isinstance(part, str) for part in item):
             return "its box has no name"
     return "it is no name with a box of four numbers"
 
 
-def _entry_of_mapping(item: Mapping, n: int, start: int) -> Entry:
+def _entries_of_mapping(item: Mapping, n: int, start: int) -> Iterator[Entry]:
+    """The object of a dictionary, several of one name where it has several boxes."""
     keys = {plain_key(str(key)): value for key, value in item.items()}
     about = keys.get("metadata")
     if isinstance(about, Mapping):
@@ -130,15 +168,23 @@ def _entry_of_mapping(item: Mapping, n: int, start: int) -> Entry:
     name = next((keys[k] for k in NAMES if isinstance(keys.get(k), str) and keys[k].strip()), "")
     for key, order in BOXES.items():
         value = keys.get(key)
-        if isinstance(value, Mapping) and is_box(value):
-            return _entry(name, *_numbers_of(value, order), False, n, start)
+        if is_box(value):
+            counts = key in THOUSAND and not isinstance(value, Mapping)
+            if key == "bbox" and "desc" not in keys:
+                order, counts = SIZE, False  # an LLM's word for what it was asked for, x, y, width, height
+            yield _entry(name, *_numbers_of(value, order), counts, n, start)
+            return
+        if isinstance(value, list) and value and all(map(is_box, value)):
+            for box in value:
+                yield _entry(name, *_numbers_of(box, order), False, n, start)
+            return
         if isinstance(value, list | tuple):
-            if not is_box(value):
-                raise EntryError(_what_is_wrong([name, list(value)]), n)
-            return _entry(name, list(value), order, key in THOUSAND, n, start)
-    if _sides(keys) is not None:
-        return _entry(name, *_numbers_of(keys, SIZE), False, n, start)
-    raise EntryError("it has no box", n)
+            raise EntryError(_what_is_wrong([name, list(value)]), n)
+    inner = [part for part in keys.values() if isinstance(part, Mapping)]
+    flat = {**keys, **{key: value for part in inner for key, value in part.items()}}
+    if _sides(flat) is None:
+        raise EntryError("it has no box", n)
+    yield _entry(name, *_numbers_of(flat, SIZE), False, n, start)
 
 
 def _entry(name: str, numbers: Sequence[float], order: str, thousand: bool, n: int, start: int) -> Entry:
@@ -156,15 +202,17 @@ def _numbers_of(box: Any, order: str) -> tuple[list[float], str]:
         found = _sides(box)
         assert found is not None, "a box was recognised before"
         return found
-    return list(box), order
+    return _box_numbers(box), order
 
 
 def _sides(item: Mapping) -> tuple[list[float], str] | None:
     """(four numbers, their order) of a dictionary of sides; None if it is none."""
     keys = {plain_key(str(key)): value for key, value in item.items()}
     for names, order in SIDES:
-        if all(is_number(keys.get(name)) for name in names):
-            return [keys[name] for name in names], order
+        sides = [_side(keys.get(name)) for name in names]
+        found = [side for side in sides if side is not None]
+        if len(found) == len(names):
+            return found, order
     return None
 
 

@@ -13,6 +13,8 @@ from .lines import LayoutError
 
 MAX_SCALE = 3.0
 ROUNDING = 0.01  # of the canvas: a box that leaves it by less is cut off
+FAR = 4.0  # canvases: a coordinate that no fitting brings back without shrinking the others to nothing
+MAX_REMARKS = 3
 OVERLAP = 0.5  # of the smaller box, from which on it is remarked
 NOTHING_LEFT = (
     "The layout has no box that can be used: {dropped}. Give each object a box inside the canvas, smaller "
@@ -34,6 +36,10 @@ def fitted(objects: Sequence[PlacedObject]) -> tuple[tuple[PlacedObject, ...], t
             notes.append(f"'{placed.name}' left out: {reason}")
         else:
             kept.append(placed)
+    near = [placed for placed in kept if max(map(abs, placed.box)) <= FAR]
+    if any(not _leaves(placed.box, ROUNDING) for placed in near):
+        notes += [f"'{p.name}' left out: its box is far outside the canvas" for p in kept if p not in near]
+        kept = near
     if not kept:
         raise LayoutError(NOTHING_LEFT.format(dropped="; ".join(notes) or "it names no object"))
     if any(_leaves(placed.box, ROUNDING) for placed in kept):
@@ -41,10 +47,16 @@ def fitted(objects: Sequence[PlacedObject]) -> tuple[tuple[PlacedObject, ...], t
         kept = [replace(placed, box=box) for placed, box in zip(kept, boxes)]
         notes.append("a box left the canvas: all boxes were moved and scaled to fit")
     kept = [replace(placed, box=_clipped(placed.box)) for placed in kept]
-    for a, b in combinations(kept, 2):
-        if _overlap(a.box, b.box) > OVERLAP:
-            notes.append(f"'{a.name}' and '{b.name}' overlap: move one away if they merge in the image")
-    return tuple(kept), tuple(notes)
+    return tuple(kept), (*dict.fromkeys(notes), *_overlaps(kept))
+
+
+def _overlaps(kept: Sequence[PlacedObject]) -> list[str]:
+    """A remark for each pair of boxes that overlap, the first ones by name."""
+    pairs = [(a.name, b.name) for a, b in combinations(kept, 2) if _overlap(a.box, b.box) > OVERLAP]
+    notes = [f"'{a}' and '{b}' overlap: move one away if they merge in the image" for a, b in pairs]
+    if len(pairs) <= MAX_REMARKS:
+        return notes
+    return [*notes[:MAX_REMARKS], f"and {len(pairs) - MAX_REMARKS} more pairs of boxes overlap"]
 
 
 def refit(boxes: Sequence[Box]) -> list[Box]:

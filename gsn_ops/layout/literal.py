@@ -14,10 +14,15 @@ from .lines import error_at
 
 MAX_DEPTH = 12
 CLOSING = {"[": "]", "(": ")", "{": "}"}
-QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
+QUOTES = {
+    '"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb",
+    "\u300c": "\u300d", "\u300e": "\u300f",
+}  # fmt: skip
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?(\s*%|\s*px\b)?(?![\w.])")
 BARE = re.compile(r"[^\s,:;()\[\]{}\"'`#=][^,:;()\[\]{}\"`\n#=]*")
 SKIPPED = re.compile(r"(?:\s+|#[^\n]*|//[^\n]*|/\*.*?\*/|\\(?=\s*\n))*", re.DOTALL)
+CODED = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
+"""Characters as JSON writes them in ASCII: "caf\\u00e9"."""
 ESCAPES = {"n": "\n", "t": " ", "r": " "}
 WORDS: dict[str, Any] = {"none": None, "null": None, "true": True, "false": False}
 
@@ -113,6 +118,11 @@ class Literal:
         out: list[str] = []
         while at < len(self.text):
             mark = self.text[at]
+            coded = CODED.match(self.text, at)
+            if coded:
+                out.append(_decoded(coded[0]))
+                at = coded.end()
+                continue
             if mark == "\\" and at + 1 < len(self.text):
                 out.append(ESCAPES.get(self.text[at + 1], self.text[at + 1]))
                 at += 2
@@ -130,6 +140,17 @@ class Literal:
         """Whether the quotation mark at a position ends the text: an apostrophe stands between letters."""
         behind = self.text[at + 1 : at + 2]
         return not behind.isalnum() or not self.text[at - 1].isalnum()
+
+
+def _decoded(coded: str) -> str:
+    """The characters of "\\ud83d\\ude00": two units may be one of them, and half of one is none."""
+    return bytes.fromhex(coded.replace("\\u", "")).decode("utf-16-be", "replace")
+
+
+def number_in(text: str) -> float | None:
+    """The number that a text is, as in "50", "50px" or "10%"; None if it is none."""
+    found = NUMBER.fullmatch(text.strip())
+    return _number(found) if found else None
 
 
 def _number(found: re.Match) -> int | float:

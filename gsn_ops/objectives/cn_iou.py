@@ -19,7 +19,7 @@ from .separation import separation
 @register("cn_iou")
 @dataclass(frozen=True)
 class PresenceAndSeparation:
-    """L = L_CN + L_IoU (eq. 7 of Grimal et al.).
+    """L = L_CN + L_IoU (eq. 7 of Grimal et al.), L_IoU being eq. 6 of Grimal et al.
 
     reduction: "sum" as in the paper, "mean" = half of it as in the authors' code.
     """

@@ -26,6 +26,9 @@ from .recipe import (
 )
 from .setting import precision_setting, setting, share_of_run
 
+PUBLISHED_END = 0.5
+"""The end of the window of most published methods, as a share of the noise schedule."""
+
 
 @dataclass(frozen=True)
 class StepSize:
@@ -120,10 +123,15 @@ class Guide(Recipe):
     def window(self, schedule: Schedule) -> tuple[int, ...]:
         """The steps of the window. It starts at the step nearest to its start, where a refinement there
         acts.
+
+        In a flow model's run of few steps, the published window ends at the published ratio of noise to
+        image: half of such a schedule is a step later.
         """
         if self.start_percent >= self.end_percent:
             return ()
         steps = schedule.window(self.start_percent, self.end_percent)
+        if schedule.is_few and schedule.flow and self.end_percent <= PUBLISHED_END:
+            steps = tuple(step for step in steps if step in schedule.published_window())
         first = schedule.find(Moment(percent=self.start_percent)).step
         if not steps or first is None:
             return steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, ClassVar, TypeVar
@@ -43,13 +43,26 @@ class Priority(IntEnum):
 @dataclass(frozen=True)
 class ActiveSteps:
     """The steps of one run at which a recipe acts; () = none, for `reason`. updates: step -> at most so
-    many. note: how far off the wanted noise level they are, if that is much.
+    many. note: how far off the wanted noise level they are, if that is much. levels: step -> the noise level
+    at which the attention is read, between the call before and this step's, whose state gets the update.
     """
 
     steps: tuple[int, ...]
     updates: dict[int, int] = field(default_factory=dict)
     reason: str = ""
     note: str = ""
+    levels: dict[int, float] = field(default_factory=dict)
+
+    def where(self) -> str:
+        """The steps in words: "step 2", "steps 0 to 24", "between steps 1 and 2"."""
+        return where(self.steps[0], self.steps[-1], self.levels)
+
+
+def where(first: int, last: int, levels: Collection[int] = ()) -> str:
+    """Steps in words; levels: those whose state gets what was read before it."""
+    if first != last:
+        return f"steps {first} to {last}"
+    return f"between steps {first - 1} and {first}" if first in levels else f"step {first}"
 
 
 @dataclass(frozen=True)

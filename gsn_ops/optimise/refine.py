@@ -13,8 +13,10 @@ from ..objectives.base import Objective, evaluate_loss, own_maxima
 from ..objectives.cn_iou import PresenceAndSeparation
 from ..prompt import SubjectColumns
 from ..schedule import Schedule
+from .between_calls import BETWEEN, NO, find_between
 from .recipe import (
     NO_EXTRA_INPUTS,
+    ActiveSteps,
     ExtraInputs,
     MapsOf,
     OnEvaluation,
@@ -38,7 +40,7 @@ class Refine(SingleStepRecipe):
     max_displacement: no element of z moves further than this (0 = no bound). stop_at_loss: an image stops
     when its loss is at or below it (0 = never). stop_at_presence: it stops when all its subjects have an
     attention maximum of at least this, at any evaluation (0 = never). only_if_needed: the same at the first
-    evaluation only, with `present_at`.
+    evaluation only, with `present_at`. between: read between two calls of the model, see `between_calls`.
     """
 
     method: str = "Latent Refine at Step"
@@ -61,8 +63,21 @@ class Refine(SingleStepRecipe):
         0.8, at_least=0, at_most=1, cure="it is an attention maximum and lies between 0 and 1"
     )
     precision: str = precision_setting()
+    between: str = setting(
+        NO,
+        choices=BETWEEN,
+        cure="choose no (at a step), exact (at the wanted noise level, between two steps) or middle (halfway "
+        "from the step to the next)",
+    )
 
     priority = Priority.REFINEMENT
+
+    def active_steps(self, schedule: Schedule) -> ActiveSteps:
+        found, between = find_between(schedule, self.moment, self.between)
+        if found.step is None:
+            return ActiveSteps((), {}, found.reason)
+        levels = {found.step: found.sigma} if between else {}
+        return ActiveSteps((found.step,), {found.step: self.shifts}, note=found.note, levels=levels)
 
     def start(self, schedule: Schedule, seed: int = 0) -> RefineWorker:
         return RefineWorker(self)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..regions import Region
 from .book import ReportBook
-from .drawing.canvas import WHITE, extended
+from .drawing.canvas import WHITE, extended, told
 from .drawing.cards import contact_sheet, note_card, report_card
 from .drawing.charts import number
 from .drawing.heat_map import heat_map
@@ -160,7 +160,7 @@ def cell(maps: Maps, b: int, j: int, peak: float, opacity: float, title: str) ->
     drawn = heat if region is None else outlined(heat, [(region, WHITE)])
     return (
         drawn,
-        f"{maps.labels[j]}\n{title} {number(float(maps.values[b, j].max()), float(maps.values.max()))}",
+        f"{maps.labels[j]}\n{told(title)} {number(float(maps.values[b, j].max()), float(maps.values.max()))}",
     )
 
 

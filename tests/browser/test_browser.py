@@ -130,6 +130,13 @@ def test_a_second_run_is_cached_and_the_line_stays(front):
     assert before and front.lines() == before
 
 
+def test_m1_the_line_comes_back_with_its_tab(front):
+    before = front.lines()
+    front.to_another_tab_and_back()
+    front.wait_for_lines(before)
+    assert before
+
+
 def test_a_picture_of_a_run_is_its_workflow(front, client):
     wanted = graph_of(front.prompt())
     saved = client.images(client.last(), node_of(front, "SaveImage")["id"])
@@ -168,6 +175,8 @@ def test_m2_inside_a_subgraph_the_line_is_on_the_node_inside(front):
     assert found["end"] == "execution_success"
     (place,) = found["lines"]
     assert ":" in place and not front.lines()  # on none of the nodes outside
+    front.open_subgraph()
+    front.wait_for_lines({place.split(":")[1]: found["lines"][place]})  # also after the run
 
 
 @pytest.mark.parametrize(
@@ -205,6 +214,17 @@ def test_m4_in_nodes_2_no_node_covers_another_before_or_after_a_run(front):
     front.run()
     after = overlaps(front.settled_nodes())
     assert not wrong and not after
+
+
+def test_m1_in_nodes_2_the_line_comes_back_with_its_tab_and_after_a_reload(front):
+    before = front.lines()
+    front.to_another_tab_and_back()
+    front.wait_for_lines(before)
+    front.open("zh", nodes2=True)
+    quick(front)
+    assert not front.lines()
+    found = front.run()
+    assert len(found["cached"]) >= 14 and found["lines"] == before == front.lines()
 
 
 def test_m12_lines_on_nodes_and_titles_are_chinese(front):

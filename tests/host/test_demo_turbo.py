@@ -15,6 +15,7 @@ from tools.tiny.model_sd3 import SD3
 from tools.tiny.prompts import prompts
 
 FEW = HOW["sd3-turbo"]
+LAYOUTS = ("turbo", "MM-DiT", "UNet")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,14 @@ def test_no_demo_file_is_taken_for_another(files):
     for i, load in enumerate(loads):
         with pytest.raises(ValueError, match="not the demo model"):
             load(files[(i + 1) % 3].PATH)
+
+
+def test_m7_a_report_calls_a_demo_model_by_its_own_name(files, pack_module):
+    find = pack_module("gsn_ops.host.find_family")
+    loads = (files[0].load_demo_turbo, files[1].load_demo_sd3, files[2].load_demo_model)
+    models = [load()[0] for load in loads]
+    names = [find.name_of(model.clone(), find.family_of(model)) for model in models]
+    assert names == [f"demo model ({layout})" for layout in LAYOUTS]
 
 
 @pytest.mark.parametrize("steps", [4, 8])

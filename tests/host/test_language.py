@@ -72,3 +72,43 @@ def test_m12_the_line_on_the_node_is_translated(tiny, settings, monkeypatch):
     tiny.sample(model, positive=tiny.encode(PROMPT))
     assert {node for node, _ in sent} == {"7"}
     assert all(text.startswith(ZH_SKIPPED) and "at_step" in text for _, text in sent), sent
+
+
+def test_m12_a_picture_has_the_accents_of_french_with_what_every_comfyui_has(
+    tiny, pack, settings, monkeypatch
+):
+    """Pillow's own font has none. The front end's has; the system's are not looked at here."""
+    canvas = tiny.module("gsn_ops.report.drawing.canvas")
+    settings('{"Comfy.Locale": "fr"}')
+    own = [name for name in canvas.SYSTEM_FONTS if name.endswith("inter-latin-normal.woff2")]
+    monkeypatch.setattr(canvas, "SYSTEM_FONTS", own)
+    canvas._name_of_font.cache_clear()
+    drawn = []
+    text = canvas.Canvas.text
+    monkeypatch.setattr(
+        canvas.Canvas,
+        "text",
+        lambda self, x, y, words, *a, **k: drawn.append(words) or text(self, x, y, words, *a, **k),
+    )
+    node = next(node for node in pack.NODES if node.GET_SCHEMA().node_id == "GSNAttentionMaps")
+    monkeypatch.setattr(tiny.module("nodes.inspect"), "preview", lambda *given: {})
+    node.EXECUTE_NORMALIZED({"samples": torch.zeros(1, 4, 8, 8)})
+    canvas._name_of_font.cache_clear()
+    assert drawn[0] == "Cartes d'attention" and "connect\u00e9" in " ".join(drawn)
+    assert all(canvas.font_for(words, 16)[1] == words for words in drawn) and own
+
+
+def test_m12_in_another_language_the_report_and_the_maps_are_made_anew(pack, settings):
+    """ComfyUI takes from its cache what has the same fingerprint; what computes stays there."""
+    by_id = {node.GET_SCHEMA().node_id: node for node in pack.NODES}
+    stamps = {}
+    for chosen in ("en", "fr", "zh"):
+        settings(json.dumps({"Comfy.Locale": chosen}))
+        for name in ("GSNReport", "GSNAttentionMaps", "GSNNursing", "GSNSeedPicker"):
+            stamps.setdefault(name, set()).add(by_id[name].fingerprint_inputs(at_percent=0.3))
+    assert {name: len(found) for name, found in stamps.items()} == {
+        "GSNReport": 3,
+        "GSNAttentionMaps": 3,
+        "GSNNursing": 1,
+        "GSNSeedPicker": 1,
+    }

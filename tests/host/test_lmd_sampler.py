@@ -10,8 +10,8 @@ import torch
 
 from ..support import detectors
 from ..support.demo_model import SAMPLERS, empty, recording
+from ..support.lmd_jobs import STEPS, LMDJobs
 
-STEPS = 5
 FROZEN = 2  # half of 5 steps
 A, B = (0.0, 0.0, 0.5, 0.5), (0.5, 0.4, 1.0, 0.9)
 CIRCLE, SQUARE, STAR = "a red circle", "a blue square", "a green star"
@@ -20,33 +20,7 @@ CIRCLE, SQUARE, STAR = "a red circle", "a blue square", "a green star"
 @pytest.fixture(scope="module")
 def lmd(tiny):
     """Short names: the job, the sampler, layouts of (name, box) pairs."""
-
-    class Short:
-        jobs = tiny.module("gsn_ops.host.sampling.lmd_job")
-        sampler = tiny.module("gsn_ops.host.sampling.lmd_sampler")
-        settings = tiny.module("gsn_ops.optimise.lmd").LMDSettings
-        layouts = tiny.module("gsn_ops.layout.layout")
-
-        def layout(self, *objects):
-            return self.layouts.Layout(
-                tuple(self.layouts.PlacedObject(*o) for o in objects), canvas=(128, 128)
-            )
-
-        def job(self, *objects, model=None, sampler="euler", steps=STEPS, latent=None, settings=None, **more):
-            numbers = (steps, 7.5, sampler, "ddim_uniform")
-            latent = {"samples": empty()} if latent is None else latent
-            layout = self.layout(*objects)
-            made = settings or self.settings()
-            return self.jobs.LayoutJob(
-                model or tiny.model, tiny.clip, layout, 1, numbers, latent, made, **more
-            )
-
-        def run(self, *objects, said=None, **more):
-            with torch.inference_mode():
-                job = self.job(*objects, **more)
-                return self.sampler.sample_layout(job, [].append if said is None else said.append)
-
-    return Short()
+    return LMDJobs(tiny)
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +305,28 @@ def test_the_mm_dit_is_sampled_too(tiny, lmd, pack_module):
         made = lmd.sampler.sample_layout(job)
     assert made.latent["samples"].isfinite().all() and made.masks.any()
     assert all(run.words for run in made.round.runs)
+
+
+def test_gligen_gets_the_boxes_of_the_image_not_of_the_layouts_canvas(tiny, lmd):
+    """A layout of 512 pixels for an image of 128: in cells of the latent, 16 of them."""
+    from ..support.gligen import random_gligen
+
+    job = lmd.job((CIRCLE, B), gligen=random_gligen(tiny.model), settings=lmd.settings(gligen=True))
+    for canvas in ((128, 128), (512, 512)):
+        layout = replace(job.layout, canvas=canvas)
+        with torch.inference_mode():
+            (first, *_), _ = lmd.sampler._LayoutSampling(replace(job, layout=layout), print)._whole_prompt()
+        ((_, height, width, y, x),) = first[1]["gligen"][2]
+        assert (x, y, width, height) == (8, 6, 8, 8)
+
+
+def test_gligen_of_another_text_encoder_is_refused(tiny, lmd):
+    from ..support.gligen import random_gligen
+
+    gligen = random_gligen(tiny.model)
+    gligen.model.key_dim = 768
+    with pytest.raises(ValueError, match="wants SD1's text embedding of 768 numbers. Disconnect gligen"):
+        lmd.run((CIRCLE, A), gligen=gligen, settings=lmd.settings(gligen=True))
 
 
 def test_gligen_generates_in_place_and_without_energy(tiny, lmd):

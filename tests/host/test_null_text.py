@@ -1,6 +1,9 @@
 """Null-Text Inversion: a picture comes back with guidance, by ComfyUI's own KSampler, and can be edited."""
 
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
 
 from ..support.model_state import state_of
@@ -138,3 +141,115 @@ def test_what_cannot_work_is_refused_with_the_cure(tiny, null_text, monkeypatch)
     monkeypatch.setattr(tiny.model.model, "get_dtype_inference", lambda: torch.float16)
     with pytest.raises(ValueError, match=r"computes in float16: start ComfyUI with --fp32-unet"):
         null_text()
+
+
+@pytest.fixture
+def output(pack, tmp_path) -> Path:
+    """A new output folder of ComfyUI."""
+    import folder_paths
+
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path))
+    yield tmp_path
+    folder_paths.set_output_directory(before)
+
+
+@pytest.fixture
+def save(nodes, output):
+    """A function: the name that Save Null-Text gives."""
+
+    def run(negative, **more) -> str:
+        (name,) = nodes["GSNSaveNullText"].EXECUTE_NORMALIZED(negative, **more).args
+        return name
+
+    return run
+
+
+def load(nodes, name: str) -> tuple:
+    return nodes["GSNLoadNullText"].EXECUTE_NORMALIZED(name).args
+
+
+def test_a_saved_file_gives_the_same_bits_and_is_listed_newest_first(nodes, inverted, usual, save, output):
+    negative, latent = usual[0], inverted[1][1]
+    names = [save(negative), save(negative, latent=latent)]
+    assert names == ["gsn/null_text_00001_.safetensors [output]", "gsn/null_text_00002_.safetensors [output]"]
+    (listed,) = nodes["GSNLoadNullText"].GET_SCHEMA().inputs
+    assert [name for name in listed.options if name in names] == names[::-1]
+    for name, has_latent in zip(names, (False, True)):
+        found, stored = load(nodes, name)
+        assert all(torch.equal(a, b) for (a, _), (b, _) in zip(found, negative, strict=True))
+        for (_, a), (_, b) in zip(found, negative):
+            assert a.keys() == b.keys() - {"gsn"} and torch.equal(a["pooled_output"], b["pooled_output"])
+            assert all(a[key] == b[key] for key in ("timestep_start", "timestep_end"))
+        if has_latent:
+            assert torch.equal(stored["samples"], latent["samples"])
+        else:
+            with pytest.raises(AttributeError, match="was not saved in this file: connect the LATENT of Inv"):
+                stored["samples"]
+
+
+def test_prompt_to_prompt_on_a_loaded_file_makes_the_same_edit(tiny, nodes, inverted, usual, save):
+    """All that an edit needs is the file, the model and the two prompts."""
+    negative, latent = load(nodes, save(usual[0], latent=inverted[1][1]))
+    target = tiny.encode("a red star and a blue square")
+    with torch.inference_mode():
+        pair = nodes["GSNPromptToPrompt"].EXECUTE_NORMALIZED(
+            tiny.model, tiny.encode(SOURCE), latent, target=target
+        )
+    model, positive, latents, _ = pair.args
+    runs = [ksampler(tiny, latents["samples"], some, model, positive) for some in (negative, usual[0])]
+    assert torch.equal(*runs) and apart(runs[0][1:], runs[0][:1]) > 0.02
+    assert apart(runs[0][:1], ksampler(tiny, inverted[1][1]["samples"], usual[0])) < 1e-3
+
+
+def test_a_rewritten_file_is_read_again(nodes, usual, save, output):
+    import os
+
+    name = save(usual[0])
+    before = nodes["GSNLoadNullText"].fingerprint_inputs(name)
+    os.utime(output / "gsn" / "null_text_00001_.safetensors", (1, 1))
+    assert nodes["GSNLoadNullText"].fingerprint_inputs(name) == 1 != before
+
+
+def test_foreign_files_are_refused_in_one_sentence(nodes, usual, save, output):
+    name = save(usual[0])
+    own = output / "gsn" / "null_text_00001_.safetensors"
+    tensors = safetensors.torch.load_file(own)
+    with safetensors.safe_open(own, "pt") as file:
+        about = file.metadata()
+    foreign = {
+        "text": b"no tensors at all",
+        "cut off": own.read_bytes()[:-9],
+        "a LoRA": safetensors.torch.save({"lora_up.weight": torch.zeros(2, 2)}),
+        "newer": safetensors.torch.save(tensors, {**about, "schema": "2"}),
+        "options": safetensors.torch.save(tensors, {**about, "options": "[1]"}),
+        "short": safetensors.torch.save({**tensors, "sigmas": tensors["sigmas"][1:]}, about),
+        "broken": safetensors.torch.save({**tensors, "embeddings": tensors["embeddings"] * torch.nan}, about),
+    }
+    for kind, content in foreign.items():
+        (output / "gsn" / f"{kind}.safetensors").write_bytes(content)
+        other = f"gsn/{kind}.safetensors [output]"
+        with pytest.raises(ValueError, match="is not a file of Save Null-Text: choose one that") as told:
+            load(nodes, other)
+        assert str(told.value).count(". ") == 0, kind
+    (output / "secret.safetensors").write_bytes(own.read_bytes())
+    for other in (
+        "gsn/../secret.safetensors [output]",
+        str(own),
+        "secret.safetensors [output]",
+        "gone",
+        name[1:],
+    ):
+        with pytest.raises(ValueError, match=r"is neither in models/gsn nor in output/gsn"):
+            load(nodes, other)
+
+
+def test_what_is_no_null_text_is_not_saved(tiny, usual, save, output):
+    with pytest.raises(ValueError, match="connect the output negative of that node"):
+        save(tiny.encode(""))
+    more = [[text, {**options, "control": object()}] for text, options in usual[0]]
+    with pytest.raises(ValueError, match="also has control: put the nodes that add it behind Load Null-Text"):
+        save(more)
+    with pytest.raises(Exception, match="outside the output folder"):
+        save(usual[0], filename_prefix="../../elsewhere")
+    assert not list(output.rglob("*.safetensors"))

@@ -90,38 +90,112 @@ def test_callbacks_run_in_the_samplers_own_mode(tiny):
     assert {s.modes for s in seen} == {(False, True)}
 
 
-def test_previews_through_the_hosts_own_callback(tiny, host):
-    import comfy.utils
-    import latent_preview
+@pytest.fixture
+def previews(monkeypatch):
+    """A function that turns previews on, in one of ComfyUI's ways, or off."""
     from comfy.cli_args import LatentPreviewMethod, args
 
-    shown, before = [], args.preview_method
-    model = tiny.attach(step=0, shifts=SHIFTS)[0]
-    comfy.utils.set_progress_bar_global_hook(
-        lambda value, total, preview, node_id=None: shown.append((value, total, preview))
-    )
-    args.preview_method = LatentPreviewMethod.Latent2RGB
-    try:
-        with torch.inference_mode():
-            host.KSampler().sample(
-                model,
-                3,
-                N,
-                7.5,
-                "euler",
-                "normal",
-                tiny.encode(PROMPT),
-                tiny.encode(""),
-                {"samples": empty()},
-            )
-    finally:
-        comfy.utils.set_progress_bar_global_hook(None)
-        args.preview_method = before
-    assert latent_preview.get_previewer(torch.device("cpu"), tiny.model.model.latent_format) is None
-    assert [value for value, _, _ in shown] == list(range(1, N + SHIFTS + 1)) and {
-        total for _, total, _ in shown
-    } == {N + SHIFTS}
-    assert all(preview is not None for _, _, preview in shown)
+    return lambda method: monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.from_string(method))
+
+
+@pytest.fixture
+def shown(tiny, host):
+    """A function: a run of ComfyUI's own KSampler -> its latent, its report, what its bar showed."""
+    import comfy.utils
+
+    def run(updates=SHIFTS, step=0, **changes):
+        seen = []
+        model, book = tiny.attach(step=step, shifts=updates, **changes)
+        comfy.utils.set_progress_bar_global_hook(
+            lambda value, total, preview, node_id=None: seen.append((value, total, preview))
+        )
+        try:
+            with torch.inference_mode():
+                (out,) = host.KSampler().sample(
+                    model,
+                    3,
+                    N,
+                    7.5,
+                    "euler",
+                    "normal",
+                    tiny.encode(PROMPT),
+                    tiny.encode(""),
+                    {"samples": empty()},
+                )
+        finally:
+            comfy.utils.set_progress_bar_global_hook(None)
+        return out["samples"], book.find(out["samples"]), seen
+
+    return run
+
+
+def pixels(seen):
+    """Each image of the preview, as bytes."""
+    return [preview[1].tobytes() for _, _, preview in seen]
+
+
+def test_previews_through_the_hosts_own_callback(shown, previews):
+    previews("latent2rgb")
+    _, _, seen = shown()
+    assert [value for value, _, _ in seen] == list(range(1, N + SHIFTS + 1))
+    assert {total for _, total, _ in seen} == {N + SHIFTS}
+    assert all(preview is not None for _, _, preview in seen)
+
+
+@pytest.mark.parametrize("step", (0, 1))
+def test_m2_the_preview_moves_every_five_updates_and_nothing_else_changes(shown, previews, step):
+    updates, last = 12, step + 12  # of the updates on the bar
+    previews("none")
+    plain, without, seen = shown(updates, step)
+    assert {preview for _, _, preview in seen} == {None}
+    previews("latent2rgb")
+    same, report, seen = shown(updates, step)
+    images = pixels(seen[step:last])
+    changes = [j for j in range(1, updates) if images[j] != images[j - 1]]
+    assert changes == [5, 10]
+    assert torch.equal(plain, same)
+    assert report.recipes[0].forwards == without.recipes[0].forwards
+
+
+def test_m2_without_previews_no_pass_is_made_for_them(shown, previews, tiny, monkeypatch):
+    probe = tiny.module("gsn_ops.host.attention.probe").Probe
+    passes = []
+    forward = probe._forward
+    monkeypatch.setattr(probe, "_forward", lambda self, *given: passes.append(1) or forward(self, *given))
+    counts = {}
+    for method, updates in (("none", 12), ("latent2rgb", 12), ("none", 4), ("latent2rgb", 4)):
+        previews(method)
+        shown(updates)
+        counts[method, updates] = len(passes)
+        passes.clear()
+    assert counts["latent2rgb", 12] == counts["none", 12] + 2
+    assert counts["latent2rgb", 4] == counts["none", 4]  # the sampler's own steps move it
+
+
+def test_m2_a_preview_that_fails_ends_the_preview_alone(shown, previews, tiny, monkeypatch):
+    unreadable = tiny.module("gsn_ops.torch_ops.unreadable").UnreadablePass
+    previews("none")
+    plain, _, _ = shown(12)
+    preview = tiny.module("gsn_ops.host.sampling.moving_preview").MovingPreview
+    probe = tiny.module("gsn_ops.host.attention.probe").Probe
+    evaluate, asked = probe.evaluate, []
+
+    def refuses(self, x):
+        asked.append(x)
+        raise unreadable("this pass")
+
+    def predict(self, x):
+        monkeypatch.setattr(probe, "evaluate", refuses)
+        try:
+            return own(self, x)
+        finally:
+            monkeypatch.setattr(probe, "evaluate", evaluate)
+
+    own = preview._predict
+    monkeypatch.setattr(preview, "_predict", predict)
+    previews("latent2rgb")
+    same, report, _ = shown(12)
+    assert len(asked) == 1 and torch.equal(plain, same) and report.recipes[0].step == 0
 
 
 def test_the_second_output_of_a_custom_sampler_is_the_last_steps_prediction(tiny):

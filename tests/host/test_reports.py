@@ -136,6 +136,7 @@ def test_a_report_says_which_attention_was_read_when_and_who_chose_it(tiny):
     model, book = tiny.attach(step=1, report="off")
     tiny.sample(model)
     report = book.last()
+    assert report.model == "demo model (UNet)"
     assert (
         report.default_step
         == "18 % of the noise schedule is sigma 5.59 here (ours: as on Stable Diffusion 1.x)"

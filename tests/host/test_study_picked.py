@@ -2,6 +2,7 @@
 
 import json
 
+from tools.host_env.paths import CLONE
 from tools.study import picked
 
 
@@ -15,6 +16,12 @@ def record(objects, right, seed=1):
 
 def test_passes_are_two_per_model_call():
     assert [picked.passes(n, 20) for n in picked.COUNTS] == [40, 44, 52, 68]
+
+
+def test_the_expected_table_in_the_docs_is_the_one_that_is_made():
+    assert picked.expected() in (CLONE / "docs" / "seeds.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in picked.expected().strip().splitlines()[2:]]
+    assert all(int(row[2].rstrip("%")) == int(row[1].rstrip("%")) for row in rows)  # of one start
 
 
 def test_a_line_that_was_cut_off_is_made_again(tmp_path):

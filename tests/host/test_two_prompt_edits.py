@@ -1,4 +1,4 @@
-"""FlowEdit and DiffEdit Mask: what they change, what they keep, and what they refuse."""
+"""FlowEdit, RF-Inversion and DiffEdit Mask: what they change, what they keep, and what they refuse."""
 
 import pytest
 import torch
@@ -48,6 +48,28 @@ def flow_edit(nodes):
             sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", total)[-(steps + 1) :]
             zero = torch.zeros_like(latent)
             return (guider or ours).sample(
+                zero, latent, sampler, sigmas, denoise_mask=mask, disable_pbar=True, seed=seed
+            )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def rf_inversion(nodes):
+    """A function: a SamplerCustomAdvanced run with RF-Inversion's outputs."""
+
+    def run(demo: Tiny, latent, target=TARGET, steps=6, mask=None, seed=1, model=None, source="", **more):
+        import comfy.samplers
+
+        model = model or demo.known
+        with torch.inference_mode():
+            prompts = demo.encode(source), demo.encode(target), demo.encode("")
+            made = nodes["GSNRFInversion"].EXECUTE_NORMALIZED(model, *prompts, **more)
+            guider, sampler = made.args
+            sampling = model.get_model_object("model_sampling")
+            sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", steps)
+            zero = torch.zeros_like(latent)
+            return guider.sample(
                 zero, latent, sampler, sigmas, denoise_mask=mask, disable_pbar=True, seed=seed
             )
 
@@ -124,6 +146,66 @@ def test_flow_edit_refuses_what_cannot_work(models, flow_edit, nodes):
         node.EXECUTE_NORMALIZED(demo.model, demo.encode(SOURCE), demo.encode(TARGET), source_cfg=1.0)
 
 
+def test_rf_inversion_keeps_the_image_by_eta_and_by_how_long_it_acts(models, rf_inversion):
+    demo, picture = models["flow"], image(2, 16, 24)
+    assert apart(rf_inversion(demo, picture, eta=1.0, stop=1.0), picture) < 1e-5
+    ways = ({"eta": 0.95, "stop": 0.9}, {"eta": 0.95, "stop": 0.5}, {"eta": 0.5, "stop": 0.5}, {"eta": 0.0})
+    errors = [apart(rf_inversion(demo, picture, **way), picture) for way in ways]
+    assert errors == sorted(errors) and errors[0] < 0.5 * errors[-1]
+    late = apart(rf_inversion(demo, picture, eta=0.95, start=0.5, stop=0.9), picture)
+    falling = apart(rf_inversion(demo, picture, eta=0.95, stop=0.9, decay=2.0), picture)
+    assert late > errors[0] < falling
+
+
+def test_rf_inversion_without_pulls_is_plain_inversion(models, nodes, rf_inversion):
+    """gamma and eta 0 under one prompt: Euler up and down."""
+    import comfy.samplers
+
+    demo, picture = models["flow"], image()
+    out = rf_inversion(demo, picture, SOURCE, source=SOURCE, gamma=0.0, eta=0.0)
+    sigmas = comfy.samplers.calculate_sigmas(demo.known.get_model_object("model_sampling"), "normal", 6)
+    x = picture
+    (sampler,) = nodes["GSNInversionSampler"].EXECUTE_NORMALIZED("euler").args
+    guider = comfy.samplers.CFGGuider(demo.known)
+    guider.inner_set_conds({"positive": demo.encode(SOURCE)})
+    for levels in (sigmas.flip(0), sigmas):
+        x = guider.sample(torch.zeros_like(x), x, sampler, levels, disable_pbar=True, seed=0)
+    assert apart(out, x) < 1e-4 < apart(out, picture)
+
+
+def test_a_mask_of_rf_inversion_keeps_the_rest_and_each_image_has_its_noise(models, rf_inversion):
+    demo, pair = models["flow"], image(1).repeat(2, 1, 1, 1)
+    mask = torch.zeros(1, 16, 16)
+    mask[:, :8] = 1
+    out = rf_inversion(demo, pair, mask=mask, eta=0.3)
+    assert apart(out[:, :, 9:], pair[:, :, 9:]) < 1e-5 < apart(out[:, :, :7], pair[:, :, :7])
+    run = {"model": demo.model, "steps": 2, "target_cfg": 3.0}
+    real = rf_inversion(demo, pair, **run)
+    assert apart(real[0], real[1]) > 1e-4
+    assert torch.equal(real, rf_inversion(demo, pair, **run))
+    assert apart(real, rf_inversion(demo, pair, seed=2, **run)) > 1e-4
+    odd = image(1, 17, 13)
+    assert rf_inversion(demo, odd).shape == odd.shape
+
+
+def test_rf_inversion_refuses_what_cannot_work(models, nodes, rf_inversion):
+    import comfy.samplers
+
+    with pytest.raises(ValueError, match="this model predicts noise: use Invert Image or FlowEdit"):
+        rf_inversion(models["eps"], image())
+    demo = models["flow"]
+    with pytest.raises(ValueError, match="RF-Inversion edits an image, and its latent is empty"):
+        rf_inversion(demo, torch.zeros(1, 4, 16, 16))
+    prompts = demo.encode(""), demo.encode(TARGET)
+    with pytest.raises(ValueError, match="target_cfg is 4, and guidance needs a negative prompt"):
+        nodes["GSNRFInversion"].EXECUTE_NORMALIZED(demo.model, *prompts, target_cfg=4.0)
+    _, sampler = nodes["GSNRFInversion"].EXECUTE_NORMALIZED(demo.model, *prompts).args
+    stock = comfy.samplers.CFGGuider(demo.known)
+    stock.set_conds(demo.encode(SOURCE), demo.encode(""))
+    with pytest.raises(ValueError, match="the GUIDER of the same RF-Inversion node"):
+        stock.sample(torch.zeros(1, 4, 16, 16), image(), sampler, torch.tensor([1.0, 0.0]), disable_pbar=True)
+
+
 def test_the_guider_of_flow_edit_is_a_cfg_guider_of_the_target(models, nodes):
     import comfy.samplers
 
@@ -182,7 +264,7 @@ def test_settings_of_the_mask_act(models, diff_mask):
         diff_mask(demo, torch.ones(1, 16, 8, 8))
 
 
-def test_both_are_clean_afterwards_and_after_a_cancel(models, flow_edit, diff_mask):
+def test_all_are_clean_afterwards_and_after_a_cancel(models, flow_edit, rf_inversion, diff_mask):
     import comfy.model_management as mm
 
     demo = models["eps"]
@@ -190,11 +272,12 @@ def test_both_are_clean_afterwards_and_after_a_cancel(models, flow_edit, diff_ma
     flow_edit(demo, image(), model=demo.model, steps=1)
     diff_mask(demo, image(), model=demo.model, copies=1)
     assert state_of(demo.model) == before
-    known = denoiser(False)
-    for run in (flow_edit, diff_mask):
+    for run, kind in ((flow_edit, "eps"), (diff_mask, "eps"), (rf_inversion, "flow")):
+        demo = models[kind]
+        before, known = state_of(demo.model), denoiser(kind == "flow")
         model, calls = demo.model.clone(), []
 
-        def cancels(apply, args, calls=calls):
+        def cancels(apply, args, calls=calls, known=known):
             calls.append(1)
             if len(calls) == 3:
                 mm.interrupt_current_processing()
@@ -203,8 +286,7 @@ def test_both_are_clean_afterwards_and_after_a_cancel(models, flow_edit, diff_ma
         model.set_model_unet_function_wrapper(cancels)
         with pytest.raises(mm.InterruptProcessingException):
             run(demo, image(), model=model)
-        assert len(calls) == 3
-    assert state_of(demo.model) == before
+        assert len(calls) == 3 and state_of(demo.model) == before
 
 
 def test_nursing_and_weights_on_the_model_do_not_act(models, flow_edit, diff_mask):

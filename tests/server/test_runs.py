@@ -183,14 +183,19 @@ def test_one_progress_bar_counts_steps_and_shifts(client, demo):
     assert (values[0], values[-1]) == (1, STEPS + SHIFTS)
 
 
-def lines_on_nodes(messages: list[dict]) -> dict[str, str]:
-    """Node -> the last line it said on itself (the server's binary event 3)."""
-    lines = {}
+def all_lines(messages: list[dict]) -> list[tuple[str, str]]:
+    """(node, line) in the order in which they were said (the server's binary event 3)."""
+    lines = []
     for frame in (m["data"] for m in messages if m["type"] == "binary"):
         if int.from_bytes(frame[:4], "big") == 3:
             end = 8 + int.from_bytes(frame[4:8], "big")
-            lines[frame[8:end].decode()] = frame[end:].decode()
+            lines.append((frame[8:end].decode(), frame[end:].decode()))
     return lines
+
+
+def lines_on_nodes(messages: list[dict]) -> dict[str, str]:
+    """Node -> the last line it said on itself."""
+    return dict(all_lines(messages))
 
 
 def test_the_node_that_acts_says_its_line_and_a_report_says_none(client, demo):
@@ -230,6 +235,29 @@ def test_m2_two_equal_nodes_each_say_their_own_line(client, demo):
     prompt["16"] = {"class_type": "PreviewImage", "inputs": {"images": ["17", 0]}}
     prompt["17"] = {**prompt["6"], "inputs": {**prompt["6"]["inputs"], "samples": ["15", 0]}}
     assert set(lines_on_nodes(client.messages(prompt))) == {"2", "12"}
+
+
+def test_m1_a_cached_run_says_its_line_again(client, demo):
+    """A page that was loaded anew has its pictures again after such a run, and the line."""
+    prompt = demo(seed=81)
+    before = lines_on_nodes(client.messages(prompt))
+    other = lines_on_nodes(client.messages(demo(seed=82)))
+    assert before["2"] != other["2"]  # the newest line is not the one of this graph
+    again = client.messages(prompt)
+    assert "2" not in executed(again) and lines_on_nodes(again) == before
+    cached = client.messages(prompt)
+    assert not executed(cached) and all_lines(cached) == list(before.items())
+    saved = changed(prompt, "7")
+    saved["7"] = {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "m1"}}
+    assert all_lines(client.messages(saved)) == list(before.items())  # what only shows is no part of it
+
+
+@pytest.mark.parametrize("change", ({"node": "5", "seed": 84}, {"node": "2", "at_step": 2}))
+def test_m1_another_run_never_begins_with_an_old_line(client, demo, change):
+    prompt = demo(seed=83)
+    old = lines_on_nodes(client.messages(prompt))
+    said = all_lines(client.messages(changed(prompt, **change)))
+    assert said[0] != ("2", old["2"]) and "; at step" in said[0][1]
 
 
 def test_the_json_is_data_for_scripts(client, demo):

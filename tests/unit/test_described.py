@@ -92,6 +92,11 @@ def test_another_language_gets_an_example_of_its_kind():
     assert FOREIGN.caption not in request("a cat")
 
 
+@pytest.mark.parametrize("prompt", ["\u201ca cat\u201d \u2013 a dog\u2026", "a 20\u00b0 slope"])
+def test_typographic_marks_are_no_other_language(prompt):
+    assert request(prompt) == request("a cat").replace("Caption: a cat\n", f"Caption: {prompt}\n")
+
+
 def test_the_next_round_has_the_last_layout_and_the_instruction():
     layout = read_layout("Objects: [('a cat', [50, 200, 150, 150])]\nBackground prompt: a park")
     text = request("a cat", previous=layout, instruction="move the cat left, add a bird")

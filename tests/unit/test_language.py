@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from gsn_ops.language import Catalogue, aliases, catalogue, translated
+from gsn_ops.language import Catalogue, aliases, catalogue, drawn_in, in_picture, translated
 
 from ..support.user_texts import CLONE, TEXTS, is_message
 
@@ -59,6 +59,8 @@ def test_no_translation_is_of_a_message_that_is_gone(language):
         ("green star was missing (0.01), now 0.70", "green star manquait (0.01), puis 0.70"),
         ("nothing was missing. Note: left out: a, b", "rien ne manquait. Remarque : omis : a, b"),
         ("red circle, blue square; at step 3 of 20", "blue square; \u00e0 l'\u00e9tape 3 sur 20"),
+        ("more attention for red circle in 1 of 3 images, star in 2 of 3 images", "star dans 2 images sur 3"),
+        ("more attention for red circle, star", "plus d'attention pour red circle, star"),
         ("update step 2 of 50", "mise \u00e0 jour 2 sur 50"),
         ("There is no subject 'cat' in this report; its subjects are: dog, tree.", "\u00ab cat \u00bb"),
         ("method is 'x', which nobody wrote", "method is 'x', which nobody wrote"),
@@ -110,3 +112,28 @@ def test_m5_every_node_has_words_in_every_language(language):
     nodes = json.loads((folder / "nodeDefs.json").read_text("utf-8"))
     words = json.loads((folder / "aliases.json").read_text("utf-8"))
     assert set(words) == set(nodes) and all(words.values())
+
+
+@IN_EACH
+def test_m12_words_in_pictures_are_translated_where_a_font_has_the_letters(language, monkeypatch):
+    from gsn_ops.report.drawing import canvas
+
+    words = ("predicted before", "Attention", "no update step was made", "seed", "nothing was missing")
+    with drawn_in(language):
+        told = [in_picture(word) for word in words]
+        monkeypatch.setattr(canvas, "_has_glyphs", lambda font, text: True)
+        canvas._name_of_font.cache_clear()
+        assert [canvas.told(word) for word in words] == told
+        monkeypatch.setattr(canvas, "_has_glyphs", lambda font, text: text.isascii())
+        canvas._name_of_font.cache_clear()
+        drawn = [canvas.told(word) for word in words]
+        canvas._name_of_font.cache_clear()
+    assert drawn == [b if b.isascii() else a for a, b in zip(words, told, strict=True)]
+    assert all(a != b for a, b in zip(words, told, strict=True) if (language, a) != ("fr", "Attention"))
+    assert in_picture("seed") == "seed"  # after the block
+
+
+@IN_EACH
+def test_a_word_of_pictures_is_no_translation_of_a_choice(language):
+    text = "when is 'x': choose one of after, before."
+    assert translated(text, language).count("after, before") == 1

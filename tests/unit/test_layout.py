@@ -133,6 +133,24 @@ def test_names_for_boxes_without_one():
     )
 
 
+def test_names_that_no_box_needs_are_remarked():
+    described = [element("a cat", 100, 100, 300, 300)]
+    layout = drawn_layout(described, names=["cat", "dog"])
+    assert layout.notes[-1] == "names has more than the boxes need: cat, dog"
+    assert drawn_layout([[10, 10, 60, 60]], names=["cat"]).notes == ()
+
+
+@pytest.mark.parametrize("names", [("a cat 1", "a cat 2"), ("a cat #1", "a cat (2)"), ("a cat", "a cat_2")])
+def test_numbers_that_tell_equal_objects_apart_are_no_part_of_the_name(names):
+    layout = read_layout(f"Objects: [('{names[0]}', [0, 0, 99, 99]), ('{names[1]}', [200, 0, 99, 99])]")
+    assert [p.name for p in layout.objects] == ["a cat", "a cat"] and overall_prompt(layout) == "two cats"
+
+
+def test_a_number_that_tells_nothing_apart_stays():
+    layout = read_layout("Objects: [('route 66', [0, 0, 99, 99]), ('area 51', [200, 0, 99, 99])]")
+    assert [p.name for p in layout.objects] == ["route 66", "area 51"]
+
+
 def test_what_the_editor_gets_comes_back():
     layout = read_layout(LANDSCAPE)
     again = drawn_layout(editor_boxes(layout))

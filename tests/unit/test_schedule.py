@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from gsn_ops.optimise.between_calls import find_between
+from gsn_ops.optimise.guidance import Guide
 from gsn_ops.schedule import Moment, Schedule, find_step, step_size, to_x, to_z
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -240,3 +242,40 @@ def test_b9_an_empty_latent_below_the_wanted_level_is_refined_at_its_first_state
     assert bool(found.note) == far and (not far or "less noise than at the wanted sigma 5.6" in found.note)
     later = Schedule(levels, lambda percent: 5.6).find(Moment())
     assert later.step == (None if far else 0)
+
+
+def test_a_place_between_two_calls_or_the_step_itself_with_the_reason():
+    def flow(n, **more):
+        return Schedule(tuple(flow_run(3.0, n)), lambda p: 3 * (1 - p) / (1 + 2 * (1 - p)), True, **more)
+
+    four = flow(4)  # 1, 0.9, 0.75, 0.5, 0
+    found, between = find_between(four, Moment(step=1), "middle")
+    assert (found.step, found.sigma, between) == (2, pytest.approx(0.825), True)
+    found, between = find_between(four, Moment(sigma=0.944), "exact")
+    assert (found.step, found.sigma, between) == (1, 0.944, True) and not found.note
+    for schedule, moment, how, step, why in (
+        (four, Moment(step=3), "middle", 3, "no call of the model follows"),
+        (four, Moment(sigma=0.3), "exact", 3, "no call of the model follows"),
+        (four, Moment(step=1), "exact", 1, "choose between=middle"),
+        (flow(4, renoises=True), Moment(step=1), "middle", 1, "adds noise anew"),
+    ):
+        found, between = find_between(schedule, moment, how)
+        assert (found.step, between) == (step, False) and why in found.note
+    for moment, how in (
+        (Moment(sigma=0.9), "exact"),
+        (Moment(sigma=0.9003), "exact"),
+        (Moment(step=1), "no"),
+    ):
+        found, between = find_between(four, moment, how)
+        assert (found.step, found.note, between) == (1, "", False)
+    missed, _ = find_between(Schedule((0.5, 0.3, 0.0), lambda p: 1 - p, True), Moment(sigma=0.9), "exact")
+    assert missed.step is None and "raise denoise" in missed.reason
+
+
+def test_the_window_of_a_guidance_ends_at_the_published_ratio_in_few_steps_of_a_flow_model():
+    def flow(n):
+        return Schedule(tuple(flow_run(3.0, n)), lambda p: 3 * (1 - p) / (1 + 2 * (1 - p)), True)
+
+    published, typed = Guide(), Guide(end_percent=0.6)
+    assert [published.window(flow(n)) for n in (4, 8)] == [(0, 1), (0, 1, 2, 3)]
+    assert typed.window(flow(8)) == (0, 1, 2, 3, 4) and published.window(flow(20)) == tuple(range(11))

@@ -7,7 +7,7 @@ import torch
 
 from gsn_ops.maps import AttentionMaps
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
-from gsn_ops.start_scores import ranked, score_start, spread
+from gsn_ops.start_scores import ranked, right_when_picked, score_start, spread
 
 
 def maps_of(*rows):
@@ -52,3 +52,19 @@ def test_ranking_keeps_the_order_of_equal_starts():
 
 def test_spread_is_the_standard_deviation():
     assert spread([0.2, 0.4]) == pytest.approx(0.1) and spread([0.3]) == 0
+
+
+def test_of_equal_starts_the_one_with_less_overlap_comes_first():
+    assert ranked([0.9, 0.9, 0.5], [0.4, 0.1, 0.0]) == [1, 0, 2]
+    apart = score_start(maps_of(peak(0.2), peak(0.2).flip(0), 0.0), [subject("cat", 1), subject("dog", 2)])
+    together = score_start(maps_of(peak(0.2), peak(0.2), 0.0), [subject("cat", 1), subject("dog", 2)])
+    assert apart.overlap < together.overlap == pytest.approx(0.5)
+
+
+def test_the_best_of_n_starts_is_right_more_often_the_better_the_ranking():
+    assert right_when_picked(1, 0.35, 0.84) == pytest.approx(0.35, abs=1e-9)
+    assert right_when_picked(8, 0.35, 0.5) == pytest.approx(0.35, abs=1e-9)  # a ranking that says nothing
+    sharp = right_when_picked(4, 0.35, 1 - 1e-12)
+    assert sharp == pytest.approx(1 - 0.65**4, abs=1e-3)  # right whenever any is
+    rising = [right_when_picked(n, 0.35, 0.84) for n in (1, 2, 4, 8)]
+    assert rising == sorted(rising)

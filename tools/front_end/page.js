@@ -25,10 +25,19 @@ window.gsnPage = (() => {
     },
 
     async run() {
-      heard = [];
-      const end = ended();
+      this.listen();
       if (!await app.queuePrompt(0)) return {end: 'refused'};
-      const result = await end;
+      return this.heard();
+    },
+
+    // Begins to note what is said of the next run; `heard` waits for its end.
+    listen() {
+      heard = [];
+      this.end = ended();
+    },
+
+    async heard() {
+      const result = await this.end;
       const of = name => heard.filter(([kind]) => kind === name).map(([, detail]) => detail);
       const withPictures = of('executed').filter(d => d.output?.images?.length).map(d => app.graph.getNodeById(d.node));
       for (let tries = 0; tries < 50 && withPictures.some(n => n && !n.imgs?.length); tries++) await pause(100);
@@ -104,6 +113,17 @@ window.gsnPage = (() => {
       return [...new Set(lines)].slice(0, number).map((title, i) => [title, pictures()[i]?.naturalWidth > 0]);
     },
 
+    // The view and the nodes do not move any more.
+    async atRest() {
+      let before = '';
+      for (let tries = 0; tries < 50; tries++) {
+        const now = JSON.stringify([this.nodes(), this.view()]);
+        if (now === before) return;
+        before = now;
+        await pause(300);
+      }
+    },
+
     async settled() {
       let before = '';
       for (let tries = 0; tries < 100; tries++) {
@@ -114,6 +134,37 @@ window.gsnPage = (() => {
         await pause(200);
       }
       throw new Error('the nodes never come to rest');
+    },
+
+    // Where on the page a place of the graph is seen.
+    seen(x, y) {
+      const {scale, offset} = app.canvas.ds, rect = app.canvas.canvas.getBoundingClientRect();
+      return [rect.left + (x + offset[0]) * scale, rect.top + (y + offset[1]) * scale];
+    },
+
+    // The n-th node of a type, from the top.
+    nth(kind, n) {
+      return app.graph.nodes.filter(node => node.type === kind).sort((a, b) => a.pos[1] - b.pos[1])[n];
+    },
+
+    titleOf(kind, n) {
+      const node = this.nth(kind, n);
+      return this.seen(node.pos[0] + 60, node.pos[1] - LiteGraph.NODE_TITLE_HEIGHT / 2);
+    },
+
+    slotOf(kind, n, side, name) {
+      const node = this.nth(kind, n), i = node[side].findIndex(slot => slot.name === name);
+      if (i < 0) throw new Error(`${kind} has no ${name}: ${node[side].map(slot => slot.name)}`);
+      return this.seen(...(side === 'inputs' ? node.getInputPos(i) : node.getOutputPos(i)));
+    },
+
+    widgetOf(kind, n, name) {
+      const node = this.nth(kind, n), widget = node.widgets.find(w => w.name === name);
+      return this.seen(node.pos[0] + node.size[0] / 2, node.pos[1] + widget.y + 10);
+    },
+
+    links() {
+      return [...app.graph.links.values()].map(l => [l.origin_id, l.origin_slot, l.target_id, l.target_slot].join());
     },
 
     view() {

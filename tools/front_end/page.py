@@ -77,9 +77,44 @@ class FrontEnd:
         """Queue the graph and wait for its end: {"end", "lines": {node id: last line}, "error", "cached"}."""
         return self.call("run")
 
+    def run_by_button(self) -> dict[str, Any]:
+        """Click on Run and wait for the end: as `run`."""
+        self.call("listen")
+        self.page.get_by_test_id("queue-button").click()
+        return self.call("heard")
+
+    def default_workflow(self) -> None:
+        """Open what ComfyUI opens for somebody new."""
+        self.command("Comfy.LoadDefaultWorkflow")
+        self.page.wait_for_function(
+            "() => gsnPage.nth('KSampler', 0) && !document.querySelector('.p-blockui-mask')"
+        )
+        self.call("atRest")
+
     def lines(self) -> dict[str, str]:
         """The status lines that are on nodes, by node id."""
         return self.call("lines")
+
+    def to_another_tab_and_back(self) -> None:
+        """Open an empty workflow in a tab of its own, then come back to this one."""
+        number = len(self.call("nodes"))
+        self.command("Comfy.NewBlankWorkflow")
+        self.page.wait_for_function("() => !app.graph.nodes.length")
+        self.command("Workspace.PreviousOpenedWorkflow")
+        self.page.wait_for_function("number => app.graph.nodes.length === number", arg=number)
+
+    def open_subgraph(self) -> None:
+        """Show the inside of the graph's first subgraph."""
+        self.page.evaluate(
+            "() => { const node = app.graph.nodes.find(n => n.isSubgraphNode?.()); "
+            "app.canvas.openSubgraph(node.subgraph, node); }"
+        )
+
+    def wait_for_lines(self, lines: dict[str, str]) -> None:
+        """Until the nodes have these lines."""
+        self.page.wait_for_function(
+            "wanted => JSON.stringify(gsnPage.lines()) === JSON.stringify(wanted)", arg=lines
+        )
 
     def cancelled_after_first_line(self) -> dict[str, Any]:
         """Queue the graph, cancel by the X button once the updates have begun: as `run`."""

@@ -23,7 +23,8 @@ from tools.tiny.prompts import Prompt, prompts
 
 from .data import HOW, Way
 from .embedded import Demo, images_of, recipes_of
-from .paired_statistics import compare, percent
+from .layout_tables import LMD, METHODS, TASKS, tables
+from .tables import write_between
 
 SIDE, BOX = 32, 12
 """Pixels of an image, and of the boxes; the model's shapes are 9 to 13 pixels."""
@@ -41,16 +42,6 @@ PLACES = {
 """Left and top of each box, in the order of the prompt."""
 OBJECTS = {"three": 3, "three of one kind": 3, "negation": 3}
 """Of the prompts that a kind is made of; two for the others."""
-LMD = "LMD, all stages"
-METHODS = {
-    "plain": "",
-    "BoxDiff": "BoxDiff (Xie et al. 2023)",
-    "Layout Guidance": "Layout Guidance (Chen et al. 2024)",
-    "R&B": "R&B, Region and Boundary (Xiao et al. 2024)",
-    "Bounded Attention, loss": "Bounded Attention, loss (Dahary et al. 2024)",
-    "LMD energy alone": "LMD energy (Lian et al. 2024)",
-    LMD: "",
-}
 
 
 @dataclass(frozen=True)
@@ -83,10 +74,11 @@ class Made:
 
 
 def tasks(images: int) -> Iterator[Task]:
-    """Batches of all kinds in turn, so that a study which is stopped has as many of each."""
-    for n in range(-(-images // BATCH)):
-        for kind in PLACES:
-            yield task_of(kind, n)
+    """So many images of each task (at least), all in turn: a study which is stopped has some of each."""
+    batches = {kind: -(-images // (BATCH * len(kinds))) for kinds in TASKS.values() for kind in kinds}
+    slots = sorted(((n + 0.5) / count, kind, n) for kind, count in batches.items() for n in range(count))
+    for _, kind, n in slots:
+        yield task_of(kind, n)
 
 
 def task_of(kind: str, n: int) -> Task:
@@ -209,7 +201,7 @@ def study(args: argparse.Namespace) -> None:
     """Run what is not in the records yet."""
     done = {(r["kind"], r["batch"], r["way"]) for r in read(args.records)}
     demo = Demo()
-    for task in tasks(args.images):
+    for task in (t for t in tasks(args.images) if not args.kinds or t.kind in args.kinds):
         for name in METHODS:
             if (task.kind, task.number, name) in done:
                 continue
@@ -219,86 +211,28 @@ def study(args: argparse.Namespace) -> None:
 
 
 def read(file: Path) -> list[dict]:
-    """The records, of batches that every way has made."""
+    """The records of a file."""
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def table(records: Sequence[dict]) -> str:
-    """The table of a study: objects, whole images, and images with more and with fewer objects than plain."""
-    by_way = {name: {(r["kind"], r["batch"]): r for r in records if r["way"] == name} for name in METHODS}
-    whole = sorted(set.intersection(*(set(found) for found in by_way.values())))
-    head = "| way | objects there | in their boxes | all in place | more than plain | fewer | p | passes |"
-    lines = [head, "|---" * 8 + "|"]
-    plain = _counts(by_way["plain"], whole, "in_box")
-    for name, found in by_way.items():
-        there, placed = (sum(_counts(found, whole, key)) for key in ("there", "in_box"))
-        objects = [len(image) for n in whole for image in found[n]["in_box"]]
-        counts = _counts(found, whole, "in_box")
-        full = sum(a == b for a, b in zip(counts, objects, strict=True))
-        signs = compare((b < a, a < b) for a, b in zip(plain, counts, strict=True))
-        passes = sum(found[n]["passes"] for n in whole) / max(1, len(whole))
-        cells = (
-            name,
-            percent(there, sum(objects)),
-            percent(placed, sum(objects)),
-            percent(full, len(objects)),
-        )
-        rest = (str(signs.fixed), str(signs.broken), f"{signs.p:.2g}", f"{2 * HOW['sd'].steps + passes:.0f}")
-        lines.append("| " + " | ".join((*cells, *rest)) + " |")
-    return "\n".join([*lines, "", f"{len(plain)} images, {sum(objects)} objects."])
-
-
-def _counts(found: dict[tuple, dict], batches: Sequence[tuple], key: str) -> list[int]:
-    """Objects per image."""
-    return [sum(image) for n in batches for image in found[n][key]]
-
-
-def by_kind(records: Sequence[dict]) -> str:
-    """Objects in their boxes for each kind of layout."""
-    lines = ["| way | " + " | ".join(PLACES) + " |", "|---" * (len(PLACES) + 1) + "|"]
-    for name in METHODS:
-        cells = []
-        for kind in PLACES:
-            flags = [
-                f for r in records if (r["way"], r["kind"]) == (name, kind) for i in r["in_box"] for f in i
-            ]
-            cells.append(f"{sum(flags)} of {len(flags)}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def unwanted(records: Sequence[dict]) -> str:
-    """Images in which what was negated is there."""
-    flags = {
-        name: [f for r in records if r["way"] == name for f in r.get("unwanted", ())] for name in METHODS
-    }
-    return "; ".join(f"{name} {sum(found)} of {len(found)}" for name, found in flags.items())
-
-
-def stages(records: Sequence[dict]) -> str:
-    """Where LMD loses objects: alone, alone in its box, and in the end."""
-    own = [r for r in records if r["way"] == LMD]
-    flags = {
-        key: [f for r in own for image in r[key] for f in image]
-        for key in ("alone", "in_centre", "there", "in_box")
-    }
-    return "; ".join(f"{key} {sum(found)} of {len(found)}" for key, found in flags.items())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=200, help="of each kind")
+    parser.add_argument("--images", type=int, default=200, help="of each task")
+    parser.add_argument("--kinds", nargs="+", choices=PLACES, help="only these, for processes side by side")
     parser.add_argument("--records", type=Path, required=True, help="file of the results, appended to")
     parser.add_argument("--table", action="store_true", help="only show what is there")
+    parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
     args = parser.parse_args()
     if not args.table:
         study(args)
-    found = read(args.records)
-    print(table(found), by_kind(found), unwanted(found), stages(found), sep="\n\n")
+    text = "\n".join([*tables(read(args.records)), ""])
+    print(text)
+    if args.write:
+        write_between(args.write, text, "study layouts")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
 
+from gsn_ops.start_scores import passes_per_image, right_when_picked
 from tools.host_env.inprocess import pack_module
 from tools.host_env.paths import CLONE, HOST_DIR
 from tools.tiny.prompts import Prompt, prompts
@@ -29,9 +30,23 @@ RECORDS = HOST_DIR / "study" / "picked_{model}.jsonl"
 HEADS = ("starts", "model passes", "by presence (95 %)", "points", "McNemar p", "by focus (95 %)")
 
 
+SHARES, AUCS = (0.1, 0.35, 0.65), (0.75, 0.84, 0.9)
+
+
 def passes(starts: int, steps: int) -> int:
     """Passes of one image: two per model call, LOOK_AT calls per start and the rest of the best one."""
-    return 2 * (starts * LOOK_AT + steps - LOOK_AT)
+    return int(passes_per_image(starts, 1, LOOK_AT, steps, per_step=2))
+
+
+def expected() -> str:
+    """A table of what to expect of the best of several starts, by how well a look ranks them."""
+    heads = ("ranking (AUC)", "of all images right", *(f"best of {n}" for n in COUNTS))
+    rows = [
+        (f"{auc:g}", f"{share:.0%}", *(f"{right_when_picked(n, share, auc):.0%}" for n in COUNTS))
+        for auc in AUCS
+        for share in SHARES
+    ]
+    return "\n".join(markdown(heads, rows)) + "\n"
 
 
 def read(path: Path) -> list[dict]:
@@ -134,7 +149,13 @@ def main() -> None:
     where = RECORDS.relative_to(CLONE)
     parser.add_argument("--records", type=Path, help=f"the file of records (default: {where})")
     parser.add_argument("--write", type=Path, help="a markdown file to put the tables into")
+    parser.add_argument("--expected", action="store_true", help="the table of what to expect")
     args = parser.parse_args()
+    if args.expected:
+        print(expected())
+        if args.write:
+            write_between(args.write, expected(), "study picked expected")
+        return
     path = args.records or Path(str(RECORDS).format(model=args.model))
     run(args.model, args.pairs, args.split, path)
     text = "\n".join(tables(args.model, read(path)))

@@ -26,8 +26,9 @@ from .store import Store
 from .tables import about, compared, markdown, share
 
 PAIRS, OBJECTS = 100, (2, 3)
-QUICK_CANDIDATES = (0, 1, 2, 3, 5, 8)
+QUICK_CANDIDATES = (0, 1, 2, 3, 4, 6)
 QUICK = {"objects": [3], "pairs": 100, "processes": 2}
+QUICK_STEPS = 10
 COLOURS = {"with": (True,), "without": (False,), "both": (False, True)}
 HEADS = ("step", "of the schedule")
 
@@ -35,7 +36,9 @@ HEADS = ("step", "of the schedule")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What only this study has."""
     parser.add_argument(
-        "--quick", action="store_true", help="three objects, 6 candidates, two processes: some minutes"
+        "--quick",
+        action="store_true",
+        help="three objects, 10 steps, 6 candidates, two processes: some minutes",
     )
     parser.add_argument("--method", default=LATENT_REFINE, help="a method that acts at one step")
     parser.add_argument("--overrides", default="", help='the method\'s numbers, such as "shifts=20"')
@@ -53,6 +56,7 @@ def settle(args: argparse.Namespace) -> None:
     if args.quick:
         for name, value in QUICK.items():
             setattr(args, name, value)
+        args.steps = args.steps or QUICK_STEPS
         args.candidates = args.candidates or list(QUICK_CANDIDATES)
 
 

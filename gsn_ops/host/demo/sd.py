@@ -51,8 +51,9 @@ class DemoLatent(comfy.latent_formats.LatentFormat):
 
 
 class DemoSD(comfy.supported_models.SD15):
-    """SD 1.5 with 32 channels and a text width of 64."""
+    """SD 1.5 with 32 channels and a text width of 64. demo_name: in reports."""
 
+    demo_name = "demo model (UNet)"
     unet_config = {**comfy.supported_models.SD15.unet_config, "context_dim": 64, "model_channels": 32}
     unet_extra_config = {"num_heads": 2, "num_head_channels": -1}
     latent_format = DemoLatent

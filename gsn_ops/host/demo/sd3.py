@@ -57,8 +57,9 @@ class DemoText(sd3_clip.SD3ClipModel):
 
 
 class DemoSD3(comfy.supported_models.SD3):
-    """SD3 with two heads, four latent channels and a text width of 64."""
+    """SD3 with two heads, four latent channels and a text width of 64. demo_name: in reports."""
 
+    demo_name = "demo model (MM-DiT)"
     unet_config = {"in_channels": 4, "pos_embed_scaling_factor": None, "depth": 2}
     unet_extra_config = {"num_blocks": BLOCKS}
     latent_format = sd.DemoLatent
@@ -87,10 +88,10 @@ class DemoSD3(comfy.supported_models.SD3):
 
 
 def load_tensors(
-    tensors: dict[str, torch.Tensor],
+    tensors: dict[str, torch.Tensor], config: type[DemoSD3] = DemoSD3
 ) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """The tensors of a file of this layout -> (MODEL, CLIP, VAE)."""
-    return sd.load_as(DemoSD3, tensors, {"clip_l_model_config": CLIP_MODEL, "t5xxl_model_config": T5_MODEL})
+    return sd.load_as(config, tensors, {"clip_l_model_config": CLIP_MODEL, "t5xxl_model_config": T5_MODEL})
 
 
 def load_demo_sd3(

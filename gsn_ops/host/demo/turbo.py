@@ -17,6 +17,12 @@ PATH = sd.PATH.with_name("tiny_sd3_turbo_shapes.safetensors")
 FORMAT = "gsn-tiny-sd3-turbo-shapes-1"
 
 
+class DemoTurbo(sd3.DemoSD3):
+    """The same network, distilled."""
+
+    demo_name = "demo model (turbo)"
+
+
 def load_demo_turbo(
     path: str | Path | None = None,
 ) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
@@ -24,4 +30,4 @@ def load_demo_turbo(
 
     path: another file of the same kind. Errors: see `sd.read`.
     """
-    return sd3.load_tensors(sd.read(Path(path or PATH), FORMAT, sd3.SHAPES_DIGEST))
+    return sd3.load_tensors(sd.read(Path(path or PATH), FORMAT, sd3.SHAPES_DIGEST), DemoTurbo)

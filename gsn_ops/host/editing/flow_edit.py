@@ -12,9 +12,7 @@ from ...editing.flow_edit import edit_step, noisy
 from ...editing.ode import Velocity
 from ...optimise.seeded_noise import generator, noise_like
 from .noise_levels import EMPTY, check_kind, is_flow
-from .pair_guider import PairGuider
-
-OTHER_GUIDER = "The sampler of FlowEdit needs both prompts: connect the GUIDER of the same FlowEdit node."
+from .pair_guider import OTHER_GUIDER, PairGuider
 
 
 class FlowEditSampler:
@@ -44,7 +42,7 @@ class FlowEditSampler:
         for another guider, an empty latent, or a model without noise levels.
         """
         if not hasattr(model_wrap, "predict_as"):
-            raise ValueError(OTHER_GUIDER)
+            raise ValueError(OTHER_GUIDER.format(node="FlowEdit"))
         check_kind(model_wrap.inner_model.model_sampling)
         if not latent_image.count_nonzero():
             raise ValueError(EMPTY.format(node="FlowEdit"))

@@ -13,6 +13,7 @@ from .invert import without_own_patches
 from .noise_levels import velocity_of
 
 SOURCE, TARGET = "source", "positive"
+OTHER_GUIDER = "The sampler of {node} needs both prompts: connect the GUIDER of the same {node} node."
 NEEDS_NEGATIVE = (
     "{name} is {cfg}, and guidance needs a negative prompt: connect one (an empty text will do), or set "
     "it to 1."

@@ -10,6 +10,7 @@ from torch import Tensor
 from ... import __version__
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...report.verdict import cure_first
+from ..find_family import name_of
 from .edit_of_run import EditOfRun, ReinjectionOfRun, WordsOfRun
 from .modulated_run import ModulatedRun
 from .pair_of_run import PairOfRun
@@ -23,7 +24,7 @@ def report_of_run(run: ModulatedRun, sampler: str) -> RunReport:
     maps = run.maps.means()
     return RunReport(
         version=__version__,
-        model=run.family.name,
+        model=name_of(run.model, run.family),
         sampler=sampler,
         n_steps=run.schedule.n_steps,
         subjects=_subjects(run),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...report.drawing.canvas import told
 from ...report.drawing.cards import contact_sheet
 from ...report.preview import Decoder, latent_images
 from ...report.views import stack
@@ -49,8 +50,10 @@ def sheet(picked: Picked, vae: Decoder | None) -> Tensor:
             start.score.value(picked.settings.rank_by),
             start.score.weakest(picked.settings.rank_by),
         )
-        kept = ", kept" if rank < picked.settings.keep else ""
-        labels.append(f"{rank + 1}. seed {start.seed}{kept}\n{value:.2f}, weakest: {weakest}")
+        kept = f", {told('kept')}" if rank < picked.settings.keep else ""
+        labels.append(
+            f"{rank + 1}. {told('seed')} {start.seed}{kept}\n{value:.2f}, {told('weakest')}: {weakest}"
+        )
     title = f"{picked.settings.rank_by} at model call {picked.settings.look_at}, best first"
     return stack([contact_sheet(images, labels, title=title)])
 

@@ -28,7 +28,7 @@ from ..prompts.entry_tokens import AllZeros, read_entry
 from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
 from .plain_passes import plain_passes
-from .sampler_facts import RENOISING, sampler_name
+from .sampler_facts import renoises
 
 NO_SUBJECTS = (
     "no subjects found in the prompt: type subjects into the subjects field, for example: cat, red car"
@@ -86,9 +86,8 @@ class PlannedRecipe:
         names = ", ".join(dict.fromkeys(s.label for one in self.matched for s in one.subjects))
         if not self.active.steps:
             return f"{names}; Word boost alone, {self.active.reason}"
-        first, last = self.active.steps[0], self.active.steps[-1]
-        where = f"at step {first}" if first == last else f"at steps {first} to {last}"
-        return f"{names}; {where} of {n_steps}"
+        where = self.active.where()
+        return f"{names}; {'' if self.active.levels else 'at '}{where} of {n_steps}"
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,11 @@ class Plan:
     def modifies_prediction(self) -> bool:
         """Whether any recipe modifies the model's predictions."""
         return any(planned.runs and planned.recipe.modifies_prediction for planned in self.recipes)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The noise levels at which recipes read between two calls of the model."""
+        return tuple(s for planned in self.recipes if planned.runs for s in planned.active.levels.values())
 
     @property
     def active_steps(self) -> set[int]:
@@ -194,8 +198,7 @@ def make_plan(
     levels = tuple(float(s) for s in sigmas)
     percent_to_sigma = model_sampling.percent_to_sigma
     passes = plain_passes(guider, sampler, levels, percent_to_sigma)
-    renoises = sampler_name(sampler) in RENOISING
-    schedule = Schedule(levels, percent_to_sigma, flow, not from_image, passes, renoises)
+    schedule = Schedule(levels, percent_to_sigma, flow, not from_image, passes, renoises(sampler))
     found, warnings = positive_entries(guider)
     entries = []
     for entry in found:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...objectives.base import has_memory, map_options, with_role
 from ...objectives.per_encoder import encoders_read, innermost
 from ...optimise.overrides import SHARED
-from ...optimise.recipe import StepResult
+from ...optimise.recipe import StepResult, where
 from ...optimise.setting import settings_of
 from ...prompt import SubjectColumns
 from ...regions import Region
@@ -181,15 +181,14 @@ class RecipeRecord:
     ) -> list[str]:
         """Where, how many updates, how the loss went, what it cost."""
         first, last = self.steps[0], self.steps[-1]
-        where, sigma = f"step {first.step}", f"{first.sigma:.3g}"
-        if first is not last:
-            where, sigma = f"steps {first.step} to {last.step}", f"{sigma} to {last.sigma:.3g}"
+        sigma = f"{first.sigma:.3g}" + (f" to {last.sigma:.3g}" if first is not last else "")
+        place = where(first.step, last.step, self.planned.active.levels)
         made = f"{min(updates)} to {max(updates)} update steps"
         if len(set(updates)) == 1:
             made = counted(updates[0], "update step")
         passes = "pass" if backwards == 1 else "passes"
         return [
-            f"{self.planned.recipe.method}: {where} of {self.n_steps} (sigma {sigma})",
+            f"{self.planned.recipe.method}: {place} of {self.n_steps} (sigma {sigma})",
             made,
             self._loss(loss_before, loss_after),
             f"{self.forwards} forward and {backwards} backward {passes}",

@@ -31,10 +31,14 @@ from ..prompts.encoded_prompts import ENCODED
 from .gradient_precision import GradientPrecision
 from .matched import MatchedConditioning
 from .memory_retry import retry_with_less_memory
+from .moving_preview import MovingPreview
 from .plan import PlannedRecipe
 from .recipe_report import Evaluation, RecipeRecord
 
 log = logging.getLogger(__name__)
+
+
+OnEvaluation = Callable[[int, Tensor, Callable[[int], Tensor | None]], None]
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,14 @@ class RecipeStep:
     """One step of one recipe.
 
     state: the sampler's. matched: the conditioning entry that is read. context: where in the run.
-    on_evaluation(j, x0): called before evaluation j with the best known prediction of the result; it may
-    raise to cancel.
+    on_evaluation(j, x0, newer): called before evaluation j with the prediction at the begin of the step;
+    newer(j) makes a newer one, or gives None. It may raise to cancel.
     """
 
     state: SamplerState
     matched: MatchedConditioning
     context: StepContext
-    on_evaluation: Callable[[int, Tensor], None]
+    on_evaluation: OnEvaluation
     extra: ExtraInputs = NO_EXTRA_INPUTS
 
 
@@ -134,18 +138,20 @@ class RecipeRun:
             z = to_z(x.float(), context.c)
             probe.bfloat16 = self.precision.bfloat16
             check = self.precision.check(probe, z.device, self.record.subjects, context)
+            preview = MovingPreview(probe, check or probe.maps_of, x, context.c)
             result = self.worker(
                 z,
-                check or probe.maps_of,
+                preview.maps_of,
                 step.matched.subjects,
                 context,
-                lambda j: step.on_evaluation(j, prediction),
+                lambda j: step.on_evaluation(j, prediction, preview.at),
                 ExtraInputs(
                     without_inference_flag(step.extra.initial_noise),
                     without_inference_flag(step.extra.predicted_x0),
                     without_inference_flag(step.extra.lacking),
                 ),
             )
+            self.record.forwards -= preview.passes
             if check is not None and not self._is_last(context):
                 check.decide()
             if result is None:
@@ -166,7 +172,7 @@ class RecipeRun:
                 probe.maps_of,
                 step.matched.subjects,
                 context,
-                lambda j: step.on_evaluation(j, prediction),
+                lambda j: step.on_evaluation(j, prediction, lambda _: None),
             )
             if result is None or result.velocity_term is None:
                 return denoised

@@ -51,8 +51,26 @@ RENOISING = (
     "sample_dpm_2_ancestral",
     "sample_dpmpp_2s_ancestral",
     "sample_dpmpp_2s_ancestral_cfg_pp",
+    "sample_res_multistep_ancestral",
+    "sample_res_multistep_ancestral_cfg_pp",
+    "sample_ddpm",
+    "sample_dpmpp_sde",
+    "sample_dpmpp_sde_gpu",
+    "sample_dpmpp_2m_sde",
+    "sample_dpmpp_2m_sde_gpu",
+    "sample_dpmpp_2m_sde_heun",
+    "sample_dpmpp_2m_sde_heun_gpu",
+    "sample_dpmpp_3m_sde",
+    "sample_dpmpp_3m_sde_gpu",
+    "sample_exp_heun_2_x0_sde",
+    "sample_seeds_2",
+    "sample_seeds_3",
+    "sample_sa_solver",
+    "sample_sa_solver_pece",
 )
-"""Sampler functions that take noise away down to a level and add new noise, at every step."""
+"""Sampler functions that take noise away down to a level and add new noise, at every step: their next state
+keeps much less of a change than a deterministic sampler's.
+"""
 
 MEMORYLESS = (
     "euler",
@@ -85,6 +103,12 @@ def facts_of(name: str, options: dict) -> SamplerFacts:
     if name == "sample_sa_solver" and options.get("use_pece"):
         return TRIAL_POINT_FIRST
     return FACTS.get(name, SamplerFacts())
+
+
+def renoises(sampler) -> bool:
+    """Whether a sampler adds noise anew at every step; with an option eta of 0 none does."""
+    options = getattr(sampler, "extra_options", {})
+    return sampler_name(sampler) in RENOISING and options.get("eta", 1.0) != 0
 
 
 def sa_solver_decay(options: dict, model_sampling) -> Callable[[float, float], float]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import comfy.model_management
 import torch
-from comfy_execution.utils import get_executing_context
 from torch import Tensor
 
 from ... import __version__
@@ -15,6 +14,7 @@ from ...cost import in_images
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...report.text import counted
 from ...schedule import Moment
+from ..find_family import name_of
 from ..own_moment import weights_key
 from .plan import Plan
 from .recipe_run import RecipeRun
@@ -30,7 +30,7 @@ def report_of(
     notes = [note for planned in plan.recipes for note in planned.notes]
     return RunReport(
         version=__version__,
-        model=plan.family.name,
+        model=name_of(model, plan.family),
         sampler=sampler,
         n_steps=plan.schedule.n_steps,
         subjects=_subjects(recipes),
@@ -55,12 +55,6 @@ def continued_by(earlier: RunReport, later: RunReport) -> RunReport:
     why = "; ".join(dict.fromkeys(recipe.status for recipe in later.recipes))
     note = f"{LEFT_ALONE}: {later.sampler}, {counted(later.n_steps, 'step')} ({why})"
     return replace(earlier, warnings=tuple(dict.fromkeys([*earlier.warnings, note])))
-
-
-def queued_prompt() -> str:
-    """ComfyUI's id of the prompt that is being executed, "" outside of one."""
-    context = get_executing_context()
-    return context.prompt_id if context is not None else ""
 
 
 def _default_step(plan: Plan) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...cost import amount, at_most, in_images
 from ...maps import StepContext
+from ...optimise.between_calls import handed_on
 from ...optimise.recipe import ExtraInputs
 from ...remark import Remark, with_lines
 from ...report.run_report import RunReport
@@ -19,12 +20,14 @@ from ..attention.entry import is_active
 from ..attention.foreign_code import remembered
 from ..attention.isolation import kept_random_state
 from ..attention.sampler_state import SamplerState
+from ..node_status import queued_prompt
 from .auto_looks import AutoLooks
+from .last_calls import LastCalls
 from .matched import join_matched
 from .plan import AttachedRecipe, Plan, PlannedRecipe, network_scale, reason_against
-from .recipe_run import RecipeRun, RecipeStep
+from .recipe_run import OnEvaluation, RecipeRun, RecipeStep
 from .reference_trajectory import predict_x0
-from .sampler_report import LEFT_ALONE, continued_by, queued_prompt, report_of, returned_latents
+from .sampler_report import LEFT_ALONE, continued_by, report_of, returned_latents
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ class SamplerRun:
         self.most_updates = sum(sum(recipe.planned.active.updates.values()) for recipe in running)
         self.updates_done, self.steps_done = 0, 0
         self.denoised: Tensor | None = None  # the last step's prediction: SamplerCustom's second output
+        self.calls = LastCalls(plan.levels)
         self.warnings = list(plan.warnings)
         for one in running:
             if one.planned.boost is not None:
@@ -54,14 +58,16 @@ class SamplerRun:
     def update(self, step: int, model: Callable[..., Tensor], x: Tensor, sigma: Tensor, arguments: dict):
         """The sampler's state x [B, ...] after all recipes that update it at this step, in order."""
         for run in self._due(step, modifies_prediction=False):
-            state = SamplerState(self.guider, model, x, sigma, arguments)
+            level = run.planned.active.levels.get(step)
+            state = self.calls.state_at(level, SamplerState(self.guider, model, x, sigma, arguments))
             found = self._recipe_step(run, step, state)
             if found is not None:
-                x = run.update(found)
+                updated = run.update(found)
+                x = updated if state.x is x else handed_on(x, updated - state.x)
             self.updates_done += run.planned.active.updates[step]
         return x
 
-    def modify_prediction(
+    def on_prediction(
         self,
         step: int,
         model: Callable[..., Tensor],
@@ -73,6 +79,7 @@ class SamplerRun:
         """The model's prediction at x after all recipes that modify it; called after every call of the
         model.
         """
+        self.calls.remember(x, sigma, denoised)
         for run in self._due(step, modifies_prediction=True):
             state = SamplerState(self.guider, model, x, sigma, arguments)
             found = self._recipe_step(run, step, state)
@@ -129,18 +136,20 @@ class SamplerRun:
                 predicted = predict_x0(state, self.plan.schedule, step, self.seed)
         return ExtraInputs(noise, predicted, None if run.looks is None else run.looks.lacking)
 
-    def _progress(self, planned: PlannedRecipe, step: int, x: Tensor) -> Callable[[int, Tensor], None]:
+    def _progress(self, planned: PlannedRecipe, step: int, x: Tensor) -> OnEvaluation:
         """Called before each evaluation of a step: cancel, preview, progress bar, the count on the node."""
         most, tell = planned.active.updates[step], planned.attached.on_status
 
-        def on_evaluation(j: int, prediction: Tensor) -> None:
+        def on_evaluation(j: int, prediction: Tensor, newer: Callable[[int], Tensor | None]) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             if tell is not None and 1 <= j < most:
                 tell(f"update step {j} of {most}")
             if self.callback is None:
                 return
             done = min(j, most)  # the last evaluation after a refinement is not followed by an update
+            moved = newer(j)
             preview = prediction if self.denoised is None else self.denoised
+            preview = preview if moved is None else moved
             # As within a step of the sampler: previews run small networks.
             with torch.inference_mode(x.is_inference()), torch.no_grad():
                 self.callback(self.steps_done + self.updates_done + done, preview, x, self.total)

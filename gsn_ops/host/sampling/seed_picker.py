@@ -250,7 +250,8 @@ class PickRun:
                 self.starts.append(self._look(seed, sampler, model_wrap, progress))
                 if 0 < self.settings.stop_at <= self.starts[-1].score.value(self.settings.rank_by):
                     break
-            self.order = ranked([start.score.value(self.settings.rank_by) for start in self.starts])
+            values = [start.score.value(self.settings.rank_by) for start in self.starts]
+            self.order = ranked(values, [start.score.overlap for start in self.starts])
             kept = [self.starts[i] for i in self.order[: self.settings.keep]]
             if self.settings.finish:
                 return torch.cat([self._finish(start, model_wrap, progress) for start in kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -10,6 +11,8 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from ...language import in_picture
+
 # Dark, as ComfyUI's own nodes: a white page would be the brightest thing on the canvas.
 PAPER, PANEL, EDGE, GRID = "#1b1d21", "#25282d", "#3b4048", "#363b43"
 INK, SOFT, FAINT = "#eef0f2", "#aab2bc", "#5b636d"
@@ -17,10 +20,13 @@ BEFORE, AFTER = "#7c8795", "#5ea3f0"
 WHITE = "#ffffff"
 COLOURS = ("#5ea3f0", "#f0855e", "#5fc58a", "#c08ae6", "#e6b84a", "#4cc3cf", "#f07aa6", "#b9c2cc")
 """One per subject or box, in their order."""
+WIDE = "[\u3040-\u30ff\u3400-\u9fff]"
+PIECES = re.compile(rf"{WIDE}[^\w\s]*\s*|(?:(?!{WIDE})\S)+\s*")
+"""A line may end behind each: a wide letter or a word, with what follows."""
 OVERSAMPLING = 2  # everything is drawn this much larger and then averaged: antialiasing
 
-# Tried in this order when a text has letters that Pillow's own font lacks.
-SYSTEM_FONTS = (
+# Tried in this order when a text has letters that Pillow's own font lacks: it has no accents.
+SYSTEM_FONTS = [
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
     "arial.ttf",
@@ -32,7 +38,8 @@ SYSTEM_FONTS = (
     "PingFang.ttc",
     "Hiragino Sans GB.ttc",
     "AppleSDGothicNeo.ttc",
-)
+    "wqy-zenhei.ttc",
+]
 
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -62,20 +69,42 @@ def _glyph(font: Font, letter: str) -> bytes:
     return bytes(cast(Iterable[int], font.getmask(letter)))
 
 
+def add_font(file: str) -> None:
+    """A font file that is tried before the system's."""
+    if file not in SYSTEM_FONTS:
+        SYSTEM_FONTS.insert(0, file)
+        _name_of_font.cache_clear()
+
+
+@lru_cache(maxsize=512)
+def _name_of_font(letters: frozenset[str]) -> str | None:
+    """Which font has all these letters: "" = Pillow's own, None = none."""
+    text = "".join(letters)
+    if text.isascii() or _has_glyphs(_own_font(12), text):
+        return ""
+    fonts = ((name, _system_font(name, 12)) for name in SYSTEM_FONTS)
+    return next((name for name, font in fonts if font is not None and _has_glyphs(font, text)), None)
+
+
 def font_for(text: str, size: int) -> tuple[Font, str]:
     """A font that has the letters of `text`, and the text to draw.
 
     Without such a font accents are dropped and the remaining letters escaped.
     """
-    own = _own_font(size)
-    if text.isascii() or _has_glyphs(own, text):
+    own, name = _own_font(size), _name_of_font(frozenset(text))
+    if name == "":
         return own, text
-    for name in SYSTEM_FONTS:
-        font = _system_font(name, size)
-        if font is not None and _has_glyphs(font, text):
-            return font, text
+    font = None if name is None else _system_font(name, size)
+    if font is not None:
+        return font, text
     bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return own, bare.encode("ascii", "backslashreplace").decode()
+
+
+def told(text: str) -> str:
+    """Words of a picture in the language of the person where a font has the letters, else as they are."""
+    words = in_picture(text)
+    return text if _name_of_font(frozenset(words)) is None else words
 
 
 def width_of(text: str, size: int) -> float:
@@ -94,15 +123,14 @@ def shorten(text: str, size: int, width: float) -> str:
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
-    """Lines of at most `width` pixels, broken between words."""
+    """Lines of at most `width` pixels, broken between words, and between Chinese or Japanese letters."""
     lines, line = [], ""
-    for word in text.split():
-        longer = f"{line} {word}".strip()
-        if line and width_of(longer, size) > width:
+    for word in PIECES.findall(text):
+        if line and width_of((line + word).rstrip(), size) > width:
             lines.append(line)
-            longer = word
-        line = longer
-    return [shorten(one, size, width) for one in [*lines, line] if one]
+            line = ""
+        line += word
+    return [shorten(one.strip(), size, width) for one in [*lines, line] if one.strip()]
 
 
 def to_image(array: np.ndarray) -> Image.Image:

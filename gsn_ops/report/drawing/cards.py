@@ -10,7 +10,7 @@ from ...regions import Region
 from ..run_report import RecipeReport, RunReport
 from ..text import counted
 from ..verdict import WEAK
-from .canvas import COLOURS, EDGE, INK, SOFT, Canvas, resized, shorten, wrap
+from .canvas import COLOURS, EDGE, INK, SOFT, Canvas, resized, shorten, told, wrap
 from .charts import BODY, PAD, SMALL, bars_height, loss_curve, maxima_bars
 from .outlines import outlined
 
@@ -23,7 +23,7 @@ CURVE = 160  # height of the loss curve
 
 def note_card(title: str, text: str, width: int = CARD) -> np.ndarray:
     """Title and text, float32 [., width, 3]; the text is broken into lines."""
-    lines = wrap(text, BODY, width - 2 * PAD)
+    title, lines = told(title), wrap(told(text), BODY, width - 2 * PAD)
     canvas = Canvas(width, PAD + TITLE + 30 + 32 * len(lines) + PAD)
     canvas.text(PAD, PAD + TITLE - 4, shorten(title, TITLE, width - 2 * PAD), TITLE)
     for n, line in enumerate(lines):
@@ -57,7 +57,7 @@ def contact_sheet(
     rows = -(-len(images) // columns)
     canvas = Canvas(2 * PAD + columns * (cell + GAP) - GAP, top + rows * pitch - GAP + PAD)
     if title:
-        canvas.text(PAD, PAD + TITLE - 6, shorten(title, TITLE, canvas.width - 2 * PAD), TITLE)
+        canvas.text(PAD, PAD + TITLE - 6, shorten(told(title), TITLE, canvas.width - 2 * PAD), TITLE)
     for i, (image, label) in enumerate(zip(images, lines, strict=True)):
         x, y = PAD + i % columns * (cell + GAP), top + i // columns * pitch
         w, h = fitted(image, cell, tall)
@@ -74,7 +74,7 @@ def headline(report: RunReport, recipe: RecipeReport, b: int) -> str:
     words += [counted(recipe.updates[b], "update step")] if recipe.updates else []
     words += [f"{recipe.forwards} + {recipe.backwards} passes"] if recipe.forwards else []
     words += [] if recipe.sigma is None else [f"sigma {recipe.sigma:.3g}"]
-    return ", ".join([*words, report.sampler.removeprefix("sample_")])
+    return ", ".join([*map(told, words), report.sampler.removeprefix("sample_")])
 
 
 def report_card(
@@ -94,7 +94,7 @@ def report_card(
     wide = width - 2 * PAD
     labels = recipe.subjects or tuple(s.label for s in report.subjects)
     top = _header(report, recipe, b, wide)
-    notes = [line for remark in _remarks(report, recipe) for line in wrap(remark, SMALL, wide)]
+    notes = [line for remark in _remarks(report, recipe) for line in wrap(told(remark), SMALL, wide)]
     middle = [] if recipe.step is None else _middle(recipe, labels, b, before, after, wide)
     height = len(top) + 1  # of the header: a title, then lines
     canvas = Canvas(
@@ -120,7 +120,7 @@ def _header(report: RunReport, recipe: RecipeReport, b: int, wide: int) -> list[
     said = recipe.said if recipe.step is None else recipe.verdict
     if len(recipe.updates) > 1:
         said = ""  # it is about the worst image of the batch, which need not be this one
-    lines = [(line, INK) for line in wrap(said, SMALL, wide)]
+    lines = [(line, INK) for line in wrap(told(said), SMALL, wide)]
     if recipe.step is None:
         return lines
     return [*lines, (shorten(headline(report, recipe, b), SMALL, wide), SOFT)]
@@ -191,7 +191,7 @@ def _why_idle(recipe: RecipeReport, b: int) -> str:
 
 def _line(text: str, wide: int) -> np.ndarray:
     canvas = Canvas(wide, BODY + GAP)
-    canvas.text(0, BODY, shorten(text, BODY, wide), BODY)
+    canvas.text(0, BODY, shorten(told(text), BODY, wide), BODY)
     return canvas.array()
 
 
@@ -203,5 +203,5 @@ def _prediction(
     canvas = Canvas(side, h + CAPTION)
     canvas.box(0, 0, side, h, EDGE)
     canvas.paste(outlined(resized(image, w, h), regions), (side - w) / 2, 0, w, h)
-    canvas.text(0, h + CAPTION - 6, shorten(caption, SMALL, side), SMALL, SOFT)
+    canvas.text(0, h + CAPTION - 6, shorten(told(caption), SMALL, side), SMALL, SOFT)
     return canvas.array()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..run_report import RecipeReport
-from .canvas import AFTER, BEFORE, EDGE, FAINT, GRID, INK, PANEL, SOFT, Canvas, shorten, width_of
+from .canvas import AFTER, BEFORE, EDGE, FAINT, GRID, INK, PANEL, SOFT, Canvas, shorten, told, width_of
 
 PAD, SMALL, BODY = 20, 20, 24
 """Pixels. A report of CARD pixels is shown about 400 wide on its node, where SMALL is 10 pixels high."""
@@ -44,7 +44,7 @@ def panel(width: float, height: float, title: str = "") -> Canvas:
     """An empty card with a title."""
     canvas = Canvas(width, height)
     canvas.box(0, 0, width, height, PANEL, EDGE, radius=8)
-    canvas.text(PAD, PAD + 16, shorten(title, BODY, width - 2 * PAD), BODY)
+    canvas.text(PAD, PAD + 16, shorten(told(title), BODY, width - 2 * PAD), BODY)
     return canvas
 
 
@@ -90,7 +90,7 @@ def loss_curve(recipe: RecipeReport, b: int = 0, width: int = 560, height: int =
     curves = [curve_of(recipe, i) for i in range(len(recipe.losses[0]) if recipe.losses else 0)]
     if not curves or not curves[b]:
         text = "no finite loss" if curves else "no update step was made"
-        canvas.text(width / 2, height / 2, text, BODY, SOFT, "mm")
+        canvas.text(width / 2, height / 2, told(text), BODY, SOFT, "mm")
         return canvas.array()
     axes = Axes(curves, PAD + 56, PAD + 38, width - 2 * PAD - 136, height - 2 * PAD - 56)
     axes.draw(canvas)
@@ -129,11 +129,11 @@ def maxima_bars(
     after = recipe.maxima_after[b] if recipe.maxima_after else ()
     labels = labels[: len(before)]
     canvas = panel(width, height or bars_height(len(labels)))
-    canvas.text(PAD, PAD + 15, "Attention", SMALL)
+    canvas.text(PAD, PAD + 15, told("Attention"), SMALL)
     _draw_legend(canvas, [("after", AFTER)] * bool(after) + [("before", BEFORE)])
     values = [v for v in (*before, *after) if math.isfinite(v)]
     if not values or not labels:
-        canvas.text(width / 2, canvas.height / 2, "not measured", BODY, SOFT, "mm")
+        canvas.text(width / 2, canvas.height / 2, told("not measured"), BODY, SOFT, "mm")
         return canvas.array()
     full = 1.0 if max(values) > 0.2 else ticks(0, max(*values, 1e-6))[-1]
     pitch = SUBJECT if len(labels) <= MANY else SUBJECT_OF_MANY
@@ -167,6 +167,7 @@ def _draw_legend(canvas: Canvas, entries: Sequence[tuple[str, str]]) -> None:
     """(text, colour) from the right."""
     right = float(canvas.width - PAD)
     for text, colour in entries:
+        text = told(text)
         right -= width_of(text, SMALL)
         canvas.text(right, PAD + 15, text, SMALL, SOFT)
         canvas.box(right - 17, PAD + 2, 13, 13, colour, radius=3)
