@@ -35,9 +35,8 @@ def counted(name: str, n: int) -> str:
 
 
 def _number(word: str) -> int:
-    if word in NUMBERS:
-        return NUMBERS.index(word)
-    return int(word) if word.isdigit() and len(word) < 4 else 0
+    in_words = {number: n for n, number in enumerate(NUMBERS)}
+    return in_words.get(word, int(word) if word.isdigit() and len(word) < 4 else 0)
 
 
 def _in_words(n: int) -> str:
