@@ -244,6 +244,9 @@ def test_reinjection_leaves_a_compiled_network_as_it_is_and_says_so(tiny, nurse)
     found = made.sample(model)
     assert torch.equal(found, made.sample(compiled))
     assert "did not act, the whole network is compiled" in book.find(found).recipes[0].status
+    model, book = tiny.attach(compiled, step=0, report="curve")  # update steps run the network itself
+    updated = made.sample(model)
+    assert book.find(updated).recipes[0].updates == (2,) and not torch.equal(updated, found)
 
 
 @pytest.mark.parametrize("method", (REINJECTION, TACA))

@@ -125,6 +125,15 @@ def replaced_forwards(network: torch.nn.Module) -> list[tuple[torch.nn.Module, s
     ]
 
 
+def own_network(network: torch.nn.Module) -> str:
+    """The class and pack of a network that is not ComfyUI's, "" of one that is."""
+    made_by = type(network)
+    if not is_foreign(made_by):
+        return ""
+    pack = _pack_of(source_file(made_by))
+    return f"{made_by.__qualname__} ({pack})" if pack else made_by.__qualname__
+
+
 def names_on(model_options: Mapping[str, Any], network: torch.nn.Module) -> tuple[str, ...]:
     """The nodes and packs that have put something on this model, each once."""
     found = [patch for patch in patches_of(model_options) if is_foreign(patch)]
