@@ -37,7 +37,7 @@ def nursed(made, model=None, **changes):
 
 @pytest.mark.parametrize("kind", (*formats.LAYOUTS, "blocks of bytes"))
 def test_weights_in_another_format_are_read_and_updated_as_the_numbers_that_they_mean(tiny, kind):
-    """ComfyUI's formats are unpacked where a processor has no kernel for them; GGUF's always are."""
+    """ComfyUI's formats are unpacked where a CPU has no kernel for them; GGUF's always are."""
     with torch.inference_mode():  # as a loader node does
         made = formats.in_blocks_of_bytes if kind == "blocks of bytes" else formats.with_its_double
         stored, double = made("Flux", tiny, *([] if kind == "blocks of bytes" else [kind]))

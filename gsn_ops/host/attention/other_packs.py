@@ -9,15 +9,15 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
-import folder_paths
+import comfy.model_management
 import torch
 
 import nodes  # ComfyUI's module; ours of that name is inside the pack
 
 PACKAGE = __name__.partition(".gsn_ops")[0]
 TORCH = Path(torch.__file__).parent
-HOST = Path(folder_paths.base_path) / "comfy"
-CORE_NODES = Path(folder_paths.base_path) / "comfy_extras"
+HOST = Path(comfy.model_management.__file__).parent  # not below --base-directory, which is for models and packs
+CORE_NODES = HOST.parent / "comfy_extras"
 CACHE = "cache"  # in the name of a node or file whose work is to leave out parts of the network
 
 
