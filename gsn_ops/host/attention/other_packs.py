@@ -16,7 +16,9 @@ import nodes  # ComfyUI's module; ours of that name is inside the pack
 
 PACKAGE = __name__.partition(".gsn_ops")[0]
 TORCH = Path(torch.__file__).parent
-HOST = Path(comfy.model_management.__file__).parent  # not below --base-directory, which is for models and packs
+HOST = Path(
+    comfy.model_management.__file__
+).parent  # --base-directory, for models and packs, may be elsewhere
 CORE_NODES = HOST.parent / "comfy_extras"
 CACHE = "cache"  # in the name of a node or file whose work is to leave out parts of the network
 
