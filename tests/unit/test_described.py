@@ -42,6 +42,11 @@ def labels(names: list[str], text: str) -> list[str]:
         (["dogs"], "a dog in a park", ["dog"]),
         (["a hot dog"], "a hot dog and a dog", ["hot dog"]),
         (["Teddy Bear"], "a teddy bear", ["Teddy Bear"]),
+        (["a person standing on the left"], "a person and a dog", ["person"]),
+        (["a cat sleeping on a sofa"], "a cat sleeping on a sofa", ["cat"]),
+        (["a red car parked at a kerb"], "a red car parked at a kerb", ["red car"]),
+        (["sleeping cats", "a dog running"], "sleeping cats and a dog", ["sleeping cats", "dog"]),
+        (["(a cat:1.2)"], "(a cat:1.2) and a dog", ["cat"]),
         (["cat#2 (big, [asleep])"], "a big cat", ["cat"]),  # marks of the subjects field do nothing here
     ],
 )
