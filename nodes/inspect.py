@@ -4,7 +4,7 @@ import json
 
 from comfy_api.latest import io, ui
 
-from ..gsn_ops.host.language import spoken
+from ..gsn_ops.host.language import language, spoken
 from ..gsn_ops.language import aliases
 from ..gsn_ops.report.run_report import SCHEMA
 from ..gsn_ops.report.text import run_text
@@ -66,6 +66,11 @@ class GSNReport(io.ComfyNode):
                 io.String.Output("json", tooltip="The report as data, for scripts."),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_inputs) -> str:
+        """Another language is another picture and text."""
+        return language()
 
     @classmethod
     def execute(cls, latent, report=None, vae=None, label="") -> io.NodeOutput:
@@ -139,6 +144,11 @@ class GSNAttentionMaps(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_inputs) -> str:
+        """Another language is another picture and text."""
+        return language()
 
     @classmethod
     def execute(

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..gsn_ops.host.prompts.layout_regions import split_in_time, with_gligen, with_layout
+from ..gsn_ops.host.prompts.layout_regions import size_of_gligen, split_in_time, with_gligen, with_layout
 from ..gsn_ops.language import aliases
 from ..gsn_ops.layout.layout import as_text, editor_boxes
 from ..gsn_ops.layout.order import AUTO, CHOICES
@@ -250,6 +250,7 @@ class GSNApplyLayout(io.ComfyNode):
         if gligen is not None and gligen_end > 0:
             positive = with_gligen(positive, layout, gligen, given_clip(clip), gligen_end)
             negative = None if negative is None else split_in_time(negative, gligen_end)
+            matched += (size_of_gligen(layout),)
         status_reporter(cls)("; ".join(matched))
         return io.NodeOutput(positive, negative)
 

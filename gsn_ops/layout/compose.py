@@ -42,13 +42,21 @@ def mixed_noise(background: Tensor, own: Tensor, cells: Tensor, r: float) -> Ten
 
 
 def offset_to(box: Box, mask: Tensor) -> Offset:
-    """How far an object moves: the centroid of its mask (bool [h, w]) comes nearest to its box's middle."""
+    """How far an object moves: the centroid of its mask (bool [h, w]) comes nearest to its box's middle, and
+    stays on the canvas.
+    """
     ys, xs = mask.nonzero(as_tuple=True)
     height, width = mask.shape
     middle = float((ys.double() + 0.5).mean()) / height, float((xs.double() + 0.5).mean()) / width
     wanted = (box[1] + box[3]) / 2, (box[0] + box[2]) / 2
-    down, right = (round(EIGHTHS * (a - b)) for a, b in zip(wanted, middle, strict=True))
+    down, right = (_eighths(a, b) for a, b in zip(wanted, middle, strict=True))
     return down, right
+
+
+def _eighths(wanted: float, middle: float) -> int:
+    by = round(EIGHTHS * (wanted - middle))
+    after = middle + by / EIGHTHS
+    return by + (after < 0) - (after > 1)
 
 
 def shifted(t: Tensor, offset: Offset) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from .lines import LayoutError
 from .order import AUTO, LEFT_TOP, Numbers, corners, order_of, units_of
 
 OBJECT_KEYS = ("objects", "object", "elements", "boxes", "layout", "items", "bboxes", "bounding_boxes")
+NUMBERED = re.compile(r"(.*[^\W\d_])\s*(?:#|no\. ?|\(#?|_|\s)\s*\d{1,2}\)?")
 NOT_BOXES = (
     "These are no boxes: {what}. Connect the elements or bboxes of Create Bounding Boxes, or boxes of a "
     "detector."
@@ -78,11 +80,19 @@ def placed(
         orders = [sure] * len(items)
         notes += [note] if note else _stated(items, sure)
     objects = []
-    for item, one, (width, height) in zip(items, orders, units):
+    names = without_numbers([item.name for item in items])
+    for item, name, one, (width, height) in zip(items, names, orders, units):
         x1, y1, x2, y2 = corners(item.numbers.values, one)
         box = (x1 / width, y1 / height, x2 / width, y2 / height)
-        objects.append(PlacedObject(item.name, box, item.start))
+        objects.append(PlacedObject(name, box, item.start))
     return objects, tuple(notes)
+
+
+def without_numbers(names: Sequence[str]) -> list[str]:
+    """The names; "a cat 1" and "a cat 2" are two of one name."""
+    found = [NUMBERED.fullmatch(name) for name in names]
+    bare = [match[1] if match else name for match, name in zip(found, names)]
+    return [stem if bare.count(stem) > 1 else name for stem, name in zip(bare, names)]
 
 
 def _stated(items: Sequence[Entry], order: str) -> list[str]:
@@ -111,28 +121,32 @@ def drawn_layout(
         data = first if not first or isinstance(first[0], Mapping) else data
     if not isinstance(data, list | tuple):
         raise LayoutError(NOT_BOXES.format(what=f"a {type(data).__name__}"))
-    data = [_named(item, n, names) for n, item in enumerate(data)]
+    data = [_nameless(item) for item in data]
     try:
         items = entries_of(data, form=LEFT_TOP if order == AUTO else order)
     except EntryError as error:
         raise LayoutError(NOT_BOXES.format(what=f"box {error.n + 1}, {error}")) from None
-    items = _with_names(items, names)
+    items, left = _with_names(items, names)
     objects, notes = placed(items, canvas, order)
     objects, more = fitted(objects)
+    more = (*more, *([f"names has more than the boxes need: {', '.join(left)}"] if left else []))
     background = background or _text(caption, "background")
     described = _text(caption, "high_level_description")
     return Layout(tuple(objects), background, "", canvas, described, (*notes, *more))
 
 
-def _named(item: Any, n: int, names: Sequence[str]) -> Any:
-    """Four bare numbers, as detectors give them, with a name."""
+def _nameless(item: Any) -> Any:
+    """Four bare numbers, as detectors give them, as an object without a name."""
     if isinstance(item, list | tuple) and len(item) == 4 and not any(isinstance(v, str) for v in item):
-        return [names[n] if n < len(names) else f"box {n + 1}", list(item)]
+        return ["", list(item)]
     return item
 
 
-def _with_names(items: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
-    """The entries, those without a description named in turn. Raises LayoutError if names are missing."""
+def _with_names(items: Sequence[Entry], names: Sequence[str]) -> tuple[list[Entry], list[str]]:
+    """(the entries, those without a description named in turn; names that no box has).
+
+    Raises LayoutError if names are missing.
+    """
     left = list(names)
     out: list[Entry] = []
     for n, item in enumerate(items):
@@ -146,9 +160,9 @@ def _with_names(items: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
             name = left.pop(0)
             item = replace(item, name=name, numbers=Numbers(item.numbers.values, name))
         out.append(item)
-    return out
+    return out, [name for name in left if name not in {item.name for item in out}]
 
 
 def _text(caption: Mapping, key: str) -> str:
     found = find_key(caption, lambda plain: plain == key)
-    return found.strip() if isinstance(found, str) else ""
+    return " ".join(found.split()) if isinstance(found, str) else ""

@@ -59,7 +59,8 @@ def request(
     changes = previous is not None and bool(instruction)
     if not prompt and not changes:
         raise LayoutError(EMPTY)
-    examples = [FOREIGN, *EXAMPLES] if not f"{prompt}{instruction}".isascii() else list(EXAMPLES)
+    foreign = any(mark.isalpha() and not mark.isascii() for mark in f"{prompt}{instruction}")
+    examples = [FOREIGN, *EXAMPLES] if foreign else list(EXAMPLES)
     parts = [TASK.format(width=canvas[0], height=canvas[1])]
     parts += [f"Caption: {example.caption}\n{_answer(example, canvas)}" for example in examples]
     parts.append(f"Caption: {prompt or 'as before'}")

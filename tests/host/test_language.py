@@ -96,3 +96,19 @@ def test_m12_a_picture_has_the_accents_of_french_with_what_every_comfyui_has(
     canvas._name_of_font.cache_clear()
     assert drawn[0] == "Cartes d'attention" and "connect\u00e9" in " ".join(drawn)
     assert all(canvas.font_for(words, 16)[1] == words for words in drawn) and own
+
+
+def test_m12_in_another_language_the_report_and_the_maps_are_made_anew(pack, settings):
+    """ComfyUI takes from its cache what has the same fingerprint; what computes stays there."""
+    by_id = {node.GET_SCHEMA().node_id: node for node in pack.NODES}
+    stamps = {}
+    for chosen in ("en", "fr", "zh"):
+        settings(json.dumps({"Comfy.Locale": chosen}))
+        for name in ("GSNReport", "GSNAttentionMaps", "GSNNursing", "GSNSeedPicker"):
+            stamps.setdefault(name, set()).add(by_id[name].fingerprint_inputs(at_percent=0.3))
+    assert {name: len(found) for name, found in stamps.items()} == {
+        "GSNReport": 3,
+        "GSNAttentionMaps": 3,
+        "GSNNursing": 1,
+        "GSNSeedPicker": 1,
+    }

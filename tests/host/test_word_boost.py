@@ -39,7 +39,7 @@ def test_a_subject_that_lacks_is_raised_and_the_report_says_which(tiny, nurse, p
     latent = tiny.sample(model)
     recipe = found(book, latent)
     assert not torch.equal(latent, plain)
-    assert "more attention for red circle in 1 of 1 images" in recipe.status
+    assert "more attention for red circle" in recipe.status
     (look,) = recipe.steps
     assert look.step == 0 and all(0 < peak < 1 for peak in look.maxima[0])
     before, after = recipe.maps_before.float().mean((2, 3)), recipe.maps_after.float().mean((2, 3))

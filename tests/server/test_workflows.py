@@ -283,7 +283,7 @@ def without_files_of_its_own(prompt: dict) -> dict:
     return made
 
 
-def with_the_demo_model(prompt: dict, layout: str) -> dict:
+def with_the_demo_model(prompt: dict, layout: str, side: int = 128) -> dict:
     """The same wiring and steps, small and short: a demo model in place of every loader, its words in place
     of the texts.
     """
@@ -292,7 +292,7 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
         "subjects": "red circle, blue square",
         "weights": "red circle: 1.5, blue square: 0.5",
     }
-    small = {"width": 256, "height": 256, "shifts": 1, "overrides": "shifts=1"}
+    small = {"width": side, "height": side, "shifts": 1, "overrides": "shifts=1"}
     if any(node["inputs"].get("method") == "Auto" for node in prompt.values()):  # something is always missing
         small |= {"overrides": "shifts=1, gain=0, present_at=1, stop_at_presence=0", "steps": 4}
     prompt = without_files_of_its_own(prompt)
@@ -315,9 +315,9 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
 
 @FROM_FILES
 def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
-    prompt = with_the_demo_model(
-        read(name)[1], "SD3 layout (MM-DiT)" if any(flow in name for flow in FLOWS) else "SD layout (UNet)"
-    )
+    layout = "SD3 layout (MM-DiT)" if any(flow in name for flow in FLOWS) else "SD layout (UNet)"
+    side = 256 if "Ideogram" in name else 128  # its scheduler takes no less
+    prompt = with_the_demo_model(read(name)[1], layout, side)
     entry = client.run(prompt)
     ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
     text = entry["outputs"][i]["text"][0]
@@ -462,7 +462,7 @@ ANSWER = "Objects: [('a red circle', [20, 60, 90, 90]), ('a blue square', [150, 
 @pytest.mark.parametrize("name", [name for name in NAMES if "LMD" in name])
 def test_the_lmd_templates_are_wired_for_the_demo_model(name, client):
     """Without their files: a demo model, an answer in place of the LLM, and no GLIGEN."""
-    prompt = with_the_demo_model(read(name)[1], "SD layout (UNet)")
+    prompt = with_the_demo_model(read(name)[1], "SD layout (UNet)", side=256)  # that of ANSWER
     prompt = {i: n for i, n in prompt.items() if n["class_type"] not in ("TextGenerate", "GLIGENLoader")}
     for node in prompt.values():
         inputs = node["inputs"]

@@ -42,6 +42,11 @@ def labels(names: list[str], text: str) -> list[str]:
         (["dogs"], "a dog in a park", ["dog"]),
         (["a hot dog"], "a hot dog and a dog", ["hot dog"]),
         (["Teddy Bear"], "a teddy bear", ["Teddy Bear"]),
+        (["a person standing on the left"], "a person and a dog", ["person"]),
+        (["a cat sleeping on a sofa"], "a cat sleeping on a sofa", ["cat"]),
+        (["a red car parked at a kerb"], "a red car parked at a kerb", ["red car"]),
+        (["sleeping cats", "a dog running"], "sleeping cats and a dog", ["sleeping cats", "dog"]),
+        (["(a cat:1.2)"], "(a cat:1.2) and a dog", ["cat"]),
         (["cat#2 (big, [asleep])"], "a big cat", ["cat"]),  # marks of the subjects field do nothing here
     ],
 )
@@ -90,6 +95,11 @@ def test_another_language_gets_an_example_of_its_kind():
     text = request("\u4e00\u53ea\u732b\u548c\u4e00\u53ea\u72d7")
     assert FOREIGN.caption in text and text.count("Caption: ") == 9
     assert FOREIGN.caption not in request("a cat")
+
+
+@pytest.mark.parametrize("prompt", ["\u201ca cat\u201d \u2013 a dog\u2026", "a 20\u00b0 slope"])
+def test_typographic_marks_are_no_other_language(prompt):
+    assert request(prompt) == request("a cat").replace("Caption: a cat\n", f"Caption: {prompt}\n")
 
 
 def test_the_next_round_has_the_last_layout_and_the_instruction():

@@ -59,6 +59,8 @@ def test_no_translation_is_of_a_message_that_is_gone(language):
         ("green star was missing (0.01), now 0.70", "green star manquait (0.01), puis 0.70"),
         ("nothing was missing. Note: left out: a, b", "rien ne manquait. Remarque : omis : a, b"),
         ("red circle, blue square; at step 3 of 20", "blue square; \u00e0 l'\u00e9tape 3 sur 20"),
+        ("more attention for red circle in 1 of 3 images, star in 2 of 3 images", "star dans 2 images sur 3"),
+        ("more attention for red circle, star", "plus d'attention pour red circle, star"),
         ("update step 2 of 50", "mise \u00e0 jour 2 sur 50"),
         ("There is no subject 'cat' in this report; its subjects are: dog, tree.", "\u00ab cat \u00bb"),
         ("method is 'x', which nobody wrote", "method is 'x', which nobody wrote"),

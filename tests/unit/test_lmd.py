@@ -86,6 +86,15 @@ def test_an_object_moves_by_whole_eighths():
     assert offset_to((0.55, 0.5, 0.6, 0.75), mask) == (0, 1)  # 0.075 is nearer to an eighth than to none
 
 
+@pytest.mark.parametrize("cell", [(7, 7), (8, 8), (0, 15), (3, 12)])
+def test_an_object_of_one_cell_stays_on_the_canvas(cell):
+    """Rounded to the nearest eighth it may land outside, and the composition would have nothing of it."""
+    mask = cells(16, 16, slice(cell[0], cell[0] + 1), slice(cell[1], cell[1] + 1))
+    for x in (0.0, 0.94):
+        for y in (0.0, 0.94):
+            assert shifted(mask, offset_to((x, y, x + 0.06, y + 0.06), mask)).any()
+
+
 def test_all_grids_move_over_the_same_part_of_the_canvas():
     fine = torch.zeros(3, 16, 16)
     fine[:, 10, 8] = 7

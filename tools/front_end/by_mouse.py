@@ -30,6 +30,10 @@ class ByMouse:
         self.mouse.click(x, y)
         page.wait_for_function("() => app.canvas.state.ghostNodeId == null")
 
+    def click_beside(self, x: float, y: float) -> None:
+        """Click on a place of the canvas without a node: nothing is selected any more."""
+        self.mouse.click(*self.front.call("seen", x, y))
+
     def delete(self, kind: str) -> None:
         """Click on a node's title and press Delete."""
         number = len(self.front.call("nodes"))

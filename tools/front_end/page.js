@@ -25,10 +25,19 @@ window.gsnPage = (() => {
     },
 
     async run() {
-      heard = [];
-      const end = ended();
+      this.listen();
       if (!await app.queuePrompt(0)) return {end: 'refused'};
-      const result = await end;
+      return this.heard();
+    },
+
+    // Begins to note what is said of the next run; `heard` waits for its end.
+    listen() {
+      heard = [];
+      this.end = ended();
+    },
+
+    async heard() {
+      const result = await this.end;
       const of = name => heard.filter(([kind]) => kind === name).map(([, detail]) => detail);
       const withPictures = of('executed').filter(d => d.output?.images?.length).map(d => app.graph.getNodeById(d.node));
       for (let tries = 0; tries < 50 && withPictures.some(n => n && !n.imgs?.length); tries++) await pause(100);
@@ -102,6 +111,17 @@ window.gsnPage = (() => {
       for (let tries = 0; tries < 100 && !shown(); tries++) await pause(200);
       const lines = dialog.innerText.split('\n').filter(line => /^\d\d /.test(line));
       return [...new Set(lines)].slice(0, number).map((title, i) => [title, pictures()[i]?.naturalWidth > 0]);
+    },
+
+    // The view and the nodes do not move any more.
+    async atRest() {
+      let before = '';
+      for (let tries = 0; tries < 50; tries++) {
+        const now = JSON.stringify([this.nodes(), this.view()]);
+        if (now === before) return;
+        before = now;
+        await pause(300);
+      }
     },
 
     async settled() {

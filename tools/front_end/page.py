@@ -77,6 +77,20 @@ class FrontEnd:
         """Queue the graph and wait for its end: {"end", "lines": {node id: last line}, "error", "cached"}."""
         return self.call("run")
 
+    def run_by_button(self) -> dict[str, Any]:
+        """Click on Run and wait for the end: as `run`."""
+        self.call("listen")
+        self.page.get_by_test_id("queue-button").click()
+        return self.call("heard")
+
+    def default_workflow(self) -> None:
+        """Open what ComfyUI opens for somebody new."""
+        self.command("Comfy.LoadDefaultWorkflow")
+        self.page.wait_for_function(
+            "() => gsnPage.nth('KSampler', 0) && !document.querySelector('.p-blockui-mask')"
+        )
+        self.call("atRest")
+
     def lines(self) -> dict[str, str]:
         """The status lines that are on nodes, by node id."""
         return self.call("lines")

@@ -2,8 +2,9 @@
 
     python3 tools/dev.py run -m tools.front_end.tour [--to FOLDER] [--methods]
 
-Opens the list of templates, runs the first one in both renderers, searches for a word, changes the language.
-With --methods it also runs the first template with every method, quickly. Ends with status 1 after an error.
+Opens the list of templates, runs the first one in both renderers, searches for a word, builds a graph with
+the mouse from ComfyUI's default workflow and runs it, changes the language. With --methods it also runs the
+first template with every method, quickly. Ends with status 1 after an error.
 """
 
 import argparse
@@ -19,9 +20,9 @@ from tools.host_env.browser import HOW, find_chromium
 from tools.host_env.paths import CLONE
 from tools.host_env.server import running_server
 
+from .by_mouse import ByMouse
 from .page import FOLDER, FrontEnd
 
-OUTPUT = CLONE / "demo_output" / "tour"
 VIEW = {"width": 1600, "height": 1000}
 WIDTH, LARGEST = 1280, 150_000
 """Pixels, and bytes: the pictures lie in the repository."""
@@ -71,6 +72,29 @@ class Tour:
         self.picture("tour_search")
         self.front.page.keyboard.press("Escape")
 
+    def by_mouse(self) -> None:
+        """ComfyUI's default workflow with the demo model and Semantic Nursing, by mouse and keyboard."""
+        front, hand = self.front, ByMouse(self.front)
+        front.default_workflow()
+        for loader in ("UNETLoader", "CLIPLoader", "VAELoader", "ModelSamplingAuraFlow"):
+            hand.delete(loader)
+        hand.add("demo model", "GSN Demo Model", (-230, 60))
+        hand.add("missing object", "Semantic Nursing", (-170, 330))
+        hand.choose("GSNDemoModel", "model", "turbo")  # it fits the default sampler: 8 steps, CFG 1
+        hand.connect("GSNDemoModel", "MODEL", "GSNNursing", "model")
+        hand.connect("GSNDemoModel", "CLIP", "GSNNursing", "clip")
+        hand.connect("GSNDemoModel", "VAE", "VAEDecode", "vae")
+        hand.connect("GSNNursing", "MODEL", "KSampler", "model")
+        hand.connect("GSNNursing", "CLIP", "CLIPTextEncode", "clip", 0)
+        hand.connect("GSNNursing", "CLIP", "CLIPTextEncode", "clip", 1)
+        hand.write("CLIPTextEncode", "a red circle, a blue square and a green star")
+        hand.number("EmptySD3LatentImage", "width", 256)
+        hand.number("EmptySD3LatentImage", "height", 256)
+        self.checked(front.run_by_button(), "the graph that was built by mouse")
+        hand.click_beside(1300, 100)  # or only what is selected would be in view
+        front.command("Comfy.Canvas.FitView")
+        self.picture("tour_by_mouse")
+
     def methods(self) -> None:
         """Every method in the first template, with few steps: no error but that a region is missing."""
         self.front.open_template(self.first)
@@ -119,6 +143,7 @@ def main() -> int:
             tour.templates()
             tour.run("tour_first_run")
             tour.search()
+            tour.by_mouse()
             if args.methods:
                 tour.methods()
             tour.run("tour_nodes_2", nodes2=True)

@@ -17,6 +17,7 @@ from ...editing.trajectory import Trajectory, signal_to_error
 from ..sampling.modulated_run import WRAPPER_KEY as MODULATION_KEY
 from ..sampling.patch import OUTER_SAMPLE, PREPARE_SAMPLING
 from ..sampling.patch import WRAPPER_KEY as NURSING_KEY
+from ..sampling.picture_guidance import WRAPPER_KEY as PICTURE_KEY
 from .noise_levels import as_latent, image_latent, velocity_of
 
 OTHER_LATENT = (
@@ -94,7 +95,7 @@ def schedule(model: Any, steps: int, scheduler: str, denoise: float) -> Tensor:
 def without_own_patches(model: Any) -> Any:
     """A clone of MODEL in whose runs nothing of this pack acts."""
     clone = model.clone()
-    for key in (NURSING_KEY, MODULATION_KEY):
+    for key in (NURSING_KEY, MODULATION_KEY, PICTURE_KEY):
         for kind in (OUTER_SAMPLE, PREPARE_SAMPLING):
             clone.remove_wrappers_with_key(kind, key)
     return clone

@@ -4,14 +4,10 @@ gives a picture back.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import comfy.ldm.modules.attention as kernels
 import comfy.model_management
-import comfy.model_patcher
 import comfy.samplers
 import comfy.utils
 import latent_preview
@@ -20,12 +16,9 @@ from torch import Tensor
 
 from ...editing.null_text import LEARNING_RATE, good_enough, learning_rate, ranges
 from ...editing.trajectory import Trajectory, signal_to_error
-from ..attention.capture import Capture
-from ..attention.forward_context import forward_context
-from ..attention.memory_policy import CheckpointPolicy, is_out_of_memory, out_of_memory
-from ..attention.probe import SKIPS_THE_MODEL
+from ..attention.memory_policy import CheckpointPolicy
+from ..attention.plain_pass import PlainPasses
 from ..autograd.differentiable import differentiable, static_clone, without_inference_flag
-from ..autograd.recast_weights import recastable_layers
 from ..find_family import family_of
 from ..sampling.plan import network_scale
 from .invert import without_own_patches
@@ -95,25 +88,11 @@ def optimise_null_text(
     return NullText(entries, run.said(with_it, without), (with_it, without))
 
 
-class _PlainAttention:
-    """Stands where passes have their capture: sees nothing, and attends by torch, which has a gradient."""
-
-    def __call__(self, func: Callable, *args: Any, **kwargs: Any) -> Any:
-        return kernels.attention_pytorch(*args, **kwargs)
-
-    def snapshot(self) -> None:
-        return None
-
-    def restore(self, before: None) -> None:
-        return None
-
-
 class _Optimisation:
     """A sampler that follows a trajectory with guidance. Lives as long as one call."""
 
     def __init__(self, model: Any, trajectory: Trajectory, settings: NullTextSettings):
         self.family, self.trajectory, self.settings = family_of(model), trajectory, settings
-        self.policy = CheckpointPolicy()
         self.texts: list[Tensor] = []
         self.ends: tuple[Tensor, Tensor] = (trajectory.image, trajectory.image)
         self.updates = 0
@@ -138,7 +117,8 @@ class _Optimisation:
             of_prompt = self._predict(self.positive, x, sigma)
             goal = self.trajectory.at(following).to(x)
             step = _Step(i / n, sigma, following, x, goal, of_prompt)
-            text = self._with_less_memory(step, text)
+            start = text
+            text = self.passes.with_less_memory(lambda step=step, start=start: self._optimised(step, start))
             self.texts.append(text.cpu())
             denoised = self._guided(step, self._predict(self._negative(text), x, sigma))
             x = step.to(denoised)
@@ -167,40 +147,23 @@ class _Optimisation:
         self.text = made.cond.float().to(device)
         batch = len(self.trajectory.image)
         self.text = self.text.repeat(batch // len(self.text), 1, 1)
-        self.options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
-        transformer = self.options.setdefault("transformer_options", {})
-        for table in transformer.get("wrappers", {}).values():
-            for key in SKIPS_THE_MODEL:
-                table.pop(key, None)
-        self.recast_layers = recastable_layers(self.inner.diffusion_model, dtype, device)
+        self.passes = PlainPasses(self.inner, self.family, extra_args["model_options"], CheckpointPolicy())
 
     def _negative(self, text: Tensor) -> dict:
         """The negative prompt with this embedding [B, T, C]."""
         conds = self.empty["model_conds"]
         return {**self.empty, "model_conds": {**conds, "c_crossattn": conds["c_crossattn"]._copy_with(text)}}
 
-    def _predict(self, cond: dict, x: Tensor, sigma: float, options: dict | None = None) -> Tensor:
+    def _predict(self, cond: dict, x: Tensor, sigma: float) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         level = x.new_full((len(x),), sigma)
-        return comfy.samplers.calc_cond_batch(self.inner, [[cond]], x, level, options or self.options)[0]
+        return comfy.samplers.calc_cond_batch(self.inner, [[cond]], x, level, self.passes.options)[0]
 
     def _mixed(self, of_prompt: Tensor, of_empty: Tensor) -> Tensor:
         return of_empty + self.settings.cfg * (of_prompt - of_empty)
 
     def _guided(self, step: _Step, of_empty: Tensor) -> Tensor:
         return self._mixed(step.of_prompt, of_empty)
-
-    def _with_less_memory(self, step: _Step, text: Tensor) -> Tensor:
-        while True:
-            try:
-                return self._optimised(step, text)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if not self.policy.store_less():
-                    raise out_of_memory() from error
-            # Outside of `except`, where the error no longer holds the tensors of the failed pass.
-            comfy.model_management.soft_empty_cache()
 
     def _optimised(self, step: _Step, text: Tensor) -> Tensor:
         """The embedding [B, T, C] after this step's updates."""
@@ -219,16 +182,9 @@ class _Optimisation:
 
     def _losses(self, step: _Step, text: Tensor) -> Tensor:
         """Mean square [B] of what misses the trajectory after the step, in the network's latent."""
-        attention = cast(Capture, _PlainAttention())
-        network = self.inner.diffusion_model
-        context = functools.partial(
-            forward_context, network, self.family, attention, self.recast_layers, False, False
-        )
-        transformer = {**self.options["transformer_options"], "optimized_attention_override": attention}
-        options = {**self.options, "transformer_options": transformer}
-        cond = _own_tensors(self._negative(text), text)
-        with context(), self.policy.checkpointed(self.inner, step.x, attention, context):
-            of_empty = self._predict(cond, step.x, step.sigma, options)
+        cond, level = self._negative(text), step.x.new_full((len(step.x),), step.sigma)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        of_empty = self.passes.predict([cond], step.x, level, (text,))
         missed = step.to(self._guided(step, of_empty)) - step.goal
         level = step.x.new_full((1,), step.following)
         scale = network_scale(self.inner.model_sampling, level, step.x.ndim)
@@ -254,12 +210,3 @@ class _Step:
         """With tensors that autograd may save."""
         own = (without_inference_flag(t) for t in (self.x, self.goal, self.of_prompt))
         return _Step(self.share, self.sigma, self.following, *own)
-
-
-def _own_tensors(cond: dict, text: Tensor) -> dict:
-    """The entry with copies of the tensors that its encoders made in inference mode, but for `text`."""
-    made = {
-        name: c if c.cond is text else c._copy_with(without_inference_flag(c.cond))
-        for name, c in cond["model_conds"].items()
-    }
-    return {**cond, "model_conds": made}

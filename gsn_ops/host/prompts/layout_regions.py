@@ -21,6 +21,10 @@ MOST_GLIGEN = 30
 """Boxes that a GLIGEN model takes."""
 CELL = 8
 """Pixels of a cell of the latent, as in GLIGENTextBoxApply."""
+OTHER_CLIP = (
+    "gligen does not fit this CLIP: it wants SD1's text embedding of {wanted} numbers. Disconnect gligen, or "
+    "use an SD1 model."
+)
 
 
 def with_layout(conditioning: Conditioning, layout: Layout) -> tuple[list[list[Any]], tuple[str, ...]]:
@@ -61,7 +65,8 @@ def with_gligen(
 ) -> list[list[Any]]:
     """The conditioning with GLIGEN boxes from its start to `end`, a share of the noise schedule.
 
-    Each entry becomes two in time. Raises ValueError for more boxes than the model takes.
+    Each entry becomes two in time. Raises ValueError for more boxes than the model takes, and for a CLIP of
+    another family.
     """
     if len(layout.objects) > MOST_GLIGEN:
         raise ValueError(
@@ -69,6 +74,9 @@ def with_gligen(
             "some, or disconnect gligen."
         )
     positions = _positions(layout, clip)
+    wanted = getattr(gligen.model, "key_dim", None)
+    if wanted and any(found is None or found.shape[-1] != wanted for found, *_ in positions):
+        raise ValueError(OTHER_CLIP.format(wanted=wanted))
     out: list[list[Any]] = []
     for rows, extra in split_in_time(conditioning, end):
         if extra["end_percent"] <= end:
@@ -76,6 +84,11 @@ def with_gligen(
             extra = {**extra, "gligen": ("position", gligen, [*before, *positions])}
         out.append([rows, extra])
     return out
+
+
+def size_of_gligen(layout: Layout) -> str:
+    """For which image the boxes are: ComfyUI gives them to GLIGEN in cells of the latent."""
+    return f"GLIGEN's boxes are for an image of {layout.canvas[0]} x {layout.canvas[1]} pixels"
 
 
 def split_in_time(conditioning: Conditioning, at: float) -> list[list[Any]]:

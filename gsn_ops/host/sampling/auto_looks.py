@@ -11,11 +11,14 @@ from torch import Tensor
 from ...modulate.edits import WordBoost
 from ...report.book import ReportBook
 from ...report.run_report import RecipeReport
-from ...report.verdict import cure_first
+from ...report.verdict import LENGTH, cure_first
 from .boost_of_run import BoostOfRun
 from .edit_of_run import AttachedEdit
 from .modulated_report import report_of_edit
 from .modulated_run import ModulatedRun
+
+ROOM_FOR_COST = 20
+"""Letters of the line for what the run did cost."""
 
 PRESENT = "all subjects are present, a plain run"
 
@@ -72,7 +75,9 @@ class AutoLooks:
             if not acted:
                 return made
             did = self._boost.describe()
-            return replace(made, status=f"{made.status}, {did}", line=f"{made.line}, {did}")
+            short = len(made.line) + len(did) + ROOM_FOR_COST <= LENGTH
+            line = f"{made.line}, {did}" if short else made.line
+            return replace(made, status=f"{made.status}, {did}", line=line)
         if acted:
             alone = "" if self.all_present else f", no update steps: {reason}"
             return replace(boost, status=boost.status + alone, line=f"{self._boost.describe()}{alone}")

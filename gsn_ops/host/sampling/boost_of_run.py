@@ -102,13 +102,14 @@ class BoostOfRun(EditOfRun):
         return self.raised.get(entry, ())
 
     def describe(self) -> str:
-        """Which subjects lacked attention, in how many images."""
+        """Which subjects lacked attention, of a batch in how many images."""
         images: dict[str, int] = {}
         for entry, lacked in self.lacked.items():
             for subject, n in zip(self.looked[entry], lacked.sum(0).tolist(), strict=True):
                 images[subject.label] = images.get(subject.label, 0) + n
         total = sum(map(len, self.lacked.values()))
-        told = ", ".join(f"{label} in {n} of {total} images" for label, n in images.items() if n)
+        where = {label: f"{label} in {n} of {total} images" for label, n in images.items() if n}
+        told = ", ".join(where if total == 1 else where.values())
         return f"more attention for {told}" if told else "no subject lacks attention, a plain run"
 
     def step_reports(self) -> tuple[StepReport, ...]:

@@ -71,9 +71,9 @@ class LayoutResult:
     passes: tuple[int, int] = (0, 0)
 
 
-def pixels(masks: Tensor) -> Tensor:
-    """Masks bool [n, h, w] of latent cells as a MASK of image pixels."""
-    return masks.float().repeat_interleave(8, -1).repeat_interleave(8, -2)
+def pixels(masks: Tensor, cell: int) -> Tensor:
+    """Masks bool [n, h, w] of latent cells, of so many pixels each, as a MASK of the image."""
+    return masks.float().repeat_interleave(cell, -1).repeat_interleave(cell, -2)
 
 
 def in_words(size: float) -> str:

@@ -26,7 +26,7 @@ from ...report.book import ReportBook
 from ...schedule import Schedule
 from ..autograd.differentiable import static_clone
 from ..find_family import family_of
-from ..prompts.layout_regions import split_in_time, with_gligen
+from ..prompts.layout_regions import CELL, split_in_time, with_gligen
 from .box_prompts import encoded, encoded_with_names, image_box, labels_of, one_batch, placed_prompt
 from .box_runs import BoxKeeper, BoxRun
 from .ksampler import empty_latent, sample, sample_noise, sigmas
@@ -110,7 +110,7 @@ class _LayoutSampling:
             book,
             alive,
             self._as_latent(finished),
-            pixels(torch.stack([one.place for one in moved])),
+            pixels(torch.stack([one.place for one in moved]), self._cell()),
             self._status(runs, waiting, alive),
             (self.passes[0], self.passes[1]),
         )
@@ -129,6 +129,10 @@ class _LayoutSampling:
             MovedObject(mask, offset_to(run.placed.box, mask), run.noise, run.states)
             for run, mask in zip(runs, masks, strict=True)
         ]
+
+    def _cell(self) -> int:
+        """Pixels of the image per cell of the latent."""
+        return int(self.job.model.get_model_object("latent_format").spacial_downscale_ratio)
 
     def _as_latent(self, samples: Tensor) -> dict:
         rest = {k: v for k, v in self.job.latent.items() if not k.startswith("downscale_ratio")}
@@ -209,7 +213,9 @@ class _LayoutSampling:
         job = self.job
         if job.gligen is None:
             return positive
-        return with_gligen(positive, layout, job.gligen, job.clip, job.gligen_end)
+        height, width = (CELL * side for side in self.empty.shape[-2:])
+        of_image = replace(layout, canvas=(width, height))  # GLIGEN counts in cells of the latent
+        return with_gligen(positive, of_image, job.gligen, job.clip, job.gligen_end)
 
     def _generate(self, runs: list[BoxRun]) -> None:
         """One sampler call for boxes of one size, or one for each where they do not fit together."""

@@ -74,12 +74,12 @@ def attach(
 
 def install(patched, patch: SamplingPatch) -> None:
     """Put a patch on a clone of a MODEL, in the place of the one it has."""
-    for kind, wrapper in ((OUTER_SAMPLE, patch), (PREPARE_SAMPLING, _reserve_memory)):
+    for kind, wrapper in ((OUTER_SAMPLE, patch), (PREPARE_SAMPLING, reserve_memory)):
         patched.remove_wrappers_with_key(kind, WRAPPER_KEY)
         patched.add_wrapper_with_key(kind, WRAPPER_KEY, wrapper)
 
 
-def _reserve_memory(executor, model, noise_shape, *args, **kwargs):
+def reserve_memory(executor, model, noise_shape, *args, **kwargs):
     """Tell ComfyUI how much one pass with a graph needs, before it decides how much of the model to load."""
     room = comfy.model_management.get_total_memory(model.load_device) - model.model_size()
     batch = reported_batch_size(model.model, noise_shape, room)
