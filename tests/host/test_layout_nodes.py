@@ -176,6 +176,12 @@ def test_a_layout_method_and_gligen_together(tiny, run, layout, gligen):
     assert sum(book.find(latent).recipes[0].updates) > 0
 
 
+def test_the_masks_of_lmd_have_the_size_of_the_image(pack_module):
+    """A cell of the latent is 42 pixels for Stable Cascade."""
+    job = pack_module("gsn_ops.host.sampling.lmd_job")
+    assert job.pixels(torch.ones(2, 6, 8, dtype=torch.bool), 42).shape == (2, 252, 336)
+
+
 def test_what_is_missing_is_said(tiny, run, layout, gligen):
     with pytest.raises(ValueError, match="The box 'a red circle' belongs to no word of the prompt"):
         run("GSNApplyLayout", tiny.encode("a green star"), layout)
