@@ -264,7 +264,7 @@ def test_it_reads_from_left_to_right_in_named_frames_and_nothing_overlaps(name):
         assert sum(g[0] < x and g[1] < y and right < g[2] and bottom < g[3] for g in groups) == 1
 
 
-def with_the_demo_model(prompt: dict, layout: str) -> dict:
+def with_the_demo_model(prompt: dict, layout: str, side: int = 128) -> dict:
     """The same wiring and steps, small and short: a demo model in place of every loader, its words in place
     of the texts.
     """
@@ -273,7 +273,7 @@ def with_the_demo_model(prompt: dict, layout: str) -> dict:
         "subjects": "red circle, blue square",
         "weights": "red circle: 1.5, blue square: 0.5",
     }
-    small = {"width": 256, "height": 256, "shifts": 1, "overrides": "shifts=1"}
+    small = {"width": side, "height": side, "shifts": 1, "overrides": "shifts=1"}
     short = {"demo": {"class_type": "GSNDemoModel", "inputs": {"model": layout}}}
     for i, node in prompt.items():
         inputs = {
@@ -440,7 +440,7 @@ ANSWER = "Objects: [('a red circle', [20, 60, 90, 90]), ('a blue square', [150, 
 @pytest.mark.parametrize("name", [name for name in NAMES if "LMD" in name])
 def test_the_lmd_templates_are_wired_for_the_demo_model(name, client):
     """Without their files: a demo model, an answer in place of the LLM, and no GLIGEN."""
-    prompt = with_the_demo_model(read(name)[1], "SD layout (UNet)")
+    prompt = with_the_demo_model(read(name)[1], "SD layout (UNet)", side=256)  # that of ANSWER
     prompt = {i: n for i, n in prompt.items() if n["class_type"] not in ("TextGenerate", "GLIGENLoader")}
     for node in prompt.values():
         inputs = node["inputs"]
