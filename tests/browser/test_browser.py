@@ -193,10 +193,17 @@ def test_m5_templates_are_listed_with_their_pictures(front):
     assert all(loaded for _, loaded in cards)
 
 
-def test_m9_help_opens_in_the_panel(front):
-    front.open_template(FIRST)
-    text = front.help_of("GSNNursing")
-    assert "Latent Refine" in text and "overrides" in text
+def test_m9_help_of_every_node_opens_in_the_panel(front):
+    seen, wrong = set(), {}
+    for name in SOME:
+        kinds = {kind for kind, _ in api_form(name).values() if kind.startswith("GSN")} - seen
+        front.open_template(name)
+        for kind in sorted(kinds):
+            text = front.help_of(kind)
+            if not text.startswith(title_of("en", kind)) or "Inputs" not in text:
+                wrong[kind] = text[:100]
+        seen |= kinds
+    assert len(seen) > 20 and not wrong
 
 
 # --- Nodes 2.0, and other languages --------------------------------------------------------------------
