@@ -216,15 +216,15 @@ def test_m4_in_nodes_2_no_node_covers_another_before_or_after_a_run(front):
     assert not wrong and not after
 
 
-def test_m1_in_nodes_2_the_line_comes_back_with_its_tab_and_after_a_reload(front):
+def test_m1_in_nodes_2_the_line_comes_back_after_a_reload_and_with_its_tab(front):
     before = front.lines()
-    front.to_another_tab_and_back()
-    front.wait_for_lines(before)
     front.open("zh", nodes2=True)
     quick(front)
     assert not front.lines()
     found = front.run()
     assert len(found["cached"]) >= 14 and found["lines"] == before == front.lines()
+    front.to_another_tab_and_back()
+    front.wait_for_lines(before)
 
 
 def test_m12_lines_on_nodes_and_titles_are_chinese(front):
