@@ -27,6 +27,14 @@ def plural(noun: str) -> str:
     return noun + "s"
 
 
+def is_plural(noun: str) -> bool:
+    """Whether a noun without an article is in the plural already: "dogs", "people"."""
+    last = _last(noun).lower()
+    if last in IRREGULAR:
+        return False
+    return last in IRREGULAR.values() or bool(re.search(r"[^sui]s$", last))
+
+
 def other_forms(noun: str) -> list[str]:
     """What the singular or plural of a noun may be, likely ones first; some are no words."""
     first, last = noun[: len(noun) - len(_last(noun))], _last(noun)

@@ -32,4 +32,5 @@ def family_of(model: ModelPatcher) -> ModelFamily:
 
 def name_of(model: ModelPatcher, family: ModelFamily) -> str:
     """What a report calls a MODEL of this family: the family's name, or that of a demo model."""
-    return getattr(model.model.model_config, "demo_name", family.name)
+    config = type(model.model.model_config)  # asked for what it has not, ComfyUI's object answers None
+    return getattr(config, "demo_name", family.name)

@@ -121,7 +121,7 @@ def drawn_layout(
         data = first if not first or isinstance(first[0], Mapping) else data
     if not isinstance(data, list | tuple):
         raise LayoutError(NOT_BOXES.format(what=f"a {type(data).__name__}"))
-    data = [_named(item, n, names) for n, item in enumerate(data)]
+    data = [_nameless(item) for item in data]
     try:
         items = entries_of(data, form=LEFT_TOP if order == AUTO else order)
     except EntryError as error:
@@ -135,10 +135,10 @@ def drawn_layout(
     return Layout(tuple(objects), background, "", canvas, described, (*notes, *more))
 
 
-def _named(item: Any, n: int, names: Sequence[str]) -> Any:
-    """Four bare numbers, as detectors give them, with a name."""
+def _nameless(item: Any) -> Any:
+    """Four bare numbers, as detectors give them, as an object without a name."""
     if isinstance(item, list | tuple) and len(item) == 4 and not any(isinstance(v, str) for v in item):
-        return [names[n] if n < len(names) else f"box {n + 1}", list(item)]
+        return ["", list(item)]
     return item
 
 

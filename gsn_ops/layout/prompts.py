@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..plurals import plural
+from ..plurals import is_plural, plural
 from .layout import Layout
 
 UNWANTED = "artifacts, blurry, smooth texture, bad quality, distortions, unrealistic, distorted image"
@@ -13,7 +13,7 @@ UNWANTED = "artifacts, blurry, smooth texture, bad quality, distortions, unreali
 NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 ARTICLE = re.compile(r"^(?:an?|the|one)\s+", re.IGNORECASE)
 BEHIND_NOUN = re.compile(
-    r"\s(?:in|on|at|with|of|wearing|holding|under|near|that|which|from|by)\s", re.IGNORECASE
+    r"\s(?:in|on|at|with|of|wearing|holding|under|near|that|which|from|by)\s|,", re.IGNORECASE
 )
 
 
@@ -24,8 +24,23 @@ def counted(name: str, n: int) -> str:
     bare = ARTICLE.sub("", name)
     behind = BEHIND_NOUN.search(bare)
     noun, rest = (bare[: behind.start()], bare[behind.start() :]) if behind else (bare, "")
-    number = NUMBERS[n] if n < len(NUMBERS) else str(n)
-    return f"{number} {plural(noun)}{rest}" if noun.isascii() else f"{name} x{n}"
+    if not noun.isascii():
+        return f"{name} x{n}"
+    first, _, counted_noun = noun.partition(" ")
+    if counted_noun and (each := _number(first.lower())) > 1:  # boxes of "two dogs" each
+        return f"{_in_words(each * n)} {counted_noun}{rest}"
+    if bare == name and is_plural(noun):
+        return name
+    return f"{_in_words(n)} {plural(noun)}{rest}"
+
+
+def _number(word: str) -> int:
+    in_words = {number: n for n, number in enumerate(NUMBERS)}
+    return in_words.get(word, int(word) if word.isdigit() and len(word) < 4 else 0)
+
+
+def _in_words(n: int) -> str:
+    return NUMBERS[n] if n < len(NUMBERS) else str(n)
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -27,9 +27,10 @@ def chosen_layout(
     """
     if order not in CHOICES:
         raise LayoutError(f"coordinates is '{order}': choose one of {', '.join(CHOICES)}.")
+    boxes = boxes.tolist() if hasattr(boxes, "tolist") else boxes  # a tensor, as some detectors give it
     if isinstance(boxes, str):
         boxes = read_layout(boxes, canvas, order) if boxes.strip() else None
-    elif boxes is not None and len(boxes) > 0:
+    elif boxes or isinstance(boxes, int | float):
         listed = [name.strip() for name in names.replace("\n", ",").split(",") if name.strip()]
         boxes = drawn_layout(boxes, canvas, order, listed)
     else:

@@ -52,6 +52,17 @@ class Neglect:
         """[B], > 0 while anything unwanted is above tau; the threshold does not matter."""
         return self(maps, subjects, context)
 
+    def cannot_act(
+        self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region], compares: bool = False
+    ) -> str:
+        """Nothing to reduce without an unwanted subject."""
+        if with_role(subjects, self.role):
+            return ""
+        return (
+            "no subject is marked as unwanted: put a minus before one, as in '-glasses', or choose another "
+            "method"
+        )
+
     def check(self, subjects: Sequence[SubjectColumns], regions: Mapping[str, Region]) -> None:
         """Raises ValueError if no subject is unwanted."""
         if not with_role(subjects, self.role):

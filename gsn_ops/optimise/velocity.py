@@ -31,6 +31,12 @@ from .setting import setting, share_of_run
 EPS = 1e-3
 
 
+NO_FLOW = (
+    "it modifies the velocity of flow models (SD3, Flux and their kind), and this model predicts noise: "
+    "choose a method that updates the latent, such as SynGen or Latent Refine"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SteerVelocity(Recipe):
     """A term in the velocity of every step of a window (FOCUS), for flow models; the latent is not updated.
@@ -57,10 +63,7 @@ class SteerVelocity(Recipe):
 
     def active_steps(self, schedule: Schedule) -> ActiveSteps:
         if not schedule.flow:
-            raise ValueError(
-                f"{self.method} modifies the velocity of flow models (SD3, Flux and their kind); this model "
-                "predicts noise. Choose a method that updates the latent, such as SynGen or Latent Refine."
-            )
+            return ActiveSteps((), {}, NO_FLOW)
         steps = schedule.window(self.start_percent, self.end_percent)
         reason = "" if steps else "no step of this run lies in the window: widen it"
         return ActiveSteps(steps, dict.fromkeys(steps, 1), reason)

@@ -10,7 +10,15 @@ from ..plurals import other_forms
 from ..prompt import PromptTokens, SubjectPhrase
 from .matching import phrase_matches, split_words
 from .resolve import resolve
-from .syntax import parse_subjects
+from .syntax import NOUN_ENDS, parse_subjects
+from .word_lists import DEFINITE, INDEFINITE, is_adjective, is_verb_form
+
+ACTIONS = frozenset(
+    "standing sitting lying sleeping running walking flying jumping swimming playing eating drinking looking "
+    "smiling dancing floating hanging reading leaning crouching kneeling climbing resting waiting crawling "
+    "singing galloping grazing barking parked seated perched".split()
+)
+DETERMINERS = DEFINITE | INDEFINITE
 
 
 def phrases_of(
@@ -55,17 +63,35 @@ def _in_prompt(name: str, tokens: PromptTokens) -> SubjectPhrase:
 
 
 def _parsed(name: str) -> SubjectPhrase:
-    """A description as one phrase, without commas and what stands in brackets. Raises ValueError if it has no
-    word.
+    """A description as one phrase, without commas, what stands in brackets behind it, and what its object
+    does. Raises ValueError if it has no word.
     """
-    name = re.sub(r"\([^()]*\)|\[[^\[\]]*\]|#\d+", " ", name)
-    bare = re.sub(r"[,;|/\[\](){}#*?:\"\u201c\u201d+\n]+", " ", name).strip(" .-")
+    bare = re.sub(r":\s*[\d.]+(?=\s*\))", "", name)  # the weight of "(a cat:1.2)"
+    bare = re.sub(r"(?<=\w)\s*(?:\([^()]*\)|\[[^\[\]]*\]|#\d+)", " ", bare)
+    bare = re.sub(r"[,;|/\[\](){}#*?:\"\u201c\u201d+\n]+", " ", bare).strip(" .-")
     bare = re.sub(r"^(?:an?|the)\s+", "", bare, flags=re.IGNORECASE)
-    bare = re.sub(r"\s(?:and|&)\s", " ", bare)
+    bare = _without_action(re.sub(r"\s(?:and|&)\s", " ", bare))
     phrases = parse_subjects(bare, any_word=True)
     if not phrases:
         raise ValueError(f"A box is described as '{name}', which has no word in it: name the object.")
+    if phrases[0].role == "unwanted":
+        raise ValueError(
+            f"The box '{name}' is for something unwanted: remove the box, and write it into the negative "
+            "prompt."
+        )
     return phrases[0]
+
+
+def _without_action(bare: str) -> str:
+    """ "a cat sleeping on a sofa": the words before its verb, whose last one is the noun."""
+    words = bare.split()
+    for n, word in enumerate(words[1:], 1):
+        before, behind = words[n - 1].lower(), words[n + 1].lower() if n + 1 < len(words) else ""
+        if is_adjective(before) or before in DETERMINERS or before.isdigit():
+            continue  # "two sleeping cats"
+        if word.lower() in ACTIONS or (behind in NOUN_ENDS and is_verb_form(word.lower())):
+            return " ".join(words[:n])
+    return bare
 
 
 def _readings(whole: SubjectPhrase) -> list[SubjectPhrase]:

@@ -3,6 +3,7 @@
 Tests reach the pack's modules through `pack_module`: a plain `import gsn_ops` would be a second copy of them.
 """
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -24,8 +25,12 @@ def comfy_root(tmp_path_factory) -> Path:
     """
     root = inprocess.boot()
     import folder_paths
+    import psutil
 
     folder_paths.set_user_directory(str(tmp_path_factory.mktemp("user")))
+    # ComfyUI asks for the free memory in each call of its attention; here all tests get one answer.
+    memory = psutil.virtual_memory()
+    psutil.virtual_memory = lambda: memory
     return root
 
 
@@ -40,7 +45,10 @@ def host(comfy_root: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def pack(host: ModuleType) -> ModuleType:
     """This clone as ComfyUI's loader made it: the pack's root module."""
-    return inprocess.load_pack()
+    made = inprocess.load_pack()
+    gc.collect()
+    gc.freeze()  # a million objects of torch and ComfyUI that no later collection has to look at
+    return made
 
 
 @pytest.fixture(scope="session")

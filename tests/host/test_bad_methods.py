@@ -44,17 +44,29 @@ def refused(tiny, run):
     return check
 
 
-@pytest.mark.parametrize(
-    "method",
-    (
-        "BoxDiff (Xie et al. 2023)",
-        "Layout Guidance (Chen et al. 2024)",
-        LMD,
-        "Point Layout (USTC study 2024)",
-        "R&B, Region and Boundary (Xiao et al. 2024)",
-        "Bounded Attention, loss (Dahary et al. 2024)",
-    ),
-)
+LAYOUT_METHODS = {
+    "BoxDiff (Xie et al. 2023)",
+    "Layout Guidance (Chen et al. 2024)",
+    LMD,
+    "Point Layout (USTC study 2024)",
+    "R&B, Region and Boundary (Xiao et al. 2024)",
+    "Bounded Attention, loss (Dahary et al. 2024)",
+}
+
+
+def interrupted(model):
+    """The MODEL, whose run is cancelled at its first pass."""
+    from comfy.model_management import InterruptProcessingException
+
+    def stop(apply_model, arguments):
+        raise InterruptProcessingException
+
+    model = model.clone()
+    model.set_model_unet_function_wrapper(stop)
+    return model
+
+
+@pytest.mark.parametrize("method", sorted(LAYOUT_METHODS))
 def test_a_layout_method_without_regions(refused, method):
     refused(
         method, "where a subject shall be", "Subject Region", "'red circle', 'blue square', 'green triangle'"
@@ -107,12 +119,25 @@ def test_a_modifier_without_its_noun(refused):
     refused(SYNGEN, "'blue' only describes 'square'", "'blue square'", subjects="red circle, blue")
 
 
-def test_nothing_unwanted_to_neglect(refused):
-    refused(NEGLECT, "unwanted", subjects="red circle")
+@pytest.mark.parametrize(
+    "prompt", (PROMPT, "a red circle, a blue square and a green star", "a photo of a star", "a red circle")
+)
+def test_m1_another_method_is_no_error_but_layouts_without_regions(tiny, run, prompt):
+    """Each method begins its first pass, or is skipped."""
+    from comfy.model_management import InterruptProcessingException
 
-
-def test_a_method_that_this_architecture_cannot_serve(refused):
-    refused(FOCUS, "modifies the velocity of flow models")
+    methods = tiny.module("gsn_ops.optimise.methods").METHODS
+    refusals = {}
+    for method in methods:
+        model, _, _ = run("GSNNursing", interrupted(tiny.model), method=method, strength=0.5)
+        try:
+            tiny.sample(model, steps=2, positive=tiny.encode(prompt), latent=torch.zeros(1, 4, 8, 8))
+        except InterruptProcessingException:
+            continue
+        except ValueError as error:
+            refusals[method] = str(error)
+    assert set(refusals) == LAYOUT_METHODS
+    assert all("must know where a subject shall be" in text for text in refusals.values())
 
 
 def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):
@@ -187,6 +212,8 @@ CONFORM = "CONFORM (Meral et al. 2024)"
     (
         (SYNGEN, "a circle and a square", ("no subject has an attribute", "choose Latent Refine")),
         ("SynGen+ (Grimal et al. 2025)", "a star, a heart", ("no subject has an attribute",)),
+        (NEGLECT, "a red circle", ("no subject is marked as unwanted", "put a minus before one")),
+        (FOCUS, "a red circle and a star", ("velocity of flow models", "such as SynGen")),
         (CONFORM, "a red circle", ("it keeps subjects apart", "only 'red circle'", "name a second subject")),
         (CONFORM, "a photo of a heart", ("it keeps subjects apart", "only 'heart'")),
     ),

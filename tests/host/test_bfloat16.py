@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from ..support.architectures import ARCHITECTURES
-from ..support.networks import contents, graphs_in, loaded
+from ..support.networks import contents, graphs_in, make
 from ..support.probe_oracle import weighted
 
 STEP, SHIFTS = 1, 4
@@ -56,7 +55,7 @@ def gradient_of(probe, z, half: bool):
 def test_maps_and_gradients_stay_float32_and_nearly_the_same(
     tiny, precision, agreement_check, pack_module, name
 ):
-    made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.attention.memory_policy")
+    made, memory = make(name, tiny), pack_module("gsn_ops.host.attention.memory_policy")
 
     def look(probe, z, conds):
         exact, half = (gradient_of(probe, z, h) for h in (False, True))

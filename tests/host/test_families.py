@@ -90,3 +90,11 @@ def test_a_way_of_use_that_is_not_read_is_refused_when_it_is_met(tiny, name, mor
     made = make(name, tiny)
     with pytest.raises(ValueError, match=reason):
         made.sample(tiny.attach(made.model, step=0)[0], **more)
+
+
+@pytest.mark.parametrize("name", ("SD1", "Flux"))
+def test_a_report_has_the_name_of_the_family(tiny, name):
+    """ComfyUI's description of a model answers None for what it has not."""
+    made, finder = make(name, tiny), tiny.module("gsn_ops.host.find_family")
+    family = finder.family_of(made.model)
+    assert family.name and finder.name_of(made.model, family) == family.name

@@ -233,19 +233,6 @@ def test_bad_settings_are_refused_with_the_cure(tiny, nurse, settings, cause):
     assert cause in str(error.value)
 
 
-@pytest.mark.slow
-def test_reinjection_leaves_a_compiled_network_as_it_is_and_says_so(tiny, nurse):
-    from comfy_api.torch_helpers.torch_compile import set_torch_compile_wrapper
-
-    made = make("Flux", tiny)
-    compiled = made.model.clone()
-    set_torch_compile_wrapper(compiled, backend="eager")
-    model, book = nurse(compiled, REINJECTION)
-    found = made.sample(model)
-    assert torch.equal(found, made.sample(compiled))
-    assert "did not act, the whole network is compiled" in book.find(found).recipes[0].status
-
-
 @pytest.mark.parametrize("method", (REINJECTION, TACA))
 def test_a_saved_at_percent_is_a_remark(tiny, nurse, method):
     made = make("SD3", tiny)

@@ -179,7 +179,7 @@ def fail():
 def test_everything_is_as_before_after_an_error_or_a_cancel(tiny, attach, presets, method, end):
     import comfy.model_management as management
 
-    stock, before = tiny.sample(steps=ENOUGH), state_of(tiny.model)
+    stock, before = tiny.sample(steps=STEPS), state_of(tiny.model)
     then = fail if end == "error" else management.interrupt_current_processing
     recipes = [
         replace(recipe, objective=UntilTheSecondLook(recipe.objective, then), report="curve")
@@ -187,10 +187,10 @@ def test_everything_is_as_before_after_an_error_or_a_cancel(tiny, attach, preset
     ]
     model, book = attach(tiny.model, *recipes)
     with pytest.raises(Broken if end == "error" else management.InterruptProcessingException):
-        tiny.sample(model, steps=ENOUGH)
+        tiny.sample(model, steps=STEPS)
     assert len(book) == 0
     assert difference(before, state_of(tiny.model)) == {}
-    assert torch.equal(tiny.sample(steps=ENOUGH), stock)
+    assert torch.equal(tiny.sample(steps=STEPS), stock)
 
 
 def test_numbers_of_a_run_in_the_report_and_as_json(tiny, attach, presets):

@@ -12,8 +12,8 @@ import torch
 
 from ..support.allocation_meter import peak_of
 from ..support.architectures import ARCHITECTURES, SD3
-from ..support.model_state import difference, state_of
-from ..support.networks import contents, graphs_in, loaded, one_pass
+from ..support.model_state import difference, state_of, tensors_with_a_graph
+from ..support.networks import contents, graphs_in, loaded, make, one_pass
 from ..support.probe_oracle import weighted
 
 STEP, SHIFTS = 1, 3
@@ -38,7 +38,7 @@ def assert_the_same_gradient(a, b):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_level_gives_the_same_maps_and_gradients(tiny, memory, name):
-    made = loaded(ARCHITECTURES[name], tiny)
+    made = make(name, tiny)
 
     def look(probe, z, conds):
         return [
@@ -176,18 +176,15 @@ def test_a_patch_that_counts_its_calls_is_an_error_or_has_the_right_gradient(tin
 def test_no_graph_is_left_when_a_recomputed_pass_has_no_backward(tiny, memory):
     made = loaded(ARCHITECTURES["SD1"], tiny)
 
-    def graphs() -> int:
-        return sum(torch.is_tensor(o) and o.grad_fn is not None for o in gc.get_objects())
-
     def look(probe, z, conds):
-        held, before = [], graphs()
+        held, before = [], tensors_with_a_graph()
         for level in range(len(memory.LEVELS)):
             seen = on_level(memory, probe, level).maps_of(z.clone().requires_grad_(True))
             (maps,) = seen.cross.values()
             held.append(weakref.ref(maps))
             del seen, maps
         gc.collect()
-        return [maps() is None for maps in held] + [graphs() == before]
+        return [maps() is None for maps in held] + [tensors_with_a_graph() == before]
 
     assert all(made.at_state(look))
 

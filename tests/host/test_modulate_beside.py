@@ -1,5 +1,5 @@
 """Word weights on every architecture beside what else a run has: weight 1, prompts of other lengths, other
-packs' kernels, ComfyUI's normalized attention guidance, a compiled network.
+packs' kernels, ComfyUI's normalized attention guidance.
 """
 
 import pytest
@@ -118,17 +118,3 @@ def test_a_negative_prompt_of_another_length(longer, weigh, monkeypatch):
     monkeypatch.setattr(longer.model.model, "memory_required", lambda *args, **kwargs: 1e30)
     if name_of(longer) not in REPEATS_COUNT:
         assert close(together, cond(model), plain)
-
-
-@pytest.mark.slow
-def test_a_compiled_network_acts_and_says_so(tiny, weigh):
-    """Cross-attention; a model with joint attention is in test_word_weight.py."""
-    from comfy_api.torch_helpers.torch_compile import set_torch_compile_wrapper
-
-    made = make("SD1", tiny)
-    eager = made.sample(weigh(made.model, WORDS)[0])
-    compiled = made.model.clone()
-    set_torch_compile_wrapper(compiled, backend="eager")
-    model, book = weigh(compiled, WORDS)
-    found = made.sample(model)
-    assert close(found, eager, made.sample()) and "did not act" not in told(book)

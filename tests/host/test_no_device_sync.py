@@ -10,7 +10,7 @@ import torch
 from ..support.architectures import ARCHITECTURES
 from ..support.demo_model import empty
 from ..support.device_sync import Waiting
-from ..support.networks import loaded
+from ..support.networks import make
 from ..support.probe_oracle import weighted
 
 
@@ -69,7 +69,7 @@ def test_a_run_that_stops_when_all_is_well_waits_twice_a_shift(waits):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_pass_waits_no_more_than_the_hosts_own(tiny, name):
     """Forward and backward, in every family; some networks of ComfyUI ask for numbers themselves."""
-    made = loaded(ARCHITECTURES[name], tiny)
+    made = make(name, tiny)
 
     def look(probe, z, conds):
         found = []

@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ..support.architectures import ARCHITECTURES
-from ..support.networks import contents, graphs_in, loaded
+from ..support.networks import contents, graphs_in, make
 from ..support.probe_oracle import weighted
 
 
@@ -22,7 +21,7 @@ def products(pack_module, monkeypatch) -> list:
     "name", ("SD1", "SDXL", "SD3", "Flux", "PixArt-sigma", "Qwen-Image", "Cosmos-Predict2")
 )
 def test_maps_and_gradients_are_the_same(tiny, pack_module, products, name):
-    made, memory = loaded(ARCHITECTURES[name], tiny), pack_module("gsn_ops.host.attention.memory_policy")
+    made, memory = make(name, tiny), pack_module("gsn_ops.host.attention.memory_policy")
 
     def gradient_of(probe, z):
         leaf = z.clone().requires_grad_(True)

@@ -85,5 +85,7 @@ def test_focus_off_is_stock_and_on_is_deterministic(tiny, flow_model):
 
 
 def test_focus_needs_a_flow_model(tiny):
-    with pytest.raises(ValueError, match="modifies the velocity of flow models"):
-        tiny.sample(attach(tiny, tiny.model, "FOCUS (2025)")[0])
+    model, book = attach(tiny, tiny.model, "FOCUS (2025)")
+    out = tiny.sample(model)
+    assert "modifies the velocity of flow models" in book.find(out).recipes[0].status
+    assert torch.equal(out, tiny.sample())

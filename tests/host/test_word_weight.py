@@ -5,7 +5,6 @@ import torch
 
 from ..support.demo_model import PROMPT, empty
 from ..support.model_state import state_of
-from ..support.networks import make
 
 CLOSE = 2e-4
 
@@ -234,20 +233,6 @@ def test_guidance_1_and_normalized_attention_guidance(tiny, weigh):
     with_nag = tiny.sample(ours, cfg=1.0)
     assert torch.isfinite(with_nag).all() and difference(with_nag, tiny.sample(nag, cfg=1.0)) > 0.02
     assert "did not act" not in book.find(with_nag).recipes[0].status
-
-
-@pytest.mark.slow
-def test_a_compiled_model_acts_too(tiny, weigh):
-    from comfy_api.torch_helpers.torch_compile import set_torch_compile_wrapper
-
-    flux = make("Flux", tiny)
-    model = flux.model.clone()
-    set_torch_compile_wrapper(model, backend="eager")
-    ours, book = weigh("red cat: 3", model)
-    found = flux.sample(ours)
-    assert difference(found, flux.sample(weigh("red cat: 3", flux.model)[0])) < CLOSE
-    assert difference(found, flux.sample()) > 10 * CLOSE
-    assert "did not act" not in book.find(found).recipes[0].status
 
 
 def test_words_that_a_wildcard_did_not_draw_are_left_out(tiny, weigh, weighted):

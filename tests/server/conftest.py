@@ -7,12 +7,25 @@ import pytest
 from tools.host_env.client import Client
 from tools.host_env.server import Server, running_server
 
+from ..support.node_packs import write_packs
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[Server]:
     """A running ComfyUI with this pack: `.url`, `.log`, `.process`."""
     user = str(tmp_path_factory.mktemp("user"))  # without a step that a study chose on this machine
     with running_server(cpu=True, arguments=["--user-directory", user]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server_with_packs(tmp_path_factory) -> Iterator[Server]:
+    """Another one, with other people's packs beside ours (tests/support/node_packs.py)."""
+    folder = tmp_path_factory.mktemp("packs")
+    write_packs(folder / "nodes")
+    paths = folder / "paths.yaml"
+    paths.write_text(f"test:\n    custom_nodes: {folder / 'nodes'}\n")
+    with running_server(cpu=True, arguments=["--extra-model-paths-config", str(paths)]) as running:
         yield running
 
 

@@ -1,53 +1,18 @@
 """Layout Request -> Generate Text -> Layout in the real server, with a tiny random language model."""
 
-import shutil
-import textwrap
-
 import pytest
 
 from tools.host_env.client import Client, PromptFailed
-from tools.host_env.paths import CLONE
-from tools.host_env.server import running_server
 
-LOADER = '''
-"""A language model of ComfyUI's own classes, tiny and with random weights, as a CLIP loader hands it on."""
-from .support.text_encoders import SETUPS
-
-
-class TinyLanguageModel:
-    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
-    RETURN_TYPES, FUNCTION, CATEGORY = ("CLIP",), "load", "test"
-
-    def load(self):
-        return (SETUPS["Z-Image"].build(),)
-
-
-NODE_CLASS_MAPPINGS = {"TinyLanguageModel": TinyLanguageModel}
-'''
 ANSWER = (
     "Objects: [('a red circle', [20, 60, 90, 90]), ('a blue square', [150, 60, 90, 90])]\n"
     "Background prompt: a photo\nNegative prompt: stars"
 )
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("packs")
-    pack = folder / "nodes" / "tiny_language_model"
-    (pack / "support").mkdir(parents=True)
-    for name in ("text_encoders", "architectures"):
-        shutil.copy(CLONE / "tests" / "support" / f"{name}.py", pack / "support")
-    (pack / "support" / "__init__.py").write_text("")
-    (pack / "__init__.py").write_text(LOADER)
-    paths = folder / "paths.yaml"
-    paths.write_text(
-        textwrap.dedent(f"""
-        test:
-            custom_nodes: {folder / "nodes"}
-        """)
-    )
-    with running_server(cpu=True, arguments=["--extra-model-paths-config", str(paths)]) as server:
-        yield Client(server.url)
+@pytest.fixture
+def client(server_with_packs) -> Client:
+    return Client(server_with_packs.url)
 
 
 def shown(client: Client, nodes: dict) -> str:

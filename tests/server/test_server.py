@@ -66,9 +66,10 @@ def test_the_server_is_gone_when_the_block_is_left_by_an_error():
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from tools.host_env.server import running_server
-with running_server(cpu=True) as server:
-    print(server.process.pid, flush=True)
+from tools.host_env import server
+server.wait_until_it_answers = server.check_pack_loaded = lambda *known: None
+with server.running_server(cpu=True) as started:
+    print(started.process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

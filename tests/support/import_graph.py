@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -15,13 +16,20 @@ PACK_FILES = sorted(
 IMPORT_CALLS = {"import_module", "__import__"}
 
 
+@functools.cache
+def tree_of(file: Path) -> ast.Module:
+    """A Python file, parsed."""
+    return ast.parse(file.read_text("utf-8"))
+
+
+@functools.cache
 def imports(file: Path) -> list[tuple[int, str, int]]:
     """(line, module, level) of every import in a file; level 0 is absolute, 1 is `from .`, ...
 
     An `importlib.import_module` with a name that is not a literal counts as the module "?".
     """
     found = []
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             found += [(node.lineno, name.name, 0) for name in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -55,6 +63,7 @@ def target_of(file: Path, module: str, level: int) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@functools.cache
 def inside_the_pack(file: Path) -> list[tuple[int, Path]]:
     """(line, file) of what a file of the pack imports from the pack."""
     return [

@@ -1,5 +1,7 @@
 """What must be the same before and after a run: everything a MODEL refers to."""
 
+import gc
+
 import torch
 
 STEP, SHIFTS = 1, 3
@@ -62,3 +64,10 @@ def is_alike(model, network) -> bool:
 
 def difference(before: dict, after: dict) -> dict:
     return {key: (before[key], after[key]) for key in before if before[key] != after[key]}
+
+
+def tensors_with_a_graph() -> int:
+    """How many there are in this process; what waits for a garbage collection counts too."""
+    everything = gc.get_objects()
+    kinds = {kind for kind in set(map(type, everything)) if torch.Tensor in kind.__mro__}
+    return sum(o.grad_fn is not None for o in everything if type(o) in kinds)

@@ -1,5 +1,6 @@
 """Tiny networks of every architecture in a sampler call: made, run, read, and what a pass leaves behind."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,6 +66,12 @@ class Made:
                 seed=3,
             )
 
+    def load(self) -> None:
+        """As a run does, which leaves ComfyUI's own marks on its modules; the network is not called."""
+        model = self.model.clone()
+        model.set_model_unet_function_wrapper(lambda apply, args: torch.zeros_like(args["input"]))
+        self.sample(model)
+
     def at_state(self, look, needs=None, **run):
         """What `look(probe, z, conds)` makes of the state of the first step of a run."""
         import comfy.samplers
@@ -124,11 +131,13 @@ def loaded(arch: Architecture, tiny, dtype=torch.float32, computes_in=None) -> M
             ),
             tiny,
         )
-    made.sample()  # loads it, which leaves ComfyUI's own marks on its modules
+    made.load()
     return made
 
 
+@functools.cache
 def make(name: str, tiny) -> Made:
+    """One for all files: whoever changes a network itself asks `loaded` for one of its own."""
     return loaded(ARCHITECTURES[name], tiny)
 
 

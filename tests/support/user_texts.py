@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gsn_ops.optimise.methods import METHODS
@@ -30,14 +30,15 @@ def user_texts() -> dict[str, str]:
 def _texts_of(path: Path, everything: bool) -> Iterator[tuple[int, str]]:
     """(line, text) of a file. everything: all sentences; else what is raised or remarked."""
     tree = ast.parse(path.read_text("utf-8"))
-    shown = list(_shown(tree))
+    nodes = list(ast.walk(tree))
+    shown = list(_shown(nodes))
     names = {n.id for statement in shown for n in ast.walk(statement) if isinstance(n, ast.Name)}
     constants = [a for a in tree.body if isinstance(a, ast.Assign) and literal(a.value)]
     shown += [a for a in constants if names & {ast.unparse(a.targets[0])}]
     raised = {id(node) for statement in shown for node in ast.walk(statement)}
-    ignored = {id(node) for unseen in _unseen(tree) for node in ast.walk(unseen)}
+    ignored = {id(node) for unseen in _unseen(nodes) for node in ast.walk(unseen)}
     inner: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         text = None if id(node) in inner | ignored else literal(node)
         if text is None or (WORD_LIST.fullmatch(text) and "subjects" in path.parts):
             continue
@@ -63,25 +64,34 @@ def literal(node: ast.AST) -> str | None:
     return None
 
 
-def _shown(tree: ast.AST) -> Iterator[ast.AST]:
+def _shown(nodes: Sequence[ast.AST]) -> Iterator[ast.AST]:
     """What is raised, remarked, or told by an output that is not available."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Raise):
             yield node
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Remark", "Absent"):
+        if isinstance(node, ast.Call) and _called(node) in ("Remark", "Absent"):
             yield node
 
 
-def _unseen(tree: ast.AST) -> Iterator[ast.AST]:
+def _called(call: ast.Call) -> str:
+    """The name of what is called, "" for what is no name with at most one dot."""
+    if isinstance(call.func, ast.Name):
+        return call.func.id
+    if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+        return f"{call.func.value.id}.{call.func.attr}"
+    return ""
+
+
+def _unseen(nodes: Sequence[ast.AST]) -> Iterator[ast.AST]:
     """Docstrings, log lines, assertions, patterns and word lists."""
-    for node in ast.walk(tree):
+    for node in nodes:
         for statement in getattr(node, "body", ()) if isinstance(getattr(node, "body", ()), list) else ():
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
                 yield statement
         if isinstance(node, ast.Assert):
             yield node
         if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
+            name = _called(node)
             if name.startswith("log.") or name == "re.compile":
                 yield node
             if isinstance(node.func, ast.Attribute) and node.func.attr == "split":

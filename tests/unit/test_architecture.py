@@ -9,9 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from ..support.import_graph import CLONE, PACK_FILES, circles, imports, inside_the_pack
+from ..support.import_graph import CLONE, PACK_FILES, circles, imports, inside_the_pack, tree_of
 
 COMFYUI = {
     "comfy", "comfy_api", "comfy_execution", "comfy_extras", "nodes", "folder_paths", "server", "execution",
@@ -46,24 +44,26 @@ def place_of(file: Path) -> str:
     return max((place for place in FLOORS if inside.startswith(place + "/")), key=len)
 
 
-def of_pack(test):
-    """One test per file of the pack, the file's path in the test's name."""
-    return pytest.mark.parametrize("file", PACK_FILES, ids=lambda file: file.relative_to(CLONE).as_posix())(
-        test
-    )
-
-
-@of_pack
-def test_imports_run_down(file):
+def outside_the_rules(file: Path) -> list[str]:
+    """The imports of a file that its floor does not allow."""
     place = place_of(file)
     floor, outside = FLOORS[place]
-    for line, module, level in imports(file):
-        if level == 0:
-            assert module.split(".")[0] in STANDARD | outside, f"{file}:{line} imports {module} in {place}"
+    faults = [
+        f"{file}:{line} imports {module} in {place}"
+        for line, module, level in imports(file)
+        if level == 0 and module.split(".")[0] not in STANDARD | outside
+    ]
     for line, target in inside_the_pack(file):
-        assert target.is_relative_to(CLONE), f"{file}:{line} reaches out of the pack"
-        there = place_of(target)
-        assert there == place or FLOORS[there][0] < floor, f"{file}:{line} imports {target} from above"
+        if not target.is_relative_to(CLONE):
+            faults.append(f"{file}:{line} reaches out of the pack")
+        elif place_of(target) != place and FLOORS[place_of(target)][0] >= floor:
+            faults.append(f"{file}:{line} imports {target} from above")
+    return faults
+
+
+def test_imports_run_down():
+    faults = [fault for file in PACK_FILES for fault in outside_the_rules(file)]
+    assert not faults, "\n".join(faults)
 
 
 def package_arrows(folder: Path) -> dict[str, set[str]]:
@@ -87,9 +87,9 @@ def package_arrows(folder: Path) -> dict[str, set[str]]:
 FOLDERS = sorted({parent for file in PACK_FILES for parent in file.parents if parent.is_relative_to(CLONE)})
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(CLONE).as_posix())
-def test_no_arrow_runs_back_up_between_the_parts_of_a_folder(folder):
-    assert circles(package_arrows(folder)) == []
+def test_no_arrow_runs_back_up_between_the_parts_of_a_folder():
+    found = {folder: circles(package_arrows(folder)) for folder in FOLDERS}
+    assert {folder: parts for folder, parts in found.items() if parts} == {}
 
 
 def test_no_module_imports_its_own_package():
@@ -123,8 +123,7 @@ def _is_comfyui(module: str, level: int) -> bool:
 
 def _defines(file: Path) -> bool:
     """Has a file more than a docstring and imports?"""
-    tree = ast.parse(file.read_text("utf-8"))
-    return any(not isinstance(node, (ast.Expr, ast.Import, ast.ImportFrom)) for node in tree.body)
+    return any(not isinstance(node, (ast.Expr, ast.Import, ast.ImportFrom)) for node in tree_of(file).body)
 
 
 ALONE = '''

@@ -42,6 +42,11 @@ def labels(names: list[str], text: str) -> list[str]:
         (["dogs"], "a dog in a park", ["dog"]),
         (["a hot dog"], "a hot dog and a dog", ["hot dog"]),
         (["Teddy Bear"], "a teddy bear", ["Teddy Bear"]),
+        (["a person standing on the left"], "a person and a dog", ["person"]),
+        (["a cat sleeping on a sofa"], "a cat sleeping on a sofa", ["cat"]),
+        (["a red car parked at a kerb"], "a red car parked at a kerb", ["red car"]),
+        (["sleeping cats", "a dog running"], "sleeping cats and a dog", ["sleeping cats", "dog"]),
+        (["(a cat:1.2)"], "(a cat:1.2) and a dog", ["cat"]),
         (["cat#2 (big, [asleep])"], "a big cat", ["cat"]),  # marks of the subjects field do nothing here
     ],
 )
@@ -54,6 +59,12 @@ def test_what_the_prompt_does_not_have_is_told():
     assert list(found) == [0]
     assert "The box 'a unicorn' belongs to no word of the prompt" in str(errors[1])
     assert "Its words are: a, cat, and, horse" in str(errors[1])
+
+
+@pytest.mark.parametrize("name", ["no dog", "without a dog"])
+def test_a_box_for_something_unwanted_is_refused(name):
+    _, errors = phrases_of([name], prompt("a cat, no dog"))
+    assert "is for something unwanted: remove the box" in str(errors[0])
 
 
 def test_the_prompt_of_a_layout_has_all_its_boxes():

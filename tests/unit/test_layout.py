@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from gsn_ops.layout.answer import read_layout
 from gsn_ops.layout.drawn import drawn_layout
@@ -14,6 +16,7 @@ from gsn_ops.layout.lines import LayoutError
 from gsn_ops.layout.literal import Literal, Percent
 from gsn_ops.layout.order import LEFT_TOP, SIZE, TOP_LEFT
 from gsn_ops.layout.prompts import UNWANTED, counted, negative_prompt, object_prompts, overall_prompt
+from gsn_ops.layout.sources import chosen_layout
 from gsn_ops.plurals import other_forms, plural
 
 GREEN_CAR = "Objects: [('a green car', [21, 281, 211, 159]), ('a blue truck', [269, 283, 209, 160])]\n"
@@ -133,6 +136,17 @@ def test_names_for_boxes_without_one():
     )
 
 
+def test_boxes_of_detectors_as_tensors_and_arrays():
+    """Bare numbers have no name; without names that is said."""
+    for boxes in (torch.tensor([[10.0, 20, 60, 60]]), [tuple(np.float32([10, 20, 60, 60]))]):
+        (cat,) = chosen_layout("", boxes, names="cat").objects
+        assert (cat.name, cat.box) == ("cat", (10 / 512, 20 / 512, 60 / 512, 60 / 512))
+        with pytest.raises(LayoutError, match="Box 1 has no description"):
+            chosen_layout("", boxes)
+    with pytest.raises(LayoutError, match="These are no boxes: a int"):
+        chosen_layout("", 5)
+
+
 def test_names_that_no_box_needs_are_remarked():
     described = [element("a cat", 100, 100, 300, 300)]
     layout = drawn_layout(described, names=["cat", "dog"])
@@ -244,6 +258,11 @@ def test_equal_names_are_counted():
         ("a box", 2, "two boxes"),
         ("a woman in a red dress", 2, "two women in a red dress"),
         ("the cherry", 2, "two cherries"),
+        ("two dogs", 2, "four dogs"),
+        ("3 big dogs in a park", 3, "nine big dogs in a park"),
+        ("people", 2, "people"),
+        ("a lens", 2, "two lenses"),
+        ("a woman, smiling", 2, "two women, smiling"),
         ("a toy", 2, "two toys"),
         ("a cat", 20, "20 cats"),
         ("\u732b", 2, "\u732b x2"),

@@ -6,15 +6,17 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
-from ..support.import_graph import CLONE, PACK_FILES, imports
+from ..support.import_graph import CLONE, PACK_FILES, imports, tree_of
 
 TEXTS = sorted(
     file
     for pattern in ("*.md", "*.toml", ".ci/run", "docs/**/*.md", "web/**/*.md", "web/**/*.js")
     for file in CLONE.glob(pattern)
 )
+CODE = [
+    *PACK_FILES,
+    *(file for folder in ("tests", "tools") for file in sorted((CLONE / folder).rglob("*.py"))),
+]
 MAX_LINES = 350
 
 NEVER_IMPORTED = {
@@ -24,45 +26,40 @@ NEVER_IMPORTED = {
 NEVER_CALLED = {"print", "eval", "exec", "compile", "__import__", "input", "breakpoint"}
 
 
-def of_pack(*arguments):
-    """One test per file of the pack, the file's path in the test's name."""
-    return pytest.mark.parametrize("file", PACK_FILES, ids=lambda file: file.relative_to(CLONE).as_posix())(
-        *arguments
-    )
+def test_the_pack_does_not_print_execute_fetch_or_unpickle():
+    faults = []
+    for file in PACK_FILES:
+        for line, module, _level in imports(file):
+            if module.split(".")[0] in NEVER_IMPORTED:
+                faults.append(f"{file}:{line} imports {module}")
+        for node in ast.walk(tree_of(file)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in NEVER_CALLED:
+                    faults.append(f"{file}:{node.lineno} calls {node.func.id}")
+    assert not faults, "\n".join(faults)
 
 
-@of_pack
-def test_the_pack_does_not_print_execute_fetch_or_unpickle(file):
-    for line, module, _level in imports(file):
-        assert module.split(".")[0] not in NEVER_IMPORTED, f"{file}:{line} imports {module}"
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in NEVER_CALLED, f"{file}:{node.lineno} calls {node.func.id}"
+def test_a_file_of_the_pack_begins_with_what_it_is_for():
+    trees = {file: tree_of(file) for file in PACK_FILES}
+    faults = [file for file, tree in trees.items() if tree.body and not ast.get_docstring(tree)]
+    assert not faults, f"without a docstring: {faults}"
 
 
-@of_pack
-def test_a_file_of_the_pack_begins_with_what_it_is_for(file):
-    tree = ast.parse(file.read_text("utf-8"))
-    assert not tree.body or ast.get_docstring(tree), f"{file} has no docstring"
+def test_files_are_short():
+    lengths = {file: len(file.read_text("utf-8").splitlines()) for file in PACK_FILES + TEXTS}
+    faults = [f"{file} has {lines} lines" for file, lines in lengths.items() if lines > MAX_LINES]
+    assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("file", PACK_FILES + TEXTS, ids=lambda file: file.relative_to(CLONE).as_posix())
-def test_files_are_short(file):
-    lines = len(file.read_text("utf-8").splitlines())
-    assert lines <= MAX_LINES, f"{file} has {lines} lines"
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        *PACK_FILES,
-        *(file for folder in ("tests", "tools") for file in sorted((CLONE / folder).rglob("*.py"))),
-    ],
-    ids=lambda file: file.relative_to(CLONE).as_posix(),
-)
-def test_python_files_are_ascii(file):
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
-        assert line.isascii(), f"{file}:{number} is not ASCII: use an escape (backslash u and four digits)"
+def test_python_files_are_ascii():
+    faults = [
+        f"{file}:{number}"
+        for file in CODE
+        if not (content := file.read_bytes()).isascii()
+        for number, line in enumerate(content.splitlines(), 1)
+        if not line.isascii()
+    ]
+    assert not faults, f"not ASCII, use an escape (backslash u and four digits): {faults}"
 
 
 def test_every_node_file_is_listed_and_offers_nodes():
@@ -73,10 +70,6 @@ def test_every_node_file_is_listed_and_offers_nodes():
             assert file.stem in listed, f"nodes/{file.name} has NODES but nodes/__init__.py does not list it"
 
 
-CODE = [
-    *PACK_FILES,
-    *(file for folder in ("tests", "tools") for file in sorted((CLONE / folder).rglob("*.py"))),
-]
 MAX_FUNCTION = 40
 LONGER = {
     "define_schema": "a node's inputs, one after the other",
@@ -97,11 +90,14 @@ def conditional_expressions(statement: ast.stmt) -> int:
     return found
 
 
-@of_pack
-def test_a_statement_has_at_most_one_conditional_expression(file):
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.stmt):
-            assert conditional_expressions(node) <= 1, f"{file}:{node.lineno}"
+def test_a_statement_has_at_most_one_conditional_expression():
+    faults = [
+        f"{file}:{node.lineno}"
+        for file in PACK_FILES
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.stmt) and conditional_expressions(node) > 1
+    ]
+    assert not faults, faults
 
 
 def test_conditional_expressions_are_counted():
@@ -110,12 +106,15 @@ def test_conditional_expressions_are_counted():
     assert (conditional_expressions(nested), conditional_expressions(outer)) == (2, 1)
 
 
-@of_pack
-def test_functions_are_short(file):
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name not in LONGER:
-            lines = node.end_lineno - node.lineno + 1
-            assert lines <= MAX_FUNCTION, f"{file}:{node.lineno} {node.name} has {lines} lines"
+def test_functions_are_short():
+    faults = [
+        f"{file}:{node.lineno} {node.name}"
+        for file in PACK_FILES
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name not in LONGER
+        if node.end_lineno - node.lineno + 1 > MAX_FUNCTION
+    ]
+    assert not faults, f"longer than {MAX_FUNCTION} lines: {faults}"
 
 
 GONE = {
@@ -157,17 +156,26 @@ GONE = {
 """Names and words that the pack has given up, and what stands in their place."""
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        file
-        for file in [*CODE, *TEXTS, *sorted((CLONE / "locales").rglob("*.json"))]
+def gone(text: str) -> list[str]:
+    """What a text has of the names that were given up."""
+    return [
+        f"'{old}' at character {found.start()}; write {new}"
+        for old, new in GONE.items()
+        if old in text and (found := re.search(rf"(?<![A-Za-z.]){re.escape(old)}(?![A-Za-z])", text))
+    ]
+
+
+def test_no_name_comes_back_that_was_given_up():
+    files = [*CODE, *TEXTS, *sorted((CLONE / "locales").rglob("*.json"))]
+    faults = [
+        f"{file}: {fault}"
+        for file in files
         if file != Path(__file__)
-    ],
-    ids=lambda file: file.relative_to(CLONE).as_posix(),
-)
-def test_no_name_comes_back_that_was_given_up(file):
-    text = file.read_text("utf-8")
-    for old, new in GONE.items():
-        found = re.search(rf"(?<![A-Za-z.]){re.escape(old)}(?![A-Za-z])", text)
-        assert not found, f"{file}: '{old}' at character {found.start()}; write {new}"
+        for fault in gone(file.read_text("utf-8"))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_a_name_that_was_given_up_is_found():
+    assert gone("a Ladder of steps") == ["'Ladder' at character 2; write CheckpointPolicy"]
+    assert gone("Laddering, x.Ladder") == []

@@ -8,6 +8,7 @@ space.
 
 from __future__ import annotations
 
+import functools
 import weakref
 
 import torch
@@ -24,9 +25,7 @@ class LiveStorages(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        if not any(
-            returned.alias_info for returned in func._schema.returns
-        ):  # views and writes in place make no storage
+        if _makes_storage(func):
             for t in out if isinstance(out, (tuple, list)) else (out,):
                 if isinstance(t, torch.Tensor) and t.untyped_storage() not in self.seen:
                     self._add(t.untyped_storage())
@@ -41,6 +40,12 @@ class LiveStorages(TorchDispatchMode):
 
     def _remove(self, size: int) -> None:
         self.now -= size
+
+
+@functools.cache
+def _makes_storage(func) -> bool:
+    """Views and writes in place make none."""
+    return not any(returned.alias_info for returned in func._schema.returns)
 
 
 def profiled(device: torch.device) -> torch.profiler.profile:

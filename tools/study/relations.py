@@ -19,7 +19,7 @@ from gsn_ops.judge.demo_detector import Found, detect
 from tools.host_env.inprocess import pack_module
 from tools.tiny.prompts import Prompt, prompts
 
-from .data import HOW, Way
+from .data import HOW, Sampling, Way
 from .embedded import Demo, images_of, recipes_of
 from .paired_statistics import compare, percent
 
@@ -80,14 +80,14 @@ def ways(args: argparse.Namespace) -> dict[str, tuple]:
     return found
 
 
-def measure(demo: Demo, made: tuple, count: int, split: str) -> list[Verdict]:
+def measure(demo: Demo, made: tuple, count: int, split: str, how: Sampling = HOW["sd"]) -> list[Verdict]:
     """The verdicts of one way, in the order of the prompts."""
     verdicts = []
     for relation, batch in related_prompts(count, split):
         if made:
-            latents = demo.refine(made, batch, HOW["sd"]).latents
+            latents = demo.refine(made, batch, how).latents
         else:
-            latents = demo.sample(demo.model, batch, HOW["sd"])
+            latents = demo.sample(demo.model, batch, how)
         for image, prompt in zip(images_of(latents), batch, strict=True):
             verdicts.append(judge(detect(np.asarray(image)), prompt.wanted, relation))
     return verdicts

@@ -291,8 +291,9 @@ def _plan_recipe(attached: AttachedRecipe, active: ActiveSteps, entries: list[En
     skip = NONE_OF_THEM if any(p.optional for p in recipe.subjects) else NO_SUBJECTS
     if matched:
         together, left_out = join_matched(matched)
-        check_prompt(recipe.objective, together.subjects, together.regions)
         skip = reason_against(recipe, active, together)
+        if not skip:
+            check_prompt(recipe.objective, together.subjects, together.regions)
         if left_out:
             names = ", ".join(left_out)
             told = f"left out of the combined prompts (at most {MAX_FOUND}): {names}"
