@@ -206,9 +206,9 @@ def test_a_rewritten_file_is_read_again(nodes, usual, save, output):
     import os
 
     name = save(usual[0])
-    before = nodes["GSNLoadNullText"].fingerprint_inputs(name)
+    before = nodes["GSNLoadNullText"].fingerprint_inputs(file=name)
     os.utime(output / "gsn" / "null_text_00001_.safetensors", (1, 1))
-    assert nodes["GSNLoadNullText"].fingerprint_inputs(name) == 1 != before
+    assert nodes["GSNLoadNullText"].fingerprint_inputs(file=name) == 1 != before
 
 
 def test_foreign_files_are_refused_in_one_sentence(nodes, usual, save, output):
