@@ -193,6 +193,7 @@ class GSNLMDSampler(io.ComfyNode):
         objective=None,
         previous=None,
     ) -> io.NodeOutput:
+        gligen = gligen if gligen_end > 0 else None  # else single boxes would have neither it nor an energy
         settings = LMDSettings(strength, noise_mix, frozen, mask_threshold, transfer, gligen is not None)
         models, numbers = (given("MODEL", model), clip), (steps, cfg, sampler_name, scheduler)
         latent, texts = given("LATENT", latent_image), (written(prompt), written(negative))

@@ -39,10 +39,8 @@ def flow_schedule() -> Schedule:
 
 def updates_of(recipe: Recipe) -> tuple[dict[int, int], bool]:
     """Step -> at most so many updates; and whether it takes a flow model."""
-    try:
-        return recipe.active_steps(sd1_schedule()).updates, False
-    except ValueError:
-        return recipe.active_steps(flow_schedule()).updates, True
+    found = recipe.active_steps(sd1_schedule()).updates
+    return (found, False) if found else (recipe.active_steps(flow_schedule()).updates, True)
 
 
 def ranges(steps: Sequence[int]) -> str:

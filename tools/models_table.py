@@ -39,7 +39,15 @@ Every model below is recognised by its class in ComfyUI, so its fine-tunes and m
 The demo models, which are trained, have the layouts of Stable Diffusion 1 and 3. Weights may be stored in
 another type than the network computes in (float16, fp8) or in ComfyUI's quantized formats (fp8 with
 scales, int8): tested on tiny networks of SDXL, SD3, Flux, Qwen-Image, PixArt and Z-Image. mxfp8, nvfp4
-and the formats of other packs (GGUF) have not been run.
+and rotated int8: on a tiny Flux on a CPU, where ComfyUI unpacks them; their own kernels have not been run.
+
+Other packs, each tried once by hand with its own code on a tiny network; the tests have stand-ins of ours:
+* GGUF (city96, 795e451): Flux in Q8_0 is read and updated.
+* MagCache (b29606d): update steps run without it, and the report says so. TaylorSeer (62d9fac) fails in
+  ComfyUI 0.30 on Flux with and without this pack; on Qwen-Image updates are made beside TaylorSeerLite.
+  TeaCache (91dff8e) does not load there.
+* nunchaku, read and not run: Flux is a network of its own engine (`ComfyFluxWrapper`), which is named and
+  left alone; Word Weight, Word boost and Auto say that they did not act.
 """
 REFUSED = """
 ## Refused, with the reason

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .lines import LayoutError
-from .literal import Literal
+from .literal import QUOTES, Literal
 
 _LABEL = (
     r"^[ \t>*_#\-\d.)]*[\"']?(?:{name})[\"']?[ \t]*[*_]*[ \t]*(?:[:=][ \t]*[*_]*|$)"
@@ -74,6 +74,8 @@ NOT_NEEDED = re.compile(
 BRACKETED = re.compile(r"^[\[(]\s*([^\[\]()]*)[\])]$")
 ENDS_OBJECTS = re.compile(r"^[^\n]*(?:background|negative)[^\n:]*(?::|$)", re.IGNORECASE | re.MULTILINE)
 LISTED = re.compile(r"[ \t]*(?:[-*\u2022]|\d{1,2}[.)])[ \t]+")
+EXPLAINS = re.compile(r"\s*(?:I|I'm|We|This|These|Here|Note|Let)\b")
+"""Behind an answer, not in it: "I placed the cat on the left"."""
 MAX_LISTS = 5
 """Lists of objects of one answer that are tried."""
 
@@ -147,7 +149,8 @@ def _paragraph(below: str) -> list[str]:
     for line in below.split("\n"):
         item = LISTED.match(line)
         labelled = any(label.match(line) for label in (OBJECTS, BACKGROUND, NEGATIVE, CAPTION))
-        other = not item and (any(mark in line for mark in ":[{(}") or bool(parts))
+        said = any(mark in line for mark in ":[{(}") or EXPLAINS.match(line)
+        other = not item and (said or parts)
         if not line.strip() or labelled or other:
             break
         parts.append(line[item.end() :] if item else line)
@@ -171,5 +174,8 @@ def without_none(value: object) -> str:
         value = ", ".join(part for part in value if isinstance(part, str))
     if not isinstance(value, str):
         return ""
-    line = " ".join(value.split()).strip(" *_`\"'\u201c\u201d,}")
+    line = " ".join(value.split()).strip(" *_`,}")
+    if len(line) > 1 and QUOTES.get(line[0]) == line[-1]:
+        line = line[1:-1].strip()
+    line = line.strip('"') if line.count('"') % 2 else line
     return "" if is_nothing(line) else line

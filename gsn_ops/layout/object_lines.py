@@ -40,6 +40,8 @@ HEADING = re.compile(
 SIDE_NAMES = frozenset(name for names, _ in SIDES for name in names)
 FIELDS = SIDE_NAMES | frozenset(NAMES) | frozenset(BOXES)
 ITEM = re.compile(rf"[ \t]*{MARKER}[ \t]*\S")
+SENTENCE = re.compile(r"^(?:I|We|You|Let|If|It|This|Here)\b|[.?!]\s")
+"""Of what is no name: "I could move the cat to [100, 200, 150, 150]"."""
 ANOTHER_BOX = re.compile(r"[ \t]*(?:,|;|and|&)?[ \t]*(?=[\[(][ \t]*[-+.\d])")
 LONGEST = 400
 """Characters of a line for one object: several boxes, but no paragraph."""
@@ -58,11 +60,15 @@ def object_lines(text: str, start: int, order: str, strict: bool = False) -> lis
         return _entries(text, [item for item, _ in items], [at for _, at in items], order)
     found: list[Entry] = []
     header: list[str] = []
+    marked = False
     for at, line in lines:
-        header = _header(line) or header
-        entries = _entries_of_line(text, at, line, order, header)
+        header = _header(line) or (header if "|" in line else [])
+        entries = _table_row(text, at, line, header, order) or _entries_of_line(text, at, line, order)
         if strict and not entries and ITEM.match(line):
             raise error_at(text, at, NO_OBJECT)
+        if found and marked and not ITEM.match(line):
+            continue  # what is said behind a list
+        marked = marked or bool(entries and ITEM.match(line))
         found += entries
     return found
 
@@ -92,23 +98,37 @@ def _goes_on(text: str, at: int, line: str, order: str) -> bool:
     return bool(_entries_of_line(text, at, line, order))
 
 
-def _entries_of_line(text: str, at: int, line: str, order: str, header: Sequence[str] = ()) -> list[Entry]:
+def _entries_of_line(text: str, at: int, line: str, order: str) -> list[Entry]:
     if len(line) > LONGEST or not re.search(r"\d", line):
         return []
-    return _bulleted(text, at, line, order) or _row(text, at, line, order, header)
+    return _bulleted(text, at, line, order) or _row(text, at, line, order)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip(" \t*`_") for cell in line.strip().strip("|").split("|")]
 
 
 def _header(line: str) -> list[str]:
-    """The sides that the head of a table names, in its order."""
-    cells = [plain_key(cell) for cell in line.split("|")] if "|" in line else []
-    sides = [cell for cell in cells if cell in SIDE_NAMES]
-    return sides if len(sides) == 4 else []
+    """The columns of a table that has one for each side, as plain keys; [] for any other line."""
+    keys = [re.sub(r"_(?:px|pixels)$", "", plain_key(cell)) for cell in _cells(line)] if "|" in line else []
+    return keys if len([key for key in keys if key in SIDE_NAMES]) == 4 < len(keys) else []
+
+
+def _table_row(text: str, at: int, line: str, header: Sequence[str], order: str) -> list[Entry]:
+    """The object of a row below such a header. Raises LayoutError for a row that has no four sides."""
+    cells = _cells(line)
+    if len(cells) != len(header) or _header(line) or not re.search(r"\d", line):
+        return []
+    item = {key: cell for key, cell in zip(header, cells) if key in SIDE_NAMES}
+    other = [cell for key, cell in zip(header, cells) if key not in SIDE_NAMES]
+    name = next((cell for cell in other if re.search(r"[^\W\d_]", cell)), "")
+    return _entries(text, [{**item, "name": name}], [at], order)
 
 
 def _bulleted(text: str, at: int, line: str, order: str) -> list[Entry]:
     """The object of a line with a box in brackets, or several of its name where more boxes follow."""
     found = BULLET.match(line)
-    if not found:
+    if not found or SENTENCE.search(found["name"]):
         return []
     start, numbers = at + found.start("box"), SIDE.findall(found["numbers"])
     if any(key for key, _ in numbers) and found["box"][0] != "{":
@@ -123,14 +143,18 @@ def _bulleted(text: str, at: int, line: str, order: str) -> list[Entry]:
     return _entries(text, [[found["name"], box] for box in boxes], [at] * len(boxes), order)
 
 
-def _row(text: str, at: int, line: str, order: str, header: Sequence[str]) -> list[Entry]:
+def _row(text: str, at: int, line: str, order: str) -> list[Entry]:
     """The object of a line with four numbers and nothing else behind its name."""
     found = ROW.match(line)
     sides = list(SIDE.finditer(found["row"])) if found else []
-    if not found or len(sides) != 4 or SIDE.sub("", found["row"]).strip(" \t,;|()[]{}*`."):
+    if (
+        not found
+        or SENTENCE.search(found["name"])
+        or len(sides) != 4
+        or SIDE.sub("", found["row"]).strip(" \t,;|()[]{}*`.")
+    ):
         return []
     keys, values = [side["key"] for side in sides], [side["value"] for side in sides]
-    keys = list(header) if header and "|" in line else keys
     if any(keys) and not all(keys):
         return []
     box: Any = dict(zip(keys, values)) if all(keys) else values

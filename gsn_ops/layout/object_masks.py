@@ -61,12 +61,13 @@ def on_grid(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
     Raises ValueError for an empty mask.
     """
+    mask = mask.float().nan_to_num(0.0)
     if not mask.any():
         raise ValueError(
             "masks has an empty mask: it needs the object of each box, in the order of the boxes, as the "
             "output objects shows it."
         )
-    area = F.adaptive_avg_pool2d(mask.float()[None, None].cpu(), size)[0, 0]
+    area = F.adaptive_avg_pool2d(mask[None, None].cpu(), size)[0, 0]
     return area >= min(0.5, float(area.max()))
 
 

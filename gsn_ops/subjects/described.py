@@ -74,6 +74,11 @@ def _parsed(name: str) -> SubjectPhrase:
     phrases = parse_subjects(bare, any_word=True)
     if not phrases:
         raise ValueError(f"A box is described as '{name}', which has no word in it: name the object.")
+    if phrases[0].role == "unwanted":
+        raise ValueError(
+            f"The box '{name}' is for something unwanted: remove the box, and write it into the negative "
+            "prompt."
+        )
     return phrases[0]
 
 

@@ -19,7 +19,7 @@ Found = dict[str, tuple[tuple[str, str], ...]]
 """Label -> (relation, label of the other subject) each."""
 
 _SIDE = (
-    r"(?:(?:to|on|at|from) (?:the |its )?)?(?:far |immediate )?(left|right) "
+    r"(?:(?:to|on|at|from) (?:the |its )?)?(?:far |immediate |upper |lower )?(left|right) "
     r"(?:- )?(?:hand )?(?:side )?(?:of|from)"
 )
 _LEVEL = (

@@ -88,7 +88,7 @@ ADJECTIVES = words_of(
     "mythical majestic epic cosmic robotic mechanical electric realistic photorealistic abstract "
     "minimalist detailed intricate ornate simple plain single double tropical exotic blank solid "
     "transparent translucent opaque glossy matte neon monochrome curly bald naked nude dead alive asleep "
-    "close bare awake alone overgrown free devoid absent wooden woolen metallic"
+    "close bare awake alone overgrown free devoid absent wooden woolen metallic upper lower"
 )
 POST_NOUN_VERBS = words_of(
     "made worn held lit seen built shown drawn sat stood eaten driven torn hidden fallen grown taken "

@@ -8,6 +8,10 @@ from pathlib import Path
 import torch
 
 AUTOGRAD = Path(torch.__file__).parent / "autograd"
+OWN_NETWORK = (
+    "the network is {}, not ComfyUI's, and its attention cannot be read: load the model with ComfyUI's own "
+    "loader"
+)
 
 
 class UnreadablePass(RuntimeError):
@@ -24,8 +28,13 @@ def is_unreadable(error: BaseException) -> bool:
     return isinstance(error, UnreadablePass) or (isinstance(error, RuntimeError) and of_autograd)
 
 
-def sentence(error: BaseException, names: tuple[str, ...]) -> str:
-    """Why a recipe did nothing, for the report: the reason, what is in the way, and the cure."""
+def sentence(error: BaseException, names: tuple[str, ...], engine: str = "") -> str:
+    """Why a recipe did nothing, for the report: the reason, what is in the way, and the cure.
+
+    names: of nodes and packs. engine: name of another pack's network in the place of ComfyUI's.
+    """
+    if engine:
+        return OWN_NETWORK.format(engine)
     if not isinstance(error, UnreadablePass):
         error = unreadable(error)
     if not names:

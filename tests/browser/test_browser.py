@@ -193,10 +193,17 @@ def test_m5_templates_are_listed_with_their_pictures(front):
     assert all(loaded for _, loaded in cards)
 
 
-def test_m9_help_opens_in_the_panel(front):
-    front.open_template(FIRST)
-    text = front.help_of("GSNNursing")
-    assert "Latent Refine" in text and "overrides" in text
+def test_m9_help_of_every_node_opens_in_the_panel(front):
+    seen, wrong = set(), {}
+    for name in SOME:
+        kinds = {kind for kind, _ in api_form(name).values() if kind.startswith("GSN")} - seen
+        front.open_template(name)
+        for kind in sorted(kinds):
+            text = front.help_of(kind)
+            if not text.startswith(title_of("en", kind)) or "Inputs" not in text:
+                wrong[kind] = text[:100]
+        seen |= kinds
+    assert len(seen) > 20 and not wrong
 
 
 # --- Nodes 2.0, and other languages --------------------------------------------------------------------
@@ -216,15 +223,15 @@ def test_m4_in_nodes_2_no_node_covers_another_before_or_after_a_run(front):
     assert not wrong and not after
 
 
-def test_m1_in_nodes_2_the_line_comes_back_with_its_tab_and_after_a_reload(front):
+def test_m1_in_nodes_2_the_line_comes_back_after_a_reload_and_with_its_tab(front):
     before = front.lines()
-    front.to_another_tab_and_back()
-    front.wait_for_lines(before)
     front.open("zh", nodes2=True)
     quick(front)
     assert not front.lines()
     found = front.run()
     assert len(found["cached"]) >= 14 and found["lines"] == before == front.lines()
+    front.to_another_tab_and_back()
+    front.wait_for_lines(before)
 
 
 def test_m12_lines_on_nodes_and_titles_are_chinese(front):

@@ -66,4 +66,6 @@ def test_reinjection_leaves_the_network_as_it_is_and_says_so(tiny, nodes):
     with torch.compiler.set_stance("force_eager"):  # what it does there is nothing: nobody has to compile
         found = made.sample(changed)
         assert torch.equal(found, made.sample(model))
+        updated, report = tiny.attach(model, step=0, report="curve")  # update steps run the network itself
+        assert not torch.equal(made.sample(updated), found) and report.last().recipes[0].updates == (2,)
     assert "did not act, the whole network is compiled" in book.find(found).recipes[0].status

@@ -79,3 +79,29 @@ def test_it_draws_what_was_asked_for_at_cfg_1(demo):
     for steps in (8, 4):
         made = judge(demo.sample(demo.model, asked, replace(FEW, steps=steps)), asked)
         assert sum(v.objects and v.colours for v in made) >= 6, steps
+
+
+def test_guidance_is_in_its_weights(demo):
+    """One step at CFG 1 over the first quarter of the noise leads to where its teacher comes with guidance in
+    many, and not to where it comes without.
+    """
+    import comfy.sample
+    import comfy.samplers
+
+    asked, first = prompts(2, 4, "validation"), turbo.bars(4)[:2]
+    teacher, euler = Demo(layout="sd3"), comfy.samplers.sampler_object("euler")
+
+    def moved(of: Demo, sigmas, cfg: float):
+        empty = torch.zeros(1, 4, 32, 32)
+        noise = torch.cat([comfy.sample.prepare_noise(empty, prompt.seed) for prompt in asked])
+        texts = of.encode([prompt.text for prompt in asked]), of.encode([""])
+        return comfy.sample.sample_custom(
+            of.model, noise, cfg, euler, sigmas, *texts, torch.zeros_like(noise), disable_pbar=True, seed=1
+        ).flatten(1)
+
+    between = torch.linspace(float(first[0]), float(first[1]), 6)
+    guided, unguided = (moved(teacher, between, cfg) for cfg in (HOW["sd3"].cfg, 1.0))
+    ours = moved(demo, first, FEW.cfg)
+    assert HOW["sd3"].cfg == 4.0 and FEW.cfg == 1.0
+    near, far = ((ours - theirs).norm(dim=1) for theirs in (guided, unguided))
+    assert (near < far).all() and near.sum() < 0.8 * far.sum(), (near, far)

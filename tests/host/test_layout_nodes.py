@@ -176,6 +176,31 @@ def test_a_layout_method_and_gligen_together(tiny, run, layout, gligen):
     assert sum(book.find(latent).recipes[0].updates) > 0
 
 
+def test_lmd_without_an_end_of_gligen_is_lmd_without_gligen(tiny, run, layout, gligen):
+    """Single boxes would else have neither GLIGEN nor an energy."""
+    numbers = {"seed": 1, "steps": 2, "cfg": 7.5, "sampler_name": "euler", "scheduler": "simple"}
+    latent = {"samples": torch.zeros(1, 4, 16, 16)}
+    plain, off = (
+        run("GSNLMDSampler", tiny.model, tiny.clip, layout, latent_image=latent, **numbers, **more)
+        for more in ({}, {"gligen": gligen, "gligen_end": 0.0})
+    )
+    assert torch.equal(plain[0]["samples"], off[0]["samples"]) and plain[5] == off[5]
+
+
+def test_lmd_says_why_a_run_has_no_update(tiny, run, layout):
+    """One step of ddim_uniform begins below the noise levels of the energy."""
+    numbers = {"seed": 1, "steps": 1, "cfg": 7.5, "sampler_name": "euler", "scheduler": "ddim_uniform"}
+    latent = {"samples": torch.zeros(1, 4, 16, 16)}
+    said = run("GSNLMDSampler", tiny.model, tiny.clip, layout, latent_image=latent, **numbers)[5]
+    assert "no update was needed" not in said and "step" in said.split("; ")[1], said
+
+
+def test_the_masks_of_lmd_have_the_size_of_the_image(pack_module):
+    """A cell of the latent is 42 pixels for Stable Cascade."""
+    job = pack_module("gsn_ops.host.sampling.lmd_job")
+    assert job.pixels(torch.ones(2, 6, 8, dtype=torch.bool), 42).shape == (2, 252, 336)
+
+
 def test_what_is_missing_is_said(tiny, run, layout, gligen):
     with pytest.raises(ValueError, match="The box 'a red circle' belongs to no word of the prompt"):
         run("GSNApplyLayout", tiny.encode("a green star"), layout)

@@ -138,6 +138,26 @@ SAID = [
         "",
         "",
     ),
+    (
+        "a table with notes",
+        "| # | name | width | height | x (px) | y (px) | note |\n|---|---|---|---|---|---|---|\n"
+        "| 1 | a cat | 150 | 150 | 50 | 200 | left |\n| 2 | a dog | 160 | 160 | 300 | 210 | right of 1 |",
+        "",
+        "",
+    ),
+    (
+        "words behind it",
+        "- a cat: [50, 200, 150, 150]\n- a dog: [300, 210, 160, 160]\nNegative prompt:\nI left it empty.\n\n"
+        "Shall I change it? I could move the cat to [9, 9, 150, 150].",
+        "",
+        "",
+    ),
+    (
+        "quotes in a text",
+        f'{{"objects": {PAIR}, "background": "a park, \\"sunny\\""}}',
+        'a park, "sunny"',
+        "",
+    ),
     ("no brackets", "a cat: 50, 200, 150, 150\na dog: 300, 210, 160, 160", "", ""),
 ]
 """(name, text, background, negative): all have a cat and a dog."""
@@ -180,6 +200,11 @@ OTHERS = [
 """(name, text, {object: box}, background, negative)"""
 
 LOST = [
+    (
+        "a row without a number",
+        "| name | x | y | w | h |\n| a cat | 5 | 2 | 15 | 15 |\n| a dog | 3 | 2 | 1 | |",
+        "Line 3 .*no box",
+    ),
     (
         "JSON cut off",
         '{"objects": [{"name": "a cat", "box": [50, 200, 150, 150]}, {"name": "a dog", "box": [300, 2',

@@ -61,6 +61,12 @@ def test_what_the_prompt_does_not_have_is_told():
     assert "Its words are: a, cat, and, horse" in str(errors[1])
 
 
+@pytest.mark.parametrize("name", ["no dog", "without a dog"])
+def test_a_box_for_something_unwanted_is_refused(name):
+    _, errors = phrases_of([name], prompt("a cat, no dog"))
+    assert "is for something unwanted: remove the box" in str(errors[0])
+
+
 def test_the_prompt_of_a_layout_has_all_its_boxes():
     for example in (*EXAMPLES, FOREIGN):
         objects = ", ".join(f"({name!r}, {list(box)})" for name, box in example.objects)

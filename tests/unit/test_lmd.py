@@ -182,6 +182,14 @@ def test_masks_of_any_size_are_brought_to_the_grid():
         on_grid(torch.zeros(64, 64), (8, 8))
 
 
+def test_what_is_no_number_in_a_mask_is_no_object():
+    mask = cells(8, 8, slice(0, 4), slice(0, 4)).float()
+    mask[7, 7] = float("nan")
+    assert torch.equal(on_grid(mask, (8, 8)), cells(8, 8, slice(0, 4), slice(0, 4)))
+    with pytest.raises(ValueError, match="masks has an empty mask"):
+        on_grid(torch.full((8, 8), float("nan")), (4, 4))
+
+
 def test_the_largest_mask_that_is_sure_and_where_the_attention_is():
     coarse = cells(8, 8, slice(2, 6), slice(2, 6))
     small, large = cells(8, 8, slice(2, 6), slice(2, 5)), cells(8, 8, slice(2, 7), slice(2, 7))

@@ -40,6 +40,8 @@ def relations(text: str, typed: str = "") -> list[tuple[str, str, str]]:
         ("a cat left of a dog", ("cat", "left of", "dog")),
         ("a cat on the left side of the big dog", ("cat", "left of", "big dog")),
         ("a red cat to the far right of a blue dog", ("red cat", "right of", "blue dog")),
+        ("a cat to the upper left of a dog", ("cat", "left of", "dog")),
+        ("the upper shelf above the lower shelf", ("upper shelf", "above", "lower shelf")),
         ("a cat standing to the right of a dog", ("cat", "right of", "dog")),
         ("a cat that is to the right of a dog", ("cat", "right of", "dog")),
         ("a photo of a lamp above a table", ("lamp", "above", "table")),

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from gsn_ops.optimise.methods import preset
+from gsn_ops.optimise.overrides import override
 from tools.study import __main__ as command
 from tools.study import auto, compare, compute_tradeoff, data, evaluate, gradient_free, run
 from tools.study.data import PLAIN, Record, Study, Way
@@ -252,6 +254,13 @@ def test_auto_is_compared_with_its_parts_and_a_second_seed(tmp_path, tasks, mode
 def test_a_way_of_auto_can_be_at_other_steps():
     ways = auto.ways(arguments(model="sd3", steps=8, only=None, at_step=[0, 2]))
     assert [way.at_step for way in ways if way.at_step is not None] == [0, 0, 2, 2]
+
+
+def test_a_way_of_auto_can_read_between_two_steps():
+    asked = arguments(model="sd3", steps=8, only=None, at_step=None, after_step=[1])
+    (way,) = [way for way in auto.ways(asked) if "between" in way.overrides]
+    assert (way.name, way.at_step) == ("Auto without Word boost after step 1", 1)
+    assert override(preset(way.method), way.overrides)[0].between == "middle"
 
 
 def test_the_cost_of_a_way_is_in_images_of_its_own_run():

@@ -136,6 +136,11 @@ window.gsnPage = (() => {
       throw new Error('the nodes never come to rest');
     },
 
+    // The file behind the open tab.
+    tab() {
+      return app.extensionManager.workflow.activeWorkflow.path;
+    },
+
     // Where on the page a place of the graph is seen.
     seen(x, y) {
       const {scale, offset} = app.canvas.ds, rect = app.canvas.canvas.getBoundingClientRect();

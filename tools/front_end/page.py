@@ -96,12 +96,13 @@ class FrontEnd:
         return self.call("lines")
 
     def to_another_tab_and_back(self) -> None:
-        """Open an empty workflow in a tab of its own, then come back to this one."""
-        number = len(self.call("nodes"))
-        self.command("Comfy.NewBlankWorkflow")
-        self.page.wait_for_function("() => !app.graph.nodes.length")
+        """Show the workflow of the tab before this one, then this one again."""
+        own = self.call("tab")
         self.command("Workspace.PreviousOpenedWorkflow")
-        self.page.wait_for_function("number => app.graph.nodes.length === number", arg=number)
+        self.page.wait_for_function("own => gsnPage.tab() !== own", arg=own)
+        self.call("atRest")
+        self.command("Workspace.NextOpenedWorkflow")
+        self.page.wait_for_function("own => gsnPage.tab() === own", arg=own)
 
     def open_subgraph(self) -> None:
         """Show the inside of the graph's first subgraph."""

@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What only this study has."""
     parser.add_argument("--only", nargs="+", metavar="WAY", help="names: these ways now, the others later")
     parser.add_argument("--at-step", type=int, nargs="+", help="Auto and the fast method at these steps too")
+    parser.add_argument(
+        "--after-step", type=int, nargs="+", help="and halfway from these steps to the next (between=middle)"
+    )
 
 
 def ways(args: argparse.Namespace) -> tuple[Way, ...]:
@@ -56,6 +59,10 @@ def ways(args: argparse.Namespace) -> tuple[Way, ...]:
             Way(f"{name} at step {k}", method, at_step=k, overrides=typed)
             for k in getattr(args, "at_step", None) or ()
             for name, method, typed in ((LOOK_ALONE, AUTO, alone), (FAST, FAST, reads))
+        ),
+        *(
+            Way(f"{LOOK_ALONE} after step {k}", AUTO, at_step=k, overrides=f"{alone}, between=middle")
+            for k in getattr(args, "after_step", None) or ()
         ),
     )
     return tuple(way for way in found if not args.only or way.name in (PLAIN, *args.only))

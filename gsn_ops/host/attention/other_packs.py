@@ -9,15 +9,15 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
-import folder_paths
+import comfy.model_management
 import torch
 
 import nodes  # ComfyUI's module; ours of that name is inside the pack
 
 PACKAGE = __name__.partition(".gsn_ops")[0]
 TORCH = Path(torch.__file__).parent
-HOST = Path(folder_paths.base_path) / "comfy"
-CORE_NODES = Path(folder_paths.base_path) / "comfy_extras"
+HOST = Path(comfy.model_management.__file__).parent  # the base directory may be another one
+CORE_NODES = HOST.parent / "comfy_extras"
 OF_EVERY_PART = frozenset(vars(torch.nn.Module()))
 CACHE = "cache"  # in the name of a node or file whose work is to leave out parts of the network
 
@@ -125,6 +125,15 @@ def replaced_forwards(network: torch.nn.Module) -> list[tuple[torch.nn.Module, s
         if callable(value) and not isinstance(value, torch.nn.Module) and hasattr(type(part), name)
         if is_foreign(value)
     ]
+
+
+def own_network(network: torch.nn.Module) -> str:
+    """The class and pack of a network that is not ComfyUI's, "" of one that is."""
+    made_by = type(network)
+    if not is_foreign(made_by):
+        return ""
+    pack = _pack_of(source_file(made_by))
+    return f"{made_by.__qualname__} ({pack})" if pack else made_by.__qualname__
 
 
 def _parts(network: torch.nn.Module) -> Iterator[torch.nn.Module]:

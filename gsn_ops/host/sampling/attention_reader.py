@@ -15,6 +15,7 @@ from ...prompt import SubjectPhrase
 from ...torch_ops.unreadable import UnreadablePass
 from ..architectures.family import Inputs, ModelFamily, columns_of
 from ..attention.entry import Entry
+from ..attention.network_layout import layout_in
 from ..attention.pass_capture import PassCapture
 from ..attention.probe import Probe
 from ..attention.sampler_state import SamplerState
@@ -109,7 +110,7 @@ class PassReader:
         if isinstance(own, Tensor) and isinstance(total, Tensor) and total.shape[1] % own.shape[1] == 0:
             self.repeats = total.shape[1] // own.shape[1]
         network = self.guider.inner_model.diffusion_model
-        layout = self.family.layout(Inputs(network, tuple(x.shape), conds, rows))
+        layout = layout_in(self.family, Inputs(network, tuple(x.shape), conds, rows))
         per_key = entry.tokens.rows_per_key
         if per_key == 1:
             return layout

@@ -294,7 +294,8 @@ class _LayoutSampling:
         kept = len(runs) - len(made)
         parts = [f"{len(runs)} box{'es' if len(runs) > 1 else ''}, {self.batches + 1} runs"]
         parts += [f"{kept} taken from the last round"] if kept else []
-        parts.append(f"{self.passes[1]} updates" if self.passes[1] else "no update was needed")
+        none = self.recipe.active_steps(self.schedule).reason or "no update was needed"
+        parts.append(f"{self.passes[1]} updates" if self.passes[1] else none)
         parts.append(f"{in_words(alive.kept_bytes)} kept")
         parts.append(self.family.describe_capture(self.recipe.objective.needs))
         return "; ".join(parts)

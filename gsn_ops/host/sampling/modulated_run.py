@@ -30,6 +30,7 @@ from ..attention.edited_prompt import EditedPrompt, TextEdit
 from ..attention.entry import Entry
 from ..attention.look import Look
 from ..attention.modulate import Modulation, Tally
+from ..attention.network_layout import layout_in
 from ..attention.reinjection import Reinjection
 from ..autograd.differentiable import pass_options
 from ..find_family import family_of
@@ -233,7 +234,7 @@ class ModulatedRun:
             if n is not None:
                 encoded = self._cond(n).get("cross_attn")
                 rows = self.entries[n].tokens.rows if encoded is None else encoded.shape[1]
-            layouts.append(self.family.layout(Inputs(network, tuple(x.shape), conds, rows)))
+            layouts.append(layout_in(self.family, Inputs(network, tuple(x.shape), conds, rows)))
         return layouts
 
     def _prompts(

@@ -24,6 +24,7 @@ from ..attention.entry import side_networks
 from ..attention.isolation import kept_random_state
 from ..attention.joint_probe import AnyProbe, JointProbe
 from ..attention.memory_policy import CheckpointPolicy
+from ..attention.other_packs import own_network
 from ..attention.probe import Probe
 from ..attention.sampler_state import SamplerState
 from ..autograd.differentiable import differentiable, without_inference_flag
@@ -91,6 +92,7 @@ class RecipeRun:
         self.foreign = self.record.foreign
         self.looks: Looks | None = None  # at the run's own passes
         self.in_the_way: tuple[str, ...] = ()  # names of nodes and packs, known after a pass has failed
+        self.engine = ""  # another pack's network, known then too
 
     def update(self, step: RecipeStep) -> Tensor:
         """The sampler's state x [B, ...] after this step's updates; the given x is not changed.
@@ -120,7 +122,7 @@ class RecipeRun:
         except Exception as error:
             if not is_unreadable(error):
                 raise
-            self.record.given_up = sentence(error, self.in_the_way)
+            self.record.given_up = sentence(error, self.in_the_way, self.engine)
             # As text: a log that keeps the error itself would keep the tensors of its pass.
             log.warning("%s: %s\n%s", self.recipe.method, self.record.given_up, traceback.format_exc())
             return unchanged
@@ -208,6 +210,7 @@ class RecipeRun:
                 yield x, probe, prediction
             except Exception:
                 self.in_the_way = probe.names_in_the_way()
+                self.engine = own_network(state.guider.inner_model.diffusion_model)
                 raise
             finally:
                 self.record.forwards += probe.forwards
