@@ -138,6 +138,8 @@ def test_flow_edit_refuses_what_cannot_work(models, flow_edit, nodes):
     demo, node = models["eps"], nodes["GSNFlowEdit"]
     with pytest.raises(ValueError, match="connect VAE Encode"):
         flow_edit(demo, torch.zeros(1, 4, 16, 16))
+    with pytest.raises(ValueError, match="has 16 channels, and this model works on 4: encode the image"):
+        flow_edit(demo, torch.ones(1, 16, 16, 16))
     stock = comfy.samplers.CFGGuider(demo.known)
     stock.set_conds(demo.encode(SOURCE), demo.encode(""))
     with pytest.raises(ValueError, match="the GUIDER of the same FlowEdit node"):
@@ -196,6 +198,8 @@ def test_rf_inversion_refuses_what_cannot_work(models, nodes, rf_inversion):
     demo = models["flow"]
     with pytest.raises(ValueError, match="RF-Inversion edits an image, and its latent is empty"):
         rf_inversion(demo, torch.zeros(1, 4, 16, 16))
+    with pytest.raises(ValueError, match="has 16 channels, and this model works on 4: encode the image"):
+        rf_inversion(demo, torch.ones(1, 16, 16, 16))
     prompts = demo.encode(""), demo.encode(TARGET)
     with pytest.raises(ValueError, match="target_cfg is 4, and guidance needs a negative prompt"):
         nodes["GSNRFInversion"].EXECUTE_NORMALIZED(demo.model, *prompts, target_cfg=4.0)
@@ -255,7 +259,7 @@ def test_settings_of_the_mask_act(models, diff_mask):
     usual = diff_mask(demo, image(), **run)[0].mean()
     assert diff_mask(demo, image(), threshold=0.2, **run)[0].mean() > usual
     assert "That is most of the image" in diff_mask(demo, image(), threshold=0.0, **run)[2]
-    picture = torch.rand(1, 40, 40, 3)
+    picture = torch.rand(1, 40, 40, 4)  # with alpha
     shown = diff_mask(demo, {"samples": image()}, image=picture, **run)[1]
     assert shown.shape == (1, 40, 40, 3)
     with pytest.raises(ValueError, match="connect VAE Encode"):

@@ -128,7 +128,8 @@ def widgets_of(info: dict) -> list[str]:
     slots: list[str | None] = []
     for name, (kind, options) in inputs_of(info).items():
         if kind in WIDGETS and not options.get("forceInput"):
-            slots += [name, None] if options.get("control_after_generate") else [name]
+            twice = options.get("control_after_generate") or name in ("seed", "noise_seed")  # by its name
+            slots += [name, None] if twice else [name]
     return slots
 
 
@@ -453,6 +454,40 @@ def test_the_prompt_to_prompt_templates_act_as_shipped_with_fewer_steps(name, st
     assert status in entry["outputs"][report]["text"][0]
     source, edited = client.images(entry, saved)
     assert source != edited
+
+
+FEW = {"steps": 3, "copies": 1, "iterations": 1, "overrides": "shifts=1", "at_percent": 0.5, "batch_size": 1}
+ON_PICTURES = [name for name in NAMES if name[:2] in ("46", "47", "50", "51")]
+
+
+@pytest.mark.parametrize("name", ON_PICTURES)
+def test_the_templates_on_pictures_run_with_fewer_steps(name, client):
+    prompt = shortened(read(name)[1])
+    entry = client.run(prompt)
+    saved = [i for i, node in prompt.items() if node["class_type"] == "SaveImage"]
+    last = client.images(entry, saved[-1])[-1]
+    assert len(Image.open(io.BytesIO(last)).convert("RGB").getcolors(2**17) or []) > 1
+
+
+def shortened(prompt: dict) -> dict:
+    """The prompt with fewer steps of everything."""
+    for node in prompt.values():
+        node["inputs"] |= {key: value for key, value in FEW.items() if key in node["inputs"]}
+    return prompt
+
+
+def test_dreambooth_by_train_lora_with_class_pictures_then_nursing(client):
+    """Two steps on one picture and one of its class."""
+    prompt = shortened(json.loads((FOLDER.parent / "tests" / "data" / "dreambooth.json").read_text("utf-8")))
+    (train,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "TrainLoraNode")
+    train["steps"] = 2
+    of_pairs = prompt[train["positive"][0]]["inputs"]
+    for side, link in list(of_pairs.items()):  # without the doubling of the texts
+        twice = prompt[link[0]]["inputs"]["conditioning_1"]
+        of_pairs[side] = prompt[twice[0]]["inputs"]["conditioning_1"]
+    entry = client.run(prompt)
+    (report,) = (i for i, node in prompt.items() if node["class_type"] == "GSNReport")
+    assert ", 1 update step, " in entry["outputs"][report]["text"][0]
 
 
 def halves(png: bytes):

@@ -49,15 +49,18 @@ class EachItsOwn:
         return torch.cat([loss(one[None]) for loss, one in zip(self.losses, pictures, strict=True)])
 
 
-def losses_of(clip: DemoClip, batch: Sequence[Prompt]) -> dict[str, EachItsOwn]:
-    """Way -> the loss of a batch."""
-    return {
-        "shapes": EachItsOwn([ShapesLoss(prompt.wanted) for prompt in batch]),
-        "clip": EachItsOwn([ClipLoss(clip.images, clip.texts([prompt.text])[0]) for prompt in batch]),
-    }
+def losses_of(clip: DemoClip | None, batch: Sequence[Prompt]) -> dict[str, EachItsOwn]:
+    """Way -> the loss of a batch; without a CLIP that of the shapes alone."""
+    found = {"shapes": EachItsOwn([ShapesLoss(prompt.wanted) for prompt in batch])}
+    if clip is not None:
+        texts = clip.texts([prompt.text for prompt in batch])
+        found["clip"] = EachItsOwn([ClipLoss(clip.images, text) for text in texts])
+    return found
 
 
-def made_by(demo: Demo, clip: DemoClip, batch: Sequence[Prompt], way: str, scale: float, args) -> list[dict]:
+def made_by(
+    demo: Demo, clip: DemoClip | None, batch: Sequence[Prompt], way: str, scale: float, args
+) -> list[dict]:
     """One record per picture of a batch."""
     guidance, pictures = (
         pack_module(f"gsn_ops.host.{name}")
@@ -73,15 +76,20 @@ def made_by(demo: Demo, clip: DemoClip, batch: Sequence[Prompt], way: str, scale
     ends = {name: loss(shown).tolist() for name, loss in losses.items()}
     found = [detect(image) for image in images_of(latents)]
     return [
-        {"right": bool(success(found[i], list(prompt.wanted))[1]), **{name: ends[name][i] for name in WAYS}}
+        {
+            "right": bool(success(found[i], list(prompt.wanted))[1]),
+            **{name: one[i] for name, one in ends.items()},
+        }
         for i, prompt in enumerate(batch)
     ]
 
 
 def measure(args: argparse.Namespace, kept: JsonLines) -> list[dict]:
     """All records of the study, those of the file first."""
-    demo, clip, records = Demo(layout=args.model), demo_clip(), []
-    print(f"demo CLIP: {100 * found_at_once(clip):.0f} % of 100 new pictures have their caption nearest")
+    demo, records = Demo(layout=args.model), []
+    clip = demo_clip() if "clip" in args.ways else None
+    if clip is not None:
+        print(f"demo CLIP: {100 * found_at_once(clip):.0f} % of 100 new pictures have their caption nearest")
     asked = prompts(2, args.pictures, "test")
     ways = [(PLAIN, 0.0), *((way, scale) for way in args.ways for scale in args.scales)]
     for number in range(0, args.pictures, BATCH):
@@ -111,7 +119,9 @@ def table(records: Sequence[dict]) -> str:
             cells[1] = ""
         same = way == PLAIN
         cells += ["", "", ""] if same else [str(against.fixed), str(against.broken), f"{against.p:.2g}"]
-        cells += [f"{fmean(p[name] for p in found):.3f}" for name in WAYS]
+        for name in WAYS:
+            known = [p[name] for p in found if name in p]
+            cells.append(f"{fmean(known):.3f}" if known else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ STAGES = {
     "Model": "Loader|GSNDemoModel|Note",
     "Nursing": "GSNNursing|GSNRefineModel|GSNGuidanceModel|GSNObjective",
     "Prompt and settings": "",
-    "Sampling": "^KSampler$|GSNLatentRefine|GSNSeedPicker|^SamplerCustom",
+    "Sampling": "^KSampler(Advanced)?$|GSNLatentRefine|GSNSeedPicker|^SamplerCustom",
     "Result": "VAEDecode|ImageStitch|SaveImage|PreviewAny|GSNReport|GSNAttentionMaps|GSNJudge|ComfySwitch",
 }
 OTHER = "Prompt and settings"
@@ -24,6 +24,8 @@ BELOW = (  # these stand below the node that they follow
     "ModelSamplingAuraFlow",
     "SamplerCustomAdvanced",
     "GSNApplyLayout",
+    "DualCFGGuider",
+    "SetLatentNoiseMask",
 )
 FIRST = re.compile("Loader|^Empty|^Primitive|RandomNoise|KSamplerSelect")
 EARLY = ("SaveImage", "PreviewAny", "GSNNursing")  # as far left as their links allow
@@ -76,7 +78,14 @@ def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) 
     ways = itertools.product(
         *(
             ((), (name,))
-            for name in ("KSampler", "PreviewAny", "CreateBoundingBoxes", "VAEDecode", "GSNReport")
+            for name in (
+                "KSampler",
+                "KSamplerAdvanced",
+                "PreviewAny",
+                "CreateBoundingBoxes",
+                "VAEDecode",
+                "GSNReport",
+            )
         )
     )
     found = [
@@ -151,7 +160,8 @@ def columns(
         return found[node]
 
     last = max(depth(node.id) for node in nodes)
-    return {node.id: late(node.id) for node in nodes}
+    used = sorted({late(node.id) for node in nodes})
+    return {node.id: used.index(late(node.id)) for node in nodes}
 
 
 def stages_of(members: Sequence[Node]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ def load_as(
     return loaded[:3]
 
 
+def reloadable(loaded: tuple, load: Callable[..., tuple], path: str | Path | None) -> tuple:
+    """MODEL, CLIP, VAE; ComfyUI can now make the MODEL anew from its file, as training a LoRA wants."""
+    loaded[0].cached_patcher_init = (_model_of, (load, path))
+    return loaded
+
+
+def _model_of(
+    load: Callable[..., tuple], path: str | Path | None, disable_dynamic: bool = False
+) -> ModelPatcher:
+    return load(path)[0]
+
+
 def load_demo_model(
     path: str | Path | None = None,
 ) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
@@ -163,4 +176,5 @@ def load_demo_model(
 
     path: another file of the same kind, e.g. one just trained. Errors: see `read`.
     """
-    return load_as(DemoSD, read(Path(path or PATH)), {"clip_l_model_config": TEXT_MODEL})
+    loaded = load_as(DemoSD, read(Path(path or PATH)), {"clip_l_model_config": TEXT_MODEL})
+    return reloadable(loaded, load_demo_model, path)

@@ -101,4 +101,5 @@ def load_demo_sd3(
 
     path: another file of the same kind. Errors: see `sd.read`.
     """
-    return load_tensors(sd.read(Path(path or PATH), FORMAT, SHAPES_DIGEST))
+    loaded = load_tensors(sd.read(Path(path or PATH), FORMAT, SHAPES_DIGEST))
+    return sd.reloadable(loaded, load_demo_sd3, path)

@@ -30,4 +30,5 @@ def load_demo_turbo(
 
     path: another file of the same kind. Errors: see `sd.read`.
     """
-    return sd3.load_tensors(sd.read(Path(path or PATH), FORMAT, sd3.SHAPES_DIGEST), DemoTurbo)
+    loaded = sd3.load_tensors(sd.read(Path(path or PATH), FORMAT, sd3.SHAPES_DIGEST), DemoTurbo)
+    return sd.reloadable(loaded, load_demo_turbo, path)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...editing.flow_edit import edit_step, noisy
 from ...editing.ode import Velocity
 from ...optimise.seeded_noise import generator, noise_like
-from .noise_levels import EMPTY, check_kind, is_flow
+from .noise_levels import check_image, check_kind, is_flow
 from .pair_guider import OTHER_GUIDER, PairGuider
 
 
@@ -44,8 +44,7 @@ class FlowEditSampler:
         if not hasattr(model_wrap, "predict_as"):
             raise ValueError(OTHER_GUIDER.format(node="FlowEdit"))
         check_kind(model_wrap.inner_model.model_sampling)
-        if not latent_image.count_nonzero():
-            raise ValueError(EMPTY.format(node="FlowEdit"))
+        check_image(model_wrap.inner_model, latent_image, "FlowEdit")
         edit = _Edit(model_wrap, latent_image, denoise_mask, extra_args)
         levels = sigmas.tolist()
         edited, total = latent_image, len(levels) - 1

@@ -60,6 +60,15 @@ def velocity_of(predict: Any, model_sampling: Any, extra_args: dict, seen: list[
     return velocity
 
 
+def check_image(inner: Any, latent: Tensor, node: str) -> None:
+    """Raises ValueError unless this latent [B, C, ...] of a run holds an image for the BaseModel `inner`."""
+    if not latent.count_nonzero():
+        raise ValueError(EMPTY.format(node=node))
+    channels = inner.latent_format.latent_channels
+    if latent.shape[1] != channels:
+        raise ValueError(OTHER_VAE.format(found=latent.shape[1], wanted=channels))
+
+
 def image_latent(model: Any, latent: dict, node: str) -> Tensor:
     """The samples of a LATENT that holds an image for this model.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...editing.ode import Velocity
 from ...editing.rf_inversion import strength_at, to_image, to_noise
 from ...optimise.seeded_noise import generator, noise_like
-from .noise_levels import EMPTY, is_flow
+from .noise_levels import check_image, is_flow
 from .pair_guider import OTHER_GUIDER
 
 NODE = "RF-Inversion"
@@ -57,8 +57,7 @@ class RFInversionSampler:
             raise ValueError(OTHER_GUIDER.format(node=NODE))
         if not is_flow(model_wrap.inner_model.model_sampling):
             raise ValueError(NOT_A_FLOW)
-        if not latent_image.count_nonzero():
-            raise ValueError(EMPTY.format(node=NODE))
+        check_image(model_wrap.inner_model, latent_image, NODE)
         seen: list[Tensor] = []
         source, target = model_wrap.velocities(extra_args, seen)
         levels = sigmas.tolist()
