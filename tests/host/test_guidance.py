@@ -14,7 +14,7 @@ from ..support.model_state import difference, state_of
 
 SYNGEN = "SynGen (Rassin et al. 2023)"
 STEPS, FEW = 4, 3
-ENOUGH = 10  # steps, so that every method's moments are among them
+ENOUGH = {"steps": 10, "last_step": 6}  # every method's moments are among them
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def shorter(recipe):
 def test_published_methods_in_real_runs(tiny, attach, presets, placed, pack_module, part):
     """Each acts, gives the same bits twice if it has noises of its own, and leaves the model as it was."""
     unwanted = pack_module("gsn_ops.subjects.syntax").parse_subjects("circle, square, -triangle")
-    stock, before = tiny.sample(steps=ENOUGH), state_of(tiny.model)
+    stock, before = tiny.sample(**ENOUGH), state_of(tiny.model)
     for method in presets.METHODS[part::5]:
         if method == "FOCUS (2025)":  # flow models: test_saga_and_focus.py
             continue
@@ -132,14 +132,14 @@ def test_published_methods_in_real_runs(tiny, attach, presets, placed, pack_modu
             tiny.model, *(replace(r, subjects=unwanted) if "Neglect" in method else r for r in recipes)
         )
         positive = tiny.encode(RELATED) if "relations" in method else placed
-        out = tiny.sample(model, steps=ENOUGH, positive=positive)
+        out = tiny.sample(model, **ENOUGH, positive=positive)
         acted = [action for action in book.find(out).recipes if action.steps]
         assert acted and torch.isfinite(out).all() and not torch.equal(out, stock), method
         assert all(math.isfinite(loss) for action in acted for row in action.losses for loss in row), method
         if hasattr(recipes[0], "final_iterations") or hasattr(recipes[0], "noises"):  # chance
-            assert torch.equal(tiny.sample(model, steps=ENOUGH, positive=placed), out), method
+            assert torch.equal(tiny.sample(model, **ENOUGH, positive=placed), out), method
     assert difference(before, state_of(tiny.model)) == {}
-    assert torch.equal(tiny.sample(steps=ENOUGH), stock)
+    assert torch.equal(tiny.sample(**ENOUGH), stock)
 
 
 class Broken(Exception):

@@ -7,7 +7,7 @@ import torch
 
 from ..support.demo_model import PROMPT, empty
 
-N, SHIFTS = 5, 4
+N, SHIFTS = 4, 3
 CALLBACK_PER_STEP = (
     "euler",
     "heun",

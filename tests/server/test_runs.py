@@ -25,7 +25,7 @@ def demo():
             "1": ("GSNDemoModel", {}),
             "2": ("GSNNursing", {"model": ["1", 0], "clip": ["1", 1], **settings}),
             "3": ("CLIPTextEncode", {"text": "a red circle and a blue square", "clip": ["2", 1]}),
-            "4": ("EmptyLatentImage", {"width": 256, "height": 256, "batch_size": 1}),
+            "4": ("EmptyLatentImage", {"width": 128, "height": 128, "batch_size": 1}),
             "5": sampler(seed),
             "6": ("VAEDecode", {"samples": ["5", 0], "vae": ["1", 2]}),
             "7": ("PreviewImage", {"images": ["6", 0]}),

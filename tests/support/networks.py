@@ -12,6 +12,9 @@ from .probe_oracle import weighted
 TEXT = "a red cat and a blue dog"  # a word a row, from row 1 on
 
 
+KEEPS_INPUTS = ("CosmosT2IPredict2", "Anima")
+"""ComfyUI's networks that keep what they were given, from their first pass on."""
+
 CELLS = torch.tensor([0, 8, 14])  # of which rows of self-attention are looked at
 
 
@@ -132,6 +135,8 @@ def loaded(arch: Architecture, tiny, dtype=torch.float32, computes_in=None) -> M
             tiny,
         )
     made.load()
+    if arch.config in KEEPS_INPUTS:
+        made.sample()
     return made
 
 

@@ -261,6 +261,14 @@ def test_text_is_shortened_and_wrapped_to_its_place():
     assert wrap("", 16, 200) == []
 
 
+def test_a_line_ends_between_wide_letters_and_never_before_a_comma():
+    text = "\u6ca1\u6709\u7f3a\u5931\uff0cgreen star \u7684\u6ce8\u610f\u529b\u3002" * 3
+    lines = wrap(text, 16, 240)
+    assert len(lines) > 2 and "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert not any(line[0] in "\uff0c\u3002" for line in lines)
+    assert all(width_of(line, 16) <= 240 for line in lines)
+
+
 def test_letters_without_a_glyph_are_still_told():
     assert font_for("red car", 16)[1] == "red car"
     font, text = font_for("caf\u00e9", 16)
