@@ -25,7 +25,8 @@ class ChosenMoment:
 
     at_percent: share of the noise schedule, 0 ... 1. sigma, step, steps: noise level and 0-based step of the
     run it was measured in, and how many steps that had. images: how many were judged. date: ISO, of the
-    choice. command: what chose it.
+    choice. command: what chose it. reads: settings of what the objective read then, as typed in overrides
+    ("encoders=clip, blocks=3").
     """
 
     at_percent: float
@@ -35,8 +36,11 @@ class ChosenMoment:
     images: int = 0
     date: str = ""
     command: str = ""
+    reads: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.reads, str):
+            raise ValueError(f"reads is {self.reads!r}, not a text")
         if isinstance(self.at_percent, bool) or not isinstance(self.at_percent, int | float):
             raise ValueError(f"at_percent is {self.at_percent!r}, not a number")
         if not (math.isfinite(self.at_percent) and 0 <= self.at_percent < 1):

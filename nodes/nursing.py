@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..gsn_ops.host.extensions import collect
 from ..gsn_ops.host.node_status import Absent
-from ..gsn_ops.host.own_moment import file_stamp, own_moment
+from ..gsn_ops.host.own_moment import OwnMoment, file_stamp, own_moment
 from ..gsn_ops.host.prompts.conditioning import with_token_metadata
 from ..gsn_ops.host.sampling.modulation import attach_edits
 from ..gsn_ops.host.sampling.patch import attach
@@ -14,7 +14,7 @@ from ..gsn_ops.language import aliases
 from ..gsn_ops.optimise.auto import AUTO, BUDGET, STEPS_OF, within
 from ..gsn_ops.optimise.gradient_free import edit_of, with_subjects
 from ..gsn_ops.optimise.methods import acts_at_one_step, methods, preset
-from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, shared_attention
+from ..gsn_ops.optimise.overrides import check, moved, only_needed, override, reading, shared_attention
 from ..gsn_ops.optimise.unused import Asked, used
 from ..gsn_ops.subjects.syntax import parse_subjects
 from .inputs import (
@@ -155,11 +155,12 @@ class GSNNursing(io.ComfyNode):
             edit = with_subjects(edit, parse_subjects(written(subjects))).check().scaled(strength)
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
+        own = OwnMoment()
         if asked.moment is None and strength and acts_at_one_step(method):
-            moment, found = own_moment(given("MODEL", model), *STEPS_OF.get(method, (method,)))
-            notes = (*notes, *found)
-            asked = replace(asked, moment=moment)
-        recipes = moved(override(preset(method), asked.overrides), asked.moment)
+            own = own_moment(given("MODEL", model), *STEPS_OF.get(method, (method,)))
+            notes = (*notes, *own.remarks)
+            asked = replace(asked, moment=own.moment)
+        recipes = moved(override(reading(preset(method), own.reads), asked.overrides), asked.moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = within(recipes, asked.budget)
         recipes = tuple(

@@ -1,4 +1,4 @@
-"""The step that a study chose for this model, from ComfyUI's user folder.
+"""The step that a study chose for this model, from ComfyUI's user folder; for the demo models, the pack's own.
 
 A model is known by a key of its weights, not by its file's name: a sample of the values in half precision, so
 that the file on a GPU and on a CPU is the same model. LoRAs do not count.
@@ -7,18 +7,25 @@ that the file on a GPU and on a CPU is the same model. LoRAs do not count.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 import torch
 from torch import Tensor
 
-from ..chosen_moments import FILE, read_moments
+from ..chosen_moments import FILE, ChosenMoment, read_moments
+from ..optimise.auto import AUTO
 from ..remark import Remark
 from ..schedule import Moment
 
 TENSORS, VALUES = 48, 64
 """How many weights are looked at, and how many numbers of each: under a millisecond on a CPU."""
+
+
+OF_DEMO_MODELS = {"demo model (MM-DiT)": {AUTO: ChosenMoment(0.2, reads="encoders=clip, blocks=3")}}
+"""Name -> method -> what was best on validation prompts (docs/settings.md)."""
 
 
 def moments_file() -> Path:
@@ -67,31 +74,54 @@ def _sample(weight: Tensor) -> bytes:
         return b""
 
 
-def own_moment(model, *methods: str) -> tuple[Moment | None, tuple[Remark, ...]]:
-    """The step chosen for this model and the first of these methods that has one, and what to say about it;
-    (None, ()) without a choice.
+@dataclass(frozen=True)
+class OwnMoment:
+    """What was chosen for a model. moment: None = the method's own. reads: as typed in overrides. remarks:
+    what to say about it.
+    """
+
+    moment: Moment | None = None
+    reads: str = ""
+    remarks: tuple[Remark, ...] = ()
+
+
+def own_moment(model, *methods: str) -> OwnMoment:
+    """The step chosen for this model and the first of these methods that has one: in the user's file, else by
+    this pack for its demo models.
 
     A file that cannot be used is said, and costs nothing else.
     """
     try:
-        text = moments_file().read_text(encoding="utf-8")
+        in_file = read_moments(moments_file().read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None, ()
+        return _of_demo_model(model, methods)
     except (OSError, UnicodeDecodeError) as error:
-        return None, (_unused(f"it cannot be read ({type(error).__name__})"),)
-    try:
-        of_model = read_moments(text).get(weights_key(model), {})
+        return OwnMoment(remarks=(_unused(f"it cannot be read ({type(error).__name__})"),))
     except ValueError as error:
-        return None, (_unused(str(error)),)
+        return OwnMoment(remarks=(_unused(str(error)),))
+    of_model = in_file.get(weights_key(model), {})
     chosen = next((of_model[method] for method in methods if method in of_model), None)
     if chosen is None:
-        return None, ()
+        return _of_demo_model(model, methods)
     share = f"{100 * chosen.at_percent:.3g} %"
     found = f"own step: {share} of the noise schedule, from {FILE}: chosen for this model"
     measured = f" on {chosen.images} images ({chosen.date})" if chosen.images else ""
-    return Moment(percent=chosen.at_percent), (
-        Remark(f"{found}{measured}", line=f"own step {share}, from moments.json"),
-    )
+    remark = Remark(f"{found}{measured}{_reading(chosen)}", line=f"own step {share}, from moments.json")
+    return OwnMoment(Moment(percent=chosen.at_percent), chosen.reads, (remark,))
+
+
+def _of_demo_model(model, methods: Sequence[str]) -> OwnMoment:
+    """What this pack chose for a demo model; nothing for another one."""
+    of_model = OF_DEMO_MODELS.get(getattr(model.model.model_config, "demo_name", ""), {})
+    chosen = next((of_model[method] for method in methods if method in of_model), None)
+    if chosen is None:
+        return OwnMoment()
+    text = f"own step: {100 * chosen.at_percent:.3g} % of the noise schedule, chosen for this demo model"
+    return OwnMoment(Moment(percent=chosen.at_percent), chosen.reads, (Remark(f"{text}{_reading(chosen)}"),))
+
+
+def _reading(chosen: ChosenMoment) -> str:
+    return f", reading {chosen.reads}" if chosen.reads else ""
 
 
 def _unused(why: str) -> Remark:

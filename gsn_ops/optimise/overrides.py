@@ -159,6 +159,22 @@ def override(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:
     return recipes
 
 
+def reading(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:
+    """The recipes whose objectives read what was chosen for a model ("encoders=clip, blocks=3").
+
+    Raises ValueError that names the position for any other setting.
+    """
+    for _, key, value in pairs(text, "reads in moments.json", list(OBJECTIVE_KEYS), "encoders=clip"):
+        recipes = tuple(with_setting(recipe, key, value) for recipe in recipes)
+    return recipes
+
+
+def read_settings(text: str) -> str:
+    """Of settings as typed those of what is read, for `reading`."""
+    found = (pair for pair in PAIR.finditer(text) if pair["key"] in OBJECTIVE_KEYS)
+    return ", ".join(f"{pair['key']}={pair['value']}" for pair in found)
+
+
 def _example(recipes: tuple[Recipe, ...]) -> str:
     """What can be typed for these recipes: their first number as it is, and a level."""
     for recipe in recipes:

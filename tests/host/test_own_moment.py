@@ -22,17 +22,17 @@ def own(tiny, pack, monkeypatch, tmp_path):
     lines = []
     monkeypatch.setattr(tiny.module("nodes.nursing"), "status_reporter", lambda node: lines.append)
 
-    def write(percent=PERCENT, method=METHOD, key=None, text=None) -> None:
+    def write(percent=PERCENT, method=METHOD, key=None, text=None, reads="") -> None:
         file = module.moments_file()
         file.parent.mkdir(exist_ok=True)
-        chosen = moments.ChosenMoment(percent, images=600, date="2026-11-26")
+        chosen = moments.ChosenMoment(percent, images=600, date="2026-11-26", reads=reads)
         key = key or module.weights_key(tiny.model)
         file.write_text(moments.with_moment("", key, method, chosen) if text is None else text)
 
-    def run(method=METHOD, **settings):
+    def run(method=METHOD, overrides="shifts=1", **settings):
         with torch.inference_mode():
             model, _, book = node.EXECUTE_NORMALIZED(
-                tiny.model, method=method, overrides="shifts=1", report_level="numbers only", **settings
+                tiny.model, method=method, overrides=overrides, report_level="numbers only", **settings
             ).args
         latents = tiny.sample(model, positive=tiny.encode(PROMPT))
         return SimpleNamespace(latents=latents, report=book.find(latents), line=lines[-1])
@@ -66,6 +66,22 @@ def test_the_report_has_what_a_study_needs(own, tiny):
     assert report.recipes[0].percent == pytest.approx(PERCENT, abs=0.15)
     again = own.run(at_percent=report.recipes[0].percent).report
     assert again.recipes[0].step == report.recipes[0].step
+
+
+def test_what_was_read_for_the_choice_is_read_and_said(own):
+    typed = own.run(at_percent=PERCENT, overrides="shifts=1, levels=8")
+    own.write(reads="levels=8")
+    found = own.run()
+    assert torch.equal(found.latents, typed.latents)
+    assert "(2026-11-26), reading levels=8" in found.report.warnings[0]
+    other = own.run(at_percent=PERCENT, overrides="shifts=1, levels=16")
+    assert torch.equal(own.run(overrides="shifts=1, levels=16").latents, other.latents), "typed settings win"
+
+
+def test_other_settings_are_not_taken_from_the_file(own):
+    own.write(reads="shifts=3")
+    with pytest.raises(ValueError, match=r"reads in moments.json, character 1: there is no setting 'shifts'"):
+        own.run()
 
 
 @pytest.mark.parametrize("typed", ({"at_step": 1}, {"at_sigma": 5.0}, {"at_percent": 0.18}))

@@ -7,7 +7,7 @@ import pytest
 from gsn_ops.chosen_moments import ChosenMoment, read_moments, with_moment
 from gsn_ops.schedule import Schedule
 
-CHOSEN = ChosenMoment(0.1, 8.39, 2, 20, 600, "2026-11-26", "study")
+CHOSEN = ChosenMoment(0.1, 8.39, 2, 20, 600, "2026-11-26", "study", "blocks=3")
 
 
 def test_what_is_written_is_read():
@@ -47,6 +47,7 @@ def test_a_key_of_a_later_pack_is_left_out():
         (whole(at_percent="0.1"), "the entry of A: at_percent is '0.1', not a number"),
         (whole(at_percent=True), "at_percent is True, not a number"),
         (whole(at_percent=1.5), "at_percent is 1.5, not a share"),
+        (whole(at_percent=0.1, reads=3), "the entry of A: reads is 3, not a text"),
         (whole(at_percent=-1), "at_percent is -1, not a share"),
         (whole(at_percent=float("nan")), "at_percent is nan, not a share"),
     ),

@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 
 from gsn_ops.chosen_moments import ChosenMoment
+from gsn_ops.optimise.overrides import read_settings
 
 from .choose_step import best_step, check_candidates, keep, paper_candidates, scores
 from .compare import LATENT_REFINE
@@ -200,6 +201,7 @@ def chosen(study: Study, sets: Sets, best: int) -> tuple[str, str, ChosenMoment]
         images=len(made),
         date=date.today().isoformat(),
         command=study.command,
+        reads=read_settings(study.ways[1].overrides),
     )
     model = demo_of(study.model, study.file, False).model
     return pack_module("gsn_ops.host.own_moment").weights_key(model), study.ways[1].method, moment
