@@ -182,8 +182,8 @@ def test_words_that_the_attention_does_not_see_are_refused(tiny):
     """Anima's attention sees what its adapter makes for T5's tokens, not the rows of Qwen that its text node
     hands on.
     """
-    anima = make("Anima", tiny)
-    anima.arch = replace(anima.arch, tensor="")
+    made = make("Anima", tiny)
+    anima = replace(made, arch=replace(made.arch, tensor=""))
     model, _ = tiny.attach(
         anima.model, step=0, subjects=tiny.module("gsn_ops.subjects.syntax").parse_subjects("red cat")
     )
