@@ -155,12 +155,11 @@ class GSNNursing(io.ComfyNode):
             edit = with_subjects(edit, parse_subjects(written(subjects))).check().scaled(strength)
             patched, book = attach_edits(given("MODEL", model), edit, on_status=status, notes=notes)
             return io.NodeOutput(patched, encoder, book)
-        own = OwnMoment()
+        own = OwnMoment(asked.moment)
         if asked.moment is None and strength and acts_at_one_step(method):
             own = own_moment(given("MODEL", model), *STEPS_OF.get(method, (method,)))
-            notes = (*notes, *own.remarks)
-            asked = replace(asked, moment=own.moment)
-        recipes = moved(override(reading(preset(method), own.reads), asked.overrides), asked.moment)
+        notes = (*notes, *own.remarks)
+        recipes = moved(override(reading(preset(method), own.reads), asked.overrides), own.moment)
         common = {"report": report_kind(report_level), "subjects": parse_subjects(written(subjects))}
         recipes = within(recipes, asked.budget)
         recipes = tuple(

@@ -1,4 +1,4 @@
-"""The step that a study chose for this model, from ComfyUI's user folder; for the demo models, the pack's own.
+"""The step that a study chose for this model, from ComfyUI's user folder, or this pack for a demo model.
 
 A model is known by a key of its weights, not by its file's name: a sample of the values in half precision, so
 that the file on a GPU and on a CPU is the same model. LoRAs do not count.
@@ -116,7 +116,8 @@ def _of_demo_model(model, methods: Sequence[str]) -> OwnMoment:
     chosen = next((of_model[method] for method in methods if method in of_model), None)
     if chosen is None:
         return OwnMoment()
-    text = f"own step: {100 * chosen.at_percent:.3g} % of the noise schedule, chosen for this demo model"
+    share = f"{100 * chosen.at_percent:.3g} %"
+    text = f"own step: {share} of the noise schedule, chosen for this demo model"
     return OwnMoment(Moment(percent=chosen.at_percent), chosen.reads, (Remark(f"{text}{_reading(chosen)}"),))
 
 

@@ -228,3 +228,24 @@ def test_separate_is_the_mean_of_the_losses_on_single_encoders(flow):
         )
     assert losses["separate"] == pytest.approx((losses["clip"] + losses["t5"]) / 2, abs=1e-5)
     assert abs(losses["average"] - losses["separate"]) > 1e-3
+
+
+def test_m10_auto_knows_what_to_read_of_this_model(flow, pack):
+    """From the node's defaults; what is typed is read instead."""
+    node = next(node for node in pack.NODES if node.GET_SCHEMA().node_id == "GSNNursing")
+
+    def recipe(**typed):
+        model = node.EXECUTE_NORMALIZED(flow.model, **typed).args[0]
+        return model.get_wrappers("outer_sample", "gsn")[0].attached[0]
+
+    def reads(attached):
+        needs = attached.recipe.objective.needs
+        return needs.encoders, needs.blocks, attached.recipe.moment.percent
+
+    attached = recipe()
+    assert reads(attached) == ("clip", "3", 0.2)
+    (note,) = attached.notes
+    assert "own step: 20 %" in note and "for this demo model, reading encoders=clip, blocks=3" in note
+    assert reads(recipe(overrides="encoders=average, blocks=0-1")) == ("all", "0-1", 0.2)
+    assert reads(recipe(at_percent=0.5)) == ("all", "auto", 0.5)
+    assert reads(recipe(method="Latent Refine (fast)"))[:2] == ("all", "auto")

@@ -69,13 +69,13 @@ def test_the_report_has_what_a_study_needs(own, tiny):
 
 
 def test_what_was_read_for_the_choice_is_read_and_said(own):
-    typed = own.run(at_percent=PERCENT, overrides="shifts=1, levels=8")
-    own.write(reads="levels=8")
+    typed = own.run(at_percent=PERCENT, overrides="shifts=1, levels=2")
+    own.write(reads="levels=2")
     found = own.run()
     assert torch.equal(found.latents, typed.latents)
-    assert "(2026-11-26), reading levels=8" in found.report.warnings[0]
-    other = own.run(at_percent=PERCENT, overrides="shifts=1, levels=16")
-    assert torch.equal(own.run(overrides="shifts=1, levels=16").latents, other.latents), "typed settings win"
+    assert "(2026-11-26), reading levels=2" in found.report.warnings[0]
+    other = own.run(at_percent=PERCENT, overrides="shifts=1, levels=4")
+    assert torch.equal(own.run(overrides="shifts=1, levels=4").latents, other.latents), "typed settings win"
 
 
 def test_other_settings_are_not_taken_from_the_file(own):
