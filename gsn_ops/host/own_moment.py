@@ -122,7 +122,7 @@ def _of_demo_model(model, methods: Sequence[str]) -> OwnMoment:
 
 
 def _reading(chosen: ChosenMoment) -> str:
-    return f", reading {chosen.reads}" if chosen.reads else ""
+    return f"; it reads {chosen.reads}" if chosen.reads else ""
 
 
 def _unused(why: str) -> Remark:

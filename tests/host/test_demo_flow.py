@@ -245,7 +245,7 @@ def test_m10_auto_knows_what_to_read_of_this_model(flow, pack):
     attached = recipe()
     assert reads(attached) == ("clip", "3", 0.2)
     (note,) = attached.notes
-    assert "own step: 20 %" in note and "for this demo model, reading encoders=clip, blocks=3" in note
+    assert "own step: 20 %" in note and "for this demo model; it reads encoders=clip, blocks=3" in note
     assert reads(recipe(overrides="encoders=average, blocks=0-1")) == ("all", "0-1", 0.2)
     assert reads(recipe(at_percent=0.5)) == ("all", "auto", 0.5)
     assert reads(recipe(method="Latent Refine (fast)"))[:2] == ("all", "auto")

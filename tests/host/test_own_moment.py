@@ -73,7 +73,7 @@ def test_what_was_read_for_the_choice_is_read_and_said(own):
     own.write(reads="levels=2")
     found = own.run()
     assert torch.equal(found.latents, typed.latents)
-    assert "(2026-11-26), reading levels=2" in found.report.warnings[0]
+    assert "(2026-11-26); it reads levels=2" in found.report.warnings[0]
     other = own.run(at_percent=PERCENT, overrides="shifts=1, levels=4")
     assert torch.equal(own.run(overrides="shifts=1, levels=4").latents, other.latents), "typed settings win"
 
