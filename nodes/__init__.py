@@ -4,6 +4,7 @@ from ..gsn_ops.host.language import speaking
 from ..gsn_ops.host.node_status import repeating_line
 from . import (
     demo,
+    diff_edit,
     edit,
     empty_region,
     guidance,
@@ -36,6 +37,7 @@ FILES = [
     prompt_to_prompt,
     edit,
     two_prompt_edits,
+    diff_edit,
     null_text,
     empty_region,
     prompts,

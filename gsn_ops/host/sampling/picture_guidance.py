@@ -90,7 +90,7 @@ class _Run:
 
     def __init__(self, what: PictureGuidance, family: ModelFamily, guider: Any):
         self.what, self.family, self.guider = what, family, guider
-        self.policy = CheckpointPolicy()
+        self.passes: PlainPasses | None = None
         self.losses: list[float] = []  # mean over the images, of each guided prediction
 
     def modify(self, step: int, model: Any, x: Tensor, sigma: Tensor, denoised: Tensor, arguments: dict):
@@ -101,7 +101,7 @@ class _Run:
         if not lowest < level <= highest:
             return denoised
         comfy.model_management.throw_exception_if_processing_interrupted()
-        passes = PlainPasses(self.guider.inner_model, self.family, arguments["model_options"], self.policy)
+        passes = self._passes(arguments["model_options"])
         losses, gradient = passes.with_less_memory(lambda: self._evaluated(passes, x, sigma, denoised))
         self.losses.append(fmean(losses.tolist()))
         mask = arguments.get("denoise_mask")
@@ -115,6 +115,13 @@ class _Run:
             return NO_STEP
         first, last, n = self.losses[0], self.losses[-1], len(self.losses)
         return f"{self.what.loss.name}: loss {first:.3f}, at the end {last:.3f}; {n} guided evaluations"
+
+    def _passes(self, options: dict) -> PlainPasses:
+        """Those of the run, made at its first guided prediction."""
+        if self.passes is None:
+            inner = self.guider.inner_model
+            self.passes = PlainPasses(inner, self.family, options, CheckpointPolicy())
+        return self.passes
 
     def _evaluated(self, passes: PlainPasses, x: Tensor, sigma: Tensor, denoised: Tensor):
         """Losses [B] of the guided picture, and their gradient [B, ...] with respect to x.
