@@ -239,8 +239,10 @@ def test_prompt_to_prompt_takes_odd_sides_and_refuses_latents_of_several_parts(t
             *given, {"samples": odd}, target=tiny.encode(TARGET), local_blend="circle, star"
         )
     model, positive, latents, _ = pair.args
-    out = tiny.sample(model, steps=2, positive=positive, latent=latents["samples"], denoise=0.5)
-    alone = tiny.sample(steps=2, positive=tiny.encode(SOURCE), latent=odd, denoise=0.5)
+    noise, how = image(1, 11, 14, seed=2), {"steps": 2, "denoise": 0.5}
+    pairs = {"latent": latents["samples"], "noise": noise.repeat(2, 1, 1, 1)}
+    out = tiny.sample(model, positive=positive, **pairs, **how)
+    alone = tiny.sample(positive=tiny.encode(SOURCE), latent=odd, noise=noise, **how)
     assert out.shape == (2, 4, 11, 14) and apart(out[:1], alone) < 1e-3 < apart(out[1:], alone)
     parts = {"samples": comfy.nested_tensor.NestedTensor([odd, odd])}
     with pytest.raises(ValueError, match="has several parts .image and sound, say.. Connect one of images"):

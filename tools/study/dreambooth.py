@@ -40,7 +40,7 @@ NEW, CLASS = "sks", "circle"
 BEFORE, ALONE, BOTH = "model before", "alone", "class pictures"
 WAYS = (BEFORE, ALONE, BOTH)
 SETS = ("ring", "circle", "others", "pair", "pair, nursed")
-PICTURES, CLASS_PICTURES, SEED = 5, 30, 20_261_126
+PICTURES, SEED = 5, 20_261_126
 METHOD = "Latent Refine (fast)"
 
 
@@ -78,17 +78,25 @@ def prompts_of(kind: str, count: int) -> list[Prompt]:
     return found
 
 
-def class_pictures(demo: Demo) -> tuple[torch.Tensor, list[str]]:
+def class_pictures(demo: Demo, count: int) -> tuple[torch.Tensor, list[str]]:
     """Pictures of the class, made by the model before."""
-    names = [caption([(COLOURS[n % 6], CLASS)]) for n in range(CLASS_PICTURES)]
+    names = [caption([(COLOURS[n % 6], CLASS)]) for n in range(count)]
     asked = [Prompt(name, (), 400_000 + n, False) for n, name in enumerate(names)]
     with torch.no_grad():
         return demo.sample(demo.model, asked, HOW["sd"]), names
 
 
+def settings_of(way: str, args: argparse.Namespace) -> list:
+    """What a record depends on, besides the prompts."""
+    if way == BEFORE:
+        return []
+    of_class = [args.class_pictures] if way == BOTH else []
+    return [way, args.train_steps, args.batch, args.rate, args.rank, *of_class]
+
+
 def trained(demo: Demo, way: str, args: argparse.Namespace) -> dict[str, torch.Tensor]:
     """The LoRA of a way, made by ComfyUI's node, or as it was kept."""
-    settings = [way, args.train_steps, args.batch, args.rate, args.rank]
+    settings = settings_of(way, args)
     known = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
     path = args.records.with_name(f"dreambooth_{known}.safetensors")
     if path.exists():
@@ -97,8 +105,8 @@ def trained(demo: Demo, way: str, args: argparse.Namespace) -> dict[str, torch.T
 
     latents, texts = five()
     if way == BOTH:  # each kind half of every batch
-        times = CLASS_PICTURES // PICTURES
-        made, names = class_pictures(demo)
+        times = max(1, args.class_pictures // PICTURES)
+        made, names = class_pictures(demo, args.class_pictures)
         latents, texts = torch.cat([latents.repeat(times, 1, 1, 1), made]), [*texts * times, *names]
     inputs = {
         "model": demo.model,
@@ -156,7 +164,7 @@ def measure(args: argparse.Namespace, kept: JsonLines) -> list[dict]:
     """All records of the study, those of the file first."""
     demo, records, models = Demo(), [], {}
     for way in args.ways:
-        settings = [] if way == BEFORE else [args.train_steps, args.batch, args.rate, args.rank]
+        settings = settings_of(way, args)
         for kind in SETS:
             for start in range(0, args.pictures, args.together):
                 key = {"way": way, "settings": settings, "set": kind, "start": start, "n": args.together}
@@ -190,7 +198,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--train-steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8, help="of the training")
-    parser.add_argument("--rate", type=float, default=0.005, help="learning rate of the training")
+    parser.add_argument("--class-pictures", type=int, default=30, help="a multiple of 5")
+    parser.add_argument("--rate", type=float, default=0.003, help="learning rate of the training")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--together", type=int, default=12, help="pictures made at once")
     parser.add_argument("--records", type=Path, default=RECORDS)
