@@ -70,18 +70,18 @@ CASES = {  # number of a template -> the model's name in the report, subjects
 }
 WORDS = {  # of what acts: in its lines before and after the run, and in the report
     "Auto": (
-        r"; at step \d of \d; up to \+1 images",
+        r"; at step \d of [24]; up to \+1 images",
         r"; cost \+1 images",
         r"Auto: step \d of \d .*, \d update step",
     ),
     "Latent Refine": (
-        r"; at step \d of 8; up to \+0\.\d+ images",
-        r"; cost \+0\.\d+ images",
+        r"; at step \d of 4; up to \+[01]\.\d+ images",
+        r"; cost \+[01]\.\d+ images",
         r", 2 update steps, ",
     ),
     "Word Weight": (
         r"Word Weight: ",
-        r": blue lantern 1\.3, steps 0 to 7 of 8",
+        r": blue lantern 1\.3, steps 0 to 3 of 4",
         r"Word Weight: blue lantern 1\.3",
     ),
     "LMD": (r"are kept in memory", r"^2 boxes, 3 runs; [1-9]\d* updates; ", r"LMD: .*, [1-9]\d* update step"),
@@ -136,7 +136,7 @@ def smaller(node: dict, scheduled: int) -> dict:
     the graph's scheduler.
     """
     inputs, kind = dict(node["inputs"]), node["class_type"]
-    small = {"steps": min(4 if "LMD" in kind else 8, inputs.get("steps", 0)), "shifts": 2}
+    small = {"steps": 4, "shifts": 2}
     if kind not in IN_PIXELS_OF_BOXES:
         small |= dict.fromkeys(("width", "height"), max(128, scheduled))
     if inputs.get("method", "Auto") != "Auto":
