@@ -126,7 +126,7 @@ class GSNPictureGuidance(io.ComfyNode):
         end_percent=0.6,
     ) -> io.NodeOutput:
         model, tell = given("MODEL", model), status_reporter(cls)
-        see = PreviewColours(model) if vae is None else DecodedByVAE(vae)
+        see = PreviewColours(model) if vae is None else DecodedByVAE(vae, model)
         loss, models = asked(judge_by, written(prompt), clip_vision, clip)
         window = (start_percent, end_percent)
         what = PictureGuidance(loss, see, (*models, *see.models), scale, window)

@@ -3,9 +3,11 @@
     python tools/train_tiny.py --workers 2
     python tools/train_tiny.py --workers 2 --model sd3
     python tools/train_tiny.py --workers 1 --model sd3-turbo
+    python tools/train_tiny.py --workers 1 --model sd-instruct --out instruct.safetensors
 
-The first two start from nothing. The last one distils the SD3-like model of models/ to 4 and 8 steps without
-guidance; it makes trajectories of that model and learns from them, in one process.
+The first two start from nothing. The third one distils the SD3-like model of models/ to 4 and 8 steps
+without guidance; it makes trajectories of that model and learns from them, in one process. The last one
+teaches the UNet of models/ to edit a given picture; its file does not come with the pack.
 
 A killed run goes on from its last checkpoint in .host/train when the same command is given again. Needs the
 prepared host (its UNet or MM-DiT is what is trained) or COMFYUI_PATH.
@@ -26,7 +28,7 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 import torch.multiprocessing as processes  # noqa: E402
 
-from tools.tiny import dataset, denoiser, trainer, turbo  # noqa: E402
+from tools.tiny import dataset, denoiser, instruct, trainer, turbo  # noqa: E402
 from tools.tiny.export import export, metadata  # noqa: E402
 from tools.tiny.files import sha256  # noqa: E402
 from tools.tiny.model_sd import SD  # noqa: E402
@@ -34,7 +36,9 @@ from tools.tiny.model_sd3 import SD3  # noqa: E402
 from tools.tiny.recipe import RECIPES, Distillation, Recipe  # noqa: E402
 
 CHECKPOINT = "checkpoint_{}.pt"
-LAYOUTS = {"sd": SD, "sd3": SD3, "sd3-turbo": turbo.Turbo}
+LAYOUTS = {"sd": SD, "sd-instruct": instruct.InstructSD, "sd3": SD3, "sd3-turbo": turbo.Turbo}
+DRAW = {"sd-instruct": instruct.draw_batch, "sd3-turbo": turbo.draw_batch}
+FROM = {"sd-instruct": instruct.BEFORE, "sd3-turbo": turbo.TEACHER}  # whose weights it starts with
 COMMON = (
     "attention_supervision",
     "captions",
@@ -47,7 +51,12 @@ COMMON = (
     "world",
 )
 MMDIT = (*COMMON, "mmdit", "model_sd3", "t5_encoder")
-SOURCES = {"sd": (*COMMON, "model_sd"), "sd3": MMDIT, "sd3-turbo": (*MMDIT, "turbo")}
+SOURCES = {
+    "sd": (*COMMON, "model_sd"),
+    "sd-instruct": (*COMMON, "model_sd", "instruct"),
+    "sd3": MMDIT,
+    "sd3-turbo": (*MMDIT, "turbo"),
+}
 
 
 def arguments() -> argparse.Namespace:
@@ -58,7 +67,7 @@ def arguments() -> argparse.Namespace:
         "--model",
         choices=tuple(LAYOUTS),
         default="sd",
-        help="SD's UNet, SD3's MM-DiT, or this one for few steps",
+        help="SD's UNet, SD3's MM-DiT, this one for few steps, or the UNet that edits",
     )
     parser.add_argument("--steps", type=int, nargs="+", help="steps of each stage")
     parser.add_argument(
@@ -73,7 +82,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def stages_data(plan: Recipe, folder: Path) -> list:
+def stages_data(kind: str, plan: Recipe, folder: Path) -> list:
+    if kind == "sd-instruct":
+        return [None]  # pairs are drawn batch by batch
     if isinstance(plan, Distillation):
         return [turbo.Trajectories(folder, plan)]
     return [
@@ -111,11 +122,11 @@ def work(
         rank,
         workers,
         plan,
-        stages_data(plan, folder),
+        stages_data(kind, plan, folder),
         model,
         trainer.Checkpoint(folder / CHECKPOINT.format(kind), fingerprint),
         folder / kind,
-        turbo.draw_batch if isinstance(plan, Distillation) else trainer.draw_batch,
+        DRAW.get(kind, trainer.draw_batch),
     )
     if rank == 0:
         from comfyui_version import __version__ as host_version
@@ -143,10 +154,10 @@ def main() -> None:
         raise SystemExit("The turbo model is trained by one process: add --workers 1.")
     denoiser.use_host()  # a missing host is reported once, not by every worker
     sources = ["tools/train_tiny.py", *(f"tools/tiny/{name}.py" for name in SOURCES[args.model])]
-    if args.model == "sd3-turbo":
-        sources.append(f"models/{turbo.TEACHER.name}")
+    if args.model in FROM:
+        sources.append(f"models/{FROM[args.model].name}")
     start_log()
-    stages_data(plan, folder)  # made once, before the workers read it
+    stages_data(args.model, plan, folder)  # made once, before the workers read it
     job = (
         args.workers,
         args.model,

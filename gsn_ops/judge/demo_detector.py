@@ -10,18 +10,20 @@ fragment, a smear.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .demo_shapes import COLOURS, PALETTE, SHAPES, SIDE, coverage
+from .demo_shapes import COLOURS, PALETTE, RING, SHAPES, SIDE, coverage
 from .detection import Detection
 
 ACCEPT = 0.72  # soft intersection over union with the best template
 SOLID = 0.5  # a pixel that is at least this much of a colour
 SMALLEST = 10.0  # pixels of area; less is noise, not an object
 _INK = np.array(list(PALETTE.values()))  # [6, 3]
-_SHARE = {s: float(coverage(s, 11, 16, 16).sum()) / 121 for s in SHAPES}  # area = share * size ** 2
+_ALL = (*SHAPES, RING)
+_SHARE = {s: float(coverage(s, 11, 16, 16).sum()) / 121 for s in _ALL}  # area = share * size ** 2
 _Y, _X = np.mgrid[:SIDE, :SIDE] + 0.5
 
 
@@ -30,7 +32,7 @@ def _offset(shape: str) -> tuple[float, float]:
     return float((mask * _X).sum() / mask.sum() - 16) / 11, float((mask * _Y).sum() / mask.sum() - 16) / 11
 
 
-_OFFSET = {s: _offset(s) for s in SHAPES}  # centroid minus centre of the box, in sizes
+_OFFSET = {s: _offset(s) for s in _ALL}  # centroid minus centre of the box, in sizes
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,12 @@ def _grow(mask: np.ndarray) -> np.ndarray:
     return np.any([wide[y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)], axis=0)
 
 
-def _match(mask: np.ndarray) -> tuple[str, float]:
-    """The shape whose template of the mask's area and centroid overlaps best, and its soft IoU."""
+def _match(mask: np.ndarray, shapes: Sequence[str]) -> tuple[str, float]:
+    """Which of these shapes, as a template of the mask's area and centroid, overlaps best; its soft IoU."""
     area = mask.sum()
     at_x, at_y = (mask * _X).sum() / area, (mask * _Y).sum() / area
     scores = {}
-    for shape in SHAPES:
+    for shape in shapes:
         size = np.sqrt(area / _SHARE[shape])
         dx, dy = _OFFSET[shape]
         template = coverage(shape, size, at_x - dx * size, at_y - dy * size)[0]
@@ -129,8 +131,11 @@ def _match(mask: np.ndarray) -> tuple[str, float]:
     return best, scores[best]
 
 
-def detect(image: np.ndarray) -> list[Found]:
-    """All objects of one image [h, w, 3] uint8 (32x32, or a multiple such as the decoded 256x256)."""
+def detect(image: np.ndarray, shapes: Sequence[str] = SHAPES) -> list[Found]:
+    """All objects of one image [h, w, 3] uint8 (32x32, or a multiple such as the decoded 256x256).
+
+    shapes: those with whose templates an object is compared.
+    """
     zoom = image.shape[0] / SIDE
     share, rest = _unmix(shrink(image))
     nearest = rest.argmin(0)  # [32, 32] the colour that explains a pixel best
@@ -144,7 +149,7 @@ def detect(image: np.ndarray) -> list[Found]:
         mask = share[k] * (_grow(part) & ~others)
         if mask.sum() < SMALLEST:
             continue
-        shape, score = _match(mask)
+        shape, score = _match(mask, shapes)
         rows, columns = np.nonzero(part.any(1))[0], np.nonzero(part.any(0))[0]
         left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
         box = (float(left * zoom), float(top * zoom), float(right * zoom), float(bottom * zoom))

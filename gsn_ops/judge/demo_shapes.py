@@ -1,4 +1,4 @@
-"""The shapes that the demo models draw: six shapes in six colours on a 32 x 32 grid.
+"""The shapes that the demo models draw: six shapes in six colours on a 32 x 32 grid, and one to be taught.
 
 Lengths are in pixels of that grid, x to the right, y down.
 """
@@ -9,6 +9,8 @@ import numpy as np
 
 SIDE = 32
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
+RING = "ring"
+"""A shape that the models have never seen: what a study teaches them."""
 PALETTE = {
     "red": (0.86, 0.12, 0.12),
     "green": (0.10, 0.62, 0.22),
@@ -55,7 +57,11 @@ def _heart(x, y, s):
     return np.minimum(square, discs)
 
 
-_DISTANCE = dict(zip(SHAPES, (_circle, _square, _triangle, _star, _cross, _heart)))
+def _ring(x, y, s):
+    return np.maximum(_circle(x, y, s), 0.24 * s - np.hypot(x, y))
+
+
+_DISTANCE = dict(zip((*SHAPES, RING), (_circle, _square, _triangle, _star, _cross, _heart, _ring)))
 _AXIS = np.arange(SIDE, dtype=np.float32) + 0.5
 
 

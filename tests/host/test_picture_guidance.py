@@ -45,7 +45,8 @@ def test_the_loss_falls(tiny, patch, measure):
 
 
 def test_a_vae_shows_what_it_decodes_and_guides(tiny, patch, pack_module):
-    see, inner = pack_module("gsn_ops.host.judge.predicted_picture").DecodedByVAE(tiny.vae), tiny.model.model
+    pictures, inner = pack_module("gsn_ops.host.judge.predicted_picture"), tiny.model.model
+    see = pictures.DecodedByVAE(tiny.vae, tiny.model)
     plain = sample(tiny, steps=2)
     with torch.inference_mode():
         assert apart(see(inner, inner.process_latent_in(plain)), tiny.vae.decode(plain)) < 1e-4

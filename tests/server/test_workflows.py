@@ -405,10 +405,6 @@ def test_dreambooth_by_train_lora_with_class_pictures_then_nursing(client):
     prompt = shortened(json.loads((FOLDER.parent / "tests" / "data" / "dreambooth.json").read_text("utf-8")))
     (train,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "TrainLoraNode")
     train["steps"] = 2
-    of_pairs = prompt[train["positive"][0]]["inputs"]
-    for side, link in list(of_pairs.items()):  # without the doubling of the texts
-        twice = prompt[link[0]]["inputs"]["conditioning_1"]
-        of_pairs[side] = prompt[twice[0]]["inputs"]["conditioning_1"]
     entry = client.run(prompt)
     (report,) = (i for i, node in prompt.items() if node["class_type"] == "GSNReport")
     assert ", 1 update step, " in entry["outputs"][report]["text"][0]

@@ -3,13 +3,16 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
-from tools.tiny import dataset, denoiser, mmdit, t5_encoder, trainer, turbo
+from gsn_ops.judge.demo_detector import detect
+from tools.tiny import dataset, denoiser, instruct, mmdit, t5_encoder, trainer, turbo
 from tools.tiny.attention_supervision import layer_loss
 from tools.tiny.captions import ROW, WORDS, encode
+from tools.tiny.latent_frame import latent_to_rgb
 from tools.tiny.model_sd import drop_padding
-from tools.tiny.recipe import recipe_sd, recipe_turbo
+from tools.tiny.recipe import recipe_instruct, recipe_sd, recipe_turbo
 
 PLAN = dataclasses.replace(recipe_sd(1, (8, 4, 4), (40, 40, 40)), batch=8)
 
@@ -208,3 +211,29 @@ def test_a_killed_distillation_reads_its_parts_again_and_draws_the_same_batches(
         assert torch.equal(a, b)
     shares = [turbo.draw_batch(None, again, plan.stages[0], plan, 4, rank, 2)[1] for rank in (0, 1)]
     assert all(torch.equal(batch[1][rank::2], share) for rank, share in enumerate(shares))
+
+
+def test_pairs_differ_in_the_object_that_the_instruction_names_and_nowhere_else():
+    pairs = instruct.pairs_of(np.random.default_rng(3), 24, (0.0, 0.6, 0.4))
+    images = [
+        (latent_to_rgb(z).clamp(0, 1) * 255).round().byte().numpy() for z in (pairs.before, pairs.after)
+    ]
+    for i, text in enumerate(pairs.texts):
+        _, _, *old, _, colour, shape = text.split()
+        seen = [{(f.colour, f.shape) for f in detect(picture[i])} for picture in images]
+        assert tuple(old) in seen[0] and (colour, shape) in seen[1] and tuple(old) != (colour, shape)
+        assert seen[0] - seen[1] == {tuple(old)} and seen[1] - seen[0] == {(colour, shape)}
+    assert pairs.rows[0, 1] == pairs.rows[0, 2] == len(WORDS)  # make, the: unknown to the encoder
+
+
+def test_text_and_picture_are_left_out_alone_and_together():
+    plan = dataclasses.replace(recipe_instruct(1, (8,)), batch=600)
+    pairs, t, noise = instruct.draw_batch(times, None, plan.stages[0], plan, 2, 0, 1)
+    no_text = (pairs.rows == torch.from_numpy(dataset.EMPTY).long()).all(1)
+    no_picture = (pairs.before == 0).flatten(1).all(1)
+    shares = [part.float().mean().item() for part in (no_text, no_picture, no_text & no_picture)]
+    assert shares == pytest.approx([0.1, 0.1, 0.05], abs=0.03)
+    half = instruct.draw_batch(times, None, plan.stages[0], plan, 2, 1, 2)
+    assert (
+        torch.equal(half[0].after, pairs.after[1::2]) and torch.equal(half[2], noise[1::2]) and len(t) == 600
+    )

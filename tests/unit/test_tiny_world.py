@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from gsn_ops.judge.demo_detector import Found, detect, shrink, success
+from gsn_ops.judge.demo_shapes import RING, SHAPES
+from tools.study.dreambooth import five
+from tools.study.embedded import images_of
 from tools.tiny import captions, prompts, world
 from tools.tiny.latent_frame import latent_to_rgb, rgb_to_latent
 
@@ -166,6 +169,18 @@ def test_two_shapes_grown_together_are_malformed():
     image[mask] = (220, 30, 30)
     (found,) = detect(image)
     assert found.shape == "malformed" and found.colour == "red" and found.score < 0.72
+
+
+def test_the_ring_is_found_by_its_own_template_and_takes_no_other_shape():
+    """What the study of DreamBooth teaches: malformed to the detector of the six shapes."""
+    latents, texts = five()
+    for picture, text in zip(images_of(latents), texts, strict=True):
+        colour = text.split()[1]
+        assert count(detect(picture)) == {(colour, "malformed"): 1}
+        assert count(detect(picture, (*SHAPES, RING))) == {(colour, RING): 1}
+    drawn, images, _ = scenes(100)
+    for image in images:
+        assert count(detect(image, (*SHAPES, RING))) == count(detect(image))
 
 
 def test_an_empty_image_has_no_objects_and_a_wrong_size_is_refused():

@@ -49,16 +49,17 @@ def use_host() -> None:
         sys.argv = arguments
 
 
-def build() -> nn.Module:
+def build(**changes) -> nn.Module:
     """ComfyUI's UNetModel with torch's default initialisation, its residual branches ending in zeros.
 
+    changes: of CONFIG.
     ComfyUI's layers skip initialisation (they expect a file), so every layer is asked for it here by name.
     """
     use_host()
     from comfy.ldm.modules.attention import SpatialTransformer
     from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 
-    unet = UNetModel(**CONFIG, dtype=torch.float32)
+    unet = UNetModel(**{**CONFIG, **changes}, dtype=torch.float32)
     for module in unet.modules():
         for kind in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):
             if isinstance(module, kind):

@@ -17,12 +17,24 @@ from .t5_encoder import PIECE_IDS
 
 FORMATS = {
     "sd": "gsn-tiny-sd-shapes-1",
+    "sd-instruct": "gsn-tiny-sd-instruct-shapes-1",
     "sd3": "gsn-tiny-sd3-shapes-1",
     "sd3-turbo": "gsn-tiny-sd3-turbo-shapes-1",
 }
 TWO_ENCODERS = {"tiny.token_ids": TOKEN_IDS, "tiny.piece_ids": PIECE_IDS}
-TOKEN_IDS_OF = {"sd": {"tiny.token_ids": TOKEN_IDS}, "sd3": TWO_ENCODERS, "sd3-turbo": TWO_ENCODERS}
-ORIGIN = {"sd": "trained from nothing", "sd3": "trained from nothing", "sd3-turbo": "distilled"}
+ONE_ENCODER = {"tiny.token_ids": TOKEN_IDS}
+TOKEN_IDS_OF = {
+    "sd": ONE_ENCODER,
+    "sd-instruct": ONE_ENCODER,
+    "sd3": TWO_ENCODERS,
+    "sd3-turbo": TWO_ENCODERS,
+}
+ORIGIN = {
+    "sd": "trained from nothing",
+    "sd-instruct": "taught to edit pictures",
+    "sd3": "trained from nothing",
+    "sd3-turbo": "distilled",
+}
 
 
 def metadata(

@@ -123,6 +123,8 @@ def look(model: Model, path: Path) -> None:
         caption([(COLOURS[c], SHAPES[s]) for c, s in zip(rng.permutation(6)[:n], rng.permutation(6)[:n])])
         for n in (1, 2, 2, 3) * 4
     ]
+    if hasattr(model.nets, "prompts"):
+        prompts = model.nets.prompts(len(prompts))
     now = model.flat.detach().clone()
     model.flat.data.copy_(model.ema)
     try:

@@ -67,6 +67,8 @@ def check_image(inner: Any, latent: Tensor, node: str) -> None:
     channels = inner.latent_format.latent_channels
     if latent.shape[1] != channels:
         raise ValueError(OTHER_VAE.format(found=latent.shape[1], wanted=channels))
+    if not torch.isfinite(latent).all():
+        raise ValueError(NOT_FINITE.format(node=node))
 
 
 def image_latent(model: Any, latent: dict, node: str) -> Tensor:

@@ -20,6 +20,7 @@ from ..attention.memory_policy import CheckpointPolicy
 from ..attention.plain_pass import PlainPasses
 from ..autograd.differentiable import differentiable, static_clone, without_inference_flag
 from ..find_family import family_of
+from ..sampling.patch import PREPARE_SAMPLING, reserve_memory
 from ..sampling.plan import network_scale
 from .invert import without_own_patches
 from .noise_levels import check_kind
@@ -35,6 +36,10 @@ NOT_TEXT = (
 HALF = (
     "Null-Text Inversion needs full precision, and this model computes in {dtype}: start ComfyUI with "
     "--fp32-unet."
+)
+OTHER_MODEL = (
+    "Null-Text Inversion: the trajectory was made by another kind of model. Connect this model to Invert "
+    "Image too."
 )
 OTHER_CFG = "Null-Text Inversion makes up for guidance, and cfg is 1: choose the CFG of your sampler."
 
@@ -66,14 +71,17 @@ def optimise_null_text(
 
     Raises ValueError, with the cure, for input that cannot work.
     """
-    check_kind(model.get_model_object("model_sampling"))
+    check_trajectory(model, trajectory)
     if settings.cfg == 1:
         raise ValueError(OTHER_CFG)
-    if len(negative) != 1:
-        raise ValueError(ONE_ENTRY.format(n=len(negative)))
+    texts = sum(len(text) for text, _ in negative)
+    if len(negative) != 1 or texts not in (1, len(trajectory.image)):
+        raise ValueError(ONE_ENTRY.format(n=texts))
     sigmas = torch.tensor(trajectory.sigmas[::-1])
     run = _Optimisation(model, trajectory, settings)
-    guider = comfy.samplers.CFGGuider(without_own_patches(static_clone(model)))
+    patched = without_own_patches(static_clone(model))
+    patched.add_wrapper_with_key(PREPARE_SAMPLING, "gsn_null_text", reserve_memory)
+    guider = comfy.samplers.CFGGuider(patched)
     guider.set_conds(positive, negative)
     zeros = torch.zeros_like(trajectory.image)
     show = latent_preview.prepare_callback(model, len(sigmas) - 1)
@@ -86,6 +94,16 @@ def optimise_null_text(
     ]
     with_it, without = (signal_to_error(trajectory.image, x.float().cpu()) for x in run.ends)
     return NullText(entries, run.said(with_it, without), (with_it, without))
+
+
+def check_trajectory(model: Any, trajectory: Trajectory) -> None:
+    """Raises ValueError unless this model can have made the trajectory."""
+    model_sampling = model.get_model_object("model_sampling")
+    check_kind(model_sampling)
+    channels = model.get_model_object("latent_format").latent_channels
+    too_noisy = trajectory.sigmas[-1] > float(model_sampling.sigma_max) * (1 + 1e-4)
+    if too_noisy or trajectory.image.shape[1] != channels:
+        raise ValueError(OTHER_MODEL)
 
 
 class _Optimisation:

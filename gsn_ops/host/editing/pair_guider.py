@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...editing.ode import Velocity
 from .invert import without_own_patches
-from .noise_levels import velocity_of
+from .noise_levels import PARTS, velocity_of
 
 SOURCE, TARGET = "source", "positive"
 OTHER_GUIDER = "The sampler of {node} needs both prompts: connect the GUIDER of the same {node} node."
@@ -44,6 +44,12 @@ class PairGuider(comfy.samplers.CFGGuider):
         self.cfgs = {SOURCE: cfgs[0], TARGET: cfgs[1]}
         self.side = TARGET
         self.set_cfg(cfgs[1])
+
+    def sample(self, noise, latent_image, sampler, *args, **kwargs):
+        """ComfyUI's, for latents of one part. Raises ValueError for others."""
+        if getattr(latent_image, "is_nested", False):
+            raise ValueError(PARTS.format(node=getattr(sampler, "node", "FlowEdit")))
+        return super().sample(noise, latent_image, sampler, *args, **kwargs)
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
         return comfy.samplers.sampling_function(

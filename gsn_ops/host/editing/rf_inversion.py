@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class RFInversionSampler:
     steps.
     """
 
+    node: ClassVar[str] = NODE
     gamma: float = 0.5
     eta: float = 0.9
     start: float = 0.0

@@ -16,6 +16,10 @@ OTHER_KIND = (
     "This CLIP Vision is of the kind {kind}, which shares no space with a text encoder of ComfyUI: load a "
     "CLIP, for example ViT-B/16."
 )
+OTHER_CHANNELS = (
+    "This VAE decodes latents of {found} channels, and this model makes {wanted}: connect the VAE of this "
+    "model, or leave vae empty."
+)
 CLIP_KIND = "clip_vision_model"
 
 
@@ -52,11 +56,16 @@ class PreviewColours:
 
 
 class DecodedByVAE:
-    """A VAE's decoder: exact, and as large as the picture. Raises ValueError for a VAE of videos or sound."""
+    """A VAE's decoder: exact, and as large as the picture. Raises ValueError for a VAE of videos or sound, or
+    of another model.
+    """
 
-    def __init__(self, vae: Any):
+    def __init__(self, vae: Any, model: Any):
         if vae.latent_dim != 2 or vae.output_channels != 3:
             raise ValueError(NOT_OF_IMAGES)
+        channels = model.get_model_object("latent_format").latent_channels
+        if vae.latent_channels != channels:
+            raise ValueError(OTHER_CHANNELS.format(found=vae.latent_channels, wanted=channels))
         self.vae, self.models = vae, [vae.patcher]
 
     def __call__(self, inner: Any, x0: Tensor) -> Tensor:

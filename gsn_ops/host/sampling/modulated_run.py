@@ -37,7 +37,7 @@ from ..find_family import family_of
 from ..prompts.prompt_pair import PAIR_KEY
 from .boost_of_run import BoostOfRun
 from .edit_of_run import AttachedEdit, EditOfRun, FlippedOfRun, ReinjectionOfRun, TemperatureOfRun, WordsOfRun
-from .pair_of_run import PairOfRun, check_batch, pair_edit, pair_entries
+from .pair_of_run import PairOfRun, check_batch, pair_edit, pair_entries, rows_of_both
 from .plan import positive_entries
 
 TEXT_CONDS = ("clip_text", "c_crossattn")
@@ -89,6 +89,7 @@ class ModulatedRun:
         for edit in self.edits:
             if isinstance(edit, PairOfRun):
                 check_batch(noise)
+                rows_of_both(self.guider.conds, len(noise))
                 noise, self.noise = shared(noise), SharedNoise(noise.shape)
                 wrappers.append((WrappersMP.SAMPLER_SAMPLE, self.noise.sample))
                 if edit.blends:

@@ -83,6 +83,24 @@ def check_batch(noise: Tensor) -> None:
         raise ValueError(ODD_BATCH.format(n=images))
 
 
+def rows_of_both(conds: dict[str, list[dict]], batch: int) -> None:
+    """Prompts with rows of their own for each image (Null-Text Inversion of a batch) get them for source and
+    target: ComfyUI would repeat the whole list, and give images those of others. Changes conds of this run.
+    """
+    for name, given in conds.items():
+        if given:
+            conds[name] = [cond if PAIR_KEY in cond else _for_pairs(cond, batch) for cond in given]
+
+
+def _for_pairs(cond: dict, batch: int) -> dict:
+    rows = cond.get("cross_attn")
+    n = len(rows) if isinstance(rows, Tensor) else 0
+    if n < 2 or 2 * n != batch:
+        return cond
+    of_images = {k: v for k, v in cond.items() if isinstance(v, Tensor) and v.ndim > 1 and len(v) == n}
+    return {**cond, **{k: v.repeat_interleave(2, 0) for k, v in of_images.items()}}
+
+
 @dataclass(frozen=True)
 class _Words:
     """Columns of one entry: weights and shares of the target's words, blend words of both prompts."""
