@@ -25,6 +25,10 @@ from .edit_of_run import EditOfRun, Window
 from .matched import match_entries
 from .plan import NO_SUBJECTS
 
+NO_PASS_LEFT = (
+    "subjects lack attention, but no later pass lies in its window: raise end_percent, or use more steps"
+)
+
 
 class BoostOfRun(EditOfRun):
     """Subjects that lack attention, image by image; a look at each entry, then changes."""
@@ -123,4 +127,6 @@ class BoostOfRun(EditOfRun):
             return NO_SUBJECTS
         if not self.lack:
             return "no attention of the image to the text was seen: set levels and blocks to auto"
-        return None if any(lacked.any() for lacked in self.lacked.values()) else ""
+        if not any(lacked.any() for lacked in self.lacked.values()):
+            return ""
+        return None if self.passes else NO_PASS_LEFT
