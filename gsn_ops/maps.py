@@ -159,6 +159,7 @@ class StepContext:
     previous: detached maps of the last evaluated step, if any. regions: subject label -> where the user wants
     it.
     memory: what an objective keeps from step to step of one run (detached tensors); empty when a run starts.
+    in_whole: its position where the call is a part of a run.
     """
 
     index: int
@@ -168,3 +169,9 @@ class StepContext:
     previous: AttentionMaps | None = None
     regions: Mapping[str, Region] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
+    in_whole: tuple[float, int] | None = None
+
+    @property
+    def position(self) -> tuple[float, int]:
+        """(step, number of steps) for what changes over a run, see Schedule.position."""
+        return self.in_whole or (self.index, self.n_steps)

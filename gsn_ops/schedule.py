@@ -25,6 +25,8 @@ of noise to image without the shift for a resolution, sigma / (1 - sigma) / shif
 """
 WINDOW_SLACK = 1e-3
 """Relative tolerance of a window, so that rounding does not exclude the step at its edge."""
+PUBLISHED_STEPS = 50
+"""Sampling steps of published runs."""
 SMALLEST_PERCENT = 1e-6
 """ComfyUI gives an infinite sigma for 0 %; this percent gives the model's own maximum."""
 BISECTIONS = 30
@@ -123,6 +125,23 @@ class Schedule:
         return low
 
     @property
+    def is_part(self) -> bool:
+        """Whether other steps come before or after: it ends with noise left, or begins from an image below
+        the model's highest noise level.
+        """
+        begins_within = not self.from_noise and self.percent_of(self.sigmas[0] * (1 + WINDOW_SLACK)) > 0
+        return self.sigmas[-1] > 0 or begins_within
+
+    def position(self, step: int) -> tuple[float, int]:
+        """(step, number of steps) for what changes over a run.
+
+        In a part of one: where the published run of 50 steps has this noise level.
+        """
+        if not self.is_part:
+            return step, self.n_steps
+        return published_step(self.percent_of(self.sigmas[step])), PUBLISHED_STEPS
+
+    @property
     def is_few(self) -> bool:
         """Whether its states are far apart."""
         return self.n_steps <= FEW
@@ -145,6 +164,16 @@ class Schedule:
         return tuple(
             i for i, s in enumerate(self.sigmas[:-1]) if s > 0 and low <= s * slack and s <= high * slack
         )
+
+
+def published_percent(step: float) -> float:
+    """Share of the noise schedule at step k of 50 (SD1, ddim_uniform: t = 981 - 20 k of 0 ... 999)."""
+    return 1 - (981 - 20 * step) / 999
+
+
+def published_step(percent: float) -> float:
+    """The inverse of `published_percent`, not below 0."""
+    return max(0.0, (981 - 999 * (1 - percent)) / 20)
 
 
 def noise_to_image(sigma: float, shift: float = 1.0) -> float:
@@ -255,7 +284,7 @@ def _why_none_is_near(moment: Moment, wanted: float, levels: Sequence[float]) ->
 
 
 def step_size(
-    index: int,
+    index: float,
     n_steps: int,
     factor: float = 20.0,
     start: float = 1.0,

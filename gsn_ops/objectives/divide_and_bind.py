@@ -51,7 +51,7 @@ def attribute_divergence(m: Tensor, c: Tensor, variation: Tensor) -> Tensor:
     return ((p * (p / middle).log()).sum(1) + (q * (q / middle).log()).sum(1)) / 2
 
 
-def binding_weight(index: int, n_steps: int) -> int:
+def binding_weight(index: float, n_steps: int) -> int:
     """Weight of L_bind: 1, 5, 10 from steps 0, 10, 20 of 50 on (authors' code), as shares of the run."""
     if 5 * index < n_steps:
         return 1
@@ -115,7 +115,7 @@ class TotalVariationAndBinding:
         fine = self._fine(maps)
         m = subject_maps(self._coarse(maps), subjects, self.maps)
         variation = total_variation(m, self.tv)  # [B, k]
-        weight = binding_weight(context.index, context.n_steps)
+        weight = binding_weight(*context.position)
         values = []
         for j, subject in enumerate(subjects):
             value = variation[:, j]

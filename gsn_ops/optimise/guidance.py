@@ -56,7 +56,7 @@ class StepSize:
             return self.factor * context.sigma / context.c
         if self.function == "x":
             return self.factor * (context.sigma / context.c) ** 2
-        return step_size(context.index, context.n_steps, self.factor, self.start, self.end, self.function)
+        return step_size(*context.position, self.factor, self.start, self.end, self.function)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The published methods: the papers' numbers as recipes.
 
-Steps are those of the papers, 50 DDPM/DDIM steps of SD1; `at(k)` is the share of ComfyUI's noise schedule
-that step k stands for, so that a method acts at the same noise levels under any scheduler, number of steps
-and model.
+Steps are those of the papers, 50 DDPM/DDIM steps of SD1; `published_percent(k)` is the share of ComfyUI's
+noise schedule that step k stands for, so that a method acts at the same noise levels under any scheduler,
+number of steps and model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..objectives.relation import Relation
 from ..objectives.self_cross import SelfCross
 from ..objectives.syngen import SynGen
 from ..objectives.weighted_sum import WeightedSum
-from ..schedule import Moment
+from ..schedule import Moment, published_percent
 from .guidance import Checkpoint, Guide, InnerLoop, StepSize
 from .initial_noise import OptimiseNoise
 from .recipe import Recipe
@@ -47,11 +47,6 @@ DESCENDING = StepSize()
 CONSTANT = StepSize(20.0, 1.0, 1.0, "constant")
 
 Recipes = tuple[Recipe, ...]
-
-
-def at(step: float) -> float:
-    """Share of the noise schedule at step k of 50 (SD1, ddim_uniform: t = 981 - 20 k of 0 ... 999)."""
-    return 1 - (981 - 20 * step) / 999
 
 
 def first_half(
@@ -74,18 +69,19 @@ def first_half(
 def checkpoints(*thresholds: tuple[int, float | None]) -> tuple[Checkpoint, ...]:
     """Checkpoints at these (step, threshold)."""
     return tuple(
-        Checkpoint(Moment(percent=at(step) if step else 0.0), threshold) for step, threshold in thresholds
+        Checkpoint(Moment(percent=published_percent(step) if step else 0.0), threshold)
+        for step, threshold in thresholds
     )
 
 
 def per_step(objective: Objective, last: int, rounds: int, threshold: float, size: StepSize) -> Recipes:
     """Up to `rounds` updates in each of the steps 0 ... last, the first one always."""
-    loops = (InnerLoop(at(last), rounds, threshold),)
+    loops = (InnerLoop(published_percent(last), rounds, threshold),)
     return (
         Guide(
             objective=objective,
             start_percent=0.0,
-            end_percent=at(last),
+            end_percent=published_percent(last),
             inner_loops=loops,
             step_size=size,
         ),
@@ -96,8 +92,8 @@ def syngen_between(first: int, last: int) -> Guide:
     """SynGen over group means at these steps, without "a photo of" (the guidance of Ours+ and SAGA+)."""
     return Guide(
         objective=SynGen(variant="group_mean", skip=-1),
-        start_percent=at(first),
-        end_percent=at(last),
+        start_percent=published_percent(first),
+        end_percent=published_percent(last),
         step_size=CONSTANT,
     )
 
@@ -154,7 +150,9 @@ def latent_refine_relations(weight: float = 4.0) -> Refine:
 
 def ours_plus() -> Recipes:
     """Grimal et al., "Ours+": Latent Refine at step 2, then SynGen at steps 2 ... 24."""
-    return replace(latent_refine(), moment=Moment(percent=round(at(2), 3))), syngen_between(2, 24)
+    return replace(latent_refine(), moment=Moment(percent=round(published_percent(2), 3))), syngen_between(
+        2, 24
+    )
 
 
 def syngen() -> Recipes:
@@ -217,7 +215,9 @@ def conform() -> Recipes:
 
 def ebama() -> Recipes:
     """Zhang et al., ECCV 2024: steps 0 ... 25, constant step size 20."""
-    return (Guide(objective=Ebama(), start_percent=0.0, end_percent=at(25), step_size=CONSTANT),)
+    return (
+        Guide(objective=Ebama(), start_percent=0.0, end_percent=published_percent(25), step_size=CONSTANT),
+    )
 
 
 def box_diff() -> Recipes:
@@ -255,8 +255,10 @@ def lmd() -> Recipes:
         Guide(
             objective=in_blocks(LMD(heads="mean"), MIDDLE_UP),
             start_percent=0.0,
-            end_percent=at(29),
-            inner_loops=tuple(InnerLoop(at(last), rounds, 5.0, carried=True) for last, rounds in ends),
+            end_percent=published_percent(29),
+            inner_loops=tuple(
+                InnerLoop(published_percent(last), rounds, 5.0, carried=True) for last, rounds in ends
+            ),
             step_size=StepSize(5.0, function="noise"),
         ),
     )
@@ -278,7 +280,7 @@ def neglect() -> Recipes:
 
 def saga(step: int, momentum: float = 0.4, sigma: bool = False) -> Saga:
     """SAGA, AAAI 2026, at this step; sigma: learns the variance too."""
-    moment = Moment(percent=at(step))
+    moment = Moment(percent=published_percent(step))
     return Saga(moment=moment, momentum=momentum, block=4 if sigma else 0, per_channel=sigma)
 
 

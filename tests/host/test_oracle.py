@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from ..support.demo_model import PROMPT, empty
+from ..support.extras import LORA_PLACE, noise, random_control_net, random_lora
 from ..support.gligen import random_gligen
 from ..support.probe_oracle import assert_same, look, slow_pass
 
 SECOND = "a yellow star and a green heart"
 BLOCK = ("input", 3)  # the first block with cross-attention: what is done to it changes all other maps
-PLACE = "input_blocks.3.1.transformer_blocks.0.attn2"
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,6 @@ def fresh_network(tiny):
 def read(tiny):
     """A function: what the network reads for a text [1, 77 n, 64]."""
     return lambda text: tiny.encode(text, plain=True)[0][0].clone()
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("levels", ((2,), (4,), (2, 4)), ids=str)
@@ -190,40 +186,16 @@ def test_timestep_ranges(tiny, network, read, host, step, text):
     assert_same(seen, slow_pass(network, seen, read(text)))
 
 
-def control_net(tiny, kind):
-    """A small random ControlNet of ComfyUI's class; "lora" borrows the UNet's weights when a run begins."""
-    import comfy.cldm.cldm
-    import comfy.controlnet
-    import comfy.ops
-
-    config = {
-        **tiny.model.model.model_config.unet_config,
-        "hint_channels": 3,
-        "operations": comfy.ops.disable_weight_init,
-    }
-    config.pop("out_channels")
-    net = comfy.cldm.cldm.ControlNet(**config)
-    weights = {
-        name: 0.2 * noise(*p.shape, seed=i) / p[0].numel() ** 0.5
-        for i, (name, p) in enumerate(net.named_parameters())
-    }
-    if kind == "lora":
-        own = ("input_hint_block", "zero_convs", "middle_block_out")
-        return comfy.controlnet.ControlLora({name: w for name, w in weights.items() if name.startswith(own)})
-    net.load_state_dict(weights, strict=False)
-    return comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
-
-
 @pytest.mark.parametrize("step", (0, 2))
 @pytest.mark.parametrize("kind", ("net", "lora"))
 def test_control_net(tiny, network, read, host, kind, step):
     image = noise(1, 128, 128, 3, seed=5).sigmoid()
     with torch.inference_mode():
         positive, negative = host.ControlNetApplyAdvanced().apply_controlnet(
-            tiny.encode(PROMPT), tiny.encode(""), control_net(tiny, kind), image, 1.0, 0.0, 1.0
+            tiny.encode(PROMPT), tiny.encode(""), random_control_net(tiny.model, kind), image, 1.0, 0.0, 1.0
         )
     seen = look(tiny, positive=positive, negative=negative, step=step, levels=(2, 4))
-    theirs = control_net(tiny, kind).set_cond_hint(image.movedim(-1, 1).clone())
+    theirs = random_control_net(tiny.model, kind).set_cond_hint(image.movedim(-1, 1).clone())
     theirs.pre_run(network, lambda percent: 999999.9 if percent == 0 else 0.0)
     theirs.model_sampling_current = network.model_sampling
     with torch.enable_grad():
@@ -251,29 +223,15 @@ def test_gligen(tiny, network, read, host):
     assert (slow_pass(network, seen, read(PROMPT)).maps[2] - slow.maps[2]).abs().max() > 1e-3
 
 
-def lora():
-    """A LoRA file for one layer, and the change it makes."""
-    up, down, name = (
-        noise(64, 4, seed=1),
-        noise(4, 64, seed=2),
-        "lora_unet_" + PLACE.replace(".", "_") + "_to_k",
-    )
-    return {
-        f"{name}.lora_up.weight": up,
-        f"{name}.lora_down.weight": down,
-        f"{name}.alpha": torch.tensor(2.0),
-    }, up @ down * 2.0 / 4
-
-
 @pytest.mark.parametrize("way", ("patch", "hook"))
 def test_lora(tiny, read, way):
     import comfy.hooks
     import comfy.sd
     import node_helpers
 
-    weights, change = lora()
+    weights, change = random_lora()
     changed = fresh_network(tiny)
-    changed.diffusion_model.get_submodule(PLACE).to_k.weight.data += change
+    changed.diffusion_model.get_submodule(LORA_PLACE).to_k.weight.data += change
     if way == "patch":
         model, positive = (
             comfy.sd.load_lora_for_models(tiny.model, None, weights, 1.0, 0.0)[0],

@@ -9,7 +9,16 @@ import torch
 
 from gsn_ops.optimise.between_calls import find_between
 from gsn_ops.optimise.guidance import Guide
-from gsn_ops.schedule import Moment, Schedule, find_step, step_size, to_x, to_z
+from gsn_ops.schedule import (
+    Moment,
+    Schedule,
+    find_step,
+    published_percent,
+    published_step,
+    step_size,
+    to_x,
+    to_z,
+)
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 KEPT = (1 - BETAS).cumprod(0)
@@ -219,6 +228,31 @@ def test_step_sizes():
     assert step_size(9, 10, 20, 1, 0, "sqrt") == 0
     with pytest.raises(ValueError, match="sqrt, linear"):
         step_size(0, 10, function="cubic")
+
+
+@pytest.mark.parametrize("name", ("normal", "karras"))
+def test_a_part_of_a_run_knows_its_position(name):
+    """Step sizes are those of this noise level in the published run; a whole run counts its own steps."""
+    levels = run_of(name, 20)
+    whole = Schedule(tuple(levels), sd1_percent, from_noise=True)
+    first = Schedule(tuple(levels[:8]), sd1_percent, from_noise=True)
+    second = Schedule(tuple(levels[7:]), sd1_percent)
+    assert [one.is_part for one in (whole, first, second)] == [False, True, True]
+    assert whole.position(7) == (7, 20)
+    positions = [one.position(k) for one, k in ((first, 0), (first, 6), (second, 0), (second, 1))]
+    assert [n for _, n in positions] == [50] * 4
+    steps = [k for k, _ in positions]
+    assert steps[0] == 0 and steps == sorted(steps)
+    expected = [published_step(whole.percent_of(levels[k])) for k in (0, 6, 7, 8)]
+    assert steps == pytest.approx(expected, abs=1e-6)
+    assert published_step(published_percent(13)) == pytest.approx(13)
+
+
+def test_an_image_below_the_highest_noise_level_is_a_part():
+    """Image to image at denoise 1 is a whole run; at less its steps are the later ones of one."""
+    levels = run_of("normal", 20)
+    assert not Schedule(tuple(levels), sd1_percent).is_part
+    assert Schedule(tuple(levels[4:]), sd1_percent).position(0)[0] > 8
 
 
 @pytest.mark.parametrize("sigma", [0.05, 1.74, 5.633, 13.12])

@@ -118,8 +118,14 @@ class SamplerRun:
                 f"{len(active)} prompts are active at the same step and read together, one pass for each."
             )
         c = network_scale(self.guider.inner_model.model_sampling, sigma, x.ndim)
+        schedule = self.plan.schedule
         context = StepContext(
-            step, self.plan.schedule.n_steps, float(sigma.max()), c, regions=matched.regions
+            step,
+            schedule.n_steps,
+            float(sigma.max()),
+            c,
+            regions=matched.regions,
+            in_whole=schedule.position(step),
         )
         extra = self._extra_inputs(run, step, state)
         return RecipeStep(state, matched, context, self._progress(run.planned, step, x), extra)
