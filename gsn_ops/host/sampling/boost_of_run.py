@@ -69,6 +69,12 @@ class BoostOfRun(EditOfRun):
         found = [(lack > 0).any(1) for lack in self.lack.values()]
         return torch.stack(found).any(0) if found else None
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether no look saw anything, though what is read was left to the pack."""
+        chosen = {self.settings.levels, self.settings.blocks} != {"auto"}
+        return bool(self.looked) and not self.lack and not chosen
+
     def look(
         self, entry: int, network: torch.nn.Module, layout: AttentionLayout, repeats: int
     ) -> Look | None:
