@@ -30,6 +30,8 @@ INSIDE = (
     (re.compile(r", (?![^()]*\))"), ", "),
 )
 """Where it is taken apart if it is not known as one, from the strongest place."""
+MOST_PARTS = 24
+"""A longer row is a text of somebody else; to look for messages in it takes long."""
 LEAST_LETTERS = 3
 """A pattern with fewer letters of its own would fit any text."""
 PUT_OFF = re.compile(r"(Skipped|Did not act): (.*?) \(((?:[^()]|\([^()]*\))*)\)")
@@ -104,14 +106,30 @@ class Catalogue:
         return self._in_known_parts(text) or self._as_one(text) or self._in_parts(text)
 
     def _in_known_parts(self, text: str) -> str:
-        """The text, if it is a row of messages that are all known; else ""."""
+        """The text, if it is a row of messages that are all known; else "". A list within a message is cut at
+        the same places: some of the parts are a message only together.
+        """
         for pattern, between in INSIDE:
             parts = pattern.split(text)
-            if len(parts) > 1:
-                told = [self._in_known_parts(part) or self._as_one(part) for part in parts]
-                if None not in told:
-                    return between.join(map(str, told))
+            told = self._in_runs(parts, between) if 1 < len(parts) <= MOST_PARTS else None
+            if told is not None:
+                return between.join(told)
         return ""
+
+    def _in_runs(self, parts: list[str], between: str) -> list[str] | None:
+        """The translations of neighbours, as few together as possible; None = not all parts are known."""
+        known: dict[int, list[str]] = {len(parts): []}  # from here to the end
+        for start in reversed(range(len(parts))):
+            for end in range(start + 1, len(parts) + 1):
+                part = between.join(parts[start:end])
+                if end not in known or end - start == len(parts):
+                    continue
+                told = self._in_known_parts(part) if end == start + 1 else ""
+                one = told or self._as_one(part)
+                if one is not None:
+                    known[start] = [one, *known[end]]
+                    break
+        return known.get(0)
 
     def _in_parts(self, text: str) -> str:
         """The text with those parts translated that are known."""

@@ -143,13 +143,13 @@ def refine(
     `Refine`.
 
     maps_of(z) is called at most `shifts` times (one forward pass each), on_evaluation(j) once before each;
-    the loss after the last update is never evaluated. Images are independent: one stops without an effect on
-    the others when its loss is at or below stop_at_loss (> 0); when all its subjects have a maximum of at
-    least stop_at_presence (> 0; only_if_needed: of present_at, tested at the first evaluation only); when its
-    loss or gradient is not finite. Images that are not concerned (bool [B]; None = all are) keep their z. The
-    loop ends when all images have stopped, without a backward pass of the
-    evaluation that found this. Needs grad mode and no inference mode. Raises ValueError for numbers that
-    cannot work; exceptions of on_evaluation, maps_of and objective pass through.
+    loss and attention after the last update are never evaluated. Images are independent: one stops without
+    an effect on the others when its loss is at or below stop_at_loss (> 0); when all its subjects have a
+    maximum of at least stop_at_presence (> 0; only_if_needed: of present_at, tested at the first evaluation
+    only); when its loss or gradient is not finite. Images that are not concerned (bool [B]; None = all are)
+    keep their z. The loop ends when all images have stopped, without a backward pass of the evaluation that
+    found this. Needs grad mode and no inference mode. Raises ValueError for numbers that cannot work;
+    exceptions of on_evaluation, maps_of and objective pass through.
     """
     if shifts < 1 or learning_rate <= 0 or eps <= 0:
         raise ValueError(
@@ -165,6 +165,7 @@ def refine(
     made = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
     losses: list[Tensor] = []
     maxima: Tensor | None = None
+    now: Tensor | None = None  # as maxima, at the last evaluation unless that was the first
     may_end = stop_at_loss > 0 or stop_at_presence > 0  # asking "is any image active?" makes a GPU wait
     passes = 0
 
@@ -178,8 +179,9 @@ def refine(
         if stop_at_loss > 0:
             going = active & ~(value <= stop_at_loss)
         level = _presence_level(j, stop_at_presence, only_if_needed, present_at)
-        if maxima is None or level is not None:
+        if maxima is None or level is not None or may_end or j == shifts - 1:
             strongest = own_maxima(objective, maps, subjects)  # [B, k]
+            now = strongest if j else None
             maxima = strongest if maxima is None else maxima
         if level is not None:
             lacking = ~_present(strongest, subjects, level)
@@ -211,7 +213,10 @@ def refine(
         good = leaf.detach()
     made = torch.where((good != start).flatten(1).any(1), made, 0)  # a gradient of 0 moves nothing
     assert maxima is not None, "shifts >= 1"
-    return StepResult(good, torch.stack(losses), made, maxima, non_finite, needed, passes=passes)
+    after = None if bool(non_finite.any()) else now  # of a broken image, the last evaluation was not kept
+    return StepResult(
+        good, torch.stack(losses), made, maxima, non_finite, needed, maxima_after=after, passes=passes
+    )
 
 
 def _optimiser(leaf: Tensor, learning_rate: float, eps: float, adaptive: str) -> torch.optim.Adam | ImageAdam:

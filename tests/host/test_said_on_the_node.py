@@ -66,6 +66,11 @@ def test_a_run_without_remarks_has_no_note(said):
     assert "Note" not in line and line.startswith("before: "), line
 
 
+def test_without_maps_the_verdict_is_that_of_the_last_evaluation(said):
+    line = said(PROMPT, report_level="numbers only", overrides="shifts=3")
+    assert not line.startswith("before: ") and (", now 0." in line or line.startswith("nothing was")), line
+
+
 def test_d4_a_loss_that_cannot_fall_is_said_with_the_cure(said):
     line = said("a red circle", overrides="pieces=phrase, shifts=2", report_level="numbers only")
     assert "the words of a phrase share the attention, so a loss cannot fall far: choose pieces=noun" in line

@@ -27,6 +27,9 @@ def stored(language: str) -> dict[str, str]:
     return json.loads((CLONE / "locales" / language / "messages.json").read_text("utf-8"))
 
 
+LATE = "at_percent 1 is the end of sampling, where no step is left: choose a smaller at_percent."
+
+
 def test_there_is_a_catalogue_for_every_language_that_the_nodes_have():
     folders = {path.parent.name for path in (CLONE / "locales").glob("*/nodeDefs.json")}
     assert folders == {"en", *LANGUAGES}
@@ -61,6 +64,11 @@ def test_no_translation_is_of_a_message_that_is_gone(language):
         ("red circle, blue square; at step 3 of 20", "blue square; \u00e0 l'\u00e9tape 3 sur 20"),
         ("more attention for red circle in 1 of 3 images, star in 2 of 3 images", "star dans 2 images sur 3"),
         ("more attention for red circle, star", "plus d'attention pour red circle, star"),
+        ("before: star there (0.69), more attention for a, b", "), plus d'attention pour a, b"),
+        (
+            f"more attention for a, b, no update steps: {LATE}",
+            "a, b, aucune mise \u00e0 jour : at_percent 1 est",
+        ),
         ("update step 2 of 50", "mise \u00e0 jour 2 sur 50"),
         ("There is no subject 'cat' in this report; its subjects are: dog, tree.", "\u00ab cat \u00bb"),
         ("method is 'x', which nobody wrote", "method is 'x', which nobody wrote"),
@@ -68,6 +76,16 @@ def test_no_translation_is_of_a_message_that_is_gone(language):
 )
 def test_a_line_is_translated_as_far_as_it_is_known(text, words):
     assert words in translated(text, "fr")
+
+
+@IN_EACH
+def test_m12_a_list_in_a_message_ends_where_the_next_message_begins(language):
+    """The cause of a skip was in English, and in Japanese and Chinese inside of the sentence before it."""
+    line = f"more attention for red circle, star, no update steps: {LATE}"
+    assert "choose" not in translated(line, language) and "step" not in translated(line, language)
+    assert translated(line, language).startswith(translated("more attention for red circle, star", language))
+    error = translated("overrides, character 5: there is no setting 'x'. Keys: y.", language)
+    assert "character" not in error and "5" in error, error
 
 
 def test_a_cure_that_stands_first_stays_first():

@@ -130,6 +130,16 @@ def test_maxima_are_those_of_the_first_look():
     assert torch.equal(run(z).maxima, m.detach().flatten(2).amax(-1))
 
 
+def test_attention_at_the_last_look_is_told_where_it_is_not_the_first():
+    z, model = noise(), Model()
+    done = run(z, model)
+    m = subject_maps(Model()(model.seen[-1].requires_grad_(True)), SUBJECTS, MapOptions())
+    assert torch.equal(done.maxima_after, m.detach().flatten(2).amax(-1))
+    stopped = run(z, learning_rate=0.05, stop_at_loss=1e3)
+    assert stopped.maxima_after is None is run(z, shifts=1).maxima_after
+    assert run(z, Model(broken={4: 1})).maxima_after is None  # one image is not where it was looked at last
+
+
 def test_stop_at_loss_is_per_image():
     z = noise()
     free = run(z, learning_rate=0.05)
