@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -195,4 +196,8 @@ def head_layers(head: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     keys = [f"layers.{n}" for n in numbers]
     if not keys or any(f"{key}.bias" not in head for key in keys) or len(head[f"{keys[-1]}.weight"]) != 1:
         raise ValueError(NOT_A_HEAD)
-    return [(head[f"{key}.weight"], head[f"{key}.bias"]) for key in keys]
+    layers = [(head[f"{key}.weight"], head[f"{key}.bias"]) for key in keys]
+    sizes = [tuple(weight.shape) for weight, _ in layers]
+    if any(len(size) != 2 for size in sizes) or any(a[0] != b[1] for a, b in pairwise(sizes)):
+        raise ValueError(NOT_A_HEAD)
+    return layers

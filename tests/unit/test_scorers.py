@@ -88,6 +88,9 @@ def test_another_file_or_another_clip_is_refused():
         Aesthetic(Known((1, 0, 0)), {"weight": torch.eye(2)}).score(IMAGES, request())
     with pytest.raises(ValueError, match="reads 768 numbers, but this CLIP Vision gives 3"):
         Aesthetic(Known((1, 0, 0)), head(768)).score(IMAGES, request())
+    broken = head() | {"layers.9.weight": torch.ones(1, 77), "layers.9.bias": torch.ones(1)}
+    with pytest.raises(ValueError, match="not the head of the LAION aesthetic predictor"):
+        Aesthetic(Known((1, 0, 0)), broken).score(IMAGES, request())
 
 
 class Finds:
