@@ -3,7 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..gsn_ops.host.node_status import Absent
-from ..gsn_ops.host.sampling.picked_seeds import UNDECODED, sheet, status, to_json, usable
+from ..gsn_ops.host.sampling.picked_seeds import status_and_sheet, to_json
 from ..gsn_ops.host.sampling.seed_picker import PickSettings, consecutive, pick_seeds
 from ..gsn_ops.language import aliases
 from ..gsn_ops.start_scores import PRESENCE, RANKINGS
@@ -131,10 +131,7 @@ class GSNSeedPicker(io.ComfyNode):
             given("LATENT", latent_image),
             denoise,
         )
-        decoder = usable(vae, picked)
-        text, page = status(picked), sheet(picked, decoder)
-        if decoder is not vae:
-            text += f"; {UNDECODED}"
+        text, page = status_and_sheet(picked, vae)
         status_reporter(cls)(text)
         shown = {**ui.PreviewImage(page, cls=cls).as_dict(), "text": (text,)}
         kept = [start.seed for start in picked.kept]

@@ -118,8 +118,10 @@ def test_a_vae_of_another_model_does_not_cost_the_images(pick, pack_module, capl
         def decode(self, latents):
             raise RuntimeError("expected input to have 16 channels")
 
-    assert view.usable(Other(), picked) is None and "cannot decode these latents" in caplog.text
-    assert view.usable(None, picked) is None
+    text, page = view.status_and_sheet(picked, Other())
+    assert text.endswith("connect the model's VAE") and "cannot decode these latents" in caplog.text
+    plain = view.status_and_sheet(picked, None)
+    assert plain[0] in text and torch.equal(page, plain[1])
 
 
 def test_without_finish_only_the_seeds_are_given(tiny, pick):

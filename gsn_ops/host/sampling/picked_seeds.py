@@ -52,6 +52,13 @@ def usable(vae: Decoder | None, picked: Picked) -> Decoder | None:
     return vae
 
 
+def status_and_sheet(picked: Picked, vae: Decoder | None) -> tuple[str, Tensor]:
+    """The line and the contact sheet; the line says if the VAE could not be used."""
+    decoder = usable(vae, picked)
+    text = status(picked) if decoder is vae else f"{status(picked)}; {UNDECODED}"
+    return text, sheet(picked, decoder)
+
+
 def sheet(picked: Picked, vae: Decoder | None) -> Tensor:
     """IMAGE [1, ., ., 3]: the prediction of each start at the look, best first."""
     images, labels = [], []
