@@ -29,7 +29,7 @@ class Asked:
 
 
 def used(method: str, asked: Asked) -> tuple[Asked, tuple[Remark, ...]]:
-    """What this method can use of it, and a remark for each thing that it cannot.
+    """What this method can use of it, and a remark that names what it cannot.
 
     A key of overrides that no method has stays, to be refused by its own error. Raises ValueError for a
     moment that no run has, and for a method that is not known.
@@ -47,12 +47,16 @@ def used(method: str, asked: Asked) -> tuple[Asked, tuple[Remark, ...]]:
     if method != AUTO and asked.budget != BUDGET:
         left_out = [*left_out, "budget"]
     used_of_it = Asked(moment, only_if_needed, overrides, asked.budget)
-    return used_of_it, tuple(map(_remark, [*names, *left_out]))
+    return used_of_it, _remark([*names, *left_out])
 
 
-def _remark(name: str) -> Remark:
-    said = f"{name} is not used by this method"
-    return Remark(said, line=said)
+def _remark(names: list[str]) -> tuple[Remark, ...]:
+    if not names:
+        return ()
+    said = f"{', '.join(names)} are not used by this method"
+    if len(names) == 1:
+        said = f"{names[0]} is not used by this method"
+    return (Remark(said, line=said),)
 
 
 def _input_of(moment: Moment) -> str:

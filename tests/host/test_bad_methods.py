@@ -54,18 +54,6 @@ LAYOUT_METHODS = {
 }
 
 
-def interrupted(model):
-    """The MODEL, whose run is cancelled at its first pass."""
-    from comfy.model_management import InterruptProcessingException
-
-    def stop(apply_model, arguments):
-        raise InterruptProcessingException
-
-    model = model.clone()
-    model.set_model_unet_function_wrapper(stop)
-    return model
-
-
 @pytest.mark.parametrize("method", sorted(LAYOUT_METHODS))
 def test_a_layout_method_without_regions(refused, method):
     refused(
@@ -117,27 +105,6 @@ def test_a_region_that_cannot_be(run, tiny, refused, settings, cause, cure):
 
 def test_a_modifier_without_its_noun(refused):
     refused(SYNGEN, "'blue' only describes 'square'", "'blue square'", subjects="red circle, blue")
-
-
-@pytest.mark.parametrize(
-    "prompt", (PROMPT, "a red circle, a blue square and a green star", "a photo of a star", "a red circle")
-)
-def test_m1_another_method_is_no_error_but_layouts_without_regions(tiny, run, prompt):
-    """Each method begins its first pass, or is skipped."""
-    from comfy.model_management import InterruptProcessingException
-
-    methods = tiny.module("gsn_ops.optimise.methods").METHODS
-    refusals = {}
-    for method in methods:
-        model, _, _ = run("GSNNursing", interrupted(tiny.model), method=method, strength=0.5)
-        try:
-            tiny.sample(model, steps=2, positive=tiny.encode(prompt), latent=torch.zeros(1, 4, 8, 8))
-        except InterruptProcessingException:
-            continue
-        except ValueError as error:
-            refusals[method] = str(error)
-    assert set(refusals) == LAYOUT_METHODS
-    assert all("must know where a subject shall be" in text for text in refusals.values())
 
 
 def test_a_picture_instead_of_noise_for_a_method_that_chooses_noise(tiny, run):

@@ -4,12 +4,13 @@ Classes of other packs are stand-ins of our own that do the same (tests/support/
 """
 
 import importlib
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from ..support import formats
+from ..support import block_caches, formats
 from ..support.architectures import ARCHITECTURES
 from ..support.foreign_patches import run, with_wrapper
 from ..support.networks import contents, loaded, one_pass
@@ -63,6 +64,7 @@ def test_another_packs_network_in_the_place_of_comfyuis_is_named_and_the_run_is_
 @pytest.mark.parametrize("method", ("Word Weight", "Word boost", "Auto"))
 def test_without_gradients_too(tiny, pack, method):
     made = formats.of_an_engine("Flux", tiny)
+    made = replace(made, arch=replace(made.arch, sigma=1.0))  # from noise on, where Word boost looks
     node = {node.GET_SCHEMA().node_id: node for node in pack.NODES}
     with torch.inference_mode():
         if method == "Word Weight":
@@ -71,8 +73,7 @@ def test_without_gradients_too(tiny, pack, method):
             name = method if method == "Auto" else "Word boost (no gradients)"
             model, _, book = node["GSNNursing"].EXECUTE_NORMALIZED(made.model, method=name).args
     assert torch.equal(made.sample(model, steps=STEPS), made.sample(steps=STEPS))
-    status = book.last().recipes[0].status
-    assert "did not act" in status or "skipped" in status, status
+    assert "the network is OwnEngine, not ComfyUI's" in book.last().recipes[0].status
 
 
 # --- what makes a run fast ---------------------------------------------------------------------------------
@@ -113,19 +114,18 @@ def with_a_lora(model):
     return comfy.sd.load_lora_for_models(model, None, low, 1.0, 0)[0]
 
 
-@pytest.mark.parametrize(
-    "put_on, said",
-    (
-        (core_cache("EasyCacheNode"), ""),
-        (core_cache("LazyCacheNode"), ""),
-        (with_a_lora, ""),
-        (
-            lambda model: with_attention(model, like_sage),
-            "another pack's attention kernel has no gradient and was replaced in these passes",
-        ),
+BESIDE = {
+    "EasyCache": (core_cache("EasyCacheNode"), ""),
+    "LazyCache": (core_cache("LazyCacheNode"), ""),
+    "speed LoRA": (with_a_lora, ""),
+    "Sage": (
+        lambda model: with_attention(model, like_sage),
+        "another pack's attention kernel has no gradient and was replaced in these passes",
     ),
-    ids=("EasyCache", "LazyCache", "speed LoRA", "Sage"),
-)
+}
+
+
+@pytest.mark.parametrize("put_on, said", BESIDE.values(), ids=BESIDE)
 def test_updates_are_made_beside_it(flux, put_on, said):
     model = put_on(flux.model)
     out, recipe, _ = nursed(flux, model)
@@ -176,6 +176,57 @@ def test_a_cache_around_the_whole_call_says_that_the_change_did_not_act(flux, pa
         weighted, book = node.EXECUTE_NORMALIZED(model, "red cat: 3").args
     assert torch.equal(flux.sample(weighted, steps=STEPS), flux.sample(model, steps=STEPS))
     assert "did not act" in book.last().recipes[0].status
+
+
+# --- Auto, the default -------------------------------------------------------------------------------------
+
+NOT_SEEN = "no attention of the image to the text was seen"
+
+
+@pytest.fixture
+def default(flux, pack, monkeypatch):
+    """A function: what is reported of a run of Semantic Nursing as it comes, whether the latent is that of
+    the plain run, and the last line.
+    """
+    node = next(n for n in pack.NODES if n.GET_SCHEMA().node_id == "GSNNursing")
+    made = replace(flux, arch=replace(flux.arch, sigma=1.0))
+
+    def sampled(put_on, **settings):
+        lines = []
+        monkeypatch.setattr(flux.tiny.module("nodes.nursing"), "status_reporter", lambda node: lines.append)
+        with torch.inference_mode():
+            model, _, book = node.EXECUTE_NORMALIZED(put_on(made.model), **settings).args
+        out = made.sample(model, steps=8)
+        return book.last().recipes[0], torch.equal(out, made.sample(put_on(made.model), steps=8)), lines[-1]
+
+    return sampled
+
+
+@pytest.mark.parametrize("put_on", [put_on for put_on, _ in BESIDE.values()], ids=BESIDE)
+def test_auto_updates_and_raises_beside_it_within_its_budget(default, put_on):
+    recipe, plain, line = default(put_on)
+    assert not plain and recipe.updates == (4,) and recipe.cost <= 1
+    assert "more attention for red cat, blue dog" in recipe.status and line.endswith("; cost +1 images")
+
+
+@pytest.mark.parametrize("rewrites", (True, False))
+def test_auto_updates_without_a_cache_of_blocks(default, rewrites):
+    recipe, plain, line = default(lambda model: block_caches.residual_cache(model, rewrites))
+    assert not plain and recipe.updates == (4,) and "these passes leave out residual_cache" in line
+
+
+@pytest.mark.parametrize("budget", (1.0, 0.0))
+def test_auto_names_a_cache_behind_which_neither_part_can_act(default, budget):
+    recipe, plain, line = default(block_caches.cached_blocks, budget=budget)
+    assert plain and recipe.step is None
+    assert NOT_SEEN in recipe.status and "in the way is cached_blocks: bypass it" in recipe.status
+    assert "bypass it" in line and "raise budget" not in line, line
+
+
+def test_word_boost_names_it_too(default):
+    recipe, plain, line = default(block_caches.cached_blocks, method="Word boost (no gradients)")
+    assert plain and f"did not act, {NOT_SEEN}; in the way is cached_blocks: bypass it" in recipe.status
+    assert line == f"Did not act: bypass it ({NOT_SEEN}; in the way is cached_blocks)"
 
 
 @pytest.mark.parametrize("negative", ("zeroed", "none"))

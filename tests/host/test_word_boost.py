@@ -54,6 +54,13 @@ def test_where_nothing_is_to_be_raised_the_run_is_the_plain_one(tiny, nurse, pla
         assert "no subject lacks attention, a plain run" in book.last().recipes[0].status
 
 
+def test_a_window_of_a_single_pass_is_said_with_the_cure_first(tiny, nurse):
+    model, book = nurse(overrides="threshold=1, end_percent=0.001")
+    recipe = found(book, tiny.sample(model))
+    assert "did not act, subjects lack attention, but no later pass" in recipe.status
+    assert recipe.line.startswith("Did not act: raise end_percent, or use more steps")
+
+
 def test_each_image_gets_its_own_factors_and_one_that_lacks_nothing_keeps_its_bits(tiny, nurse):
     stock = tiny.sample(latent=empty(3))
     model, book = nurse(overrides=EARLY)

@@ -8,6 +8,7 @@ from tools.host_env.client import Client
 from tools.host_env.server import Server, running_server
 
 from ..support.node_packs import write_packs
+from ..support.stand_ins import write_loras
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +24,9 @@ def server_with_packs(tmp_path_factory) -> Iterator[Server]:
     """Another one, with other people's packs beside ours (tests/support/node_packs.py)."""
     folder = tmp_path_factory.mktemp("packs")
     write_packs(folder / "nodes")
+    write_loras(folder / "loras")
     paths = folder / "paths.yaml"
-    paths.write_text(f"test:\n    custom_nodes: {folder / 'nodes'}\n")
+    paths.write_text(f"test:\n    custom_nodes: {folder / 'nodes'}\n    loras: {folder / 'loras'}\n")
     with running_server(cpu=True, arguments=["--extra-model-paths-config", str(paths)]) as running:
         yield running
 

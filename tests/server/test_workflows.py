@@ -48,17 +48,7 @@ FILES = {
 }
 LARGEST_PICTURE = 60_000  # bytes; every user of the pack downloads all of them
 SHIPPED = pytest.mark.parametrize("name", NAMES)
-LOADERS = {  # node type -> which of the demo model's MODEL, CLIP and VAE each of its outputs is
-    "CheckpointLoaderSimple": (0, 1, 2),
-    "UNETLoader": (0,),
-    "VAELoader": (2,),
-    "CLIPLoader": (1,),
-    "DualCLIPLoader": (1,),
-    "TripleCLIPLoader": (1,),
-}
 ANYTHING = ("*", "COMFY_MATCHTYPE_V3")  # types of If/Else
-# In the names of workflows for flow models.
-FLOWS = ("Flux", "Krea", "Qwen", "3.5 medium", "Z-Image", "Anima", "Ideogram", "Chroma", "Wan")
 TITLE = 30  # a node's title stands above its position
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "BOUNDING_BOXES")
 LIST = "__value__"
@@ -86,11 +76,6 @@ def files_of(prompt: dict) -> list[str]:
         for key, value in node["inputs"].items()
         if key in FILES
     ]
-
-
-FROM_FILES = pytest.mark.parametrize(
-    "name", [name for name in NAMES if files_of(read(name)[1]) and "LMD" not in name]
-)
 
 
 def nodes_of(graph: dict) -> list[dict]:
@@ -267,67 +252,6 @@ def test_it_reads_from_left_to_right_in_named_frames_and_nothing_overlaps(name):
         assert sum(g[0] < x and g[1] < y and right < g[2] and bottom < g[3] for g in groups) == 1
 
 
-def without_files_of_its_own(prompt: dict) -> dict:
-    """The prompt without LoRAs, and with an image's latent in place of a video's of one frame."""
-    loras = {i: n["inputs"]["model"] for i, n in prompt.items() if n["class_type"] == "LoraLoaderModelOnly"}
-    made = {}
-    for i, node in prompt.items():
-        inputs, kind = dict(node["inputs"]), node["class_type"]
-        for key, value in inputs.items():
-            if isinstance(value, list) and value[0] in loras:
-                inputs[key] = loras[value[0]]
-        if kind == "EmptyHunyuanLatentVideo":
-            assert inputs.pop("length") == 1
-            kind = "EmptyLatentImage"
-        if i not in loras:
-            made[i] = {"class_type": kind, "inputs": inputs}
-    return made
-
-
-def with_the_demo_model(prompt: dict, layout: str, side: int = 128) -> dict:
-    """The same wiring and steps, small and short: a demo model in place of every loader, its words in place
-    of the texts.
-    """
-    words = {
-        "text": "a photo of a red circle and a blue square",
-        "subjects": "red circle, blue square",
-        "weights": "red circle: 1.5, blue square: 0.5",
-    }
-    small = {"width": side, "height": side, "shifts": 1, "overrides": "shifts=1"}
-    if any(node["inputs"].get("method") == "Auto" for node in prompt.values()):  # something is always missing
-        small |= {"overrides": "shifts=1, gain=0, present_at=1, stop_at_presence=0", "steps": 4}
-    prompt = without_files_of_its_own(prompt)
-    short = {"demo": {"class_type": "GSNDemoModel", "inputs": {"model": layout}}}
-    for i, node in prompt.items():
-        inputs = {
-            key: small.get(key, words[key] if key in words and value else value)
-            for key, value in node["inputs"].items()
-        }
-        for key, value in inputs.items():
-            if isinstance(value, list) and (demo := LOADERS.get(prompt[value[0]]["class_type"])):
-                inputs[key] = ["demo", demo[value[1]]]
-        if node["class_type"] == "GSNJudge":  # a demo model does not detect: its shapes are found without one
-            inputs = {k: v for k, v in inputs.items() if k not in ("detector", "second_detector", "clip")}
-            inputs["judge_by"] = "shapes of the demo models"
-        if node["class_type"] not in LOADERS:
-            short[i] = {"class_type": node["class_type"], "inputs": inputs}
-    return short
-
-
-@FROM_FILES
-def test_wired_as_it_is_it_nurses_the_demo_model(name, client):
-    layout = "SD3 layout (MM-DiT)" if any(flow in name for flow in FLOWS) else "SD layout (UNet)"
-    side = 256 if "Ideogram" in name else 128  # its scheduler takes no less
-    prompt = with_the_demo_model(read(name)[1], layout, side)
-    entry = client.run(prompt)
-    ((i, shown),) = ((i, node["inputs"]) for i, node in prompt.items() if node["class_type"] == "GSNReport")
-    text = entry["outputs"][i]["text"][0]
-    acted = "Word Weight: red circle 1.5, blue square 0.5, " if "Word Weight" in name else ", 1 update step, "
-    assert acted in text and "subject red circle (" in text and "subject blue square (" in text
-    (saved,) = (node["inputs"]["images"][0] for node in prompt.values() if node["class_type"] == "SaveImage")
-    assert prompt[saved]["inputs"]["samples"] == shown["latent"]
-
-
 @pytest.mark.parametrize(
     ("name", "methods"),
     [
@@ -491,27 +415,6 @@ def halves(png: bytes):
     picture = Image.open(io.BytesIO(png))
     side = picture.height
     return picture.crop((0, 0, side, side)), picture.crop((picture.width - side, 0, picture.width, side))
-
-
-ANSWER = "Objects: [('a red circle', [20, 60, 90, 90]), ('a blue square', [150, 60, 90, 90])]"
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if "LMD" in name])
-def test_the_lmd_templates_are_wired_for_the_demo_model(name, client):
-    """Without their files: a demo model, an answer in place of the LLM, and no GLIGEN."""
-    prompt = with_the_demo_model(read(name)[1], "SD layout (UNet)", side=256)  # that of ANSWER
-    prompt = {i: n for i, n in prompt.items() if n["class_type"] not in ("TextGenerate", "GLIGENLoader")}
-    for node in prompt.values():
-        inputs = node["inputs"]
-        for key in [k for k, v in inputs.items() if isinstance(v, list) and v[0] not in prompt]:
-            del inputs[key]
-        if node["class_type"] == "GSNLayout" and not isinstance(inputs.get("text"), list):
-            inputs["text"] = ANSWER
-        if node["class_type"] == "GSNLMDSampler":
-            inputs |= {"steps": 4, "negative": ""}
-    entry = client.run(prompt)
-    (report,) = (i for i, node in prompt.items() if node["class_type"] == "GSNReport")
-    assert "LMD: " in entry["outputs"][report]["text"][0] and "red circle" in str(entry["outputs"][report])
 
 
 def test_the_rounds_template_acts_as_shipped_with_fewer_steps(client):

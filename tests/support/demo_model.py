@@ -227,3 +227,15 @@ def recording(model, seen: list):
     model = model.clone()
     model.set_model_unet_function_wrapper(wrapper)
     return model
+
+
+def interrupted(model):
+    """The MODEL, whose run is cancelled at its first pass."""
+    from comfy.model_management import InterruptProcessingException
+
+    def stop(apply_model, arguments):
+        raise InterruptProcessingException
+
+    model = model.clone()
+    model.set_model_unet_function_wrapper(stop)
+    return model

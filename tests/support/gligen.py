@@ -1,4 +1,4 @@
-"""A small random GLIGEN of ComfyUI's classes for the embedded model."""
+"""A small random GLIGEN of ComfyUI's classes for a model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ def random_gligen(model):
     from comfy.ldm.modules.attention import BasicTransformerBlock
 
     network = model.model.diffusion_model
-    widths = [m.attn2.to_q.weight.shape[1] for m in network.modules() if isinstance(m, BasicTransformerBlock)]
+    blocks = [m.attn2 for m in network.modules() if isinstance(m, BasicTransformerBlock)]
+    widths, text = [b.to_q.weight.shape[1] for b in blocks], blocks[0].to_k.weight.shape[1]
     net = comfy.gligen.Gligen(
-        [comfy.gligen.GatedSelfAttentionDense(width, 64, 2, width // 2) for width in widths],
-        comfy.gligen.PositionNet(64, 64),
-        64,
+        [comfy.gligen.GatedSelfAttentionDense(width, text, 2, width // 2) for width in widths],
+        comfy.gligen.PositionNet(text, text),
+        text,
     )
     for seed, p in enumerate(net.parameters()):
         generator = torch.Generator().manual_seed(seed)

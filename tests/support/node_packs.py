@@ -111,8 +111,9 @@ NODE_CLASS_MAPPINGS = {"LoadTinyDetectors": LoadTinyDetectors}
 """
 """ComfyUI's own detectors, tiny and random (tests/support/detectors.py), as a node."""
 
-LOADER = '''
-"""A language model of ComfyUI's own classes, tiny and with random weights, as a CLIP loader hands it on."""
+STAND_INS = '''
+"""Small networks of ComfyUI's own classes, with random weights, as loaders hand them on."""
+from .support import gligen, stand_ins
 from .support.text_encoders import SETUPS
 
 
@@ -121,10 +122,29 @@ class TinyLanguageModel:
     RETURN_TYPES, FUNCTION, CATEGORY = ("CLIP",), "load", "test"
 
     def load(self):
-        return (SETUPS["Z-Image"].build(),)
+        return (stand_ins.clip("Z-Image"),)
 
 
-NODE_CLASS_MAPPINGS = {"TinyLanguageModel": TinyLanguageModel}
+class TinyModel:
+    """number: models of the same class with other weights."""
+    INPUT_TYPES = classmethod(
+        lambda cls: {"required": {"of": ([*SETUPS, stand_ins.PICTURE],), "number": ("INT", {})}}
+    )
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP", "VAE"), "load", "test"
+
+    def load(self, of, number):
+        return stand_ins.model(of, number), stand_ins.clip(of), stand_ins.vae(of)
+
+
+class TinyGligen:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"model": ("MODEL",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("GLIGEN",), "load", "test"
+
+    def load(self, model):
+        return (gligen.random_gligen(model),)
+
+
+NODE_CLASS_MAPPINGS = {c.__name__: c for c in (TinyLanguageModel, TinyModel, TinyGligen)}
 '''
 
 
@@ -143,13 +163,13 @@ def write_packs(folder: Path) -> None:
         "a_first_pack": PACK,
         "own_model": MODEL + documented_hook(),
         "tiny_detectors": detectors,
-        "tiny_language_model": LOADER,
+        "stand_ins": STAND_INS,
     }
     for name, text in packs.items():
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(text)
-    support = folder / "tiny_language_model" / "support"
+    support = folder / "stand_ins" / "support"
     support.mkdir()
     (support / "__init__.py").write_text("")
-    for name in ("text_encoders", "architectures"):
+    for name in ("stand_ins", "text_encoders", "architectures", "gligen"):
         shutil.copy(CLONE / "tests" / "support" / f"{name}.py", support)

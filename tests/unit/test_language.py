@@ -78,7 +78,7 @@ def test_a_cure_that_stands_first_stays_first():
         "starts with too little noise)"
     )
     line = translated(text, "fr")
-    assert line.startswith("Saut\u00e9 : augmentez denoise") and "at_percent 0.18 = sigma 5.59" in line, line
+    assert line.startswith("Ignor\u00e9 : augmentez denoise") and "at_percent 0.18 = sigma 5.59" in line, line
     assert translated(text, "zh").startswith("\u5df2\u8df3\u8fc7\uff1a\u8bf7\u63d0\u9ad8 denoise")
 
 
@@ -137,3 +137,29 @@ def test_m12_words_in_pictures_are_translated_where_a_font_has_the_letters(langu
 def test_a_word_of_pictures_is_no_translation_of_a_choice(language):
     text = "when is 'x': choose one of after, before."
     assert translated(text, language).count("after, before") == 1
+
+
+def names(language: str) -> dict[str, str]:
+    """Node id -> the title on the canvas, where it has several words."""
+    nodes = json.loads((CLONE / "locales" / language / "nodeDefs.json").read_text("utf-8"))
+    return {node: told["display_name"] for node, told in nodes.items()}
+
+
+@IN_EACH
+def test_m12_a_node_has_one_name_in_messages_and_on_the_canvas(language):
+    english = {node: title for node, title in names("en").items() if " " in title}
+    for message, text in stored(language).items():
+        meant = {node: title for node, title in english.items() if title in message}
+        for node, title in meant.items():
+            within = any(title != other and title in other for other in meant.values())
+            assert within or names(language)[node].lower() in text.lower(), (message, text)
+
+
+@IN_EACH
+@pytest.mark.parametrize(
+    "title", ("Load Checkpoint", "Load CLIP", "Create Bounding Boxes", "Load Diffusion Model")
+)
+def test_m12_nodes_of_comfyui_are_called_as_the_page_calls_them(language, title):
+    for file in ("messages.json", "nodeDefs.json"):
+        shown = json.loads((CLONE / "locales" / language / file).read_text("utf-8"))
+        assert title not in " ".join(map(str, shown.values())), (file, title)

@@ -7,9 +7,11 @@ window.gsnPage = (() => {
   for (const name of ['progress_text', 'executed', 'execution_cached', 'execution_error'])
     app.api.addEventListener(name, event => heard.push([name, event.detail]));
 
+  const PATIENCE = 600000;  // milliseconds until a run that says nothing counts as lost
   const ended = () => new Promise(resolve => {
     for (const name of ['execution_success', 'execution_error', 'execution_interrupted'])
       app.api.addEventListener(name, event => resolve({end: name, error: event.detail}), {once: true});
+    setTimeout(() => resolve({end: 'no end in ten minutes'}), PATIENCE);
   });
   const all = graph => graph.nodes.flatMap(n => [n, ...(n.isSubgraphNode?.() ? all(n.subgraph) : [])]);
 
@@ -26,7 +28,7 @@ window.gsnPage = (() => {
 
     async run() {
       this.listen();
-      if (!await app.queuePrompt(0)) return {end: 'refused'};
+      if (!await app.queuePrompt(0)) return {end: 'refused', lines: {}, every: [], cached: []};
       return this.heard();
     },
 

@@ -53,12 +53,11 @@ class InstructSD(SD):
         """Weighted eps-MSE of the edited picture, and no supervision of attention -> two scalars."""
         a = self.abar[t]  # [b]
         x = a.sqrt().view(-1, 1, 1, 1) * pairs.after + (1 - a).sqrt().view(-1, 1, 1, 1) * noise
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                context = self.text(pairs.rows)
-            options = Attention(record=False).options()
-            eps = self.unet(torch.cat([x, pairs.before], 1), t.float(), context, transformer_options=options)
-        error = (eps.float() - noise).square().mean((1, 2, 3))  # [b]
+        with torch.no_grad():
+            context = self.text(pairs.rows)
+        options = Attention(record=False).options()
+        eps = self.unet(torch.cat([x, pairs.before], 1), t.float(), context, transformer_options=options)
+        error = (eps - noise).square().mean((1, 2, 3))  # [b]
         return (denoiser.loss_weight(a) * error).mean(), torch.zeros(())
 
     def prompts(self, count: int) -> list[str]:
@@ -71,19 +70,18 @@ class InstructSD(SD):
         given, n = pairs_of(np.random.default_rng(5), len(prompts)).before, len(prompts)
         rows = torch.from_numpy(np.stack([*(instruction_rows(p) for p in prompts), EMPTY])).long()
         options, abar, x = Attention().options(), denoiser.alphas_cumprod(), noise
-        with torch.autocast("cpu", torch.bfloat16):
-            context = self.text(rows).float()
-            empty = context[-1:].expand(n, -1, -1)
-            text = torch.cat([context[:-1], empty, empty])
-            picture = torch.cat([given, given, torch.zeros_like(given)])
-            grid = torch.linspace(denoiser.STEPS - 1, 0, steps + 1).round().long()
-            for now, after in zip(grid[:-1], grid[1:]):
-                seen = torch.cat([x.repeat(3, 1, 1, 1), picture], 1)
-                found = self.unet(seen, now.repeat(3 * n).float(), text, transformer_options=options)
-                full, alone, none = found.float().chunk(3)
-                eps = none + GUIDANCE[1] * (alone - none) + GUIDANCE[0] * (full - alone)
-                x0 = (x - (1 - abar[now]).sqrt() * eps) / abar[now].sqrt()
-                x = abar[after].sqrt() * x0 + (1 - abar[after]).sqrt() * eps
+        context = self.text(rows)
+        empty = context[-1:].expand(n, -1, -1)
+        text = torch.cat([context[:-1], empty, empty])
+        picture = torch.cat([given, given, torch.zeros_like(given)])
+        grid = torch.linspace(denoiser.STEPS - 1, 0, steps + 1).round().long()
+        for now, after in zip(grid[:-1], grid[1:]):
+            seen = torch.cat([x.repeat(3, 1, 1, 1), picture], 1)
+            found = self.unet(seen, now.repeat(3 * n).float(), text, transformer_options=options)
+            full, alone, none = found.chunk(3)
+            eps = none + GUIDANCE[1] * (alone - none) + GUIDANCE[0] * (full - alone)
+            x0 = (x - (1 - abar[now]).sqrt() * eps) / abar[now].sqrt()
+            x = abar[after].sqrt() * x0 + (1 - abar[after]).sqrt() * eps
         return x0
 
 

@@ -173,12 +173,12 @@ def recipe_turbo(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (0
 def recipe_instruct(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] = (0,)) -> Recipe:
     """One stage from the demo UNet on. scenes is unused: pairs are drawn as they are needed."""
     stage = Stage("edit", seed + 7, steps[0], scenes[0], (0.3, 0.5, 0.2), 0.0, 8e-4, 0.0, 0.0)
-    return Recipe((stage,), neglect=0.0, batch=32, warm_up=50, ema=0.99, blank=0.0, pad_dropout=0.0)
+    return Recipe((stage,), neglect=0.0, batch=16, warm_up=50, ema=0.99, blank=0.0, pad_dropout=0.0)
 
 
 RECIPES = {
     "sd": (recipe_sd, (3184, 760, 1000)),
-    "sd-instruct": (recipe_instruct, (1200,)),
+    "sd-instruct": (recipe_instruct, (800,)),
     "sd3": (recipe_sd3, (800, 800, 500, 2400, 200)),
     "sd3-turbo": (recipe_turbo, (320,)),
 }  # and their usual steps

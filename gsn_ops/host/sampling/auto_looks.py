@@ -63,10 +63,10 @@ class AutoLooks:
             return replace(made, maps_before=last.half().cpu())
         return replace(made, maps_before=self._before.half().cpu(), maps_after=last.half().cpu())
 
-    def report(self, made: RecipeReport, reason: str) -> RecipeReport:
+    def report(self, made: RecipeReport, reason: str, planned: bool) -> RecipeReport:
         """The report of the update steps with what the looks found and Word boost did.
 
-        reason: why there are no update steps, if there are none.
+        reason: why there are no update steps, if there are none. planned: they were to be made.
         """
         boost = report_of_edit(self._run, self._boost)
         acted = bool(self._boost.passes) and boost.step is not None
@@ -89,4 +89,6 @@ class AutoLooks:
                 made.method, line, line=PRESENT, subjects=subjects, steps=steps, maxima_before=steps[0].maxima
             )
             return self._shown(found)
+        if not planned and self._boost.is_blind:
+            return boost
         return replace(made, line=f"Skipped: {cure_first(reason)}")

@@ -25,6 +25,10 @@ from .edit_of_run import EditOfRun, Window
 from .matched import match_entries
 from .plan import NO_SUBJECTS
 
+NO_PASS_LEFT = (
+    "subjects lack attention, but no later pass lies in its window: raise end_percent, or use more steps"
+)
+
 
 class BoostOfRun(EditOfRun):
     """Subjects that lack attention, image by image; a look at each entry, then changes."""
@@ -64,6 +68,12 @@ class BoostOfRun(EditOfRun):
         """bool [B], the images that lacked something in the last look; None = there was none."""
         found = [(lack > 0).any(1) for lack in self.lack.values()]
         return torch.stack(found).any(0) if found else None
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether no look saw anything, though what is read was left to the pack."""
+        chosen = {self.settings.levels, self.settings.blocks} != {"auto"}
+        return bool(self.looked) and not self.lack and not chosen
 
     def look(
         self, entry: int, network: torch.nn.Module, layout: AttentionLayout, repeats: int
@@ -123,4 +133,6 @@ class BoostOfRun(EditOfRun):
             return NO_SUBJECTS
         if not self.lack:
             return "no attention of the image to the text was seen: set levels and blocks to auto"
-        return None if any(lacked.any() for lacked in self.lacked.values()) else ""
+        if not any(lacked.any() for lacked in self.lacked.values()):
+            return ""
+        return None if self.passes else NO_PASS_LEFT

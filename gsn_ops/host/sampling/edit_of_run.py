@@ -25,6 +25,19 @@ from ..attention.entry import Entry
 from ..attention.look import Look
 from ..rotations import load_rotations
 
+NOTHING_TO_BALANCE = (
+    "it strengthens the text against the image in joint attention, and this model reads its text by "
+    "cross-attention: choose Word boost, or another method"
+)
+SAME_TEXT = (
+    "it changes the text between blocks, and this model reads its text by cross-attention, the same before "
+    "every block: choose Word boost, or another method"
+)
+UNKNOWN_BLOCKS = (
+    "the blocks through which the text of this model goes are not known to this pack: choose Word boost, or "
+    "another method"
+)
+
 
 @dataclass(frozen=True)
 class AttachedEdit:
@@ -146,7 +159,9 @@ class WordsOfRun(EditOfRun):
 
 
 class TemperatureOfRun(EditOfRun):
-    """Text scores of all prompts of the positive conditioning, at the highest noise."""
+    """Text scores of all prompts of the positive conditioning, at the highest noise. None is due on a model
+    that reads its text by cross-attention.
+    """
 
     outside = "no sampling step has so high a noise level: lower threshold"
 
@@ -156,12 +171,15 @@ class TemperatureOfRun(EditOfRun):
         super().__init__(edit, entries, schedule, family)
         self.settings = edit
         self.steps = tuple(k for k, sigma in enumerate(schedule.sigmas[:-1]) if self._gamma(sigma) != 1)
+        self.joint = not family.cross
+        if not self.joint:
+            self.steps, self.outside = (), NOTHING_TO_BALANCE
 
     def _gamma(self, sigma: float) -> float:
         return gamma_at(sigma * (1 + WINDOW_SLACK / 10), self.settings.gamma, self.settings.threshold)
 
     def is_due(self, sigma: Tensor) -> bool:
-        return self._gamma(float(sigma.max())) != 1
+        return self.joint and self._gamma(float(sigma.max())) != 1
 
     def change(self, entry: int) -> TextEdit | None:
         return TextEdit(gamma=self.settings.gamma)
@@ -191,7 +209,9 @@ class FlippedOfRun(EditOfRun):
 
 
 class ReinjectionOfRun(EditOfRun):
-    """Features of the text, in every pass and for every prompt of it."""
+    """Features of the text, in every pass and for every prompt of it, on models whose text goes from block to
+    block.
+    """
 
     def __init__(
         self, edit: PromptReinjection, entries: Sequence[Entry], schedule: Schedule, family: ModelFamily
@@ -200,27 +220,21 @@ class ReinjectionOfRun(EditOfRun):
         self.settings = edit
         self.blocks = 0  # changed in one pass
         self.rotations = load_rotations(edit.file) if edit.form == "aligned" else {}
+        if family.text_stream is None:
+            self.steps, self.outside = (), SAME_TEXT if family.cross else UNKNOWN_BLOCKS
+
+    def is_due(self, sigma: Tensor) -> bool:
+        return bool(self.steps)
 
 
 def check_family(edit: Edit, family: ModelFamily) -> None:
-    """Raises ValueError that says why an edit cannot work on a model of this family."""
-    if isinstance(edit, TextTemperature) and family.cross:
-        raise ValueError(
-            f"{edit.method} strengthens the text against the image in joint attention, and {family.name} "
-            "reads its text by cross-attention, where there is nothing to balance. Use Word Weight, or "
-            "another method."
-        )
+    """Raises ValueError that says why an edit that has a node of its own cannot work on this family."""
     if isinstance(edit, FlippedNegative) and not family.longer_text:
         reason = "its text is changed on its way" if family.cross else "its text and image attend together"
         raise ValueError(
             f"{edit.method} needs cross-attention to the text as it was encoded, and {family.name} has none: "
             f"{reason}. Use Word Weight with a weight below 0 for words of the prompt."
         )
-    if isinstance(edit, PromptReinjection) and family.text_stream is None:
-        reason = "the blocks through which its text goes are not known to this pack"
-        if family.cross:
-            reason = "it reads its text by cross-attention: the text is the same before every block"
-        raise ValueError(f"{edit.method} cannot work on {family.name}: {reason}. Use another method.")
 
 
 Weighted = tuple[tuple[SubjectColumns, float], ...]

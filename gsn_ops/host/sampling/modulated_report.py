@@ -10,7 +10,10 @@ from torch import Tensor
 from ... import __version__
 from ...report.run_report import RecipeReport, RunReport, SubjectReport
 from ...report.verdict import cure_first
+from ...torch_ops.unreadable import OWN_NETWORK
+from ..attention.other_packs import names_on, own_network
 from ..find_family import name_of
+from .boost_of_run import BoostOfRun
 from .edit_of_run import EditOfRun, ReinjectionOfRun, WordsOfRun
 from .modulated_run import ModulatedRun
 from .pair_of_run import PairOfRun
@@ -80,7 +83,8 @@ def _why_not(run: ModulatedRun, edit: EditOfRun) -> str:
         return edit.outside
     if isinstance(edit, ReinjectionOfRun):
         return "" if edit.blocks else run.reason or "no block of this network was changed"
-    own = edit.reason()
+    blocked = _in_the_way(run) if isinstance(edit, BoostOfRun) and edit.is_blind else ""
+    own = blocked or edit.reason()
     if own is not None:
         return own
     if run.tally.calls and edit.passes:
@@ -97,6 +101,18 @@ def _why_not(run: ModulatedRun, edit: EditOfRun) -> str:
     return (
         "no text-to-image attention was seen; set blocks to auto if they are not, or bypass nodes that "
         "change the size of the image or the text inside the model"
+    )
+
+
+def _in_the_way(run: ModulatedRun) -> str:
+    """Why a look saw nothing, by name; "" where nothing of others is on the model."""
+    network = run.model.model.diffusion_model
+    engine = own_network(network)
+    if engine:
+        return OWN_NETWORK.format(engine)
+    names = " or ".join(names_on(run.model.model_options, network))
+    return (
+        f"no attention of the image to the text was seen; in the way is {names}: bypass it" if names else ""
     )
 
 

@@ -74,8 +74,11 @@ class Looks(Protocol):
         """The recipe's step begins."""
         ...
 
-    def report(self, made: RecipeReport, reason: str) -> RecipeReport:
-        """The recipe's report with what was seen and changed."""
+    def report(self, made: RecipeReport, reason: str, planned: bool) -> RecipeReport:
+        """The recipe's report with what was seen and changed.
+
+        reason: why there are no update steps, if there are none. planned: they were to be made.
+        """
         ...
 
 
@@ -132,7 +135,7 @@ class RecipeRun:
         made = self.record.report(self.precision, self.policy)
         if self.looks is None:
             return made
-        return self.looks.report(made, self.record.reason)
+        return self.looks.report(made, self.record.reason, bool(self.planned.active.steps))
 
     def _updated(self, step: RecipeStep) -> Tensor:
         context = step.context

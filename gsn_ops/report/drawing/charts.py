@@ -149,7 +149,7 @@ def _draw_subject(
 ) -> None:
     """A subject's name and numbers, and a bar of the width value / full for each number below."""
     room = canvas.width - 2 * PAD
-    said = " to ".join(number(value, full) for value in course)
+    said = f" {told('to')} ".join(number(value, full) for value in course)
     left, right = PAD + 22 * bool(colour), canvas.width - PAD
     if colour:
         canvas.box(PAD, top + 13, 14, 14, colour, radius=3)
