@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..prompt import SubjectPhrase
+from .detection import phrase_of
 from .prompt_templates import filled
 from .sources import Source, judge
 from .verdict import CONFIDENCE
@@ -129,7 +130,8 @@ class MinimumObject:
 
     def score(self, images: Tensor, request: ScoreRequest) -> list[float]:
         embedded = self.towers.images(images)
-        labels = [_with_article(s.label) for s in request.subjects if s.role == "wanted"]
+        phrases = dict.fromkeys(phrase_of(s) for s in request.subjects if s.role == "wanted")
+        labels = [_with_article(phrase) for phrase in phrases]
         each = [cosine(embedded, templated(self.towers, label)) for label in labels]
         return torch.stack(each).amin(0).tolist()
 

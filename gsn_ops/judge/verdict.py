@@ -72,8 +72,9 @@ class ImageVerdict:
         return all(s.right(colours) for s in self.asked)
 
     def score(self, colours: bool = True) -> float:
-        """Share of the subjects that are as they should be, 0 ... 1."""
-        return sum(s.right(colours) for s in self.asked) / max(len(self.asked), 1)
+        """Share of the subjects that are as they should be, 0 ... 1; 1 where none has to be there."""
+        rights = [s.right(colours) for s in self.asked]
+        return sum(rights) / len(rights) if rights else 1.0
 
     def missing(self, colours: bool = True) -> tuple[str, ...]:
         """The subjects that are not as they should be, in words."""

@@ -168,6 +168,7 @@ def test_what_should_not_be_there_and_what_may_be_missing():
     found = [Detection("cat", 0.9, LEFT)]
     assert verdict(found, "cat, -dog, bench?").right()
     assert verdict(found, "-cat").missing() == ("cat (should not be there)",)
+    assert verdict([], "bench?").right() and verdict([], "bench?").score() == 1
 
 
 @pytest.mark.parametrize(

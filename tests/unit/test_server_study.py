@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -118,6 +119,14 @@ def test_a_cell_that_cannot_be_made_ends_the_study_in_the_servers_words():
     with pytest.raises(StudyFailed, match="A cell cannot be made: node 8 .GSNJudge.: choose a detector"):
         dispatch([some_task(n) for n in range(9)], pool, 1, lambda task, _: made.append(task))
     assert len(made) == 3
+
+
+def test_the_verdict_of_another_version_is_one_sentence():
+    worker = object.__new__(server_worker.ServerWorker)
+    entry = {"outputs": {server_worker.JUDGE_JSON: {"text": ["{}"]}}}
+    worker.client = SimpleNamespace(run=lambda *of: entry)
+    with pytest.raises(ValueError, match="verdict lacks 'not_judged': is this pack of the same version"):
+        worker(some_task(1))
 
 
 def some_task(seed: int):
