@@ -80,9 +80,8 @@ def test_what_was_read_for_the_choice_is_read_and_said(own):
 
 def test_a_file_saved_by_an_editor_with_a_mark_in_front_is_read(own):
     own.write()
-    plain = own.run()
     own.file().write_bytes(b"\xef\xbb\xbf" + own.file().read_bytes())
-    assert own.run().report.warnings == plain.report.warnings and "own step" in plain.report.warnings[0]
+    assert own.run().report.warnings[0].startswith("own step: ")
 
 
 def test_other_settings_are_not_taken_from_the_file(own):
