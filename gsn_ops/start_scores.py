@@ -76,10 +76,11 @@ def _noun_map(maps: AttentionMaps, subject: SubjectColumns) -> Tensor:
 
 def ranked(values: Sequence[float], overlaps: Sequence[float] = ()) -> list[int]:
     """Indices from the best value to the worst; of equal ones first the one with less overlap, if given, then
-    in their order.
+    in their order. Values that are not numbers come last.
     """
     overlaps = overlaps or [0.0] * len(values)
-    return sorted(range(len(values)), key=lambda i: (-values[i], overlaps[i]))
+    known = [-math.inf if math.isnan(value) else value for value in values]
+    return sorted(range(len(values)), key=lambda i: (-known[i], overlaps[i]))
 
 
 def passes_per_image(

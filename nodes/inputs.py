@@ -192,6 +192,23 @@ def given(kind: str, value):
     return value
 
 
+def given_images(images):
+    """IMAGE as float on the CPU, [B, H, W, 3 or 4]: grey ones (1 or 2 channels) get three.
+
+    Raises ValueError for none, and for images with values that are not numbers.
+    """
+    images = given("IMAGE", images).float().cpu()
+    if not len(images):
+        raise ValueError("The images input holds no image: connect the decoded images of a run.")
+    broken = [n for n, image in enumerate(images, 1) if not bool(image.isfinite().all())]
+    if broken:
+        raise ValueError(
+            f"Image {broken[0]} has values that are not numbers (NaN), as half precision may give: start "
+            "ComfyUI with --fp32-vae, or take another VAE or precision of the model."
+        )
+    return images if images.shape[-1] > 2 else images[..., :1].expand(-1, -1, -1, 3)
+
+
 def written(text: str | None, default: str = "") -> str:
     """The text of a widget; the default for `null` in an API prompt, which ComfyUI turns into a word."""
     return default if text in (None, "None") else text

@@ -11,7 +11,7 @@ from ..gsn_ops.language import aliases
 from ..gsn_ops.report.drawing.canvas import told
 from ..gsn_ops.report.drawing.verdict_marks import Mark, marked
 from ..gsn_ops.report.views import stack
-from .inputs import given, optional_float, status_reporter, written
+from .inputs import given_images, optional_float, status_reporter, written
 
 CONNECTED, DEMO = "what is connected", "shapes of the demo models"
 JUDGED_BY = (CONNECTED, DEMO)
@@ -144,7 +144,7 @@ class GSNJudge(io.ComfyNode):
     ) -> io.NodeOutput:
         if judge_by not in JUDGED_BY:
             raise ValueError(f"judge_by is '{judge_by}': choose one of {', '.join(JUDGED_BY)}.")
-        images = given("IMAGE", images).float().cpu()
+        images = given_images(images)
         asked = asked_subjects(written(subjects), conditioning)
         sources: list[Source] = [DemoShapes()] if judge_by == DEMO else []
         sources += [] if detector is None else [detector_of(detector, clip)]

@@ -7,8 +7,8 @@ from ..gsn_ops.judge.score_table import mean_of, scores_of, scores_to_json, scor
 from ..gsn_ops.judge.scorers import ScoreRequest
 from ..gsn_ops.language import aliases
 from ..gsn_ops.subjects.find import subjects_of_caption
-from ..gsn_ops.subjects.syntax import parse_subjects
-from .inputs import given, status_reporter, written
+from ..gsn_ops.subjects.syntax import SPACY, parse_subjects
+from .inputs import given, given_images, status_reporter, written
 
 NO_HEAD = "none"
 
@@ -89,7 +89,7 @@ class GSNScores(io.ComfyNode):
     def execute(
         cls, images, clip_vision, prompt, clip=None, subjects="", captions=None, aesthetic_head=NO_HEAD
     ) -> io.NodeOutput:
-        images = given("IMAGE", images).float().cpu()
+        images = given_images(images)
         towers = ClipTowers(given("CLIP_VISION", clip_vision), clip)
         head = None if aesthetic_head == NO_HEAD else read_head(aesthetic_head)
         request = requested(written(prompt), written(subjects), written(captions))
@@ -101,8 +101,15 @@ class GSNScores(io.ComfyNode):
 
 
 def requested(prompt: str, subjects: str, captions: str) -> ScoreRequest:
-    """What is asked: the subjects that are typed, else those of the prompt; a caption a line."""
+    """What is asked: the subjects that are typed, else those of the prompt; a caption a line.
+
+    Raises ValueError for a request for spaCy.
+    """
     phrases = parse_subjects(subjects) or tuple(subjects_of_caption(prompt)[0])
+    if phrases and phrases[0].source == SPACY:
+        raise ValueError(
+            f"subjects is '{phrases[0].label}': Image Scores has no spaCy, so type the subjects."
+        )
     return ScoreRequest(prompt, phrases, tuple(line for line in captions.splitlines() if line.strip()))
 
 

@@ -3,7 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..gsn_ops.host.node_status import Absent
-from ..gsn_ops.host.sampling.picked_seeds import sheet, status, to_json
+from ..gsn_ops.host.sampling.picked_seeds import status_and_sheet, to_json
 from ..gsn_ops.host.sampling.seed_picker import PickSettings, consecutive, pick_seeds
 from ..gsn_ops.language import aliases
 from ..gsn_ops.start_scores import PRESENCE, RANKINGS
@@ -44,7 +44,8 @@ def picking_inputs() -> list[io.Input]:
             "stop_at",
             0.0,
             (0.0, 1.0),
-            "Start no further seeds once one has this value, 0.8 for example. 0 = start all candidates.",
+            "Start no further seeds once as many as are kept have this value, 0.8 for example. 0 = all "
+            "candidates.",
             step=0.01,
         ),
         io.Boolean.Input(
@@ -130,7 +131,7 @@ class GSNSeedPicker(io.ComfyNode):
             given("LATENT", latent_image),
             denoise,
         )
-        text, page = status(picked), sheet(picked, vae)
+        text, page = status_and_sheet(picked, vae)
         status_reporter(cls)(text)
         shown = {**ui.PreviewImage(page, cls=cls).as_dict(), "text": (text,)}
         kept = [start.seed for start in picked.kept]

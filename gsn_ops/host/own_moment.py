@@ -92,7 +92,7 @@ def own_moment(model, *methods: str) -> OwnMoment:
     A file that cannot be used is said, and costs nothing else.
     """
     try:
-        in_file = read_moments(moments_file().read_text(encoding="utf-8"))
+        in_file = read_moments(moments_file().read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return _of_demo_model(model, methods)
     except (OSError, UnicodeDecodeError) as error:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+
+from ..plurals import IRREGULAR
 
 COCO = frozenset(
     "person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|stop sign|"
@@ -74,29 +77,35 @@ _COCO_NAME = {
     for name, words in (line.split(": ") for line in SYNONYMS)
     for word in words.split()
 }
-_IRREGULAR = {
-    "mice": "mouse", "geese": "goose", "oxen": "ox", "calves": "calf", "knives": "knife", "loaves": "loaf",
-    "wolves": "wolf", "leaves": "leaf", "people": "person", "men": "man", "women": "woman", "feet": "foot",
-    "children": "child", "shelves": "shelf", "scissors": "scissors", "skis": "skis", 
-    "puppies": "puppy",
+_SINGULAR = {many: one for one, many in IRREGULAR.items()} | {
+    "scissors": "scissors", "skis": "skis", "lens": "lens", "lenses": "lens", "canvas": "canvas",
+    "canvases": "canvas", "gases": "gas", "tvs": "tv", "taxis": "taxi", "elves": "elf", "thieves": "thief",
+    "hooves": "hoof", "axes": "axe", "volcanoes": "volcano", "mosquitoes": "mosquito", "irises": "iris",
 }  # fmt: skip
+_WITH_E = frozenset(
+    "tie necktie bowtie pie cookie movie zombie selfie brownie hoodie genie pixie smoothie collie magpie "
+    "moustache mustache headache quiche avalanche fuse".split()
+)
+"""Nouns whose plural looks like that of another kind: ties is not of "ty"."""
 
 
 def normalised(name: str) -> str:
     """A name in lower case, with single spaces, in the singular."""
-    words = re.sub(r"[\s_]+", " ", name).strip().lower().split(" ")
+    words = re.sub(r"[\s_]+", " ", unicodedata.normalize("NFKC", name)).strip().lower().split(" ")
     return " ".join([*words[:-1], singular(words[-1])])
 
 
 def singular(word: str) -> str:
     """An English noun without the ending of its plural."""
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    if word in _SINGULAR:
+        return _SINGULAR[word]
     if re.search(r"(?:ss|us|is|ous)$", word) or len(word) < 4:
         return word
+    if word.endswith("s") and (word[:-1] in _WITH_E or word[:-1] in COCO):
+        return word[:-1]
     if word.endswith("ies"):
         return word[:-3] + "y"
-    if re.search(r"(?:[sxz]|ch|sh)es$", word) and word[:-1] not in COCO:
+    if re.search(r"(?:ss|(?<!o)us|x|tz|zz|ch|sh)es$", word):
         return word[:-2]
     return word[:-1] if word.endswith("s") else word
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
+
+from ..prompt import SubjectPhrase
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the image."""
@@ -19,6 +22,8 @@ class Detection:
 
     label: the detector's name of it. score: 0 ... 1. box: None where only words are known. mask: [H, W] bool,
     None without one. colour: where the source names it itself; otherwise it is measured. source: its name.
+    phrase: of the only subject that it counts for, see `phrase_of`; "" = any of its class. exact: it was
+    found by its label, and counts for no other word of the same class ("man", "woman").
     """
 
     label: str
@@ -27,6 +32,13 @@ class Detection:
     mask: Tensor | None = field(default=None, compare=False)
     colour: str | None = None
     source: str = ""
+    phrase: str = ""
+    exact: bool = False
+
+
+def phrase_of(subject: SubjectPhrase) -> str:
+    """A subject's label without its number: "big dog" of big dog#2."""
+    return re.sub(r"#\d+$", "", subject.label)
 
 
 def inside(box: Box, height: int, width: int) -> Box | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..prompt import SubjectPhrase
+from .detection import phrase_of
 from .prompt_templates import filled
 from .sources import Source, judge
 from .verdict import CONFIDENCE
@@ -128,7 +130,8 @@ class MinimumObject:
 
     def score(self, images: Tensor, request: ScoreRequest) -> list[float]:
         embedded = self.towers.images(images)
-        labels = [_with_article(s.label) for s in request.subjects if s.role == "wanted"]
+        phrases = dict.fromkeys(phrase_of(s) for s in request.subjects if s.role == "wanted")
+        labels = [_with_article(phrase) for phrase in phrases]
         each = [cosine(embedded, templated(self.towers, label)) for label in labels]
         return torch.stack(each).amin(0).tolist()
 
@@ -195,4 +198,8 @@ def head_layers(head: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     keys = [f"layers.{n}" for n in numbers]
     if not keys or any(f"{key}.bias" not in head for key in keys) or len(head[f"{keys[-1]}.weight"]) != 1:
         raise ValueError(NOT_A_HEAD)
-    return [(head[f"{key}.weight"], head[f"{key}.bias"]) for key in keys]
+    layers = [(head[f"{key}.weight"], head[f"{key}.bias"]) for key in keys]
+    sizes = [tuple(weight.shape) for weight, _ in layers]
+    if any(len(size) != 2 for size in sizes) or any(a[0] != b[1] for a, b in pairwise(sizes)):
+        raise ValueError(NOT_A_HEAD)
+    return layers

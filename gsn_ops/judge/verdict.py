@@ -6,16 +6,16 @@ Two objects of different classes in one place have merged and count for neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 from torch import Tensor
 
 from ..prompt import SubjectPhrase
-from .classes import class_of
+from .classes import class_of, normalised
 from .colour import RIGHT_SHARE, colour_of, colour_shares, object_pixels
-from .detection import Detection, cropped, overlap
+from .detection import Detection, cropped, overlap, phrase_of
 
 MERGED_IOU = 0.95
 """IoU of boxes or masks from which on two objects of different classes are one (TIAM)."""
@@ -28,10 +28,11 @@ class SubjectVerdict:
     """One subject in one image.
 
     label: as typed. judged: whether the source knows its class. present: as many objects of its class as its
-    number (dog#2 needs two). count, score: objects of its class, and the best score. colour: the wanted one
-    that can be judged, None = none. colour_right: None without one. colour_share: of the best object's
-    pixels, None where the source names colours. merged_with: other subjects in the same place. unwanted: it
-    must not be there. detections: indices of its objects in `ImageVerdict.detections`.
+    number (dog#2 needs two), and one that is its own (man, woman needs two people). count, score: objects of
+    its class, and the best score. colour: the wanted one that can be judged, None = none. colour_right: None
+    without one. colour_share: of the best object's pixels, None where the source names colours. merged_with:
+    other subjects in the same place. unwanted: it must not be there. detections: indices of its objects in
+    `ImageVerdict.detections`.
     """
 
     label: str
@@ -71,8 +72,9 @@ class ImageVerdict:
         return all(s.right(colours) for s in self.asked)
 
     def score(self, colours: bool = True) -> float:
-        """Share of the subjects that are as they should be, 0 ... 1."""
-        return sum(s.right(colours) for s in self.asked) / max(len(self.asked), 1)
+        """Share of the subjects that are as they should be, 0 ... 1; 1 where none has to be there."""
+        rights = [s.right(colours) for s in self.asked]
+        return sum(rights) / len(rights) if rights else 1.0
 
     def missing(self, colours: bool = True) -> tuple[str, ...]:
         """The subjects that are not as they should be, in words."""
@@ -127,16 +129,55 @@ def judge_image(
     together = merged_pairs(kept, classes)
     lost = {i for pair in together for i in pair}
     wanted = {subject.label: class_of(subject.noun) for subject in subjects}
+    nouns = {normalised(subject.noun) for subject in subjects}
     verdicts = []
     for subject in subjects:
-        own = [i for i, name in enumerate(classes) if name == wanted[subject.label]]
+        own = [i for i, one in enumerate(kept) if counts_for(one, subject, nouns)]
         partners = {classes[b if a in own else a] for a, b in together if (a in own) != (b in own)}
         merged = tuple(label for label, name in wanted.items() if name in partners)
         alone = [i for i in own if i not in lost]
         verdict = _of_subject(subject, [kept[i] for i in alone], image)
         judged = subject.noun not in unknown
         verdicts.append(replace(verdict, judged=judged, merged_with=merged, detections=tuple(alone or own)))
-    return ImageVerdict(tuple(verdicts), tuple(kept))
+    return ImageVerdict(tuple(_each_its_own(verdicts, subjects)), tuple(kept))
+
+
+def counts_for(one: Detection, subject: SubjectPhrase, nouns: Collection[str]) -> bool:
+    """Whether an object is one of a subject's. nouns: of all subjects, normalised.
+
+    A detector may name a class (person), which holds for every word of it; "man" is no woman if both are
+    asked for.
+    """
+    if one.phrase:
+        return one.phrase == phrase_of(subject)
+    name = normalised(one.label)
+    if class_of(name) != class_of(subject.noun):
+        return False
+    narrow = one.exact or (name in nouns and name != class_of(name))
+    return not narrow or name == normalised(subject.noun)
+
+
+def _each_its_own(
+    verdicts: Sequence[SubjectVerdict], subjects: Sequence[SubjectPhrase]
+) -> list[SubjectVerdict]:
+    """Where subjects share objects, as a man and a woman share two people, one object is there for one of
+    them: first for those whose colour was found, then in their order. Words that were found in a prompt may
+    mean the same thing, so of these only equal nouns.
+    """
+    out = list(verdicts)
+    shared: dict[tuple, dict[str, list[int]]] = {}
+    for i, (verdict, subject) in enumerate(zip(verdicts, subjects, strict=True)):
+        if verdict.judged and not (verdict.unwanted or verdict.optional):
+            same = normalised(subject.noun) if subject.source == "found" else ""
+            phrases = shared.setdefault((verdict.detections, same), {})
+            phrases.setdefault(phrase_of(subject), []).append(i)
+    for phrases in shared.values():
+        left = max(verdicts[i].count for own in phrases.values() for i in own)
+        for own in sorted(phrases.values(), key=lambda own: verdicts[own[0]].colour_right is not True):
+            for i in own:
+                out[i] = replace(out[i], present=out[i].present and subjects[i].occurrence <= left)
+            left -= min(left, max(subjects[i].occurrence for i in own))
+    return out
 
 
 def merged_pairs(found: Sequence[Detection], classes: Sequence[str]) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Scorers with ComfyUI's own towers, tiny and random: their embeddings are those of ComfyUI's nodes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,6 +69,11 @@ def test_a_text_encoder_without_projection_or_of_another_clip_is_refused(towers,
             towers(vision(), clip)
 
 
+def test_a_vision_model_that_is_no_clip_is_refused(towers):
+    with pytest.raises(ValueError, match="of the kind siglip_vision_model, which shares no space"):
+        towers(SimpleNamespace(model_type="siglip_vision_model"))
+
+
 @pytest.fixture
 def own_folder(pack_module, tmp_path, monkeypatch):
     """models/gsn, somewhere else."""
@@ -87,6 +93,10 @@ def test_a_head_is_read_from_the_persons_file(pack_module, own_folder):
     assert set(towers.read_head("head.pth")) == {"layers.0.weight", "layers.0.bias"}
     with pytest.raises(ValueError, match="'other.pth' is not in models/gsn: put the head of the LAION"):
         towers.read_head("other.pth")
+    for name in ("page.pth", "page.safetensors"):
+        (own_folder / name).write_text("<html>404</html>")
+        with pytest.raises(ValueError, match=f"'{name}' in models/gsn cannot be read"):
+            towers.read_head(name)
 
 
 @pytest.fixture
@@ -125,6 +135,8 @@ def test_the_node_gives_every_score_that_can_be_had(score, clip, towers, pack_mo
     assert len(images["text-text"]) == 2 and list(outputs[:3]) == pytest.approx(
         [data["mean"][name] for name in ("full prompt", "minimum object", "CLIPScore")]
     )
+    with pytest.raises(ValueError, match="subjects is '@spacy': Image Scores has no spaCy"):
+        score(IMAGES, see, prompt, clip=clip, subjects="@spacy")
     assert line.startswith(f"full prompt {found[prompt].mean():.3f}, minimum object {least.mean():.3f}, ")
 
 

@@ -115,3 +115,29 @@ def test_boxes_of_another_node_and_an_answer(node):
     assert (right, score, missing) == (False, 0.5, "dog")
     right, *_ = run(node, IMAGE[:1], subjects="cat, dog", answer="cat: yes, dog: yes")
     assert right
+
+
+def test_grey_images_are_judged_and_broken_ones_refused(node):
+    inputs = {"subjects": "black cat", "boxes": {"x": 0, "y": 0, "width": 9, "height": 9, "label": "cat"}}
+    for channels in (1, 2, 4):
+        right, *_, drawn, masks = run(node, torch.zeros(1, 20, 24, channels), **inputs)
+        assert right and drawn.shape == (1, 20, 24, 3) and masks.shape == (1, 20, 24)
+    assert run(node, torch.zeros(1, 1, 1, 3), **inputs)[0] is True
+    with pytest.raises(ValueError, match="Image 2 has values that are not numbers"):
+        run(node, torch.stack([IMAGE[0], IMAGE[0] * float("nan")]), **inputs)
+    with pytest.raises(ValueError, match="images input holds no image"):
+        run(node, IMAGE[:0], **inputs)
+
+
+def test_sam_3_is_asked_for_every_word_of_a_class(found, monkeypatch):
+    source, asked = found.detector_of(detectors.sam3(), object()), []
+    monkeypatch.setattr(type(source), "_encode", lambda self, noun: asked.append(noun))
+    box = {"x": 0, "y": 0, "width": 9, "height": 9, "score": 0.9}
+    mask = torch.ones(64, 48)
+    made = found._found_by_name
+    monkeypatch.setattr(type(source), "_objects", lambda self, i, w, noun, c: [made(box, noun, mask > 0.5)])
+    (frame,) = source.find(IMAGE[:1], ["man", "woman", "Man"], 0.5)
+    assert asked == ["man", "woman"] and [(d.label, d.exact) for d in frame] == [
+        ("man", True),
+        ("woman", True),
+    ]

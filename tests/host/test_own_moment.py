@@ -78,6 +78,12 @@ def test_what_was_read_for_the_choice_is_read_and_said(own):
     assert torch.equal(own.run(overrides="shifts=1, levels=4").latents, other.latents), "typed settings win"
 
 
+def test_a_file_saved_by_an_editor_with_a_mark_in_front_is_read(own):
+    own.write()
+    own.file().write_bytes(b"\xef\xbb\xbf" + own.file().read_bytes())
+    assert own.run().report.warnings[0].startswith("own step: ")
+
+
 def test_other_settings_are_not_taken_from_the_file(own):
     own.write(reads="shifts=3")
     with pytest.raises(ValueError, match=r"reads in moments.json, character 1: there is no setting 'shifts'"):

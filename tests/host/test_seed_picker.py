@@ -95,6 +95,35 @@ def test_starts_end_early_once_one_is_good_enough(tiny, pick):
     assert len(picked.starts) == made and len(seen) == 2 * made
 
 
+def test_no_start_is_spared_that_is_to_be_kept(tiny, pick):
+    small = {"samples": empty(1, 8, 8), "batch_index": [3]}
+    _, picked = pick(latent=small, candidates=4, keep=2, stop_at=1e-6, steps=2, finish=False)
+    assert len(picked.starts) == len(picked.kept) == 2
+
+
+def test_the_latent_of_several_seeds_goes_on_in_another_sampler(tiny, picker):
+    settings = picker.PickSettings((3, 4), keep=2)
+    with torch.inference_mode():
+        conds = tiny.encode(PROMPT), tiny.encode("")
+        latent = {"samples": empty(1, 8, 8), "batch_index": [3]}
+        out, _ = picker.pick_seeds(tiny.model, settings, (), (2, 1.0, "euler", "normal"), conds, latent)
+    assert len(out["samples"]) == 2 and out["batch_index"] == [3, 3]
+
+
+def test_a_vae_of_another_model_does_not_cost_the_images(pick, pack_module, caplog):
+    view = pack_module("gsn_ops.host.sampling.picked_seeds")
+    _, picked = pick(latent={"samples": empty(1, 8, 8)}, candidates=2, finish=False, steps=2)
+
+    class Other:
+        def decode(self, latents):
+            raise RuntimeError("expected input to have 16 channels")
+
+    text, page = view.status_and_sheet(picked, Other())
+    assert text.endswith("connect the model's VAE") and "cannot decode these latents" in caplog.text
+    plain = view.status_and_sheet(picked, None)
+    assert plain[0] in text and torch.equal(page, plain[1])
+
+
 def test_without_finish_only_the_seeds_are_given(tiny, pick):
     samples, picked = pick(finish=False, keep=2)
     assert samples is None and len(picked.kept) == 2 and all(s.samples is None for s in picked.starts)

@@ -48,6 +48,7 @@ def test_a_key_of_a_later_pack_is_left_out():
         (whole(at_percent=True), "at_percent is True, not a number"),
         (whole(at_percent=1.5), "at_percent is 1.5, not a share"),
         (whole(at_percent=0.1, reads=3), "the entry of A: reads is 3, not a text"),
+        (whole(at_percent=10**400), "at_percent is 1000.*, not a share"),
         (whole(at_percent=-1), "at_percent is -1, not a share"),
         (whole(at_percent=float("nan")), "at_percent is nan, not a share"),
     ),

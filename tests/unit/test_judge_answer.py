@@ -73,3 +73,68 @@ def test_one_answer_is_about_one_image():
     phrases = parse_subjects("cat")
     with pytest.raises(ValueError, match="about one image, but 2 are connected"):
         judge(IMAGE.expand(2, -1, -1, -1), phrases, [GivenAnswer("cat: yes", phrases)])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "cat: yes? dog: hm\nso it is\n</think>\ncat: yes\ndog: no",  # its prompt had the opening mark
+        'Sure [1]: {"cat": true, "dog": false}.',
+        '{"cat": true}\n{"dog": false}',
+        "{'cat': True, 'dog': False}",
+        '{"cat": true, "dog": false,}',
+        '{"present": ["cat"], "missing_objects": ["dog"]}',
+        '[{"label": "cat", "bbox_2d": [1, 2, 3, 4]}, {"label": "dog", "exists": false}]',
+        '{"cat": [[1, 2, 3, 4]], "dog": []}',
+        "cat: \u2705\ndog: \u274c",
+        "| Subject | Present |\n|---|---|\n| cat | yes |\n| dog | no |",
+        "a cat: oui ; the dog: non",
+        "cat\uff1a\u662f\u7684\uff0cdog\uff1a\u6ca1\u6709",
+        "cat: \u3042\u308a\u307e\u3059\ndog: \u3042\u308a\u307e\u305b\u3093",
+    ],
+)
+def test_more_forms_of_an_answer(answer):
+    assert present(answer, "cat, dog") == [True, False]
+
+
+def test_an_answer_counts_for_its_own_subject_alone():
+    assert present("man: yes\nwoman: no", "man, woman") == [True, False]
+    assert present("big dog: no\nsmall dog: yes", "big dog, small dog") == [False, True]
+    phrases = parse_subjects("red car, blue car")
+    found = judge(IMAGE, phrases, [GivenAnswer("red car: yes\nblue car: no", phrases)]).images[0]
+    assert [s.right(colours=False) for s in found.subjects] == [True, False]
+
+
+def test_one_cat_is_not_two():
+    assert present("cat: 1", "cat, cat") == [True, False]
+    assert present("cat: 2", "cat#2") == [True] and present("cat: 1", "cat#2") == [False]
+    assert present('[{"label": "cat", "box": [1]}, {"label": "cat", "box": [2]}]', "cat, cat") == [True, True]
+
+
+@pytest.mark.parametrize(
+    "answer, subjects",
+    [
+        ("cat: yes", "cat, cat"),
+        ("car: yes", "red car, blue car"),
+        ("<think>cat: yes", "cat"),
+        ('{"cat": NaN}', "cat"),
+        ('{"cat": 1e999}', "cat"),
+        ('{"cat": 0.93}', "cat"),
+        ('{"cat": null}', "cat"),
+        ("cat: 0.93", "cat"),
+        ("cat: -1", "cat"),
+        ("cat: \u00b2", "cat"),
+        ("cat: not sure", "cat"),
+        ("[" * 3000 + "]", "cat"),
+        ('{"missing": ["dog"]}', "cat"),
+    ],
+)
+def test_what_says_too_little_is_refused_and_not_guessed(answer, subjects):
+    with pytest.raises(ValueError, match="cannot be read: it says nothing about"):
+        detections_of_answer(answer, parse_subjects(subjects))
+
+
+def test_a_huge_number_and_a_sentence():
+    assert len(detections_of_answer("cat: " + "9" * 5000, parse_subjects("cat"))) == 100
+    assert present("No, there is none.", "cat") == [False] and present("Yes, a cat.", "cat") == [True]
+    assert present('{"missing": ["dog"]}', "dog") == [False]

@@ -58,6 +58,12 @@ def test_minimum_object_is_the_lowest_of_the_subjects():
     assert MinimumObject(Known((3, 4, 0), (0, 0, 2))).score(IMAGES, request()) == pytest.approx([0.6, 0])
 
 
+def test_two_dogs_are_one_text():
+    towers = Known((3, 4, 0), (0, 0, 2))
+    MinimumObject(towers).score(IMAGES, ScoreRequest("dogs", parse_subjects("dog, dog")))
+    assert len(towers.asked) == 80 and not [text for text in towers.asked if "#" in text]
+
+
 def test_text_text_compares_captions():
     found = TextText(Known()).score(IMAGES, request("a cat", "one cat", "a cat, a dog"))
     assert found == pytest.approx([1, math.sqrt(0.5)])
@@ -88,6 +94,9 @@ def test_another_file_or_another_clip_is_refused():
         Aesthetic(Known((1, 0, 0)), {"weight": torch.eye(2)}).score(IMAGES, request())
     with pytest.raises(ValueError, match="reads 768 numbers, but this CLIP Vision gives 3"):
         Aesthetic(Known((1, 0, 0)), head(768)).score(IMAGES, request())
+    broken = head() | {"layers.9.weight": torch.ones(1, 77), "layers.9.bias": torch.ones(1)}
+    with pytest.raises(ValueError, match="not the head of the LAION aesthetic predictor"):
+        Aesthetic(Known((1, 0, 0)), broken).score(IMAGES, request())
 
 
 class Finds:

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,6 +121,14 @@ def test_a_cell_that_cannot_be_made_ends_the_study_in_the_servers_words():
     assert len(made) == 3
 
 
+def test_the_verdict_of_another_version_is_one_sentence():
+    worker = object.__new__(server_worker.ServerWorker)
+    entry = {"outputs": {server_worker.JUDGE_JSON: {"text": ["{}"]}}}
+    worker.client = SimpleNamespace(run=lambda *of: entry)
+    with pytest.raises(ValueError, match="verdict lacks 'not_judged': is this pack of the same version"):
+        worker(some_task(1))
+
+
 def some_task(seed: int):
     return server_study.Task(Cell("set", "a cat", "", False, seed), {})
 
@@ -168,6 +177,8 @@ def changed(node: str, **inputs) -> dict:
     "workflow, why",
     (
         ([], "no workflow in API form"),
+        ({"1": {"class_type": "KSampler"}}, "no workflow in API form"),
+        (changed("6", seed=["99", 0]), "no seed to set"),
         ({"nodes": [], "links": []}, "no workflow in API form"),
         (without("8"), "0 nodes Subject Judge, and needs one: put it behind VAE Decode"),
         (without("2"), "0 nodes Semantic Nursing"),
@@ -232,15 +243,73 @@ def test_bad_input_is_one_sentence_before_a_server_is_asked(tmp_path, words, why
         ('{"study": {}}', "a store of version none"),
         ('{"gsn_study": 1, "plan": "x"}', "has the cells of another workflow"),
         ("[]", "line 1 is not a record"),
+        ('{"gsn_study": 1, "plan": "PLAN"}\n{"cell": {"new": 1}}', "line 2 is not a record"),
+        ('{"gsn_study": 1, "plan": "PLAN"}\n\n', "line 2 is not a record"),
     ),
 )
 def test_a_store_of_another_kind_is_refused_and_kept(tmp_path, template, head, why):
     path = tmp_path / "records.jsonl"
+    head = head.replace("PLAN", template.digest)
     path.write_text(head + "\n")
     words = ["--shapes", "--candidates", "0", "2", "--records", str(path)]
     with pytest.raises(SystemExit, match=why):
         server_study.main(words)
     assert path.read_text() == head + "\n"
+
+
+@pytest.mark.parametrize("name", ("folder", "file/records.jsonl"))
+def test_a_place_that_cannot_hold_records_is_one_sentence(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    words = ["--shapes", "--candidates", "0", "2", "--records", str(tmp_path / name)]
+    with pytest.raises(SystemExit, match="cannot be used for records .*name another file"):
+        server_study.main(words)
+
+
+@pytest.mark.parametrize("option", ("--round", "--workers", "--pairs"))
+@pytest.mark.parametrize("number", ("0", "-1", "x"))
+def test_numbers_below_one_are_refused(option, number, capsys):
+    with pytest.raises(SystemExit):
+        server_study.main(["--shapes", "--candidates", "0", "2", f"{option}={number}"])
+    assert f"{number} is no whole number from 1" in capsys.readouterr().err
+
+
+def test_addresses_and_a_workflow_from_an_editor(tmp_path):
+    args = server_study.parser().parse_args(["--candidates", "0", "--url", "127.0.0.1:8188/", "https://a/b"])
+    assert args.url == ["http://127.0.0.1:8188", "https://a/b"]
+    file = tmp_path / "mine.json"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(WORKFLOW).encode())
+    words = ["--shapes", "--candidates", "0", "2", "--workflow", str(file)]
+    words += ["--records", str(tmp_path / "r.jsonl")]
+    assert server_study.prepared(server_study.parser().parse_args(words))[1].steps == 20
+    file.write_bytes(b"\xff\xfe{")
+    with pytest.raises(SystemExit, match="mine.json cannot be read as JSON"):
+        server_study.main(words)
+
+
+def test_a_study_that_is_ended_says_how_it_goes_on(tmp_path, monkeypatch):
+    def ended(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server_study, "pool_of", lambda args: (Inline(), 1))
+    monkeypatch.setattr(server_study, "make_study", ended)
+    with pytest.raises(SystemExit, match="Ended by you.*the same command goes on"):
+        server_study.main(["--shapes", "--candidates", "0", "2", "--records", str(tmp_path / "r.jsonl")])
+
+
+def test_tables_are_of_the_cells_that_were_asked_for_now(tmp_path, template):
+    store = CellStore(tmp_path / "r.jsonl", template.digest)
+    grid = replace(GRID, prompts=GRID.prompts[:2], seeds=(0,), overrides="shifts=1")
+    for other in (replace(grid, overrides="shifts=9"), replace(grid, seeds=(7,)), grid):
+        for cells in other.rounds():
+            for cell in cells:
+                store.add(cell, {"right": other is grid, "score": 1.0})
+    asked = store.within(grid)
+    way = (METHOD, grid.candidates[0])
+    assert len(server_results.images(store, way, grid.prompts[0].set)) > len(grid.prompts)
+    made = server_results.images(asked, way, grid.prompts[0].set)
+    assert len(made) == sum(p.set == grid.prompts[0].set for p in grid.prompts)
+    assert all(result["right"] for result in made) and len(store.results) > len(asked.results)
 
 
 def test_tables_curve_and_choice(tmp_path, template, monkeypatch, capsys):

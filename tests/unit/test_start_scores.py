@@ -50,6 +50,10 @@ def test_ranking_keeps_the_order_of_equal_starts():
     assert ranked([0.1, 0.5, 0.5, 0.9]) == [3, 1, 2, 0]
 
 
+def test_a_start_without_a_number_comes_last():
+    assert ranked([float("nan"), 0.1, float("nan"), 0.3]) == [3, 1, 0, 2]
+
+
 def test_spread_is_the_standard_deviation():
     assert spread([0.2, 0.4]) == pytest.approx(0.1) and spread([0.3]) == 0
 

@@ -13,6 +13,7 @@ from tools.host_env.paths import CLONE, HOST_DIR
 
 from . import auto, compare, compute_tradeoff, edit, evaluate, gradient_free, steps
 from .data import HOW, Study
+from .options import at_least_one
 from .store import Store
 from .tables import write_between
 
@@ -58,18 +59,20 @@ def add_common(one: argparse.ArgumentParser, module: ModuleType) -> None:
     one.add_argument(
         "--objects", type=int, nargs="+", choices=(1, 2, 3), default=module.OBJECTS, help="in a prompt"
     )
-    one.add_argument("--pairs", type=int, default=module.PAIRS, help="prompts of each number of objects")
+    one.add_argument(
+        "--pairs", type=at_least_one, default=module.PAIRS, help="prompts of each number of objects"
+    )
     one.add_argument(
         "--split", default="test", choices=("test", "validation"), help="validation: to choose numbers"
     )
-    one.add_argument("--steps", type=int, help="sampling steps (default: 20; of sd3-turbo 8)")
+    one.add_argument("--steps", type=at_least_one, help="sampling steps (default: 20; of sd3-turbo 8)")
     one.add_argument("--sampler")
     one.add_argument("--scheduler")
     one.add_argument("--cfg", type=float)
     one.add_argument(
-        "--batch", type=int, default=20, help="images made together (ddpm's noise depends on it)"
+        "--batch", type=at_least_one, default=20, help="images made together (ddpm's noise depends on it)"
     )
-    one.add_argument("--processes", type=int, default=1)
+    one.add_argument("--processes", type=at_least_one, default=1)
 
 
 def add_output(one: argparse.ArgumentParser) -> None:
@@ -140,7 +143,10 @@ def main() -> None:
         return server_study.main(words[1:])
     unnamed = bool(words) and words[0].startswith("-") and words[0] not in ("-h", "--help")
     args = parser().parse_args(["steps", *words] if unnamed else words)
-    store = Store(args.records)
+    try:
+        store = Store(args.records)
+    except ValueError as error:
+        sys.exit(str(error))
     if args.study == "tables":
         stored = [study for study in store.studies if not args.names or study.name in args.names]
         for study in stored:
@@ -163,4 +169,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Ended by you. What is made stands in the file of records: the same command goes on.")

@@ -103,7 +103,8 @@ class Template:
 
     def __init__(self, workflow: Workflow):
         if not isinstance(workflow, dict) or not all(
-            isinstance(node, dict) and "class_type" in node for node in workflow.values()
+            isinstance(node, dict) and "class_type" in node and isinstance(node.get("inputs"), dict)
+            for node in workflow.values()
         ):
             raise ValueError("This is no workflow in API form: save it with Workflow > Export (API).")
         self.workflow = copy.deepcopy(workflow)
@@ -205,8 +206,9 @@ class Template:
         for i, node in self.workflow.items():
             for name in SEED_INPUTS:
                 link = self._link(i, name)
-                if link and isinstance(self.workflow[link[0]]["inputs"].get("value"), int):
-                    found.append((link[0], "value"))
+                source = self.workflow.get(str(link[0]), {}) if link else {}
+                if link and isinstance(source.get("inputs", {}).get("value"), int):
+                    found.append((str(link[0]), "value"))
                 elif isinstance(node["inputs"].get(name), int):
                     found.append((i, name))
         if not found:

@@ -42,7 +42,7 @@ def keep(file: Path, model: str, method: str, chosen: ChosenMoment) -> str:
     """
     entry = with_moment("", model, method, chosen)
     try:
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
         whole = with_moment(text, model, method, chosen)
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f"{file.name}.{os.getpid()}")

@@ -9,12 +9,16 @@ class JsonLines:
     """The lines of a file, and more behind them. Only one program may write to a file.
 
     A last line without its line break was cut off by a kill: it is ignored, and removed before the next one
-    is written. Raises ValueError, with the line's number, for any other line that is no JSON object.
+    is written. Raises ValueError, with the line's number, for any other line that is no JSON object, and for
+    a file that cannot be read or written.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        whole = path.read_bytes() if path.exists() else b""
+        try:
+            whole = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise not_usable(path, error) from None
         self._end = whole.rfind(b"\n") + 1  # where the last complete line ends
         self.read: list[dict] = []
         for number, line in enumerate(whole[: self._end].splitlines(), 1):
@@ -28,13 +32,22 @@ class JsonLines:
 
     def append(self, lines: Sequence[dict]) -> None:
         """Writes further lines."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
-            file.truncate(self._end)
-            file.seek(self._end)
-            file.write(data)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
+                file.truncate(self._end)
+                file.seek(self._end)
+                file.write(data)
+        except OSError as error:
+            raise not_usable(self.path, error) from None
         self._end += len(data)
+
+
+def not_usable(path: Path, error: OSError) -> ValueError:
+    """What to do about a file that the system refuses."""
+    why = error.strerror or type(error).__name__
+    return ValueError(f"{path} cannot be used for records ({why}): name another file (--records).")
 
 
 def not_a_record(path: Path, number: int, why: object) -> ValueError:

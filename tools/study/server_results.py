@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from gsn_ops.chosen_moments import ChosenMoment
 from .cells import Cell, Grid
 from .choose_step import best_step, scores
 from .curve import Series
-from .json_lines import JsonLines
+from .json_lines import JsonLines, not_a_record
 from .paired_statistics import compare, mcnemar, percent
 from .published_numbers import TABLE_2, TABLE_2_HEADS, TABLE_3, TABLE_3_HEADS, table
 from .tables import markdown
@@ -49,14 +50,28 @@ class CellStore:
                 f"{path} has the cells of another workflow: name another file (--records), or take the "
                 "workflow it was begun with."
             )
-        for line in rest:
-            cell = Cell(**line["cell"])
-            self.cells[cell.key], self.results[cell.key] = cell, line["result"]
+        for number, line in enumerate(rest, 2):
+            try:
+                cell, result = Cell(**line["cell"]), line["result"]
+                result["right"]
+            except (TypeError, KeyError) as error:
+                raise not_a_record(path, number, f"{type(error).__name__}: {error}") from None
+            self.cells[cell.key], self.results[cell.key] = cell, result
 
     def add(self, cell: Cell, result: dict) -> None:
         """Keeps the result of a cell."""
         self.lines.append([{"cell": asdict(cell), "result": result}])
         self.cells[cell.key], self.results[cell.key] = cell, result
+
+    def within(self, grid: Grid) -> CellStore:
+        """The same store with the cells of one grid alone: a file may also have those of other prompts, seeds
+        or overrides.
+        """
+        keys = {cell.key for cells in grid.rounds() for cell in cells}
+        part = copy.copy(self)
+        part.results = {key: result for key, result in self.results.items() if key in keys}
+        part.cells = {key: cell for key, cell in self.cells.items() if key in keys}
+        return part
 
     def right(self, cell: Cell) -> bool | None:
         """Whether the cell's image is right; None = not made."""

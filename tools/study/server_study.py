@@ -32,6 +32,7 @@ from .cells import Cell, Grid, Task, Template, check_different
 from .choose_step import check_candidates, keep
 from .compare import LATENT_REFINE
 from .curve import save_curve
+from .options import address_of, at_least_one
 from .pools import Factory, LocalPool, Pool, RayPool, StudyFailed, dispatch
 from .prompt_sets import SETS, SPLITS, AskedPrompt, read_prompts, shapes, tiam
 from .server_worker import ServerWorker
@@ -74,15 +75,17 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--prompts", type=Path, help="a file, one prompt a line (subjects behind a tab)")
     one.add_argument("--tiam", nargs="+", choices=SETS, default=[], help="sets of TIAM's templates")
     one.add_argument("--shapes", action="store_true", help="prompts of the demo models")
-    one.add_argument("--pairs", type=int, default=10, help="prompts of each set of TIAM or shapes")
+    one.add_argument("--pairs", type=at_least_one, default=10, help="prompts of each set of TIAM or shapes")
     one.add_argument("--split", choices=SPLITS, default="validation")
     one.add_argument("--seeds", type=int, nargs="+", default=[0], help="each prompt gets all of them")
     one.add_argument("--methods", nargs="+", default=[LATENT_REFINE], help="as in the drop-down")
     one.add_argument("--candidates", type=int, nargs="+", required=True, metavar="STEP")
     one.add_argument("--overrides", default="", help="typed for every method")
-    one.add_argument("--round", type=int, default=10, help="prompts of each set between two looks")
-    one.add_argument("--url", nargs="+", default=[], help="servers that run already, one worker each")
-    one.add_argument("--workers", type=int, default=1, help="without --url: each starts a server")
+    one.add_argument("--round", type=at_least_one, default=10, help="prompts of each set between two looks")
+    one.add_argument(
+        "--url", nargs="+", type=address_of, default=[], help="servers that run already, one worker each"
+    )
+    one.add_argument("--workers", type=at_least_one, default=1, help="without --url: each starts a server")
     one.add_argument("--ray", action="store_true", help="workers are actors of Ray on this machine")
     one.add_argument("--address", default="", help="workers are actors of this Ray cluster")
     one.add_argument("--records", type=Path, default=RECORDS)
@@ -108,9 +111,10 @@ def prompts_of(args: argparse.Namespace) -> list[AskedPrompt]:
 def prepared(args: argparse.Namespace) -> tuple[Grid, Template, results.CellStore]:
     """What will be made, checked before a server is asked. Raises ValueError with the cure."""
     try:
-        template = Template(json.loads(args.workflow.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError) as error:
+        workflow = json.loads(args.workflow.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{args.workflow} cannot be read as JSON ({error}).") from None
+    template = Template(workflow)
     candidates = check_candidates(args.candidates, template.steps or 10_000)
     seeds, methods = tuple(dict.fromkeys(args.seeds)), tuple(dict.fromkeys(args.methods))
     grid = Grid(tuple(prompts_of(args)), seeds, methods, candidates, args.overrides, args.round)
@@ -127,7 +131,8 @@ def pool_of(args: argparse.Namespace) -> tuple[Pool, int]:
 
 
 def show(args: argparse.Namespace, grid: Grid, template: Template, store, stopped: set) -> None:
-    """Tables, curves, and the chosen steps."""
+    """Tables, curves, and the chosen steps, of the cells that were asked for now."""
+    store = store.within(grid)
     text = "\n".join(results.tables(store, grid, stopped))
     print(text)
     if args.write:
@@ -163,6 +168,8 @@ def main(words: list[str]) -> None:
             stopped = make_study(grid, template, store, pool, workers)
         finally:
             pool.close()
+        show(args, grid, template, store, stopped)
     except (ValueError, StudyFailed, HostError) as error:
         sys.exit(str(error))
-    show(args, grid, template, store, stopped)
+    except KeyboardInterrupt:
+        sys.exit(f"Ended by you. What is made stands in {args.records}: the same command goes on.")

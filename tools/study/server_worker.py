@@ -37,7 +37,12 @@ class ServerWorker:
             raise ValueError(first_sentences(error)) from None
         except (urllib.error.URLError, ConnectionError, TimeoutError, HostError) as error:
             raise WorkerLost(str(error)) from None
-        return result_of(entry, task.cell, time.monotonic() - begun)
+        try:
+            return result_of(entry, task.cell, time.monotonic() - begun)
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"the server's verdict lacks {error}: is this pack of the same version there?"
+            ) from None
 
     def close(self) -> None:
         """Ends a server that this worker has started."""

@@ -58,7 +58,10 @@ def share(records: Sequence[Record], what: str = "objects") -> str:
 def write_between(path: Path, text: str, name: str) -> None:
     """Puts the text between the marks of this name in a file, at its end if it has none."""
     begin, end = f"<!-- {name} -->\n", f"<!-- {name}: end -->\n"
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, _, rest = old.partition(begin)
-    after = rest.partition(end)[2]
-    path.write_text(before + begin + text + end + after, encoding="utf-8")
+    try:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        before, _, rest = old.partition(begin)
+        after = rest.partition(end)[2]
+        path.write_text(before + begin + text + end + after, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"The tables could not be written into {path} ({type(error).__name__}); they stand above.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.utils
@@ -10,10 +10,15 @@ import torch
 from torch import Tensor
 
 from ..own_files import own_file, own_files
+from .predicted_picture import CLIP_KIND, OTHER_KIND
 
 NO_FILE = (
     "The file '{name}' is not in models/gsn: put the head of the LAION aesthetic predictor there "
     "(sac+logos+ava1-l14-linearMSE), or choose none."
+)
+UNREADABLE = (
+    "The file '{name}' in models/gsn cannot be read ({error}): fetch it again, it may be cut off or a web "
+    "page."
 )
 NO_PROJECTION = (
     "This CLIP gives no projected text embedding, so texts and images cannot be compared: load the text "
@@ -28,10 +33,12 @@ OTHER_CLIP = (
 class ClipTowers:
     """Embeddings by ComfyUI's CLIP_VISION and CLIP. clip: None where only images are embedded.
 
-    Raises ValueError for a text encoder without projection, or of another CLIP.
+    Raises ValueError for another kind of CLIP Vision, a text encoder without projection, or of another CLIP.
     """
 
     def __init__(self, vision: Any, clip: Any = None):
+        if vision.model_type != CLIP_KIND:
+            raise ValueError(OTHER_KIND.format(kind=vision.model_type))
         self.vision, self.clip = vision, clip
         if clip is None:
             return
@@ -73,9 +80,14 @@ def head_files() -> list[str]:
 def read_head(name: str) -> dict[str, Tensor]:
     """The tensors of an aesthetic head in models/gsn, read without running code that it may hold.
 
-    Raises ValueError for a file that is not there.
+    Raises ValueError for a file that is not there, or cannot be read.
     """
     path = own_file(name)
     if path is None:
         raise ValueError(NO_FILE.format(name=name))
-    return comfy.utils.load_torch_file(path, safe_load=True)
+    try:
+        found = comfy.utils.load_torch_file(path, safe_load=True)
+    except Exception as error:  # of pickle, zip or safetensors: many kinds
+        raise ValueError(UNREADABLE.format(name=name, error=type(error).__name__)) from None
+    named = found.items() if isinstance(found, Mapping) else ()
+    return {str(key): value for key, value in named if isinstance(value, Tensor)}

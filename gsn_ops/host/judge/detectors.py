@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from ...judge.classes import class_of, coco_class
+from ...judge.classes import coco_class, normalised
 from ...judge.detection import Detection
 
 MOST_OBJECTS = 100
@@ -90,7 +91,7 @@ class PhraseDetector:
         found: list[list[Detection]] = [[] for _ in images]
         asked: dict[str, str] = {}
         for noun in nouns:
-            asked.setdefault(class_of(noun), noun)
+            asked.setdefault(normalised(noun), noun)
         for noun in asked.values():
             words = self._encode(noun)
             for image, own in zip(images, found, strict=True):
@@ -119,12 +120,19 @@ class PhraseDetector:
             individual_masks=True,
         )
         masks, boxes = found.args[:2]
-        return [_detection(box, noun, mask.cpu() > 0.5) for box, mask in zip(boxes[0], masks, strict=True)]
+        return [
+            _found_by_name(box, noun, mask.cpu() > 0.5) for box, mask in zip(boxes[0], masks, strict=True)
+        ]
 
 
 def _detection(box: dict, label: str, mask: Tensor | None = None) -> Detection:
     corners = (box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"])
     return Detection(label, box["score"], corners, mask)
+
+
+def _found_by_name(box: dict, noun: str, mask: Tensor) -> Detection:
+    """An object of a noun that was asked for in words: no other word's."""
+    return replace(_detection(box, noun, mask), exact=True)
 
 
 def detector_of(model: Any, clip: Any = None, input_name: str = "detector") -> CocoDetector | PhraseDetector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from .seed_picker import Picked
 
 SCHEMA = 1
 ENLARGED = 8  # pixels of a preview per cell of the latent
+UNDECODED = "the VAE cannot decode these latents, so the sheet has preview colours: connect the model's VAE"
 HARDLY = "seeds hardly differ here (spread {spread}): choosing among them is of little use"
 
 
@@ -38,6 +40,23 @@ def status(picked: Picked) -> str:
 def stopped_early(picked: Picked) -> bool:
     """Whether fewer starts were made than asked for."""
     return len(picked.starts) < len(picked.settings.seeds)
+
+
+def usable(vae: Decoder | None, picked: Picked) -> Decoder | None:
+    """The VAE if it decodes these latents, else None: a wrong one must not cost the finished images."""
+    try:
+        latent_images(picked.starts[0].predicted, vae, None)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        logging.warning("Seed Picker: %s (%s)", UNDECODED, error)
+        return None
+    return vae
+
+
+def status_and_sheet(picked: Picked, vae: Decoder | None) -> tuple[str, Tensor]:
+    """The line and the contact sheet; the line says if the VAE could not be used."""
+    decoder = usable(vae, picked)
+    text = status(picked) if decoder is vae else f"{status(picked)}; {UNDECODED}"
+    return text, sheet(picked, decoder)
 
 
 def sheet(picked: Picked, vae: Decoder | None) -> Tensor:

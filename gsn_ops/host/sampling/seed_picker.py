@@ -49,7 +49,8 @@ CACHED = (
 class PickSettings:
     """seeds: one start each. keep: how many go on. look_at: the model call whose attention is read, from 1.
 
-    rank_by: see `start_scores`. stop_at: no more starts are made once one has this value (0 = all are made).
+    rank_by: see `start_scores`. stop_at: no more starts are made once `keep` of them have this value (0 =
+    all are made).
     finish: whether the kept starts are finished here.
     """
 
@@ -152,9 +153,16 @@ def pick_seeds(
     if not settings.finish:
         return None, picked
     if not nursed:
-        return out, picked
+        return _of_each(out, len(picked.kept)), picked
     runs = [ksample(model, start.seed, *numbers, *conditionings, latent, denoise) for start in picked.kept]
-    return {**runs[0], "samples": torch.cat([run["samples"] for run in runs])}, picked
+    samples = torch.cat([run["samples"] for run in runs])
+    return _of_each({**runs[0], "samples": samples}, len(picked.kept)), picked
+
+
+def _of_each(latent: dict, count: int) -> dict:
+    """A LATENT of several kept seeds, each with the noise position that the one given had."""
+    index = latent.get("batch_index")
+    return latent if index is None else {**latent, "batch_index": [*index][:1] * count}
 
 
 class _PickPatch:
@@ -248,7 +256,7 @@ class PickRun:
                 own = self.noise_of(seed).to(device=noise.device, dtype=torch.float32)
                 sampler = PausedSampler(partial(run, seed, own), model_wrap, progress.on_step, noise.device)
                 self.starts.append(self._look(seed, sampler, model_wrap, progress))
-                if 0 < self.settings.stop_at <= self.starts[-1].score.value(self.settings.rank_by):
+                if self._enough():
                     break
             values = [start.score.value(self.settings.rank_by) for start in self.starts]
             self.order = ranked(values, [start.score.overlap for start in self.starts])
@@ -261,6 +269,11 @@ class PickRun:
                 if start.sampler is not None:
                     start.sampler.close()
                 start.sampler = start.answer = None
+
+    def _enough(self) -> bool:
+        """Whether as many starts as are kept have the value that no further ones are made for."""
+        good = [s for s in self.starts if s.score.value(self.settings.rank_by) >= self.settings.stop_at]
+        return self.settings.stop_at > 0 and len(good) >= self.settings.keep
 
     def picked(self, preview: tuple[tuple[float, ...], ...] | None) -> Picked:
         """What was chosen, after `sample`."""
