@@ -71,6 +71,12 @@ def test_without_maps_the_verdict_is_that_of_the_last_evaluation(said):
     assert not line.startswith("before: ") and (", now 0." in line or line.startswith("nothing was")), line
 
 
+def test_where_nothing_is_missing_that_is_the_whole_line(said):
+    """It was "before: ... there (...), 1 of 1 image left alone, ...", half of it English everywhere."""
+    settings = {"report_level": "numbers only", "only_if_needed": True}
+    assert said(PROMPT, overrides="present_at=0.0001", **settings).startswith("nothing was missing; cost")
+
+
 def test_d4_a_loss_that_cannot_fall_is_said_with_the_cure(said):
     line = said("a red circle", overrides="pieces=phrase, shifts=2", report_level="numbers only")
     assert "the words of a phrase share the attention, so a loss cannot fall far: choose pieces=noun" in line

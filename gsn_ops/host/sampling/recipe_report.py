@@ -43,6 +43,9 @@ class Evaluation:
     loss: tuple[float, ...]
 
 
+COMPLETE = "nothing was missing"
+
+
 class RecipeRecord:
     """Collects numbers, small maps and predicted images of one recipe; nothing that refers to the model."""
 
@@ -133,6 +136,13 @@ class RecipeRecord:
         )
         return self._judged(self._with_evaluations(report), remarks)
 
+    @property
+    def _nothing_missing(self) -> bool:
+        """Whether the first evaluation found every subject in every image, so that nothing was changed."""
+        return not any(map(any, (s.updates for s in self.steps))) and self.skipped_images == len(
+            self.steps[0].updates
+        )
+
     def _judged(self, report: RecipeReport, remarks: list[str]) -> RecipeReport:
         """The report with its verdict and the line for the node."""
         last = self.steps[-1]
@@ -140,6 +150,8 @@ class RecipeRecord:
         wanted = {subject.label for subject in with_role(self.subjects)}
         found = courses(report.subjects, report.maxima_before, after) if report.maxima_before else []
         said = verdict([c for c in found if c.label in wanted], one_step=len(self.steps) == 1)
+        if self._nothing_missing:
+            said, remarks = COMPLETE, [remark for remark in remarks if remark != COMPLETE]
         line = ", ".join([said, *remarks] if said else [report.status.partition(": ")[2]])
         return replace(report, verdict=said, line=line)
 
@@ -223,9 +235,10 @@ class RecipeRecord:
     def _remarks(self, batch: int) -> list[str]:
         """What was out of the ordinary."""
         words = [self.planned.active.note] if self.planned.active.note else []
-        if self.skipped_images:
-            images = f"{self.skipped_images} of {counted(batch, 'image')}"
-            words.append(f"{images} left alone, all subjects are present")
+        if self._nothing_missing:
+            words.append(COMPLETE)
+        elif self.skipped_images:
+            words.append(f"{self.skipped_images} of {batch} images left alone, all subjects are present")
         if self.non_finite_images:
             images = counted(self.non_finite_images, "image")
             words.append(
