@@ -34,7 +34,7 @@ MOST_PARTS = 24
 """A longer row is a text of somebody else; to look for messages in it takes long."""
 LEAST_LETTERS = 3
 """A pattern with fewer letters of its own would fit any text."""
-PUT_OFF = re.compile(r"(Skipped|Did not act): (.*?) \(((?:[^()]|\([^()]*\))*)\)")
+PUT_OFF = re.compile(r"(Skipped|Did not act|no update steps): (.*?) \(((?:[^()]|\([^()]*\))*)\)")
 """A cure that was put before its cause, see `report.verdict.cure_first`."""
 
 

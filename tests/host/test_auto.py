@@ -91,7 +91,8 @@ def test_without_a_budget_for_an_update_step_word_boost_acts_alone(tiny, nurse, 
     )
     recipe = book.find(boosted).recipes[0]
     assert not torch.equal(boosted, plain) and (recipe.forwards, recipe.cost) == (0, 0)
-    assert lines[-1].startswith("more attention for red circle, "), lines
+    assert lines[-1].startswith("no update steps: raise budget (an update step costs 2 passes"), lines
+    assert "); more attention for red circle, " in lines[-1]
     alone = nurse(method="Word boost (no gradients)", overrides="threshold=1")[0]
     assert torch.equal(boosted, tiny.sample(alone))
 

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from gsn_ops.language import Catalogue, aliases, catalogue, drawn_in, in_picture, translated
+from gsn_ops.report.verdict import cure_first
 
 from ..support.user_texts import CLONE, TEXTS, is_message
 
@@ -86,6 +87,14 @@ def test_m12_a_list_in_a_message_ends_where_the_next_message_begins(language):
     assert translated(line, language).startswith(translated("more attention for red circle, star", language))
     error = translated("overrides, character 5: there is no setting 'x'. Keys: y.", language)
     assert "character" not in error and "5" in error, error
+
+
+@IN_EACH
+def test_the_cure_of_no_update_steps_stands_first(language):
+    line = f"no update steps: {cure_first(LATE)}; more attention for red circle, star"
+    told = translated(line, language)
+    assert "choose" not in told and "step" not in told, told
+    assert told.index("at_percent") < told.index("red circle")
 
 
 def test_a_cure_that_stands_first_stays_first():

@@ -79,8 +79,11 @@ class AutoLooks:
             line = f"{made.line}, {did}" if short else made.line
             return replace(made, status=f"{made.status}, {did}", line=line)
         if acted:
-            alone = "" if self.all_present else f", no update steps: {reason}"
-            return replace(boost, status=boost.status + alone, line=f"{self._boost.describe()}{alone}")
+            if self.all_present:
+                return replace(boost, line=self._boost.describe())
+            status = f"{boost.status}, no update steps: {reason}"
+            line = f"no update steps: {cure_first(reason)}; {self._boost.describe()}"
+            return replace(boost, status=status, line=line)
         if self.all_present:
             steps = self._boost.step_reports()
             subjects = tuple(s.label for s in next(iter(self._boost.looked.values())))
