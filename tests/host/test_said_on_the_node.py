@@ -43,6 +43,25 @@ def test_c7_a_remark_that_matters_stands_in_the_line(said, prompt, settings, wor
     assert words in line and REFINE not in line and line.count("Note: ") == 1, line
 
 
+@pytest.mark.parametrize("end", ("cancelled", "failed"))
+def test_m2_a_run_that_did_not_end_says_so(said, end):
+    """The count of update steps stayed on the node."""
+    import comfy.model_management as management
+
+    class Ends(list):
+        def append(self, line):
+            super().append(line)
+            if line.startswith("update step 2"):
+                if end == "failed":
+                    raise ZeroDivisionError
+                management.interrupt_current_processing()
+
+    lines = Ends()
+    with pytest.raises((management.InterruptProcessingException, ZeroDivisionError)):
+        said(PROMPT, lines=lines, overrides="shifts=4", report_level="numbers only")
+    assert lines[-2].startswith("update step 2") and lines[-1] == "stopped before the end of this run"
+
+
 def test_c7_a_part_of_the_prompt_that_is_not_read(said, tiny):
     (positive,) = tiny.host.ConditioningConcat().concat(
         tiny.encode(PROMPT), [[torch.randn(1, 77, tiny.encode(PROMPT)[0][0].shape[-1]), {}]]

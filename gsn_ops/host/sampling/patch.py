@@ -120,9 +120,13 @@ class SamplingPatch:
         if plan.active_steps or self.observer is not None:
             modify = run.on_prediction if plan.modifies_prediction or plan.levels else None
             watched = watch(sampler, Watch(steps, update, run.on_end, modify, run.warn))
-        samples = executor(
-            noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
-        )
+        try:
+            samples = executor(
+                noise, latent_image, watched, sigmas, denoise_mask, run.on_step, disable_pbar, seed, **kwargs
+            )
+        except BaseException:
+            run.stopped()
+            raise
         if self.observer is not None:
             self.observer.end()
         run.finish(self.attached, sampler_name(sampler), latent_image, samples)

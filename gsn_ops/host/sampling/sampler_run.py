@@ -31,6 +31,8 @@ from .sampler_report import LEFT_ALONE, continued_by, report_of, returned_latent
 
 log = logging.getLogger(__name__)
 
+STOPPED = "stopped before the end of this run"
+
 
 class SamplerRun:
     """One sampler call. Gone when the call returns."""
@@ -200,6 +202,12 @@ class SamplerRun:
         for tell, said in lines.items():
             cost = [at_most(in_images(passes[tell], schedule.plain_passes))] if passes[tell] else []
             tell("; ".join(["\n".join(dict.fromkeys(said)), *cost]))
+
+    def stopped(self) -> None:
+        """Tell every recipe's node that this run was cancelled or failed: what it said before is over."""
+        for tell in dict.fromkeys(run.planned.attached.on_status for run in self.recipes):
+            if tell is not None:
+                tell(STOPPED)
 
     def finish(
         self, attached: tuple[AttachedRecipe, ...], sampler: str, start: Tensor, samples: Tensor
