@@ -213,9 +213,8 @@ def refine(
         good = leaf.detach()
     made = torch.where((good != start).flatten(1).any(1), made, 0)  # a gradient of 0 moves nothing
     assert maxima is not None, "shifts >= 1"
-    after = None if bool(non_finite.any()) else now  # of a broken image, the last evaluation was not kept
     return StepResult(
-        good, torch.stack(losses), made, maxima, non_finite, needed, maxima_after=after, passes=passes
+        good, torch.stack(losses), made, maxima, non_finite, needed, maxima_after=now, passes=passes
     )
 
 

@@ -137,7 +137,6 @@ def test_attention_at_the_last_look_is_told_where_it_is_not_the_first():
     assert torch.equal(done.maxima_after, m.detach().flatten(2).amax(-1))
     stopped = run(z, learning_rate=0.05, stop_at_loss=1e3)
     assert stopped.maxima_after is None is run(z, shifts=1).maxima_after
-    assert run(z, Model(broken={4: 1})).maxima_after is None  # one image is not where it was looked at last
 
 
 def test_stop_at_loss_is_per_image():

@@ -74,6 +74,8 @@ class RecipeRecord:
 
     def add_step(self, step: int, sigma: float, result: StepResult) -> None:
         """The result of one step."""
+        broken = int(result.non_finite.sum())
+        after = () if broken else _rows(result.maxima_after)  # else z is not where the maps are from
         self.steps.append(
             StepReport(
                 step,
@@ -84,11 +86,11 @@ class RecipeRecord:
                 guided=_rows(result.guided),
                 success=_rows(result.success),
                 rounds=_rows(None if result.guided is None else result.rounds),
-                maxima_after=_rows(result.maxima_after),
+                maxima_after=after,
             )
         )
         self.backwards += len(result.losses) if result.passes is None else result.passes
-        self.non_finite_images = max(self.non_finite_images, int(result.non_finite.sum()))
+        self.non_finite_images = max(self.non_finite_images, broken)
         self.skipped_images = 0 if result.needed is None else int((~result.needed).sum())
 
     @property
