@@ -112,7 +112,8 @@ window.gsnPage = (() => {
       const shown = () => pictures().length >= number && pictures().slice(0, number).every(e => e.naturalWidth);
       for (let tries = 0; tries < 100 && !shown(); tries++) await pause(200);
       const lines = dialog.innerText.split('\n').filter(line => /^\d\d /.test(line));
-      return [...new Set(lines)].slice(0, number).map((title, i) => [title, pictures()[i]?.naturalWidth > 0]);
+      const titles = lines.filter((_, i) => i % 2 === 0);  // each has its description below, the same words
+      return titles.slice(0, number).map((title, i) => [title, pictures()[i]?.naturalWidth > 0]);
     },
 
     // The view and the nodes do not move any more.
