@@ -42,21 +42,15 @@ def stopped_early(picked: Picked) -> bool:
     return len(picked.starts) < len(picked.settings.seeds)
 
 
-def usable(vae: Decoder | None, picked: Picked) -> Decoder | None:
-    """The VAE if it decodes these latents, else None: a wrong one must not cost the finished images."""
-    try:
-        latent_images(picked.starts[0].predicted, vae, None)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        logging.warning("Seed Picker: %s (%s)", UNDECODED, error)
-        return None
-    return vae
-
-
 def status_and_sheet(picked: Picked, vae: Decoder | None) -> tuple[str, Tensor]:
-    """The line and the contact sheet; the line says if the VAE could not be used."""
-    decoder = usable(vae, picked)
-    text = status(picked) if decoder is vae else f"{status(picked)}; {UNDECODED}"
-    return text, sheet(picked, decoder)
+    """The line and the contact sheet; a wrong VAE must not cost the finished images, so the line says it."""
+    try:
+        return status(picked), sheet(picked, vae)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if vae is None:
+            raise
+        logging.warning("Seed Picker: %s (%s)", UNDECODED, error)
+    return f"{status(picked)}; {UNDECODED}", sheet(picked, None)
 
 
 def sheet(picked: Picked, vae: Decoder | None) -> Tensor:
