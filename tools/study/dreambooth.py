@@ -23,7 +23,7 @@ import torch
 
 from gsn_ops.judge.demo_detector import detect, success
 from gsn_ops.judge.demo_shapes import COLOURS, PALETTE, RING, SHAPES, SIDE, coverage
-from tools.host_env.inprocess import boot
+from tools.host_env.inprocess import PYTORCH_ATTENTION, boot
 from tools.host_env.paths import HOST_DIR
 from tools.tiny.captions import caption
 from tools.tiny.latent_frame import rgb_to_latent
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--write", type=Path, help="a markdown file to put the table into")
     args = parser.parse_args()
-    boot()
+    boot(more=PYTORCH_ATTENTION)
     records = measure(args, JsonLines(args.records))
     how = f"{args.train_steps} training steps of {args.batch}, learning rate {args.rate:g}, rank {args.rank}"
     text = "\n".join([f"{args.pictures} pictures of each kind, {how}:", "", *table(records, args.ways)])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gsn_ops.judge.demo_detector import detect, success
-from tools.host_env.inprocess import boot, pack_module
+from tools.host_env.inprocess import PYTORCH_ATTENTION, boot, pack_module
 from tools.tiny.latent_frame import latent_to_rgb
 from tools.tiny.prompts import Prompt
 
@@ -67,7 +67,7 @@ class Demo:
     """
 
     def __init__(self, file: Path | None = None, layout: str = "sd", boxes: bool = False):
-        boot()
+        boot(more=PYTORCH_ATTENTION)
         module, function = LOADERS[layout]
         self.model, clip, self.vae = getattr(pack_module(module), function)(file)
         self.clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(clip)

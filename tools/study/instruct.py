@@ -15,7 +15,7 @@ from pathlib import Path
 import safetensors
 import torch
 
-from tools.host_env.inprocess import boot, pack_module
+from tools.host_env.inprocess import PYTORCH_ATTENTION, boot, pack_module
 from tools.host_env.paths import HOST_DIR
 from tools.tiny.export import FORMATS
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--write", type=Path, help="a markdown file to put the table into")
     args = parser.parse_args()
-    boot()
+    boot(more=PYTORCH_ATTENTION)
     with torch.no_grad():
         records = measure(args, JsonLines(args.records))
     how = f"{args.steps} steps, cfg {args.cfg[0]:g} and {args.cfg[1]:g}"

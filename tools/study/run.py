@@ -125,6 +125,7 @@ def facts_of(model: str, file: Path | None = None) -> dict[str, str]:
     """What the images depend on: versions, the model file, and the code without its comments."""
     import comfyui_version
     import torch
+    from comfy.model_management import pytorch_attention_enabled
 
     file = file or pack_module(LOADERS[model][0]).PATH
     return {
@@ -132,6 +133,7 @@ def facts_of(model: str, file: Path | None = None) -> dict[str, str]:
         "code": code_digest(),
         "ComfyUI": comfyui_version.__version__,
         "torch": torch.__version__,
+        "attention": "PyTorch" if pytorch_attention_enabled() else "ComfyUI",
         "Python": platform.python_version(),
         "model": hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12],
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
