@@ -140,7 +140,11 @@ def asked(judge_by: str, prompt: str, clip_vision, clip) -> tuple[ClipLoss | Sha
     if not prompt.strip():
         raise ValueError(NO_PROMPT)
     if judge_by == DEMO_SHAPES:
-        return ShapesLoss.of(subjects_of_caption(prompt)[0] or parse_subjects(prompt)), []
+        subjects = subjects_of_caption(prompt)[0] or parse_subjects(prompt)
+        wanted = [subject for subject in subjects if subject.role == "wanted"]
+        if not wanted:
+            raise ValueError(NO_PROMPT)
+        return ShapesLoss.of(wanted), []
     if clip_vision is None or clip is None:
         raise ValueError(NO_TOWERS)
     tower = ClipVision(clip_vision)

@@ -118,6 +118,16 @@ def test_it_composes_with_nursing_and_does_not_act_in_inversion(tiny, patch, pac
     assert torch.equal(*(one["samples"] for one in made))
 
 
+def test_two_guidances_on_one_model_both_act(tiny, patch):
+    first, second = patch(tiny.model, scale=0.2), patch(tiny.model, "a green star", scale=0.2)
+    both = patch(first, "a green star", vae=tiny.vae, scale=0.2)
+    again = patch(both, "a green star", vae=tiny.vae, scale=0.2)
+    assert len(again.get_additional_models_with_key("gsn_picture")) == 2
+    runs = [sample(tiny, model) for model in (first, second, patch(first, "a green star", scale=0.2))]
+    assert all(apart(a, b) > 1e-3 for a, b in ((runs[0], runs[1]), (runs[0], runs[2]), (runs[1], runs[2])))
+    assert torch.equal(sample(tiny, patch(first, scale=0.0)), runs[0])
+
+
 def test_the_model_is_clean_afterwards_and_after_a_cancel(tiny, patch):
     import comfy.model_management as mm
 
@@ -147,8 +157,9 @@ def test_less_memory_gives_the_same_picture(tiny, patch, pack_module, monkeypatc
 def test_what_cannot_work_is_refused_with_the_cure(tiny, patch, clip, monkeypatch):
     with pytest.raises(ValueError, match="Guidance by CLIP needs both towers of one CLIP: connect"):
         patch(tiny.model, judge_by="CLIP", clip=clip)
-    with pytest.raises(ValueError, match="write it into prompt"):
-        patch(tiny.model, " ")
+    for nothing in (" ", ",", "no red circle", "without a star"):
+        with pytest.raises(ValueError, match="write it into prompt"):
+            patch(tiny.model, nothing)
     with pytest.raises(ValueError, match="judge_by is 'me': choose one of CLIP, shapes"):
         patch(tiny.model, judge_by="me")
     with pytest.raises(ValueError, match="cannot guide to"):

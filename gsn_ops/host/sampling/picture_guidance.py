@@ -44,7 +44,8 @@ class PictureGuidance:
 
 
 def attach_guidance(model: Any, what: PictureGuidance, tell: Callable[[str], None] | None = None) -> Any:
-    """A clone of MODEL whose predictions are guided. Scale 0 or an empty window attaches nothing.
+    """A clone of MODEL whose predictions are guided, after what guides it already. Scale 0 or an empty window
+    attaches nothing.
 
     tell: gets one line after each run. Raises ValueError for a model of a family that is not supported.
     """
@@ -54,11 +55,11 @@ def attach_guidance(model: Any, what: PictureGuidance, tell: Callable[[str], Non
             tell(OFF)
         return model.clone()
     patched = static_clone(model)
-    patched.set_additional_models(WRAPPER_KEY, list(what.models))
-    patch = _Patch(what, family, tell)
-    for kind, wrapper in ((OUTER_SAMPLE, patch), (PREPARE_SAMPLING, reserve_memory)):
-        patched.remove_wrappers_with_key(kind, WRAPPER_KEY)
-        patched.add_wrapper_with_key(kind, WRAPPER_KEY, wrapper)
+    others = model.get_additional_models_with_key(WRAPPER_KEY)
+    patched.set_additional_models(WRAPPER_KEY, [*others, *what.models])
+    patched.add_wrapper_with_key(OUTER_SAMPLE, WRAPPER_KEY, _Patch(what, family, tell))
+    patched.remove_wrappers_with_key(PREPARE_SAMPLING, WRAPPER_KEY)
+    patched.add_wrapper_with_key(PREPARE_SAMPLING, WRAPPER_KEY, reserve_memory)
     return patched
 
 
