@@ -12,11 +12,12 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Trajectory:
     """sigmas: rising, n + 1. states: [n + 1, B, C, ...] float32 on the CPU, in the model's own latent space;
-    the first is the image, the last its noise.
+    the first is the image, the last its noise. kind: of its latents and noise, see `noise_kind`.
     """
 
     sigmas: tuple[float, ...]
     states: Tensor = field(repr=False)
+    kind: str
 
     @property
     def image(self) -> Tensor:

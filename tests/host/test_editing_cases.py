@@ -57,9 +57,13 @@ def test_a_latent_of_several_parts_is_refused(models, nodes, name):
         guider.sample(parts, parts, by, torch.tensor([1.0, 0.0]), disable_pbar=True, seed=1)
 
 
-def null_text(demo, nodes, states, sigmas=(0.0, 1.0), model=None, prompt="", iterations=1, module=None):
+def null_text(
+    demo, nodes, states, sigmas=(0.0, 1.0), model=None, prompt="", iterations=1, module=None, kind=None
+):
     """What Null-Text Inversion gives for a trajectory of these states."""
-    way = module("gsn_ops.editing.trajectory").Trajectory(tuple(sigmas), states)
+    parts = (demo.model.get_model_object(part) for part in ("latent_format", "model_sampling"))
+    made_by = module("gsn_ops.host.editing.noise_levels").noise_kind(*parts) if kind is None else kind
+    way = module("gsn_ops.editing.trajectory").Trajectory(tuple(sigmas), states, made_by)
     given = demo.encode(SOURCE), prompt if isinstance(prompt, list) else demo.encode(prompt), way
     with torch.inference_mode():
         return (
@@ -90,12 +94,14 @@ def test_another_kind_of_model_is_refused_before_the_first_call(
 
 
 @pytest.mark.parametrize(
-    ("kind", "channels", "level"), [("eps", 16, 1.0), ("flow", 16, 1.0), ("flow", 4, 14.6)]
+    ("made_by", "channels", "level"), [("Flux, noise mixed in", 16, 1.0), (None, 4, 14.6)]
 )
-def test_null_text_refuses_the_trajectory_of_another_model(models, nodes, pack_module, kind, channels, level):
+def test_null_text_refuses_the_trajectory_of_another_model(
+    models, nodes, pack_module, made_by, channels, level
+):
     states = torch.ones(2, 1, channels, 8, 8)
     with pytest.raises(ValueError, match="by another kind of model. Connect this model to Invert Image too"):
-        null_text(models[kind], nodes, states, (0.0, level), module=pack_module)
+        null_text(models["flow"], nodes, states, (0.0, level), module=pack_module, kind=made_by)
 
 
 def test_null_text_refuses_texts_of_other_pictures(models, nodes, pack_module):

@@ -28,9 +28,9 @@ def inverted(tiny, nodes):
 def null_text(tiny, nodes, inverted):
     """A function: what the node gives."""
 
-    def run(model=None, negative=None, trajectory=None, cfg=5.0, iterations=4):
+    def run(model=None, negative=None, trajectory=None, cfg=5.0, iterations=4, positive=None):
         with torch.inference_mode():
-            given = tiny.encode(SOURCE), negative or tiny.encode(""), trajectory or inverted[1][3]
+            given = positive or tiny.encode(SOURCE), negative or tiny.encode(""), trajectory or inverted[1][3]
             return nodes["GSNNullText"].EXECUTE_NORMALIZED(model or tiny.model, *given, cfg, iterations).args
 
     return run
@@ -73,6 +73,28 @@ def test_no_iterations_are_the_negative_prompt(tiny, inverted, null_text):
     assert all(torch.equal(rows, tiny.encode("")[0][0]) for rows, _ in negative) and "0 updates" in text
     latent = inverted[1][1]["samples"]
     assert torch.equal(ksampler(tiny, latent, negative), ksampler(tiny, latent, tiny.encode("")))
+
+
+def test_a_prompt_of_two_parts_counts_whole(tiny, nodes, inverted, null_text):
+    """What the node says is what the sampler does with the same prompt."""
+    both, picture = [*tiny.encode(SOURCE), *tiny.encode("a green star")], inverted[0]
+    with torch.inference_mode():
+        made = nodes["GSNInvert"].EXECUTE_NORMALIZED(
+            tiny.model, both, {"samples": picture}, STEPS, "normal", check=False
+        )
+    negative, text = null_text(positive=both, trajectory=made.args[3], iterations=1)
+    out = ksampler(tiny, made.args[1]["samples"], negative, positive=both)
+    error = (out - picture).square().mean().sqrt()
+    decibels = 20 * torch.log10((picture.max() - picture.min()) / error).item()
+    assert f"back at CFG 5: {decibels:.1f} dB" in text
+
+
+def test_a_negative_prompt_of_a_part_of_the_run_begins_every_embedding(tiny, null_text):
+    ((rows, options),) = tiny.encode("")
+    negative, _ = null_text(negative=[[rows, {**options, "start_percent": 0.0, "end_percent": 0.4}]])
+    usual, _ = null_text()
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(negative, usual, strict=True))
+    assert all("start_percent" not in options for _, options in negative)
 
 
 def test_images_of_a_batch_are_optimised_as_alone(tiny, nodes, null_text):
@@ -250,6 +272,7 @@ def test_what_is_no_null_text_is_not_saved(tiny, usual, save, output):
     more = [[text, {**options, "control": object()}] for text, options in usual[0]]
     with pytest.raises(ValueError, match="also has control: put the nodes that add it behind Load Null-Text"):
         save(more)
-    with pytest.raises(Exception, match="outside the output folder"):
-        save(usual[0], filename_prefix="../../elsewhere")
+    for prefix in ("../../elsewhere", "../beside", "/elsewhere", "", "."):
+        with pytest.raises(ValueError, match="writes into output/gsn alone: write a name, or a folder and a"):
+            save(usual[0], filename_prefix=prefix)
     assert not list(output.rglob("*.safetensors"))

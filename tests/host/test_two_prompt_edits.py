@@ -259,6 +259,9 @@ def test_settings_of_the_mask_act(models, diff_mask):
     usual = diff_mask(demo, image(), **run)[0].mean()
     assert diff_mask(demo, image(), threshold=0.2, **run)[0].mean() > usual
     assert "That is most of the image" in diff_mask(demo, image(), threshold=0.0, **run)[2]
+    for strict in ({"threshold": 1.0}, {"clip": 100.0}):
+        mask, _, text = diff_mask(demo, image(), **strict, **run)
+        assert not mask.any() and "lower threshold, or clip" in text
     picture = torch.rand(1, 40, 40, 4)  # with alpha
     shown = diff_mask(demo, {"samples": image()}, image=picture, **run)[1]
     assert shown.shape == (1, 40, 40, 3)

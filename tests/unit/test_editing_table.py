@@ -63,7 +63,7 @@ TABLE = {
         "editing_cases: test_a_cancelled_run_leaves_the_model_as_it_was",
         KIND,
         "inversion: test_outside_a_mask_the_picture_keeps_its_bits",
-        "- a sampler as ComfyUI's own: it samples what it is given",
+        "editing_refusals: test_invert_image_and_its_sampler_refuse_other_latents",
         LATENT,
         "- a sampler: without it there is no run",
         "editing_cases: test_a_cancelled_run_leaves_the_model_as_it_was",

@@ -17,6 +17,7 @@ from .noise_levels import image_latent, is_flow
 from .pair_guider import PairGuider
 
 FLAT = "The two prompts make no difference to this image: write another target, or raise strength."
+NOWHERE = "The prompts differ nowhere as much as threshold says: lower threshold, or clip."
 LARGE = ". That is most of the image: describe it in source, or raise threshold."
 MOST = 0.8
 
@@ -64,14 +65,14 @@ def find_mask(model: Any, source: list, target: list, latent: dict, settings: Ma
     )
     contrast = contrast_map(comparison.differences, settings.clip)
     mask = edit_mask(contrast, settings.threshold)
-    return FoundMask(mask, contrast, said(mask))
+    return FoundMask(mask, contrast, said(mask, contrast))
 
 
-def said(mask: Tensor) -> str:
+def said(mask: Tensor, contrast: Tensor) -> str:
     """The line on the node."""
     share = float(mask.mean())
     if share == 0:
-        return FLAT
+        return NOWHERE if contrast.any() else FLAT
     text = f"the mask covers {100 * share:.0f} % of the image"
     return text + LARGE if share > MOST else text
 

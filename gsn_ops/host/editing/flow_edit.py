@@ -11,7 +11,7 @@ from torch import Tensor
 from ...editing.flow_edit import edit_step, noisy
 from ...editing.ode import Velocity
 from ...optimise.seeded_noise import generator, noise_like
-from .noise_levels import check_image, check_kind, is_flow
+from .noise_levels import check_image, check_kind, check_levels, is_flow
 from .pair_guider import OTHER_GUIDER, PairGuider
 
 
@@ -39,14 +39,15 @@ class FlowEditSampler:
         """As ComfyUI calls a sampler: the edited image [B, ...] in the model's latent space.
 
         Its noise is drawn here, from the seed; ComfyUI's noise and its level are not used. Raises ValueError
-        for another guider, an empty latent, or a model without noise levels.
+        for another guider, an empty latent, rising sigmas, or a model without noise levels.
         """
         if not hasattr(model_wrap, "predict_as"):
             raise ValueError(OTHER_GUIDER.format(node="FlowEdit"))
         check_kind(model_wrap.inner_model.model_sampling)
         check_image(model_wrap.inner_model, latent_image, "FlowEdit")
-        edit = _Edit(model_wrap, latent_image, denoise_mask, extra_args)
         levels = sigmas.tolist()
+        check_levels(levels, "FlowEdit")
+        edit = _Edit(model_wrap, latent_image, denoise_mask, extra_args)
         edited, total = latent_image, len(levels) - 1
         for i, step in enumerate(zip(levels, levels[1:], strict=False)):
             if i < total - self.plain_steps:

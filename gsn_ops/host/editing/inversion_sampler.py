@@ -12,8 +12,24 @@ from torch import Tensor
 
 from ...editing.ode import known, steps
 from ...editing.trajectory import Trajectory, rising
-from .noise_levels import FLIPPED_ZERO, as_latent, check_kind, is_flow, velocity_of
+from .noise_levels import (
+    FLIPPED_ZERO,
+    as_latent,
+    check_fits,
+    check_kind,
+    check_levels,
+    check_made_by,
+    is_flow,
+    velocity_of,
+)
 
+NODE = "Inversion Sampler"
+PICTURES = (4, 5)
+"""Dimensions of latents of images; others are of sound, or several packed as one."""
+TOO_HIGH = (
+    "The trajectory ends at the noise level {known}, and this run goes on from {found}: connect the sigmas "
+    "of Invert Image, or invert with a higher denoise."
+)
 OTHER_SIZE = (
     "The trajectory is of a latent of {known}, and this run's is of {found}: invert the image that is "
     "sampled."
@@ -35,7 +51,7 @@ class InversionSampler(comfy.samplers.KSAMPLER):
         if (trajectory is None) != (mask is None):
             raise ValueError(NOT_BOTH)
         super().__init__(inverse_ode, {"method": method, "trajectory": trajectory, "mask": mask})
-        self.method = method
+        self.method, self.trajectory = method, trajectory
 
     def sample(
         self,
@@ -48,16 +64,30 @@ class InversionSampler(comfy.samplers.KSAMPLER):
         denoise_mask=None,
         disable_pbar=False,
     ):
-        model_sampling = model_wrap.inner_model.model_sampling
+        inner, levels = model_wrap.inner_model, sigmas.tolist()
+        model_sampling = inner.model_sampling
         check_kind(model_sampling)
-        if rising(sigmas.tolist()):
+        check_levels(levels, NODE, falling=False)
+        if noise.ndim in PICTURES:
+            check_fits(inner.latent_format, noise if latent_image is None else latent_image, NODE)
+        if rising(levels):
             return self._to_noise(model_wrap, sigmas, extra_args, callback, noise, latent_image)
+        self._check_trajectory(inner, levels)
         begins_with_noise = is_flow(model_sampling) and float(sigmas[0]) >= 1
         if begins_with_noise and latent_image is not None and not noise.count_nonzero():
             noise = latent_image / getattr(model_sampling, "noise_scale", 1.0)
         return super().sample(
             model_wrap, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar
         )
+
+    def _check_trajectory(self, inner: Any, levels: list[float]) -> None:
+        """Raises ValueError unless what is outside the mask can follow the trajectory at these levels."""
+        if self.trajectory is None:
+            return
+        check_made_by(self.trajectory, inner.latent_format, inner.model_sampling, NODE)
+        end = self.trajectory.sigmas[-1]
+        if len(levels) > 1 and levels[1] > end * (1 + 1e-4):
+            raise ValueError(TOO_HIGH.format(known=f"{end:.3g}", found=f"{levels[1]:.3g}"))
 
     def _to_noise(self, model: Any, sigmas: Tensor, extra_args: dict, callback, noise, image) -> Tensor:
         model_sampling, levels = model.inner_model.model_sampling, sigmas.tolist()

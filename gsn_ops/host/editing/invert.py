@@ -18,8 +18,9 @@ from ..sampling.modulated_run import WRAPPER_KEY as MODULATION_KEY
 from ..sampling.patch import OUTER_SAMPLE, PREPARE_SAMPLING
 from ..sampling.patch import WRAPPER_KEY as NURSING_KEY
 from ..sampling.picture_guidance import WRAPPER_KEY as PICTURE_KEY
-from .noise_levels import as_latent, image_latent, velocity_of
+from .noise_levels import as_latent, check_levels, image_latent, noise_kind, velocity_of
 
+NODE = "Invert Image"
 OTHER_LATENT = (
     "The noise of Invert Image is of a latent of {known}, and latent_image is of {found}: connect the image "
     "that was inverted, or an empty latent of its size and batch."
@@ -56,9 +57,10 @@ def invert(
     numbers: steps, scheduler, denoise (the share of the schedule, as in a KSampler). check: go back too.
     Patches of this pack do not act. Raises ValueError, with the cure, for input that cannot work.
     """
-    samples = image_latent(model, latent, "Invert Image")
+    samples = image_latent(model, latent, NODE)
     known(method)
     falling = schedule(model, *numbers)
+    check_levels(falling.tolist(), NODE)
     run = _ThereAndBack(method, check)
     length = (len(falling) - 1) * (1 + check)
     found = prompted(without_own_patches(model), conditioning).sample(
@@ -70,7 +72,8 @@ def invert(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=0,
     )
-    trajectory = Trajectory(tuple(falling.flip(0).tolist()), torch.stack(run.states))
+    kind = noise_kind(*(model.get_model_object(part) for part in ("latent_format", "model_sampling")))
+    trajectory = Trajectory(tuple(falling.flip(0).tolist()), torch.stack(run.states), kind)
     decibels = signal_to_error(trajectory.image, run.back) if run.back is not None else None
     kept = {k: v for k, v in latent.items() if not k.startswith("downscale_ratio")}
     noise = InvertedNoise(model, trajectory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...editing.ode import Velocity
+from ...editing.trajectory import Trajectory
 
 OTHER_KIND = (
     "This model does not make images from noise step by step, so an image has no way back to noise: use "
@@ -20,6 +23,21 @@ EMPTY = "{node} edits an image, and its latent is empty: connect VAE Encode of y
 OTHER_VAE = (
     "The latent has {found} channels, and this model works on {wanted}: encode the image with this model's "
     "VAE."
+)
+OTHER_DIMENSIONS = (
+    "The latent has {found} dimensions, and this model works on {wanted}: encode the image with this model's "
+    "VAE."
+)
+OTHER_MODEL = (
+    "{node}: the trajectory was made by another kind of model. Connect this model to Invert Image too."
+)
+NO_LEVELS = (
+    "{node}: the sigmas are not numbers, as kl_optimal gives for 1 step: use more steps, or another "
+    "scheduler."
+)
+NOT_FALLING = (
+    "{node} needs sigmas that fall to 0, and these go from {first} to {last}: connect those of "
+    "BasicScheduler, without FlipSigmas, or the low ones of SplitSigmas."
 )
 PARTS = "{node}: this latent has several parts (image and sound, say). Connect one of images."
 NOT_FINITE = (
@@ -60,13 +78,41 @@ def velocity_of(predict: Any, model_sampling: Any, extra_args: dict, seen: list[
     return velocity
 
 
+def check_levels(levels: Sequence[float], node: str, falling: bool = True, to_zero: bool = False) -> None:
+    """Raises ValueError for noise levels of a run that are not numbers, or do not fall (to 0) as asked."""
+    if not all(map(math.isfinite, levels)):
+        raise ValueError(NO_LEVELS.format(node=node))
+    rise = falling and len(levels) > 1 and levels[-1] >= levels[0]
+    if rise or (to_zero and levels[-1] > FLIPPED_ZERO):
+        raise ValueError(NOT_FALLING.format(node=node, first=f"{levels[0]:g}", last=f"{levels[-1]:g}"))
+
+
+def noise_kind(latent_format: Any, model_sampling: Any) -> str:
+    """What the states of a trajectory are: of which latents, and how the noise is in them."""
+    return f"{type(latent_format).__name__}, noise {'mixed in' if is_flow(model_sampling) else 'added'}"
+
+
+def check_made_by(trajectory: Trajectory, latent_format: Any, model_sampling: Any, node: str) -> None:
+    """Raises ValueError unless a model with these can have made the trajectory."""
+    too_noisy = trajectory.sigmas[-1] > float(model_sampling.sigma_max) * (1 + 1e-4)
+    if too_noisy or trajectory.kind != noise_kind(latent_format, model_sampling):
+        raise ValueError(OTHER_MODEL.format(node=node))
+
+
 def check_image(inner: Any, latent: Tensor, node: str) -> None:
     """Raises ValueError unless this latent [B, C, ...] of a run holds an image for the BaseModel `inner`."""
     if not latent.count_nonzero():
         raise ValueError(EMPTY.format(node=node))
-    channels = inner.latent_format.latent_channels
+    check_fits(inner.latent_format, latent, node)
+
+
+def check_fits(latent_format: Any, latent: Tensor, node: str) -> None:
+    """Raises ValueError unless a model of this format can work on the latent [B, C, ...]."""
+    channels, dimensions = latent_format.latent_channels, latent_format.latent_dimensions + 2
     if latent.shape[1] != channels:
         raise ValueError(OTHER_VAE.format(found=latent.shape[1], wanted=channels))
+    if latent.ndim != dimensions:
+        raise ValueError(OTHER_DIMENSIONS.format(found=latent.ndim, wanted=dimensions))
     if not torch.isfinite(latent).all():
         raise ValueError(NOT_FINITE.format(node=node))
 
@@ -83,11 +129,7 @@ def image_latent(model: Any, latent: dict, node: str) -> Tensor:
     if not samples.count_nonzero():
         raise ValueError(EMPTY.format(node=node))
     samples = comfy.sample.fix_empty_latent_channels(model, samples)
-    channels = model.get_model_object("latent_format").latent_channels
-    if samples.shape[1] != channels:
-        raise ValueError(OTHER_VAE.format(found=samples.shape[1], wanted=channels))
-    if not torch.isfinite(samples).all():
-        raise ValueError(NOT_FINITE.format(node=node))
+    check_fits(model.get_model_object("latent_format"), samples, node)
     return samples
 
 

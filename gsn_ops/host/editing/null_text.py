@@ -23,7 +23,7 @@ from ..find_family import family_of
 from ..sampling.patch import PREPARE_SAMPLING, reserve_memory
 from ..sampling.plan import network_scale
 from .invert import without_own_patches
-from .noise_levels import check_kind
+from .noise_levels import check_kind, check_made_by
 
 ONE_ENTRY = (
     "Null-Text Inversion optimises one negative prompt, and this one has {n} parts: connect a single text "
@@ -37,10 +37,8 @@ HALF = (
     "Null-Text Inversion needs full precision, and this model computes in {dtype}: start ComfyUI with "
     "--fp32-unet."
 )
-OTHER_MODEL = (
-    "Null-Text Inversion: the trajectory was made by another kind of model. Connect this model to Invert "
-    "Image too."
-)
+PART_OF_RUN = ("start_percent", "end_percent", "timestep_start", "timestep_end")
+"""Options of a conditioning that limit it to some steps; each embedding has its own."""
 OTHER_CFG = "Null-Text Inversion makes up for guidance, and cfg is 1: choose the CFG of your sampler."
 
 
@@ -77,17 +75,18 @@ def optimise_null_text(
     texts = sum(len(text) for text, _ in negative)
     if len(negative) != 1 or texts not in (1, len(trajectory.image)):
         raise ValueError(ONE_ENTRY.format(n=texts))
+    ((text, given),) = negative
+    options = {key: value for key, value in given.items() if key not in PART_OF_RUN}
     sigmas = torch.tensor(trajectory.sigmas[::-1])
     run = _Optimisation(model, trajectory, settings)
     patched = without_own_patches(static_clone(model))
     patched.add_wrapper_with_key(PREPARE_SAMPLING, "gsn_null_text", reserve_memory)
     guider = comfy.samplers.CFGGuider(patched)
-    guider.set_conds(positive, negative)
+    guider.set_conds(positive, [[text, options]])
     zeros = torch.zeros_like(trajectory.image)
     show = latent_preview.prepare_callback(model, len(sigmas) - 1)
     quiet = not comfy.utils.PROGRESS_BAR_ENABLED
     guider.sample(zeros, zeros, run, sigmas, callback=show, disable_pbar=quiet, seed=0)
-    _, options = negative[0]
     entries = [
         [text, {**options, "timestep_start": start, "timestep_end": end}]
         for text, (start, end) in zip(run.texts, ranges(sigmas.tolist()), strict=True)
@@ -100,10 +99,7 @@ def check_trajectory(model: Any, trajectory: Trajectory) -> None:
     """Raises ValueError unless this model can have made the trajectory."""
     model_sampling = model.get_model_object("model_sampling")
     check_kind(model_sampling)
-    channels = model.get_model_object("latent_format").latent_channels
-    too_noisy = trajectory.sigmas[-1] > float(model_sampling.sigma_max) * (1 + 1e-4)
-    if too_noisy or trajectory.image.shape[1] != channels:
-        raise ValueError(OTHER_MODEL)
+    check_made_by(trajectory, model.get_model_object("latent_format"), model_sampling, "Null-Text Inversion")
 
 
 class _Optimisation:
@@ -138,9 +134,9 @@ class _Optimisation:
             start = text
             text = self.passes.with_less_memory(lambda step=step, start=start: self._optimised(step, start))
             self.texts.append(text.cpu())
-            denoised = self._guided(step, self._predict(self._negative(text), x, sigma))
+            denoised = self._guided(step, self._predict([self._negative(text)], x, sigma))
             x = step.to(denoised)
-            both = (self._predict(c, plain, sigma) for c in (self.positive, self._negative(self.text)))
+            both = (self._predict(c, plain, sigma) for c in (self.positive, [self._negative(self.text)]))
             plain = plain + (following - sigma) * (plain - self._mixed(*both)) / sigma
             callback(i, denoised, x, n)
         self.ends = (x, plain)
@@ -158,7 +154,7 @@ class _Optimisation:
         dtype = self.inner.get_dtype_inference()
         if dtype != torch.float32:
             raise ValueError(HALF.format(dtype=str(dtype).removeprefix("torch.")))
-        (self.positive, *_), (self.empty, *_) = guider.conds["positive"], guider.conds["negative"]
+        self.positive, (self.empty, *_) = guider.conds["positive"], guider.conds["negative"]
         made, given = self.empty["model_conds"].get("c_crossattn"), self.empty["cross_attn"]
         if made is None or made.cond.shape != given.shape or not torch.equal(made.cond.to(given), given):
             raise ValueError(NOT_TEXT)
@@ -172,10 +168,10 @@ class _Optimisation:
         conds = self.empty["model_conds"]
         return {**self.empty, "model_conds": {**conds, "c_crossattn": conds["c_crossattn"]._copy_with(text)}}
 
-    def _predict(self, cond: dict, x: Tensor, sigma: float) -> Tensor:
+    def _predict(self, conds: list[dict], x: Tensor, sigma: float) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         level = x.new_full((len(x),), sigma)
-        return comfy.samplers.calc_cond_batch(self.inner, [[cond]], x, level, self.passes.options)[0]
+        return comfy.samplers.calc_cond_batch(self.inner, [conds], x, level, self.passes.options)[0]
 
     def _mixed(self, of_prompt: Tensor, of_empty: Tensor) -> Tensor:
         return of_empty + self.settings.cfg * (of_prompt - of_empty)

@@ -32,6 +32,10 @@ MORE_THAN_TEXT = (
     "Save Null-Text keeps text alone, and this conditioning also has {keys}: put the nodes that add it "
     "behind Load Null-Text."
 )
+OUTSIDE = (
+    "filename_prefix is '{prefix}', and Save Null-Text writes into output/gsn alone: write a name, or a "
+    "folder and a name."
+)
 NO_FILE = (
     "The file '{name}' is neither in models/gsn nor in output/gsn: put it there, and reload the page (R) to "
     "choose it."
@@ -46,13 +50,16 @@ NO_LATENT = (
 def save_null_text(conditioning: list, latent: dict | None, prefix: str) -> tuple[str, int]:
     """The file's name as `null_text_files` lists it, and how many embeddings are in it.
 
-    latent: the inverted picture's noise, kept beside them. Raises ValueError for another conditioning.
+    latent: the inverted picture's noise, kept beside them. Raises ValueError for another conditioning,
+    or a prefix that leads out of the folder.
     """
     tensors, options = _as_tensors(conditioning)
     if latent is not None:
         tensors[LATENT] = latent["samples"]
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    wanted = os.path.join(FOLDER, prefix)
+    wanted = os.path.normpath(os.path.join(FOLDER, prefix))
+    if not wanted.startswith(FOLDER + os.sep):
+        raise ValueError(OUTSIDE.format(prefix=prefix))
     folder, name, counter, _, _ = folder_paths.get_save_image_path(
         wanted, folder_paths.get_output_directory()
     )

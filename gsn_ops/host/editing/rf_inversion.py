@@ -11,7 +11,7 @@ from torch import Tensor
 from ...editing.ode import Velocity
 from ...editing.rf_inversion import strength_at, to_image, to_noise
 from ...optimise.seeded_noise import generator, noise_like
-from .noise_levels import check_image, is_flow
+from .noise_levels import check_image, check_levels, is_flow
 from .pair_guider import OTHER_GUIDER
 
 NODE = "RF-Inversion"
@@ -52,16 +52,17 @@ class RFInversionSampler:
         """As ComfyUI calls a sampler: the edited image [B, ...] in the model's latent space.
 
         Its noise is drawn here, from the seed; ComfyUI's is not used. Raises ValueError for another guider,
-        an empty latent, or a model that is not a flow.
+        an empty latent, sigmas that do not fall to 0, or a model that is not a flow.
         """
         if not hasattr(model_wrap, "predict_as"):
             raise ValueError(OTHER_GUIDER.format(node=NODE))
         if not is_flow(model_wrap.inner_model.model_sampling):
             raise ValueError(NOT_A_FLOW)
         check_image(model_wrap.inner_model, latent_image, NODE)
+        levels = sigmas.tolist()
+        check_levels(levels, NODE, to_zero=True)
         seen: list[Tensor] = []
         source, target = model_wrap.velocities(extra_args, seen)
-        levels = sigmas.tolist()
         total = 2 * (len(levels) - 1)
         shown = _Shown(callback, seen, total)
         x = self._up(latent_image, levels[::-1], source, int(extra_args.get("seed") or 0), shown)
