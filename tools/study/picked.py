@@ -1,6 +1,7 @@
 """Does the best of several starts, by Seed Picker's early look, give more right images than the first?
 
     python3 tools/dev.py run -m tools.study.picked --pairs 200 --write docs/seeds.md
+    python3 tools/dev.py run -m tools.study.picked --model sd3-turbo --steps 4 --write docs/seeds.md
 
 Eight seeds of each prompt are looked at inside their second model call. The first, and the best of the first
 two, four and eight by each ranking, are sampled in one batch and judged. Results are appended prompt by
@@ -19,23 +20,25 @@ from tools.host_env.inprocess import pack_module
 from tools.host_env.paths import CLONE, HOST_DIR
 from tools.tiny.prompts import Prompt, prompts
 
-from .data import HOW, NEW_SEED_DISTANCE
+from .data import HOW, NEW_SEED_DISTANCE, Sampling
+from .options import at_least_one
 from .paired_statistics import compare, percent
 from .tables import markdown, write_between
 
 SEEDS, LOOK_AT, OBJECTS = 8, 2, (2, 3)
 COUNTS = (1, 2, 4, 8)
 NAMES = {"presence": "max", "focus": "focus"}  # rank_by -> its name in the records
-RECORDS = HOST_DIR / "study" / "picked_{model}.jsonl"
+RECORDS = HOST_DIR / "study" / "picked_{}.jsonl"
 HEADS = ("starts", "model passes", "by presence (95 %)", "points", "McNemar p", "by focus (95 %)")
 
 
 SHARES, AUCS = (0.1, 0.35, 0.65), (0.75, 0.84, 0.9)
 
 
-def passes(starts: int, steps: int) -> int:
-    """Passes of one image: two per model call, LOOK_AT calls per start and the rest of the best one."""
-    return int(passes_per_image(starts, 1, LOOK_AT, steps, per_step=2))
+def passes(starts: int, how: Sampling) -> int:
+    """Passes of one image: LOOK_AT model calls per start and the rest of the best one; a call is two passes,
+    at CFG 1 one."""
+    return int(passes_per_image(starts, 1, LOOK_AT, how.steps, per_step=1 if how.cfg == 1 else 2))
 
 
 def expected() -> str:
@@ -66,11 +69,11 @@ def missing(pairs: int, split: str, records: list[dict]) -> Iterator[tuple[int, 
                 yield n, prompt
 
 
-def make(demo, model: str, prompt: Prompt) -> dict:
+def make(demo, how: Sampling, prompt: Prompt) -> dict:
     """The looks at all seeds of a prompt, what is picked of them, and which of those are right."""
     from .embedded import judge
 
-    picker, how = pack_module("gsn_ops.host.sampling.seed_picker"), HOW[model]
+    picker = pack_module("gsn_ops.host.sampling.seed_picker")
     seeds = [prompt.seed + k * NEW_SEED_DISTANCE for k in range(SEEDS)]
     settings = picker.PickSettings(tuple(seeds), look_at=LOOK_AT, finish=False)
     conditionings = demo.encode([prompt.text]), demo.encode([""])
@@ -96,7 +99,7 @@ def empty_latent() -> dict:
     return {"samples": torch.zeros(1, 4, 32, 32)}
 
 
-def run(model: str, pairs: int, split: str, path: Path) -> None:
+def run(model: str, how: Sampling, pairs: int, split: str, path: Path) -> None:
     """Makes the records that the file does not have."""
     from .embedded import Demo
 
@@ -108,7 +111,7 @@ def run(model: str, pairs: int, split: str, path: Path) -> None:
     demo = None
     for n, prompt in missing(pairs, split, records):
         demo = demo or Demo(None, model)
-        record = {"objects": n, "text": prompt.text, "seed": prompt.seed, "starts": make(demo, model, prompt)}
+        record = {"objects": n, "text": prompt.text, "seed": prompt.seed, "starts": make(demo, how, prompt)}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -119,7 +122,7 @@ def is_right(record: dict, rank_by: str, n: int) -> bool:
     return starts["right"][str(starts["picks"][f"{NAMES[rank_by]}{n}"])][0]
 
 
-def tables(model: str, records: list[dict]) -> list[str]:
+def tables(how: Sampling, records: list[dict]) -> list[str]:
     """A table for each number of objects, and how much the seeds differ."""
     lines = []
     for objects in OBJECTS:
@@ -132,7 +135,7 @@ def tables(model: str, records: list[dict]) -> list[str]:
             found = compare(zip(first, best["presence"], strict=True))
             gained = (f"{found.points:+.1f}", f"{found.p:.2g}") if n > 1 else ("", "")
             by_presence, by_focus = (percent(sum(best[by]), len(own)) for by in NAMES)
-            rows.append((str(n), str(passes(n, HOW[model].steps)), by_presence, *gained, by_focus))
+            rows.append((str(n), str(passes(n, how)), by_presence, *gained, by_focus))
         spread = fmean(pstdev(min(look[0]) for look in r["starts"]["looks"]) for r in own)
         lines += [f"### {objects} objects, n = {len(own)}", "", *markdown(HEADS, rows)]
         lines += [f"Spread over the seeds of a prompt, mean: {spread:.2f}.", ""]
@@ -143,7 +146,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="tools/dev.py run -m tools.study.picked", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--model", choices=("sd", "sd3"), default="sd")
+    parser.add_argument("--model", choices=tuple(HOW), default="sd")
+    parser.add_argument("--steps", type=at_least_one, help="sampling steps (default: 20; of sd3-turbo 8)")
     parser.add_argument("--pairs", type=int, default=200, help="prompts of each number of objects")
     parser.add_argument("--split", default="test", choices=("test", "validation"))
     where = RECORDS.relative_to(CLONE)
@@ -156,12 +160,15 @@ def main() -> None:
         if args.write:
             write_between(args.write, expected(), "study picked expected")
         return
-    path = args.records or Path(str(RECORDS).format(model=args.model))
-    run(args.model, args.pairs, args.split, path)
-    text = "\n".join(tables(args.model, read(path)))
+    how = HOW[args.model]
+    how = replace(how, steps=args.steps or how.steps)
+    name = args.model if how == HOW[args.model] else f"{args.model} {how.steps} steps"
+    path = args.records or Path(str(RECORDS).format(name.replace(" ", "_")))
+    run(args.model, how, args.pairs, args.split, path)
+    text = "\n".join(tables(how, read(path)))
     print(text)
     if args.write:
-        write_between(args.write, text, f"study picked {args.model}")
+        write_between(args.write, text, f"study picked {name}")
 
 
 if __name__ == "__main__":
