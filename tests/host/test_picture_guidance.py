@@ -118,6 +118,18 @@ def test_it_composes_with_nursing_and_does_not_act_in_inversion(tiny, patch, pac
     assert torch.equal(*(one["samples"] for one in made))
 
 
+def test_steps_without_an_active_prompt_stay_as_they_are(tiny, patch):
+    """Its timestep range leaves them out, so there is no gradient."""
+    model = patch(tiny.model, scale=0.3, end_percent=1.0)
+    ((rows, options),) = tiny.encode(SOURCE)
+    late, states = [[rows, {**options, "start_percent": 0.9, "end_percent": 1.0}]], []
+    for some in (None, model):
+        run = {"steps": 4, "positive": late}
+        tiny.sample(some, **run, callback=lambda step, x0, x, total: states.append(x0.clone()))
+    same = [torch.equal(a, b) for a, b in zip(states[:4], states[4:], strict=True)]
+    assert same == [True, True, True, False]
+
+
 def test_two_guidances_on_one_model_both_act(tiny, patch):
     first, second = patch(tiny.model, scale=0.2), patch(tiny.model, "a green star", scale=0.2)
     both = patch(first, "a green star", vae=tiny.vae, scale=0.2)

@@ -25,7 +25,7 @@ from .sampler_watcher import Watch, watch
 
 WRAPPER_KEY = "gsn_picture"
 OFF = "Off: a plain run, as without this node."
-NO_STEP = "Skipped: widen the window (no step of this run lies in it)"
+NO_STEP = "Skipped: widen the window (no step of this run with an active prompt lies in it)"
 GRADIENT_SCALE = 1024.0
 """The loss is multiplied by it, for networks that compute in float16; its size does not matter."""
 
@@ -103,7 +103,10 @@ class _Run:
             return denoised
         comfy.model_management.throw_exception_if_processing_interrupted()
         passes = self._passes(arguments["model_options"])
-        losses, gradient = passes.with_less_memory(lambda: self._evaluated(passes, x, sigma, denoised))
+        evaluated = passes.with_less_memory(lambda: self._evaluated(passes, x, sigma, denoised))
+        if evaluated is None:
+            return denoised
+        losses, gradient = evaluated
         self.losses.append(fmean(losses.tolist()))
         mask = arguments.get("denoise_mask")
         if mask is not None:
@@ -125,7 +128,8 @@ class _Run:
         return self.passes
 
     def _evaluated(self, passes: PlainPasses, x: Tensor, sigma: Tensor, denoised: Tensor):
-        """Losses [B] of the guided picture, and their gradient [B, ...] with respect to x.
+        """Losses [B] of the guided picture, and their gradient [B, ...] with respect to x; None where no
+        part of the positive prompt is active.
 
         The picture is that of the run's own prediction, with its CFG; the gradient is the positive prompt's.
         """
@@ -135,6 +139,8 @@ class _Run:
             leaf = without_inference_flag(x).detach().requires_grad_()
             level, value = without_inference_flag(sigma), without_inference_flag(denoised)
             predicted = passes.predict(self.guider.conds["positive"], leaf, level)
+            if not predicted.requires_grad:
+                return None
             losses = what.loss(what.see(inner, value + (predicted - predicted.detach())))
             (gradient,) = torch.autograd.grad(GRADIENT_SCALE * losses.sum(), leaf)
             return losses.detach(), gradient
