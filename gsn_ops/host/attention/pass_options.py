@@ -65,13 +65,19 @@ def _of_others(options: dict) -> dict:
 
 
 def _patches(table: dict, capture: Capture, controlled: bool) -> dict:
+    patches = safe_patches(table, controlled)
+    if "attn2_patch" in patches and capture.copies is not None:
+        patches["attn2_patch"] = capture.copies.patches(patches["attn2_patch"])
+    return patches
+
+
+def safe_patches(table: dict, controlled: bool) -> dict:
+    """A copy of the network's patches, which write into no tensor that autograd has saved."""
     patches = with_fresh_tensors(table)
     if controlled:
         # ComfyUI adds ControlNet residuals in place to tensors that autograd has saved.
         after_skip = patches.get("input_block_patch_after_skip", [])
         patches["input_block_patch_after_skip"] = [*after_skip, _copy_features]
-    if "attn2_patch" in patches and capture.copies is not None:
-        patches["attn2_patch"] = capture.copies.patches(patches["attn2_patch"])
     return patches
 
 

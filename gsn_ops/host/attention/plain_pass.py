@@ -13,12 +13,16 @@ import comfy.model_patcher
 import comfy.samplers
 from torch import Tensor
 
+from ...torch_ops.unreadable import UnreadablePass, sentence
 from ..architectures.family import ModelFamily
 from ..autograd.differentiable import without_inference_flag
 from ..autograd.recast_weights import recastable_layers
 from .capture import Capture
 from .forward_context import forward_context
+from .isolation import with_fresh_tensors
 from .memory_policy import CheckpointPolicy, is_out_of_memory, out_of_memory
+from .other_packs import names_on
+from .pass_options import safe_patches
 from .probe import SKIPS_THE_MODEL
 
 Result = TypeVar("Result")
@@ -62,7 +66,13 @@ class PlainPasses:
         """
         transformer = self.options["transformer_options"]
         attention = PlainAttention(transformer.get(OVERRIDE))
-        options = {**self.options, "transformer_options": {**transformer, OVERRIDE: attention}}
+        controlled = any("control" in cond for cond in conds)
+        safe = {
+            OVERRIDE: attention,
+            "patches": safe_patches(transformer.get("patches", {}), controlled),
+            "patches_replace": with_fresh_tensors(transformer.get("patches_replace", {})),
+        }
+        options = {**self.options, "transformer_options": {**transformer, **safe}}
         capture = cast(Capture, attention)
         context = functools.partial(
             forward_context,
@@ -78,10 +88,16 @@ class PlainPasses:
             return comfy.samplers.calc_cond_batch(self.inner, [own], x, sigma, options)[0]
 
     def with_less_memory(self, work: Callable[[], Result]) -> Result:
-        """The result of work(), done again with passes that store less as long as memory does not suffice."""
+        """The result of work(), done again with passes that store less as long as memory does not suffice.
+
+        Raises ValueError that names what is in the way of the gradient.
+        """
         while True:
             try:
                 return work()
+            except UnreadablePass as error:
+                names = names_on(self.options, self.inner.diffusion_model)
+                raise ValueError(sentence(error, names)) from error
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

@@ -36,7 +36,9 @@ from .sampler_state import SamplerState
 
 log = logging.getLogger(__name__)
 
-SKIPS_THE_MODEL = ("torch.compile", "easycache", "lazycache")
+CACHES = ("easycache", "lazycache")
+"""Keys of ComfyUI's wrappers that repeat a part of an earlier pass of the run."""
+SKIPS_THE_MODEL = ("torch.compile", *CACHES)
 """Keys of ComfyUI's wrappers that replace the forward pass by something without (fresh) attention."""
 
 GRADIENT_SCALE = 1024.0

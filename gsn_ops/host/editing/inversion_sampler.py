@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...editing.ode import known, steps
 from ...editing.trajectory import Trajectory, rising
+from ..attention.probe import CACHES
 from .noise_levels import (
     FLIPPED_ZERO,
     as_latent,
@@ -91,6 +92,8 @@ class InversionSampler(comfy.samplers.KSAMPLER):
 
     def _to_noise(self, model: Any, sigmas: Tensor, extra_args: dict, callback, noise, image) -> Tensor:
         model_sampling, levels = model.inner_model.model_sampling, sigmas.tolist()
+        for options in (model.model_options, extra_args["model_options"]):  # both are of this run alone
+            _without_caches(options.get("transformer_options", {}))
         x = torch.zeros_like(noise) if image is None else image
         if levels[0] > FLIPPED_ZERO:
             x = model_sampling.noise_scaling(sigmas[0], torch.zeros_like(x), x)
@@ -133,6 +136,14 @@ def inverse_ode(
         if callback is not None:
             callback({"x": x, "i": i, "sigma": levels[i], "sigma_hat": levels[i], "denoised": seen[0]})
     return x
+
+
+def _without_caches(transformer: dict) -> None:
+    """Take the caches, which are made for falling sigmas, out of a run's transformer options."""
+    transformer["wrappers"] = {
+        kind: {key: wrappers for key, wrappers in table.items() if key not in CACHES}
+        for kind, table in transformer.get("wrappers", {}).items()
+    }
 
 
 def _sampling_of(model: Any) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...editing.ode import evaluations, known, steps
 from ...editing.trajectory import Trajectory, signal_to_error
+from ..attention.probe import CACHES
 from ..sampling.modulated_run import WRAPPER_KEY as MODULATION_KEY
 from ..sampling.patch import OUTER_SAMPLE, PREPARE_SAMPLING
 from ..sampling.patch import WRAPPER_KEY as NURSING_KEY
@@ -96,8 +97,11 @@ def schedule(model: Any, steps: int, scheduler: str, denoise: float) -> Tensor:
 
 
 def without_own_patches(model: Any) -> Any:
-    """A clone of MODEL in whose runs nothing of this pack acts."""
+    """A clone of MODEL in whose runs nothing of this pack acts, and no cache of a usual run's passes."""
     clone = model.clone()
+    for kind in list(clone.wrappers):
+        for key in CACHES:
+            clone.remove_wrappers_with_key(kind, key)
     for key in (NURSING_KEY, MODULATION_KEY, PICTURE_KEY):
         for kind in (OUTER_SAMPLE, PREPARE_SAMPLING):
             clone.remove_wrappers_with_key(kind, key)

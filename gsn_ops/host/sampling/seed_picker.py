@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...prompt import SubjectPhrase
 from ...start_scores import PRESENCE, RANKINGS, StartScore, ranked, score_start
-from ..attention.probe import SKIPS_THE_MODEL
+from ..attention.probe import CACHES
 from .attention_reader import AttentionReader
 from .ksampler import sample as ksample
 from .patch import OUTER_SAMPLE, PREPARE_SAMPLING
@@ -28,7 +28,6 @@ from .sampler_report import preview_matrix
 
 WRAPPER_KEY = "gsn_seeds"
 MOST_SEED = 0xFFFFFFFFFFFFFFFF
-REMEMBERING = tuple(key for key in SKIPS_THE_MODEL if key != "torch.compile")
 
 ONE_LATENT = (
     "latent_image holds {found} latents, and Seed Picker makes one image per seed: set batch_size to 1; keep "
@@ -208,7 +207,7 @@ def _check_caches(model: Any) -> None:
     """Raises ValueError for what remembers one run's passes."""
     of_options = model.model_options.get("transformer_options", {}).get("wrappers", {})
     for table in (*model.wrappers.values(), *of_options.values()):
-        for name in REMEMBERING:
+        for name in CACHES:
             if table.get(name):
                 raise ValueError(CACHED.format(name=name))
 
