@@ -16,8 +16,8 @@ def record(objects, right, seed=1):
 
 
 def test_passes_are_two_per_model_call_and_one_at_cfg_1():
-    assert [picked.passes(n, HOW["sd"]) for n in picked.COUNTS] == [40, 44, 52, 68]
-    assert [picked.passes(n, HOW["sd3-turbo"]) for n in picked.COUNTS] == [8, 10, 14, 22]
+    assert [picked.passes(n, HOW["sd"], 2) for n in picked.COUNTS] == [40, 44, 52, 68]
+    assert [picked.passes(n, HOW["sd3-turbo"], 2) for n in picked.COUNTS] == [8, 10, 14, 22]
 
 
 def test_the_expected_table_in_the_docs_is_the_one_that_is_made():
@@ -38,7 +38,7 @@ def test_a_line_that_was_cut_off_is_made_again(tmp_path):
 
 def test_the_table_counts_right_images_and_changes():
     records = [record(2, {1, 2, 4, 8}), record(2, {4, 8}), record(2, {8}), record(2, set())]
-    text = "\n".join(picked.tables(HOW["sd"], records))
+    text = "\n".join(picked.tables(HOW["sd"], 2, records))
     assert "### 2 objects, n = 4" in text and "### 3 objects" not in text
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     assert [row[1] for row in rows] == ["40", "44", "52", "68"]
@@ -50,11 +50,11 @@ def test_one_prompt_is_made_and_judged(pack, tmp_path, monkeypatch):
     monkeypatch.setattr(picked, "SEEDS", 2)
     monkeypatch.setattr(picked, "COUNTS", (1, 2))
     file = tmp_path / "records.jsonl"
-    picked.run("sd", Sampling(steps=3), 1, "test", file)
+    picked.run("sd", Sampling(steps=3), 2, 1, "test", file)
     made = picked.read(file)
     assert [r["objects"] for r in made] == [2, 3]
     starts = made[0]["starts"]
     assert len(starts["looks"]) == 2 and set(starts["picks"]) == {"max1", "max2", "focus1", "focus2"}
     assert set(map(int, starts["right"])) == set(starts["picks"].values())
-    picked.run("sd", Sampling(steps=3), 1, "test", file)
+    picked.run("sd", Sampling(steps=3), 2, 1, "test", file)
     assert picked.read(file) == made

@@ -3,7 +3,7 @@
     python3 tools/dev.py run -m tools.study.picked --pairs 200 --write docs/seeds.md
     python3 tools/dev.py run -m tools.study.picked --model sd3-turbo --steps 4 --write docs/seeds.md
 
-Eight seeds of each prompt are looked at inside their second model call. The first, and the best of the first
+Eight seeds of each prompt are looked at inside a model call (LOOK_AT). The first, and the best of the first
 two, four and eight by each ranking, are sampled in one batch and judged. Results are appended prompt by
 prompt, so that a run that was ended goes on where it was.
 """
@@ -25,7 +25,9 @@ from .options import at_least_one
 from .paired_statistics import compare, percent
 from .tables import markdown, write_between
 
-SEEDS, LOOK_AT, OBJECTS = 8, 2, (2, 3)
+SEEDS, OBJECTS = 8, (2, 3)
+LOOK_AT = {"sd": 2, "sd3": 2, "sd3-turbo": 3}
+"""The model call whose attention ranks the starts, chosen on validation prompts."""
 COUNTS = (1, 2, 4, 8)
 NAMES = {"presence": "max", "focus": "focus"}  # rank_by -> its name in the records
 RECORDS = HOST_DIR / "study" / "picked_{}.jsonl"
@@ -35,10 +37,10 @@ HEADS = ("starts", "model passes", "by presence (95 %)", "points", "McNemar p", 
 SHARES, AUCS = (0.1, 0.35, 0.65), (0.75, 0.84, 0.9)
 
 
-def passes(starts: int, how: Sampling) -> int:
-    """Passes of one image: LOOK_AT model calls per start and the rest of the best one; a call is two passes,
-    at CFG 1 one."""
-    return int(passes_per_image(starts, 1, LOOK_AT, how.steps, per_step=1 if how.cfg == 1 else 2))
+def passes(starts: int, how: Sampling, look_at: int) -> int:
+    """Passes of one image: the model calls up to the look per start and the rest of the best one; a call is
+    two passes, at CFG 1 one."""
+    return int(passes_per_image(starts, 1, look_at, how.steps, per_step=1 if how.cfg == 1 else 2))
 
 
 def expected() -> str:
@@ -69,13 +71,13 @@ def missing(pairs: int, split: str, records: list[dict]) -> Iterator[tuple[int, 
                 yield n, prompt
 
 
-def make(demo, how: Sampling, prompt: Prompt) -> dict:
+def make(demo, how: Sampling, look_at: int, prompt: Prompt) -> dict:
     """The looks at all seeds of a prompt, what is picked of them, and which of those are right."""
     from .embedded import judge
 
     picker = pack_module("gsn_ops.host.sampling.seed_picker")
     seeds = [prompt.seed + k * NEW_SEED_DISTANCE for k in range(SEEDS)]
-    settings = picker.PickSettings(tuple(seeds), look_at=LOOK_AT, finish=False)
+    settings = picker.PickSettings(tuple(seeds), look_at=look_at, finish=False)
     conditionings = demo.encode([prompt.text]), demo.encode([""])
     numbers = (how.steps, how.cfg, how.sampler, how.scheduler)
     _, found = picker.pick_seeds(demo.model, settings, (), numbers, conditionings, empty_latent())
@@ -99,7 +101,7 @@ def empty_latent() -> dict:
     return {"samples": torch.zeros(1, 4, 32, 32)}
 
 
-def run(model: str, how: Sampling, pairs: int, split: str, path: Path) -> None:
+def run(model: str, how: Sampling, look_at: int, pairs: int, split: str, path: Path) -> None:
     """Makes the records that the file does not have."""
     from .embedded import Demo
 
@@ -111,7 +113,8 @@ def run(model: str, how: Sampling, pairs: int, split: str, path: Path) -> None:
     demo = None
     for n, prompt in missing(pairs, split, records):
         demo = demo or Demo(None, model)
-        record = {"objects": n, "text": prompt.text, "seed": prompt.seed, "starts": make(demo, how, prompt)}
+        starts = make(demo, how, look_at, prompt)
+        record = {"objects": n, "text": prompt.text, "seed": prompt.seed, "starts": starts}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -122,7 +125,7 @@ def is_right(record: dict, rank_by: str, n: int) -> bool:
     return starts["right"][str(starts["picks"][f"{NAMES[rank_by]}{n}"])][0]
 
 
-def tables(how: Sampling, records: list[dict]) -> list[str]:
+def tables(how: Sampling, look_at: int, records: list[dict]) -> list[str]:
     """A table for each number of objects, and how much the seeds differ."""
     lines = []
     for objects in OBJECTS:
@@ -135,7 +138,7 @@ def tables(how: Sampling, records: list[dict]) -> list[str]:
             found = compare(zip(first, best["presence"], strict=True))
             gained = (f"{found.points:+.1f}", f"{found.p:.2g}") if n > 1 else ("", "")
             by_presence, by_focus = (percent(sum(best[by]), len(own)) for by in NAMES)
-            rows.append((str(n), str(passes(n, how)), by_presence, *gained, by_focus))
+            rows.append((str(n), str(passes(n, how, look_at)), by_presence, *gained, by_focus))
         spread = fmean(pstdev(min(look[0]) for look in r["starts"]["looks"]) for r in own)
         lines += [f"### {objects} objects, n = {len(own)}", "", *markdown(HEADS, rows)]
         lines += [f"Spread over the seeds of a prompt, mean: {spread:.2f}.", ""]
@@ -148,6 +151,7 @@ def main() -> None:
     )
     parser.add_argument("--model", choices=tuple(HOW), default="sd")
     parser.add_argument("--steps", type=at_least_one, help="sampling steps (default: 20; of sd3-turbo 8)")
+    parser.add_argument("--look-at", type=at_least_one, help="the model call (default: the model's)")
     parser.add_argument("--pairs", type=int, default=200, help="prompts of each number of objects")
     parser.add_argument("--split", default="test", choices=("test", "validation"))
     where = RECORDS.relative_to(CLONE)
@@ -162,10 +166,11 @@ def main() -> None:
         return
     how = HOW[args.model]
     how = replace(how, steps=args.steps or how.steps)
+    look_at = args.look_at or LOOK_AT[args.model]
     name = args.model if how == HOW[args.model] else f"{args.model} {how.steps} steps"
     path = args.records or Path(str(RECORDS).format(name.replace(" ", "_")))
-    run(args.model, how, args.pairs, args.split, path)
-    text = "\n".join(tables(how, read(path)))
+    run(args.model, how, look_at, args.pairs, args.split, path)
+    text = "\n".join(tables(how, look_at, read(path)))
     print(text)
     if args.write:
         write_between(args.write, text, f"study picked {name}")
