@@ -32,7 +32,8 @@ AUTO, BUDGET = "Auto", 1.0
 REPORT_SHARE = 0.1
 """Maps and images are left out of the report where their passes cost more than this share of the budget."""
 MOST_BOOSTED_JOINTLY = 2
-"""Subjects up to which Word boost helps where image and text attend together (docs/gradient_free.md)."""
+"""Subjects up to which Word boost helps where image and text attend together (docs/gradient_free.md); not in
+runs of few steps (docs/settings.md)."""
 LOOK_UNTIL = 0.4
 """Share of the noise schedule up to which passes are looked at."""
 
@@ -85,7 +86,7 @@ class Auto(Refine):
         the look on.
         """
         looked = schedule.window(0.0, LOOK_UNTIL)
-        helps = not joint or n_subjects <= MOST_BOOSTED_JOINTLY
+        helps = not joint or (n_subjects <= MOST_BOOSTED_JOINTLY and not schedule.is_few)
         gain = self.gain if helps and len(looked) > 1 else 0.0
         steps = self.active_steps(schedule).steps
         before = [step for step in looked if steps and step < steps[0]]

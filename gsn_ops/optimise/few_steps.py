@@ -5,12 +5,11 @@ from __future__ import annotations
 from ..schedule import Moment, Schedule
 
 PUBLISHED = Moment()
-BEST = 1
-"""The state that was best with few steps, on validation prompts: docs/settings.md."""
 
 
 def moment_of(schedule: Schedule) -> Moment:
-    """The published moment, or a state of a run of few steps.
+    """The published moment, or a state of a run of few steps: the middle one of those at which published
+    methods act (step 2 of 8, step 1 of 4), which was best on validation prompts (docs/settings.md).
 
     A sampler that adds noise anew keeps of an update only what has reached its prediction of the image: there
     it is the last state at which published methods act.
@@ -20,4 +19,4 @@ def moment_of(schedule: Schedule) -> Moment:
     states = schedule.published_window() or (0,)
     if schedule.renoises:
         return Moment(step=states[-1])
-    return Moment(step=states[min(BEST, len(states) - 1)])
+    return Moment(step=states[len(states) // 2])

@@ -74,6 +74,8 @@ OBJECTIVE_KEYS = {
     "pieces": with_map_pieces,
 }
 """Keys of every recipe that change what its objective reads."""
+CHOSEN_KEYS = (*OBJECTIVE_KEYS, "present_at", "stop_at_presence")
+"""Keys that may be chosen for a model: what is read there, and how much attention is enough."""
 
 
 def _typed_settings(recipe: Recipe) -> dict[str, BoundSetting]:
@@ -160,18 +162,20 @@ def override(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:
 
 
 def reading(recipes: tuple[Recipe, ...], text: str) -> tuple[Recipe, ...]:
-    """The recipes whose objectives read what was chosen for a model ("encoders=clip, blocks=3").
+    """The recipes that read what was chosen for a model ("encoders=clip, blocks=3, present_at=0.9").
 
     Raises ValueError that names the position for any other setting.
     """
-    for _, key, value in pairs(text, "reads in moments.json", list(OBJECTIVE_KEYS), "encoders=clip"):
-        recipes = tuple(with_setting(recipe, key, value) for recipe in recipes)
+    for _, key, value in pairs(text, "reads in moments.json", CHOSEN_KEYS, "encoders=clip"):
+        recipes = tuple(
+            with_setting(recipe, key, value) if key in keys_of(recipe) else recipe for recipe in recipes
+        )
     return recipes
 
 
 def read_settings(text: str) -> str:
-    """Of settings as typed those of what is read, for `reading`."""
-    found = (pair for pair in PAIR.finditer(text) if pair["key"] in OBJECTIVE_KEYS)
+    """Of settings as typed those that are chosen for a model, for `reading`."""
+    found = (pair for pair in PAIR.finditer(text) if pair["key"] in CHOSEN_KEYS)
     return ", ".join(f"{pair['key']}={pair['value']}" for pair in found)
 
 

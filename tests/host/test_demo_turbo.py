@@ -105,3 +105,15 @@ def test_guidance_is_in_its_weights(demo):
     assert HOW["sd3"].cfg == 4.0 and FEW.cfg == 1.0
     near, far = ((ours - theirs).norm(dim=1) for theirs in (guided, unguided))
     assert (near < far).all() and near.sum() < 0.8 * far.sum(), (near, far)
+
+
+def test_auto_knows_its_step_what_to_read_and_how_much_is_enough(demo, pack):
+    node = next(node for node in pack.NODES if node.GET_SCHEMA().node_id == "GSNNursing")
+    model = node.EXECUTE_NORMALIZED(demo.model).args[0]
+    recipe = model.get_wrappers("outer_sample", "gsn")[0].attached[0].recipe
+    needs = recipe.objective.needs
+    assert (needs.encoders, needs.blocks, recipe.moment.percent) == ("clip", "2-3", 0.25)
+    assert recipe.present_at == recipe.stop_at_presence == 0.97
+    typed = node.EXECUTE_NORMALIZED(demo.model, overrides="present_at=0.5").args[0]
+    recipe = typed.get_wrappers("outer_sample", "gsn")[0].attached[0].recipe
+    assert (recipe.present_at, recipe.stop_at_presence) == (0.5, 0.97)

@@ -31,7 +31,7 @@ def test_it_is_the_first_choice_and_acts_at_one_step():
 
 @pytest.mark.parametrize(
     "n, renoises, step",
-    ((8, False, 1), (4, False, 1), (2, False, 0), (1, False, 0), (8, True, 3), (4, True, 1)),
+    ((8, False, 2), (4, False, 1), (2, False, 0), (1, False, 0), (8, True, 3), (4, True, 1)),
 )
 def test_its_state_with_few_steps(n, renoises, step):
     recipe = auto().for_run(flow(n, renoises=renoises))
@@ -71,9 +71,15 @@ def test_word_boost_acts_where_it_was_found_to_help(joint, subjects, gain):
 
 def test_who_looks_reads_the_attention_that_the_updates_read():
     (recipe,) = override(preset(AUTO), "levels=2,4, blocks=3, encoders=clip, gain=4, present_at=0.6")
-    boost = recipe.for_run(flow(8, 8)).boost(flow(8, 8), True, 1)
+    boost = recipe.for_run(flow(20, 40)).boost(flow(20, 40), True, 1)
     assert (boost.levels, boost.blocks, boost.encoders) == ("2, 4", "3", "clip")
     assert (boost.gain, boost.threshold) == (4.0, 0.6)
+
+
+def test_in_few_steps_word_boost_is_left_out_where_image_and_text_attend_together():
+    recipe = auto().for_run(flow(8, 8))
+    joint, cross = (recipe.boost(flow(8, 8), joint, 1) for joint in (True, False))
+    assert joint is not None and cross is not None and (joint.gain, cross.gain) == (0.0, 2.0)
 
 
 def test_nobody_looks_where_no_later_pass_could_be_any_different():

@@ -27,6 +27,8 @@ AUTO, FIFTY = "Auto", "Latent Refine, 50 updates"
 FEW = 8
 LOOK_ALONE = "Auto without Word boost"
 NEW_SEEDS = 1
+ENOUGH = {"sd3-turbo": "present_at=0.97, stop_at_presence=0.97"}
+"""Overrides of Auto alone, as the pack has them for its demo models."""
 HEADS = ("way", "objects right (95 %)", "points", "McNemar p", "fixed", "broken", "images added")
 PAIRED = ((FAST, AUTO), (BOOST, AUTO), (THEN_FAST, AUTO), (LOOK_ALONE, AUTO))
 
@@ -45,11 +47,12 @@ def ways(args: argparse.Namespace) -> tuple[Way, ...]:
     few = (args.steps or HOW[args.model].steps) <= FEW
     reads, at = READS[args.model], None if few else FAST_AT[args.model]
     fifty_at = None if few else PUBLISHED_AT[args.model]
-    alone = ", ".join(filter(None, [reads, "gain=0"]))
+    own = ", ".join(filter(None, [reads, ENOUGH.get(args.model)]))
+    alone = ", ".join(filter(None, [own, "gain=0"]))
     found = (
         Way(),
         *(Way(new_seed_name(n), new_seed=n) for n in range(1, NEW_SEEDS + 1)),
-        Way(AUTO, AUTO, at, overrides=reads),
+        Way(AUTO, AUTO, at, overrides=own),
         Way(LOOK_ALONE, AUTO, at, overrides=alone),
         Way(BOOST, edit=BOOST, edit_overrides=reads),
         Way(FAST, FAST, at, overrides=reads),

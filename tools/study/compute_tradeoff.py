@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from .compare import OURS_PLUS
-from .data import PLAIN, SD3_READS, Record, Study, Way
+from .data import PLAIN, SD3_READS, TURBO_READS, Record, Study, Way
 from .paired_statistics import compare, percent
 from .store import Store
 from .tables import about, heading, markdown, seconds_per_image
 
 PAIRS, OBJECTS = 300, (1, 2, 3)
-READS = {"sd": "", "sd3": SD3_READS, "sd3-turbo": SD3_READS}  # overrides of every method
+READS = {"sd": "", "sd3": SD3_READS, "sd3-turbo": TURBO_READS}  # overrides of every method
 PUBLISHED_AT = {"sd": 0.1, "sd3": 0.3, "sd3-turbo": 0.3}  # shares of the schedule
 FAST_AT = {"sd": 0.1, "sd3": 0.2, "sd3-turbo": 0.2}  # the turbo model has its teacher's, not chosen for it
 NEW_SEEDS = 3

@@ -28,6 +28,7 @@ HOW = {
     "sd3-turbo": Sampling(8, "euler", "simple", 1.0),
 }
 SD3_READS = "encoders=clip, blocks=3"  # chosen on validation prompts: docs/settings.md
+TURBO_READS = "encoders=clip, blocks=2-3"
 SD3_NODE = {"method": "Latent Refine (fast)", "at_percent": 0.2, "overrides": SD3_READS}
 
 
