@@ -18,6 +18,7 @@ PRESENCE, FOCUS = "presence", "focus"
 RANKINGS = (PRESENCE, FOCUS)
 NO_SPREAD = 0.05
 """Standard deviation over seeds below which choosing among them is of no use. The demo UNet has 0.21."""
+LOOK, LOOK_SHARE = 2, 0.35
 GRID_STEP, GRID_POINTS = 0.05, 240  # 12 standard deviations to each side
 
 
@@ -50,6 +51,14 @@ def score_start(maps: AttentionMaps, subjects: Sequence[SubjectColumns]) -> Star
     labels = tuple(subject.label for subject in wanted)
     peaks, overlap = maxima(found)[0].tolist(), float(separation(found))
     return StartScore(labels, tuple(peaks), tuple(concentrated.tolist()), overlap)
+
+
+def best_look(steps: int, flow: bool) -> int:
+    """The model call, from 1, whose attention ranks the starts of a run best: docs/seeds.md.
+
+    The second; on flow models that after a third of the steps, since their first ones say little.
+    """
+    return min(steps, max(LOOK, round(LOOK_SHARE * steps)) if flow else LOOK)
 
 
 def presence(peaks: Sequence[float], overlap: float = 0.0, overlap_weight: float = 0.0) -> float:

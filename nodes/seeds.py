@@ -26,11 +26,14 @@ def picking_inputs() -> list[io.Input]:
     return [
         whole("candidates", 4, 64, "How many seeds are started: the seed and those that follow it."),
         whole("keep", 1, 64, "How many of them are finished, the best first."),
-        whole(
+        io.Int.Input(
             "look_at",
-            2,
-            1000,
-            "The model call at which the starts are compared. 2 shows the attention after one step.",
+            optional=True,
+            default=0,
+            min=0,
+            max=1000,
+            tooltip="The model call at which the starts are compared. 0: the second, on flow models that "
+            "after a third of the steps.",
         ),
         io.Combo.Input(
             "rank_by",
@@ -112,7 +115,7 @@ class GSNSeedPicker(io.ComfyNode):
         denoise=1.0,
         candidates=4,
         keep=1,
-        look_at=2,
+        look_at=0,
         rank_by=PRESENCE,
         stop_at=0.0,
         finish=True,

@@ -72,7 +72,7 @@ FROZEN = {
         "denoise FLOAT! 1.0",
         "candidates INT 4",
         "keep INT 1",
-        "look_at INT 2",
+        "look_at INT 0",
         "rank_by COMBO presence",
         "stop_at FLOAT 0.0",
         "finish BOOLEAN True",

@@ -152,11 +152,12 @@ def test_the_mm_dit_is_read_too(tiny, picker, pack_module):
         clip = pack_module("gsn_ops.host.prompts.conditioning").with_token_metadata(clip)
         conds = [tiny.host.CLIPTextEncode().encode(clip, text)[0] for text in (PROMPT, "")]
         settings = picker.PickSettings((1, 2), keep=1)
-        numbers, latent = (4, 4.0, "euler", "simple"), {"samples": empty()}
+        numbers, latent = (8, 4.0, "euler", "simple"), {"samples": empty()}
         out, picked = picker.pick_seeds(model, settings, (), numbers, conds, latent)
         ksampler = pack_module("gsn_ops.host.sampling.ksampler")
         same = ksampler.sample(model, picked.kept[0].seed, *numbers, *conds, latent)
     assert torch.equal(out["samples"], same["samples"]) and picked.starts[0].score.maxima[0] > 0
+    assert picked.settings.look_at == 3 and picked.calls == 2 * 3 + 5  # later than on an EPS model
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from gsn_ops.maps import AttentionMaps
 from gsn_ops.prompt import Span, SubjectColumns, SubjectPhrase
-from gsn_ops.start_scores import ranked, right_when_picked, score_start, spread
+from gsn_ops.start_scores import best_look, ranked, right_when_picked, score_start, spread
 
 
 def maps_of(*rows):
@@ -72,3 +72,11 @@ def test_the_best_of_n_starts_is_right_more_often_the_better_the_ranking():
     assert sharp == pytest.approx(1 - 0.65**4, abs=1e-3)  # right whenever any is
     rising = [right_when_picked(n, 0.35, 0.84) for n in (1, 2, 4, 8)]
     assert rising == sorted(rising)
+
+
+@pytest.mark.parametrize(
+    "steps, flow, call",
+    [(20, False, 2), (1, False, 1), (20, True, 7), (8, True, 3), (4, True, 2), (1, True, 1)],
+)
+def test_the_model_call_of_the_look(steps, flow, call):
+    assert best_look(steps, flow) == call

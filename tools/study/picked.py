@@ -3,9 +3,9 @@
     python3 tools/dev.py run -m tools.study.picked --pairs 200 --write docs/seeds.md
     python3 tools/dev.py run -m tools.study.picked --model sd3-turbo --steps 4 --write docs/seeds.md
 
-Eight seeds of each prompt are looked at inside a model call (LOOK_AT). The first, and the best of the first
-two, four and eight by each ranking, are sampled in one batch and judged. Results are appended prompt by
-prompt, so that a run that was ended goes on where it was.
+Eight seeds of each prompt are looked at inside the model call that Seed Picker takes by itself. The first,
+and the best of the first two, four and eight by each ranking, are sampled in one batch and judged. Results
+are appended prompt by prompt, so that a run that was ended goes on where it was.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
 
-from gsn_ops.start_scores import passes_per_image, right_when_picked
+from gsn_ops.start_scores import best_look, passes_per_image, right_when_picked
 from tools.host_env.inprocess import pack_module
 from tools.host_env.paths import CLONE, HOST_DIR
 from tools.tiny.prompts import Prompt, prompts
@@ -26,8 +26,6 @@ from .paired_statistics import compare, percent
 from .tables import markdown, write_between
 
 SEEDS, OBJECTS = 8, (2, 3)
-LOOK_AT = {"sd": 2, "sd3": 2, "sd3-turbo": 3}
-"""The model call whose attention ranks the starts, chosen on validation prompts."""
 COUNTS = (1, 2, 4, 8)
 NAMES = {"presence": "max", "focus": "focus"}  # rank_by -> its name in the records
 RECORDS = HOST_DIR / "study" / "picked_{}.jsonl"
@@ -151,7 +149,7 @@ def main() -> None:
     )
     parser.add_argument("--model", choices=tuple(HOW), default="sd")
     parser.add_argument("--steps", type=at_least_one, help="sampling steps (default: 20; of sd3-turbo 8)")
-    parser.add_argument("--look-at", type=at_least_one, help="the model call (default: the model's)")
+    parser.add_argument("--look-at", type=at_least_one, help="a model call (default: Seed Picker's)")
     parser.add_argument("--pairs", type=int, default=200, help="prompts of each number of objects")
     parser.add_argument("--split", default="test", choices=("test", "validation"))
     where = RECORDS.relative_to(CLONE)
@@ -166,7 +164,7 @@ def main() -> None:
         return
     how = HOW[args.model]
     how = replace(how, steps=args.steps or how.steps)
-    look_at = args.look_at or LOOK_AT[args.model]
+    look_at = args.look_at or best_look(how.steps, args.model != "sd")
     name = args.model if how == HOW[args.model] else f"{args.model} {how.steps} steps"
     path = args.records or Path(str(RECORDS).format(name.replace(" ", "_")))
     run(args.model, how, look_at, args.pairs, args.split, path)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...prompt import SubjectPhrase
-from ...start_scores import PRESENCE, RANKINGS, StartScore, ranked, score_start
+from ...start_scores import PRESENCE, RANKINGS, StartScore, best_look, ranked, score_start
 from ..attention.probe import CACHES
 from .attention_reader import AttentionReader
 from .ksampler import sample as ksample
@@ -46,7 +46,8 @@ CACHED = (
 
 @dataclass(frozen=True)
 class PickSettings:
-    """seeds: one start each. keep: how many go on. look_at: the model call whose attention is read, from 1.
+    """seeds: one start each. keep: how many go on. look_at: the model call whose attention is read, from 1;
+    0 = the best one for the kind of model.
 
     rank_by: see `start_scores`. stop_at: no more starts are made once `keep` of them have this value (0 =
     all are made).
@@ -55,7 +56,7 @@ class PickSettings:
 
     seeds: tuple[int, ...]
     keep: int = 1
-    look_at: int = 2
+    look_at: int = 0
     rank_by: str = PRESENCE
     stop_at: float = 0.0
     finish: bool = True
@@ -69,9 +70,13 @@ class PickSettings:
                 f"keep is {self.keep}, but there are {len(self.seeds)} candidates: choose 1 to "
                 f"{len(self.seeds)}."
             )
-        if not 1 <= self.look_at <= steps:
+        if not 0 <= self.look_at <= steps:
             raise ValueError(FEW_STEPS.format(look_at=self.look_at, steps=steps))
         return self
+
+    def for_run(self, steps: int, flow: bool) -> PickSettings:
+        """With the model call of a run of so many steps."""
+        return replace(self.check(steps), look_at=self.look_at or best_look(steps, flow))
 
 
 def consecutive(seed: int, count: int) -> tuple[int, ...]:
@@ -185,7 +190,8 @@ class _PickPatch:
         **kwargs,
     ):
         guider = executor.class_obj
-        self.settings.check(len(sigmas) - 1)
+        flow = isinstance(guider.model_patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST)
+        self.settings = self.settings.for_run(len(sigmas) - 1, flow)
         check_latent(latent_image, noise, len(kwargs.get("latent_shapes") or [1]))
         check_run(guider)
         _check_caches(guider.model_patcher)
