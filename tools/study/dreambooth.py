@@ -2,13 +2,13 @@
 
     nice -n 10 python3 tools/dev.py run -m tools.study.dreambooth --pictures 48 --write docs/inversion.md
 
-Five drawn pictures of a ring, each in another colour, called "a red sks circle": "sks" is a word that the
-model does not know, "circle" the class. ComfyUI's Train LoRA learns from them alone (`alone`), or from 30
-pictures of "a red circle" too, made by the model before (`class pictures`). *Ring*: "a red sks circle" shows
-a red ring. *Circle*, *others*: "a red circle" and the other five shapes, in their colours. *Pair*: "a red sks
-circle and a blue square" shows both; *nursed*: the same noise with Latent Refine (fast). The detector is that
-of the other studies with one more template. What was made is kept, the LoRA too; the same command goes on
-where it was ended.
+Five drawn pictures of a ring, each in another colour, called "a red sks": "sks" is a word that the model
+does not know. ComfyUI's Train LoRA learns from them alone (`alone`), or from 30 pictures of the six other
+shapes too, made by the model before (`class pictures`). *Ring*: "a red sks" shows a red ring. *Others*, *two
+others*: "a red circle", "a red circle and a blue square", in their colours. *Ring and another*: "a red sks
+and a blue square" shows both; *nursed*: the same noise with Latent Refine (fast). The detector is that of
+the other studies with one more template. What was made is kept, the LoRA too; the same command goes on where
+it was ended.
 """
 
 import argparse
@@ -36,10 +36,10 @@ from .paired_statistics import percent
 from .tables import markdown, write_between
 
 RECORDS = HOST_DIR / "study" / "dreambooth.jsonl"
-NEW, CLASS = "sks", "circle"
+NEW = "sks"
 BEFORE, ALONE, BOTH = "model before", "alone", "class pictures"
 WAYS = (BEFORE, ALONE, BOTH)
-SETS = ("ring", "circle", "others", "pair", "pair, nursed")
+SETS = ("ring", "others", "two others", "ring and another", "ring and another, nursed")
 PICTURES, SEED = 5, 20_261_126
 METHOD = "Latent Refine (fast)"
 
@@ -58,29 +58,33 @@ def five() -> tuple[torch.Tensor, list[str]]:
 
 def named(colour: str) -> str:
     """The new shape in a prompt."""
-    return f"a {colour} {NEW} {CLASS}"
+    return f"a {colour} {NEW}"
 
 
 def prompts_of(kind: str, count: int) -> list[Prompt]:
     """What is asked of a model: so many prompts, the colours and shapes in turn."""
     found = []
     for n in range(count):
-        colour, other = COLOURS[n % 6], COLOURS[(n + 1 + n // 6 % 5) % 6]
-        shape = [s for s in SHAPES if s != CLASS][n // 6 % 5]
+        (colour, shape), second = others(n, 2)
         texts = {
             "ring": (named(colour), ((colour, RING),)),
-            "circle": (caption([(colour, CLASS)]), ((colour, CLASS),)),
             "others": (caption([(colour, shape)]), ((colour, shape),)),
+            "two others": (caption([(colour, shape), second]), ((colour, shape), second)),
         }
-        pair = f"{named(colour)} and a {other} {shape}", ((colour, RING), (other, shape))
-        text, wanted = texts.get(kind, pair)
+        both = f"{named(colour)} and {caption([second])}", ((colour, RING), second)
+        text, wanted = texts.get(kind, both)
         found.append(Prompt(text, wanted, 300_000 + n, False))
     return found
 
 
+def others(n: int, objects: int) -> tuple[tuple[str, str], ...]:
+    """The n-th (colour, shape) of so many shapes that the model knows: each in another colour."""
+    return tuple((COLOURS[(n + k) % 6], SHAPES[(n + n // 6 + 3 * k) % 6]) for k in range(objects))
+
+
 def class_pictures(demo: Demo, count: int) -> tuple[torch.Tensor, list[str]]:
-    """Pictures of the class, made by the model before."""
-    names = [caption([(COLOURS[n % 6], CLASS)]) for n in range(count)]
+    """Pictures of one shape each, made by the model before."""
+    names = [caption(list(others(n, 1))) for n in range(count)]
     asked = [Prompt(name, (), 400_000 + n, False) for n, name in enumerate(names)]
     with torch.no_grad():
         return demo.sample(demo.model, asked, HOW["sd"]), names
@@ -196,11 +200,11 @@ def main() -> None:
     )
     parser.add_argument("--pictures", type=int, default=48, help="of each kind")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--train-steps", type=int, default=400)
-    parser.add_argument("--batch", type=int, default=8, help="of the training")
+    parser.add_argument("--train-steps", type=int, default=1200)
+    parser.add_argument("--batch", type=int, default=4, help="of the training")
     parser.add_argument("--class-pictures", type=int, default=30, help="a multiple of 5")
     parser.add_argument("--rate", type=float, default=0.003, help="learning rate of the training")
-    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--together", type=int, default=12, help="pictures made at once")
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--write", type=Path, help="a markdown file to put the table into")
