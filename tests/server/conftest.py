@@ -8,7 +8,7 @@ from tools.host_env.client import Client
 from tools.host_env.server import Server, running_server
 
 from ..support.node_packs import write_packs
-from ..support.stand_ins import write_loras
+from ..support.stand_ins import write_loras, write_pictures
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,11 @@ def server_with_packs(tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("packs")
     write_packs(folder / "nodes")
     write_loras(folder / "loras")
+    write_pictures(folder / "input" / "my_dog")
     paths = folder / "paths.yaml"
     paths.write_text(f"test:\n    custom_nodes: {folder / 'nodes'}\n    loras: {folder / 'loras'}\n")
-    with running_server(cpu=True, arguments=["--extra-model-paths-config", str(paths)]) as running:
+    arguments = ["--extra-model-paths-config", str(paths), "--input-directory", str(folder / "input")]
+    with running_server(cpu=True, arguments=arguments) as running:
         yield running
 
 

@@ -67,6 +67,7 @@ CASES = {  # number of a template -> the model's name in the report, subjects
     "44": ("Wan", FOUND),
     "45": ("Stable Diffusion XL", "girl, boy"),
     "48": ("Stable Diffusion 1.x", "red hat, blue scarf"),
+    "49": ("Stable Diffusion 1.x", "sks dog, cat"),
 }
 WORDS = {  # of what acts: in its lines before and after the run, and in the report
     "Auto": (
@@ -132,11 +133,13 @@ def with_stand_ins(prompt: dict) -> dict:
 
 
 def smaller(node: dict, scheduled: int) -> dict:
-    """The inputs of a node, with few steps and, except for boxes, small sizes. scheduled: the least size of
+    """The inputs of a node, with few steps and images and, except for boxes, small sizes. scheduled: the least size of
     the graph's scheduler.
     """
     inputs, kind = dict(node["inputs"]), node["class_type"]
-    small = {"steps": 4, "shifts": 2}
+    small = {"steps": 2 if kind == "TrainLoraNode" else 4, "shifts": 2}
+    if kind == "EmptyLatentImage":
+        small["batch_size"] = min(inputs["batch_size"], 3)
     if kind not in IN_PIXELS_OF_BOXES:
         small |= dict.fromkeys(("width", "height"), max(128, scheduled))
     if inputs.get("method", "Auto") != "Auto":
@@ -182,3 +185,16 @@ def test_it_ends_with_an_image_and_its_node_says_what_it_did(name, client, serve
     picture = Image.open(io.BytesIO(client.images(entry, saved)[0])).convert("RGB")
     assert len(picture.getcolors(2**17) or []) > 1000  # nothing that is black or of one colour
     assert "lora key not loaded" not in server_with_packs.log.read_text("utf-8", errors="replace")
+
+
+def test_dreambooth_draws_with_what_was_learnt(client):
+    """The plain picture at strengths 1 and 0 of the LoRA; the training runs once."""
+    (name,) = (name for name in NAMES if name.startswith("49"))
+    prompt = with_stand_ins(read(name)[1])
+    (loader,), (saved,) = nodes_of_kind(prompt, "LoraModelLoader"), nodes_of_kind(prompt, "SaveImage")
+    pictures = []
+    for strength in (1, 0):
+        prompt[loader]["inputs"]["strength_model"] = strength
+        pictures.append([Image.open(io.BytesIO(png)) for png in client.images(client.run(prompt), saved)])
+    (plain, nursed), (before, _) = ([one.tobytes() for one in both] for both in pictures)
+    assert plain != nursed and plain != before

@@ -46,6 +46,7 @@ FILES = {
     "lora_name": "loras",
     **dict.fromkeys(("clip_name", "clip_name1", "clip_name2", "clip_name3"), "text_encoders"),
 }
+FOLDERS = ("folder",)  # inputs that name a person's folder
 LARGEST_PICTURE = 60_000  # bytes; every user of the pack downloads all of them
 SHIPPED = pytest.mark.parametrize("name", NAMES)
 ANYTHING = ("*", "COMFY_MATCHTYPE_V3")  # types of If/Else
@@ -85,6 +86,8 @@ def nodes_of(graph: dict) -> list[dict]:
 
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 """A choice that brings inputs of its own, `choice.input`; the templates leave it at its first option."""
+GROWING = "COMFY_AUTOGROW_V3"
+"""As many inputs of one type as are connected, `name.prefix0` and so on."""
 
 
 def inputs_of(info: dict) -> dict:
@@ -95,7 +98,11 @@ def inputs_of(info: dict) -> dict:
         **info["input"].get("optional", {}),
     }.items():
         options = rest[0] if rest else {}
-        if kind == DYNAMIC:
+        if kind == GROWING:
+            template = options["template"]
+            (one,) = inputs_of(template).values()
+            every |= {f"{name}.{template['prefix']}{n}": one for n in range(template["max"])}
+        elif kind == DYNAMIC:
             every[name] = ("COMBO", {"options": [one["key"] for one in options["options"]]})
             first = {"input": options["options"][0]["inputs"]}
             every |= {f"{name}.{inner}": spec for inner, spec in inputs_of(first).items()}
@@ -176,7 +183,9 @@ def test_the_server_knows_every_node_input_value_and_link(name, described):
     for node in prompt.values():
         info, given = described[node["class_type"]], node["inputs"]
         known = inputs_of(info)
-        assert set(info["input"].get("required", {})) <= set(given) <= set(known)
+        required = info["input"].get("required", {})
+        needed = {key for key, (kind, *_) in required.items() if kind != GROWING}
+        assert needed <= set(given) <= set(known)
         for key, value in given.items():
             kind, options = known[key]
             if isinstance(value, list):
@@ -186,7 +195,7 @@ def test_the_server_knows_every_node_input_value_and_link(name, described):
             elif kind == "BOUNDING_BOXES":
                 assert all({"x", "y", "width", "height"} <= set(box) for box in value[LIST]), key
             elif kind == "COMBO":
-                assert value in options["options"] or key in FILES, (key, value)
+                assert value in options["options"] or key in (*FILES, *FOLDERS), (key, value)
             elif kind in ("INT", "FLOAT"):
                 assert options.get("min", value) <= value <= options.get("max", value), (key, value)
             else:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from .architectures import Architecture, random
@@ -48,14 +49,16 @@ def architecture(name: str) -> Architecture:
     return replace(arch, unet={**arch.unet, **sizes}, channels=channels)
 
 
-def model(name: str, number: int):
-    """MODEL; another number has other weights."""
+def model(name: str, number: int, disable_dynamic: bool = False):
+    """MODEL; another number has other weights. disable_dynamic: Train LoRA makes its model anew with it."""
     import comfy.model_patcher
 
     made = architecture(name).build()
     for p in made.diffusion_model.parameters():
         p.data *= 1 + 0.1 * number
-    return comfy.model_patcher.ModelPatcher(made, load_device=CPU, offload_device=CPU)
+    patcher = comfy.model_patcher.ModelPatcher(made, load_device=CPU, offload_device=CPU)
+    patcher.cached_patcher_init = (model, (name, number))
+    return patcher
 
 
 @cache
@@ -97,6 +100,14 @@ def filled(network: torch.nn.Module) -> torch.nn.Module:
         p.data = torch.ones_like(p) if flat else torch.randn(p.shape, generator=generator) * fan**-0.5
         p.requires_grad_(False)
     return network
+
+
+def write_pictures(folder: Path) -> None:
+    """Five pictures of a person, of different shapes, in a folder of ComfyUI's input."""
+    folder.mkdir(parents=True)
+    for n in range(5):
+        pixels = (255 * random(40 + 8 * n, 64, 3, seed=n).clamp(0, 1)).byte()
+        Image.fromarray(pixels.numpy()).save(folder / f"{n}.png")
 
 
 def write_loras(folder: Path) -> None:

@@ -19,10 +19,13 @@ def test_a_committed_workflow_is_as_arranged(name):
     graph = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
     (note,) = (node for node in graph["nodes"] if node["type"] == "MarkdownNote")
     others = {node["id"]: node for node in graph["nodes"] if node is not note}
-    text = notes.read()[name]["note"]
+    texts = notes.read()[name]
+    text = texts["note"]
     nodes = [Node(node["id"], node["type"], tuple(node["size"])) for node in others.values()]
     links = [(link[1], link[3]) for link in graph["links"]]
-    arranged = first.arrangement() if name == first.NAME else arrange(nodes, links, text)
+    arranged = (
+        first.arrangement() if name == first.NAME else arrange(nodes, links, text, texts.get("columns"))
+    )
     assert note["widgets_values"] == [text]
     assert {i: tuple(node["pos"]) for i, node in others.items()} == arranged.positions
     placed = arranged.note
@@ -63,6 +66,13 @@ def test_a_chain_of_regions_is_one_column():
         [(1, 2), (2, 3), (3, 4)], n1="GSNTextEncode", n2="GSNRegion", n3="GSNRegion", n4="Any"
     )
     assert found[0] == found[1] == found[2] < found[3]
+
+
+def test_columns_by_hand_have_their_titles_and_the_note_where_most_room_is():
+    nodes = [Node(1, "Any", (100, 900)), Node(2, "Any", SMALL), Node(3, "Any", (100, 900))]
+    arranged = arrange(nodes, [(1, 2), (2, 3)], "note", {"First": [1], "Second": [2], "Third": [3]})
+    assert [frame.title for frame in arranged.frames] == ["First", "Second", "Third"]
+    assert arranged.note.left == arranged.positions[2][0] and arranged.note.top == 86
 
 
 def test_nothing_to_arrange_is_an_error():

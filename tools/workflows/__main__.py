@@ -122,7 +122,11 @@ def convert(
     own = {node: place[2:] for node, place in first.PLACES.items()} if is_first else {}
     loaded = call(page, "load", api=api, name=name, sizes=SIZES, own=own, heights=heights)
     nodes = [Node(node["id"], node["type"], tuple(node["size"])) for node in loaded["nodes"]]
-    arranged = first.arrangement() if is_first else arrange(nodes, loaded["links"], texts["note"])
+    arranged = (
+        first.arrangement()
+        if is_first
+        else arrange(nodes, loaded["links"], texts["note"], texts.get("columns"))
+    )
     collapsed = list(first.COLLAPSED) if is_first else []
     answer = call(page, "place", text=texts["note"], collapsed=collapsed, **asdict(arranged), **versions)
     back = plain(answer["output"])

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 # What the frame around a column is called; everything else is in "Prompt and settings".
@@ -66,14 +66,25 @@ class Arrangement:
     frames: tuple[Box, ...]
 
 
-def arrange(nodes: Sequence[Node], links: Iterable[tuple[int, int]], note: str) -> Arrangement:
+def arrange(
+    nodes: Sequence[Node],
+    links: Iterable[tuple[int, int]],
+    note: str,
+    by_hand: Mapping[str, Sequence[int]] | None = None,
+) -> Arrangement:
     """Nodes in columns, rows in the order of the ids, the note below the first column, or below the second
     where the text could else not be read.
 
-    links: (id of the source, id of the target). Raises ValueError for a graph without nodes.
+    links: (id of the source, id of the target). by_hand: title of a frame -> ids of the column in it, for a
+    graph that is too large for these rules; the note then stands where most room is. Raises ValueError for a
+    graph without nodes.
     """
     if not nodes:
         raise ValueError("There is nothing to arrange: the graph has no nodes.")
+    if by_hand:
+        column = {node: n for n, members in enumerate(by_hand.values()) for node in members}
+        tried = [in_columns(nodes, column, note, n, list(by_hand)) for n in range(len(by_hand))]
+        return max(tried, key=scale)
     links = list(links)
     ways = itertools.product(
         *(
@@ -105,8 +116,14 @@ def scale(arranged: Arrangement) -> float:
     return min(VIEW[0] / width, VIEW[1] / max(frame.height for frame in frames))
 
 
-def in_columns(nodes: Sequence[Node], column: dict[int, int], note: str, note_column: int = 0) -> Arrangement:
-    """The nodes in these columns, from the top down."""
+def in_columns(
+    nodes: Sequence[Node],
+    column: dict[int, int],
+    note: str,
+    note_column: int = 0,
+    titles: Sequence[str] = (),
+) -> Arrangement:
+    """The nodes in these columns, from the top down. titles: of their frames, if not those of the stages."""
     positions, frames, x = {}, [], 0.0
     for number in range(max(column.values()) + 1):
         members = sorted((node for node in nodes if column[node.id] == number), key=lambda node: node.id)
@@ -119,7 +136,7 @@ def in_columns(nodes: Sequence[Node], column: dict[int, int], note: str, note_co
             width = max(width, NOTE_WIDTH)
             placed = Box(x, y, width, note_height(note, width))
             y += placed.height + ROW_GAP
-        stage = ", ".join(stages_of(members))
+        stage = titles[number] if titles else ", ".join(stages_of(members))
         if frames and frames[-1].title == stage:
             last = frames.pop()
             frames.append(replace(last, width=x + width - last.left, height=max(last.height, y)))

@@ -13,17 +13,21 @@ HERE = Path(__file__).parent
 FILE_LINE = re.compile(r"^(\w+)/(\S+\.safetensors)", re.MULTILINE)
 
 
-def read() -> dict[str, dict[str, str]]:
-    """Name of a workflow -> its "note" in Markdown.
+def read() -> dict[str, dict]:
+    """Name of a workflow -> its "note" in Markdown, and where they are chosen by hand its "columns": title ->
+    ids of the nodes.
 
     A line folder/file becomes a link to the file.
     """
     stored = tomllib.loads((HERE / "notes.toml").read_text(encoding="utf-8"))
     shared, files = stored.pop("shared"), models()
     return {
-        name: {
-            key: FILE_LINE.sub(lambda line: f"- [{line[2]}]({files[line[2]]['url']}) in {line[1]}", text)
-            for key, text in ((key, text.format_map(shared)) for key, text in texts.items())
+        name: texts
+        | {
+            "note": FILE_LINE.sub(
+                lambda line: f"- [{line[2]}]({files[line[2]]['url']}) in {line[1]}",
+                texts["note"].format_map(shared),
+            )
         }
         for name, texts in stored.items()
     }
