@@ -24,10 +24,11 @@ TENSORS, VALUES = 48, 64
 """How many weights are looked at, and how many numbers of each: under a millisecond on a CPU."""
 
 
-ENOUGH = "present_at=0.97, stop_at_presence=0.97"
 OF_DEMO_MODELS = {
     "demo model (MM-DiT)": {AUTO: ChosenMoment(0.2, reads="encoders=clip, blocks=3")},
-    "demo model (turbo)": {AUTO: ChosenMoment(0.25, reads=f"encoders=clip, blocks=2-3, {ENOUGH}")},
+    "demo model (turbo)": {
+        AUTO: ChosenMoment(0.25, reads="encoders=clip, blocks=2-3, present_at=0.97, stop_at_presence=0.97")
+    },
 }
 """Name -> method -> what was best on validation prompts (docs/settings.md)."""
 
