@@ -15,6 +15,8 @@ MIN_WORDS = 5
 PLACEHOLDER = "..."
 WORD_LIST = re.compile(r"[a-z0-9 '|?\\+-]+")
 """Words for the language half, without any punctuation."""
+SETTINGS = re.compile(r"\w+=\S+(, \w+=\S+)*")
+"""As typed in overrides."""
 
 
 def user_texts() -> dict[str, str]:
@@ -43,6 +45,8 @@ def _texts_of(path: Path, everything: bool) -> Iterator[tuple[int, str]]:
         if text is None or (WORD_LIST.fullmatch(text) and "subjects" in path.parts):
             continue
         inner |= {id(child) for child in ast.walk(node)} - {id(node)}
+        if SETTINGS.fullmatch(text):
+            continue
         words = len(re.findall(r"[^\W\d_]{2,}", text))
         if words >= MIN_WORDS and (everything or id(node) in raised):
             yield node.lineno, text
