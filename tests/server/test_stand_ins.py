@@ -133,8 +133,9 @@ def with_stand_ins(prompt: dict) -> dict:
 
 
 def smaller(node: dict, scheduled: int) -> dict:
-    """The inputs of a node, with few steps and images and, except for boxes, small sizes. scheduled: the least size of
-    the graph's scheduler.
+    """The inputs of a node, with few steps and images and, except for boxes, small sizes.
+
+    scheduled: the least size of the graph's scheduler.
     """
     inputs, kind = dict(node["inputs"]), node["class_type"]
     small = {"steps": 2 if kind == "TrainLoraNode" else 4, "shifts": 2}
