@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import comfy.model_sampling
 import comfy.sample
 import torch
 from torch import Tensor
