@@ -4,8 +4,8 @@
     python3 tools/dev.py run -m tools.study.instruct --file instruct.safetensors --write docs/inversion.md
 
 The pictures, the edits and the columns are those of picture_edits; the instruction is "make the red circle a
-green star". Both guidances as published: 7.5 of the text, 1.5 of the picture. What was made is kept; the same
-command goes on where it was ended.
+green star". Both guidances as published, 7.5 of the text and 1.5 of the picture, and more of the picture.
+What was made is kept; the same command goes on where it was ended.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from .picture_edits import Asked, asked, table, verdicts
 from .tables import write_between
 
 RECORDS = HOST_DIR / "study" / "instruct.jsonl"
-WAY = "InstructPix2Pix"
+GUIDANCES = ((7.5, 1.5), (4.0, 3.0))
+"""Of the text and of the picture. The first is published."""
 
 
 def loaded(path: Path) -> tuple:
@@ -77,19 +78,25 @@ def edited(model, clip, batch: Asked, steps: int, guidance: tuple[float, float],
     )
 
 
+def way_of(guidance: tuple[float, float]) -> str:
+    """Its row."""
+    return "InstructPix2Pix, cfg {:g} and {:g}".format(*guidance)
+
+
 def measure(args: argparse.Namespace, kept: JsonLines) -> list[dict]:
     """All records of the study, those of the file first."""
     model, clip = loaded(args.file)
     file, records = hashlib.sha256(args.file.read_bytes()).hexdigest()[:12], []
     for number in range((args.pictures + BATCH - 1) // BATCH):
-        key = {"way": WAY, "file": file, "settings": [args.steps, *args.cfg], "batch": number}
-        old = next((r for r in kept.read if all(r[k] == v for k, v in key.items())), None)
-        if old is None:
-            batch = asked(number)
-            made = edited(model, clip, batch, args.steps, tuple(args.cfg), SEED + number)
-            old = {**key, "pictures": verdicts(batch, made, None)}
-            kept.append([old])
-        records.append(old)
+        for guidance in args.cfg:
+            key = {"way": way_of(guidance), "file": file, "steps": args.steps, "batch": number}
+            old = next((r for r in kept.read if all(r[k] == v for k, v in key.items())), None)
+            if old is None:
+                batch = asked(number)
+                made = edited(model, clip, batch, args.steps, guidance, SEED + number)
+                old = {**key, "pictures": verdicts(batch, made, None)}
+                kept.append([old])
+            records.append(old)
     return records
 
 
@@ -100,15 +107,18 @@ def main() -> None:
     parser.add_argument("--file", type=Path, required=True, help="what train_tiny.py has written")
     parser.add_argument("--pictures", type=int, default=40, help=f"in batches of {BATCH}")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg", type=float, nargs=2, default=[7.5, 1.5], metavar=("TEXT", "PICTURE"))
+    parser.add_argument(
+        "--cfg", type=float, nargs=2, action="append", metavar=("TEXT", "PICTURE"), help="may come again"
+    )
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--write", type=Path, help="a markdown file to put the table into")
     args = parser.parse_args()
+    args.cfg = [tuple(one) for one in args.cfg or GUIDANCES]
     boot(more=PYTORCH_ATTENTION)
     with torch.no_grad():
         records = measure(args, JsonLines(args.records))
-    how = f"{args.steps} steps, cfg {args.cfg[0]:g} and {args.cfg[1]:g}"
-    text = f"{args.pictures} pictures, {how}:\n\n{table(records, [WAY])}\n"
+    rows = table(records, [way_of(one) for one in args.cfg])
+    text = f"{args.pictures} pictures, {args.steps} steps:\n\n{rows}\n"
     print(text)
     if args.write:
         write_between(args.write, text, "study instruct")

@@ -178,7 +178,7 @@ def recipe_instruct(seed: int, steps: tuple[int, ...], scenes: tuple[int, ...] =
 
 RECIPES = {
     "sd": (recipe_sd, (3184, 760, 1000)),
-    "sd-instruct": (recipe_instruct, (800,)),
+    "sd-instruct": (recipe_instruct, (3000,)),
     "sd3": (recipe_sd3, (800, 800, 500, 2400, 200)),
     "sd3-turbo": (recipe_turbo, (320,)),
 }  # and their usual steps
