@@ -192,13 +192,13 @@ class _PickPatch:
     ):
         guider = executor.class_obj
         flow = isinstance(guider.model_patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST)
-        self.settings = self.settings.for_run(len(sigmas) - 1, flow)
+        settings = self.settings.for_run(len(sigmas) - 1, flow)
         check_latent(latent_image, noise, len(kwargs.get("latent_shapes") or [1]))
         check_run(guider)
         _check_caches(guider.model_patcher)
         reader = AttentionReader(guider, self.subjects)
         run = PickRun(
-            self.settings,
+            settings,
             sampler,
             reader,
             lambda s: comfy.sample.prepare_noise(latent_image, s, self.batch_index),
