@@ -8,7 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from tools.study.data import HOW
+from tools.study.auto import ENOUGH
+from tools.study.data import HOW, TURBO_READS
 from tools.study.embedded import Demo, judge
 from tools.tiny import turbo
 from tools.tiny.model_sd3 import SD3
@@ -107,13 +108,15 @@ def test_guidance_is_in_its_weights(demo):
     assert (near < far).all() and near.sum() < 0.8 * far.sum(), (near, far)
 
 
-def test_auto_knows_its_step_what_to_read_and_how_much_is_enough(demo, pack):
+def test_auto_knows_its_step_what_to_read_and_how_much_is_enough(demo, pack, pack_module):
     node = next(node for node in pack.NODES if node.GET_SCHEMA().node_id == "GSNNursing")
     model = node.EXECUTE_NORMALIZED(demo.model).args[0]
     recipe = model.get_wrappers("outer_sample", "gsn")[0].attached[0].recipe
     needs = recipe.objective.needs
     assert (needs.encoders, needs.blocks, recipe.moment.percent) == ("clip", "2-3", 0.25)
     assert recipe.present_at == recipe.stop_at_presence == 0.97
+    chosen = pack_module("gsn_ops.host.own_moment").OF_DEMO_MODELS["demo model (turbo)"]["Auto"]
+    assert chosen.reads == f"{TURBO_READS}, {ENOUGH['sd3-turbo']}"  # as the studies measure it
     typed = node.EXECUTE_NORMALIZED(demo.model, overrides="present_at=0.5").args[0]
     recipe = typed.get_wrappers("outer_sample", "gsn")[0].attached[0].recipe
     assert (recipe.present_at, recipe.stop_at_presence) == (0.5, 0.97)
