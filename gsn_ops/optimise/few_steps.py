@@ -12,11 +12,12 @@ def moment_of(schedule: Schedule) -> Moment:
     methods act (step 2 of 8, step 1 of 4), which was best on validation prompts (docs/settings.md).
 
     A sampler that adds noise anew keeps of an update only what has reached its prediction of the image: there
-    it is the last state at which published methods act.
+    it is the last state at which published methods act. A run without such a state (a second pass, the
+    low-noise one of two models) has the published moment, so that it is left alone as with many steps.
     """
-    if not schedule.is_few:
+    states = schedule.published_window() if schedule.is_few else ()
+    if not states:
         return PUBLISHED
-    states = schedule.published_window() or (0,)
     if schedule.renoises:
         return Moment(step=states[-1])
     return Moment(step=states[len(states) // 2])

@@ -46,6 +46,18 @@ def test_with_many_steps_it_has_the_published_moment_and_a_chosen_one_wins():
     assert at_paper.for_run(flow(8)).moment == Moment()
 
 
+@pytest.mark.parametrize("n, renoises", ((1, False), (4, False), (8, False), (4, True)))
+def test_a_second_pass_of_few_steps_is_left_alone_as_one_of_many_is(n, renoises):
+    """Or the low-noise one of two models: no state is one at which published methods act."""
+    whole = flow(2 * n + 1)
+    part = replace(whole, sigmas=whole.sigmas[n + 1 :], from_noise=False, renoises=renoises)
+    assert part.is_few and not part.published_window()
+    active = auto().for_run(part).active_steps(part)
+    assert active.steps == () and "it starts with too little noise" in active.reason
+    begun_below = replace(part, from_noise=True)  # a scheduler that begins below the model's highest level
+    assert auto().for_run(begun_below).active_steps(begun_below).steps == (0,)
+
+
 @pytest.mark.parametrize("passes", (4, 8, 16, 20, 40, 100))
 @pytest.mark.parametrize("budget", (0.0, 0.2, 1.0, 3.0))
 @pytest.mark.parametrize("report", ("full", "curve"))
