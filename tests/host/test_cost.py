@@ -93,3 +93,44 @@ def test_a_prompt_for_a_part_of_the_run_counts_there(tiny):
     percent = tiny.model.get_model_object("model_sampling").percent_to_sigma
     levels = [percent(max(k / 10, 1e-6)) for k in range(10)] + [0.0]
     assert plain(guider, comfy.samplers.sampler_object("euler"), levels, percent) == 10 + 6
+
+
+def counting(tiny, calls):
+    """MODEL that notes for how many prompts it is called."""
+    model = tiny.model.clone()
+    model.set_model_unet_function_wrapper(
+        lambda apply, args: (
+            calls.extend(args["cond_or_uncond"]) or apply(args["input"], args["timestep"], **args["c"])
+        )
+    )
+    return model
+
+
+@pytest.mark.parametrize("sampler", ("euler_cfg_pp", "dpmpp_2m_cfg_pp", "res_multistep_cfg_pp"))
+def test_with_cfg_1_these_samplers_pass_the_negative_prompt_too(tiny, sampler):
+    calls, lines = [], []
+    tiny.sample(counting(tiny, calls), sampler=sampler, steps=5, cfg=1.0)
+    model, _ = tiny.attach(on_status=lines.append, step=1, shifts=1, report="curve")
+    tiny.sample(model, sampler=sampler, steps=5, cfg=1.0)
+    assert len(calls) == 10 and lines[0].endswith("; up to +0.2 images"), (len(calls), lines)
+
+
+@pytest.mark.parametrize("style", ("regular", "nested"))
+@pytest.mark.parametrize("cfg", ((1.0, 1.0), (4.0, 1.0), (1.0, 4.0), (8.0, 8.0)))
+def test_dual_guidance_counts_the_prompts_that_it_passes(tiny, style, cfg):
+    import comfy.samplers
+    import comfy_extras.nodes_custom_sampler as custom
+    import torch
+
+    from ..support.demo_model import empty
+
+    calls, sigmas = [], tiny.sigmas(steps=4)
+    prompts = [tiny.encode(text) for text in ("a red circle", "a blue square", "")]
+    with torch.inference_mode():
+        guider = custom.DualCFGGuider.execute(counting(tiny, calls), *prompts, *cfg, style)[0]
+        sampler = comfy.samplers.sampler_object("euler")
+        guider.sample(torch.randn(1, 4, 16, 16), empty(), sampler, sigmas, disable_pbar=True, seed=1)
+    percent = tiny.model.get_model_object("model_sampling").percent_to_sigma
+    guider.conds = dict.fromkeys(("positive", "middle", "negative"), [{}])
+    plain = tiny.module("gsn_ops.host.sampling.plain_passes").plain_passes
+    assert plain(guider, sampler, sigmas.tolist(), percent) == len(calls)

@@ -35,23 +35,31 @@ def plain_passes(
     left out, as ComfyUI does. The last step, down to no noise, is one call of every sampler.
     """
     calls = CALLS.get(sampler_name(sampler), 1)
-    prompts = [cond for conds in _evaluated(guider).values() for cond in conds or ()]
+    skips = not (guider.model_options.get("disable_cfg1_optimization", False) or _is_cfg_pp(sampler))
+    names = set(guider.conds) - (_left_out(guider) if skips else set())
+    prompts = [cond for name in names for cond in guider.conds[name] or ()]
     total = 0
     for sigma, following in zip(sigmas, sigmas[1:]):
-        in_force = sum(_in_force(cond, sigma, percent_to_sigma) for cond in prompts)
-        total += in_force * (calls if following > 0 else 1)
+        active = sum(in_force(cond, sigma, percent_to_sigma) for cond in prompts)
+        total += active * (calls if following > 0 else 1)
     return max(1, total)
 
 
-def _evaluated(guider: Any) -> dict[str, Sequence[dict]]:
-    """The lists of prompts that a guider has evaluated."""
-    skips = math.isclose(getattr(guider, "cfg", 0.0), 1.0) and not guider.model_options.get(
-        "disable_cfg1_optimization", False
-    )
-    return {name: conds for name, conds in guider.conds.items() if not (skips and name == "negative")}
+def _is_cfg_pp(sampler: Any) -> bool:
+    """Whether the sampler needs the negative prompt with cfg 1 too, and says so to ComfyUI."""
+    return sampler_name(sampler).endswith(("_cfg_pp", "_euler_pp"))
 
 
-def _in_force(cond: dict, sigma: float, percent_to_sigma: Callable[[float], float]) -> bool:
+def _left_out(guider: Any) -> set[str]:
+    """The lists of prompts that ComfyUI does not evaluate with a cfg of 1."""
+    if not (hasattr(guider, "cfg1") and hasattr(guider, "cfg2")):
+        return {"negative"} if math.isclose(getattr(guider, "cfg", 0.0), 1.0) else set()
+    if getattr(guider, "nested", False) or not math.isclose(guider.cfg2, 1.0):  # DualCFGGuider
+        return set()
+    return {"negative", "middle"} if math.isclose(guider.cfg1, 1.0) else {"negative"}
+
+
+def in_force(cond: dict, sigma: float, percent_to_sigma: Callable[[float], float]) -> bool:
     """Whether a prompt's timestep range has this noise level."""
     start, end = cond.get("start_percent"), cond.get("end_percent")
     begins = start is None or sigma <= percent_to_sigma(start)
