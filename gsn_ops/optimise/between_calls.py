@@ -20,7 +20,9 @@ state over that of the point if an update is one of the noise, the ratio of imag
 AT_A_STATE = 1e-3
 """Relative distance of a noise level from a state's at which it is that state's."""
 
+NOT_BETWEEN = "at the step itself, not between two: {}"
 RENOISES = "this sampler adds noise anew at every step"
+OWN_STEPS = "this sampler has steps of its own"
 NO_NEXT = "no call of the model follows"
 BY_NUMBER = "at_step names a state, choose between=middle"
 
@@ -77,5 +79,5 @@ def _follows(schedule: Schedule, step: int) -> bool:
 
 
 def _at_the_state(found: FoundStep, why: str) -> FoundStep:
-    note = "; ".join(filter(None, [found.note, f"at the step itself, not between two: {why}"]))
+    note = "; ".join(filter(None, [found.note, NOT_BETWEEN.format(why)]))
     return FoundStep(found.step, found.sigma, found.reason, note)

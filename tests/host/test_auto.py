@@ -140,3 +140,54 @@ def test_another_method_says_that_it_has_no_budget(nurse, tiny):
     model, _, lines = nurse(method=FAST, budget=0.5, at_step=1, overrides="shifts=1")
     tiny.sample(model)
     assert "budget is not used by this method" in lines[-1]
+
+
+@pytest.mark.parametrize("steps", (3, 6, 20))
+def test_a_second_pass_over_an_image_is_left_alone_and_says_why(tiny, nurse, steps):
+    """With few steps as with many: its subjects are decided."""
+    image = {"latent": torch.full((1, 4, 16, 16), 0.3), "denoise": 0.3, "steps": steps}
+    model, _, lines = nurse(overrides=EVER)
+    assert torch.equal(tiny.sample(model, **image), tiny.sample(**image))
+    assert "is not in this run" in lines[-1] and lines[-1].startswith("Skipped: raise denoise"), lines
+
+
+def test_a_later_look_does_not_change_what_was_decided_at_the_step(tiny, nurse, plain, monkeypatch):
+    """Said was "its step was not reached", of a run that was left alone there."""
+    looks = []
+
+    def lacking_later(peaks, threshold):
+        looks.append(peaks)
+        return torch.zeros_like(peaks) if len(looks) == 1 else torch.ones_like(peaks)
+
+    monkeypatch.setattr(tiny.module("gsn_ops.host.sampling.boost_of_run"), "lacking", lacking_later)
+    model, book, lines = nurse(overrides="gain=0", at_step=1)
+    assert torch.equal(tiny.sample(model), plain) and len(looks) > 1
+    assert lines[-1] == "all subjects are present, a plain run" and book.last().recipes[0].maxima_before
+    looks.clear()
+    model, _, lines = nurse(at_step=1)
+    assert not torch.equal(tiny.sample(model), plain)
+    assert lines[-1].startswith("more attention for ") and "no update steps" not in lines[-1], lines
+
+
+@pytest.mark.parametrize("cfg, updates", ((1.0, 3), (7.5, 4)))
+def test_two_prompts_at_once_cost_twice_as_much_and_the_budget_knows(tiny, host, nurse, cfg, updates):
+    """An update step is a forward and a backward pass of each."""
+    model, book, lines = nurse(overrides=f"{EVER}, gain=0", at_step=1)
+    (both,) = host.ConditioningCombine().combine(tiny.encode("a red circle"), tiny.encode("a blue square"))
+    recipe = book.find(tiny.sample(model, positive=both, cfg=cfg)).recipes[0]
+    assert recipe.updates == (updates,) and (recipe.forwards, recipe.backwards) == (2 * updates, 2 * updates)
+    plain = 6 * (2 if cfg == 1 else 3)
+    assert recipe.cost == pytest.approx(4 * updates / plain, abs=1e-3) and recipe.cost <= 1
+    told = f"{recipe.cost:.2g}"
+    assert lines[0].endswith(f"; up to +{told} images") and f"; cost +{told} images" in lines[-1], lines
+
+
+def test_prompts_that_take_turns_cost_as_one(tiny, host, nurse):
+    halves = [
+        host.ConditioningSetTimestepRange().set_range(tiny.encode("a red circle"), *part)[0]
+        for part in ((0.0, 0.5), (0.5, 1.0))
+    ]
+    (turns,) = host.ConditioningCombine().combine(*halves)
+    model, book, _ = nurse(overrides=f"{EVER}, gain=0", at_step=1)
+    recipe = book.find(tiny.sample(model, positive=turns, cfg=1.0)).recipes[0]
+    assert (recipe.updates, recipe.forwards, recipe.cost) == ((3,), 3, 1.0)

@@ -137,3 +137,25 @@ def test_an_image_with_a_broken_loss_keeps_its_latent_and_the_others_go_on(tiny,
     ours = refined(tiny, noise, shifts=2, objective=BrokenForOne(), report="curve")
     assert ours[1].updates == (2, 0, 2) and ", 1 image stopped early: " in ours[1].status
     assert_only(tiny, noise, {1}, ours, free)
+
+
+def test_the_loss_of_an_image_that_has_stopped_counts_as_it_was_last(tiny):
+    """The mean of those that go on alone told of a loss that rose."""
+    first = tiny.attach(step=1, shifts=1, report="curve")
+    tiny.sample(first[0], latent=empty(2))
+    low, high = sorted(first[1].last().recipes[0].losses[0])
+    patched, book = tiny.attach(step=1, shifts=3, report="curve", stop_at_loss=(low + high) / 2)
+    tiny.sample(patched, latent=empty(2))
+    recipe = book.last().recipes[0]
+    assert sorted(recipe.updates)[0] == 0 and max(recipe.updates) > 0
+    last = [[loss for loss in image if loss == loss][-1] for image in zip(*recipe.losses, strict=True)]
+    means = sum(recipe.losses[0]) / 2, sum(last) / 2
+    assert f"loss {means[0]:.3f} -> {means[1]:.3f}," in recipe.status, recipe.status
+
+
+def test_of_a_single_evaluation_nothing_is_said_about_a_loss_afterwards(tiny):
+    patched, book = tiny.attach(step=1, shifts=1, report="curve")
+    tiny.sample(patched)
+    recipe = book.last().recipes[0]
+    assert recipe.updates == (1,) and f"loss {recipe.losses[0][0]:.3f} before, 1 forward" in recipe.status
+    assert "did not fall" not in recipe.status + recipe.line

@@ -115,3 +115,16 @@ def test_what_the_next_state_keeps_of_a_change_tells_who_adds_noise_anew(tiny):
         sigmas = tiny.sigmas(name, steps=3)
         share = length[1] / length[0] / float(sigmas[1] / sigmas[0])
         assert facts.renoises(comfy.samplers.sampler_object(name)) == (share < 0.6), (name, share)
+
+
+def test_a_sampler_with_steps_of_its_own_acts_at_one_of_them_and_says_so(tiny):
+    """dpm_fast has four states here, the first of which is the nearest: no call comes before it."""
+    run = {"steps": 8}
+    levels = tiny.sigmas("dpm_fast", **run).tolist()
+    moment = tiny.module("gsn_ops.schedule").Moment(sigma=(levels[0] + levels[1]) / 2)
+    lines: list[str] = []
+    more = {"moment": moment, "between": "exact", "shifts": 1}
+    _, recipe = nursed(tiny, sampler="dpm_fast", lines=lines, run=run, **more)
+    assert recipe.sigma == pytest.approx(levels[0]) and recipe.updates == (1,)
+    assert ": step 1 of 8 (sigma" in recipe.status and "between steps" not in recipe.status
+    assert "not between two: this sampler has steps of its own" in lines[-1]

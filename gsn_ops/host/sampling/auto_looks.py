@@ -32,6 +32,7 @@ class AutoLooks:
         (edit,) = self._run.edits
         assert isinstance(edit, BoostOfRun)
         self._boost = edit
+        self._left_alone = False  # nothing lacked at the step of the updates; later looks may differ
         self._before: Tensor | None = None  # maps [B, k, h, w] of the last look before the update steps
 
     @property
@@ -45,9 +46,14 @@ class AutoLooks:
         lacking = self.lacking
         return lacking is not None and not bool(lacking.any())
 
-    def begin_step(self) -> None:
-        """The update steps begin: what was seen last is how it was before them."""
-        self._before = self._seen()
+    def begin_step(self) -> bool:
+        """The update steps begin: what was seen last is how it was before them. False = the last look found
+        every subject in every image, so that none is made.
+        """
+        self._left_alone = self.all_present
+        if not self._left_alone:
+            self._before = self._seen()
+        return not self._left_alone
 
     def _seen(self) -> Tensor | None:
         """Maps of the last look, of a run with one prompt."""
@@ -78,13 +84,14 @@ class AutoLooks:
             short = len(made.line) + len(did) + ROOM_FOR_COST <= LENGTH
             line = f"{made.line}, {did}" if short else made.line
             return replace(made, status=f"{made.status}, {did}", line=line)
+        present = self._left_alone or self.all_present
         if acted:
-            if self.all_present:
+            if present:
                 return replace(boost, line=self._boost.describe())
             status = f"{boost.status}, no update steps: {reason}"
             line = f"no update steps: {cure_first(reason)}; {self._boost.describe()}"
             return replace(boost, status=status, line=line)
-        if self.all_present:
+        if present:
             steps = self._boost.step_reports()
             subjects = tuple(s.label for s in next(iter(self._boost.looked.values())))
             line = f"{made.method}: {PRESENT}"

@@ -27,7 +27,7 @@ from ..prompts.conditioning import KEY
 from ..prompts.entry_tokens import AllZeros, read_entry
 from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
-from .plain_passes import plain_passes
+from .plain_passes import in_force, plain_passes
 from .sampler_facts import renoises
 
 NO_SUBJECTS = (
@@ -56,7 +56,7 @@ class PlannedRecipe:
     """A recipe in one run: its steps (or why it has none), and the entries it may read.
 
     skip: why it does nothing although it has steps; "" = it runs. boost: what looks at the run's own passes
-    for it.
+    for it. prompts: so many are read together, one pass for each.
     """
 
     attached: AttachedRecipe
@@ -65,6 +65,7 @@ class PlannedRecipe:
     notes: tuple[str, ...] = ()
     skip: str = ""
     boost: WordBoost | None = None
+    prompts: int = 1
 
     @property
     def recipe(self) -> Recipe:
@@ -77,7 +78,7 @@ class PlannedRecipe:
     @property
     def most_passes(self) -> int:
         """Passes of the model that it makes at most in this run."""
-        return self.recipe.most_passes(self.active) if self.runs else 0
+        return self.prompts * self.recipe.most_passes(self.active) if self.runs else 0
 
     def announcement(self, n_steps: int) -> str:
         """What was found and when it will act, or why it will not: said before the run."""
@@ -206,10 +207,24 @@ def make_plan(
         entries.append(replace(entry, tokens=tokens))
     for_run = [replace(one, recipe=one.recipe.for_run(schedule)) for one in attached]
     planned = [_plan_recipe(one, _active_steps(one.recipe, schedule, from_image), entries) for one in for_run]
+    planned = [_for_its_prompts(one, schedule, guider) for one in planned]
     planned = [_with_boost(one, schedule, family) for one in planned]
     if math.prod(latent.shape[2:]) == 1:
         planned = [replace(one, skip=ONE_POSITION) for one in planned]
     return Plan(family, schedule, tuple(planned), warnings)
+
+
+def _for_its_prompts(planned: PlannedRecipe, schedule: Schedule, guider: Any) -> PlannedRecipe:
+    """The recipe with the number of prompts that are in force at its steps: each makes every pass."""
+    conds = [guider.conds[one.entry.name][one.entry.index] for one in planned.matched]
+    levels = [schedule.sigmas[step] for step in planned.active.steps]
+    n = [sum(in_force(cond, s, schedule.percent_to_sigma) for cond in conds) for s in levels]
+    prompts = max(n, default=1)
+    if prompts < 2 or planned.skip:
+        return planned
+    recipe = planned.recipe.for_run(replace(schedule, plain_passes=schedule.plain_passes // prompts))
+    active = recipe.active_steps(schedule)
+    return replace(planned, attached=replace(planned.attached, recipe=recipe), active=active, prompts=prompts)
 
 
 def _with_boost(planned: PlannedRecipe, schedule: Schedule, family: ModelFamily) -> PlannedRecipe:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ...objectives.base import has_memory, map_options, with_role
 from ...objectives.per_encoder import encoders_read, innermost
+from ...optimise.between_calls import NOT_BETWEEN, OWN_STEPS
 from ...optimise.overrides import SHARED
 from ...optimise.recipe import StepResult, where
 from ...optimise.setting import settings_of
@@ -72,8 +74,8 @@ class RecipeRecord:
         self.regions = self.regions or matched.regions
         self.c = c
 
-    def add_step(self, step: int, sigma: float, result: StepResult) -> None:
-        """The result of one step."""
+    def add_step(self, step: int, sigma: float, result: StepResult, prompts: int = 1) -> None:
+        """The result of one step. prompts: read together, a backward pass for each."""
         broken = int(result.non_finite.sum())
         after = () if broken else _rows(result.maxima_after)  # else z is not where the maps are from
         self.steps.append(
@@ -89,7 +91,7 @@ class RecipeRecord:
                 maxima_after=after,
             )
         )
-        self.backwards += len(result.losses) if result.passes is None else result.passes
+        self.backwards += prompts * (len(result.losses) if result.passes is None else result.passes)
         self.non_finite_images = max(self.non_finite_images, broken)
         self.skipped_images = 0 if result.needed is None else int((~result.needed).sum())
 
@@ -111,7 +113,8 @@ class RecipeRecord:
         updates = tuple(map(sum, zip(*(s.updates for s in self.steps), strict=True)))
         losses = tuple(row for s in self.steps for row in s.losses)
         backwards = self.backwards + precision.backwards
-        last_loss = self.after.loss if self.after else losses[-1]
+        last_loss = _last_known(losses) if len(losses) > 1 else None
+        last_loss = self.after.loss if self.after else last_loss
         remarks = self._without_effect(losses[0], last_loss, updates) + self._remarks(len(updates))
         words = [
             *self._course(losses[0], last_loss, updates, backwards),
@@ -189,14 +192,14 @@ class RecipeRecord:
     def _course(
         self,
         loss_before: tuple[float, ...],
-        loss_after: tuple[float, ...],
+        loss_after: tuple[float, ...] | None,
         updates: tuple[int, ...],
         backwards: int,
     ) -> list[str]:
         """Where, how many updates, how the loss went, what it cost."""
         first, last = self.steps[0], self.steps[-1]
         sigma = f"{first.sigma:.3g}" + (f" to {last.sigma:.3g}" if first is not last else "")
-        place = where(first.step, last.step, self.planned.active.levels)
+        place = where(first.step, last.step, self._between)
         made = f"{min(updates)} to {max(updates)} update steps"
         if len(set(updates)) == 1:
             made = counted(updates[0], "update step")
@@ -208,15 +211,28 @@ class RecipeRecord:
             f"{self.forwards} forward and {backwards} backward {passes}",
         ]
 
-    def _loss(self, before: tuple[float, ...], after: tuple[float, ...]) -> str:
-        """How the loss went; a loss that compares with the step before has no such term at the first one."""
+    @property
+    def _between(self) -> tuple[int, ...]:
+        """The steps whose state got what was read at a noise level before it, as planned."""
+        levels = self.planned.active.levels
+        return tuple(
+            s.step for s in self.steps if math.isclose(levels.get(s.step, 0.0), s.sigma, rel_tol=1e-4)
+        )
+
+    def _loss(self, before: tuple[float, ...], after: tuple[float, ...] | None) -> str:
+        """How the loss went; a loss that compares with the step before has no such term at the first one.
+
+        after: None = it was evaluated once, before the only update step.
+        """
+        if after is None:
+            return f"loss {_mean(before)} before"
         recipe, later = self.planned.recipe, self.steps[1:2]
         if recipe.compares and has_memory(innermost(recipe.objective)) and later and later[0].losses:
             return f"loss {_mean(later[0].losses[0])} -> {_mean(after)} from step {later[0].step} on"
         return f"loss {_mean(before)} -> {_mean(after)}"
 
     def _without_effect(
-        self, before: tuple[float, ...], after: tuple[float, ...], updates: tuple[int, ...]
+        self, before: tuple[float, ...], after: tuple[float, ...] | None, updates: tuple[int, ...]
     ) -> list[str]:
         """Why the update steps brought nothing, where that is so."""
         recipe = self.planned.recipe
@@ -227,7 +243,7 @@ class RecipeRecord:
             return ["nothing to do: the loss is low already" if low else "nothing was changed: " + NO_SLOPE]
         if len(self.steps) > 1:
             return []
-        words = [] if _fell(before, after) else ["the loss did not fall"]
+        words = [] if after is None or _fell(before, after) else ["the loss did not fall"]
         pieces = map_options(recipe.objective).pieces
         shared = any(len(c) > 1 for s in self.subjects for c in s.columns(pieces).values())
         if pieces == "phrase" and shared:
@@ -237,6 +253,8 @@ class RecipeRecord:
     def _remarks(self, batch: int) -> list[str]:
         """What was out of the ordinary."""
         words = [self.planned.active.note] if self.planned.active.note else []
+        if len(self._between) < len(self.planned.active.levels):
+            words.append(NOT_BETWEEN.format(OWN_STEPS))
         if self._nothing_missing:
             words.append(COMPLETE)
         elif self.skipped_images:
@@ -273,6 +291,12 @@ def _rows(t: Tensor | None) -> tuple:
     if t is None:
         return ()
     return tuple(tuple(row) if isinstance(row, list) else row for row in t.tolist())
+
+
+def _last_known(losses: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The last loss of each image; one that has stopped has none from then on. NaN = it never had one."""
+    known = ([loss for loss in image if math.isfinite(loss)] for image in zip(*losses, strict=True))
+    return tuple(image[-1] if image else math.nan for image in known)
 
 
 def _fell(before: tuple[float, ...], after: tuple[float, ...]) -> bool:

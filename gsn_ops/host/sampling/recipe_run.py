@@ -65,13 +65,8 @@ class Looks(Protocol):
     def lacking(self) -> Tensor | None:
         """bool [B], the images in which something is missing; None = nobody has looked yet."""
 
-    @property
-    def all_present(self) -> bool:
-        """Whether the last look found every subject in every image."""
-        ...
-
-    def begin_step(self) -> None:
-        """The recipe's step begins."""
+    def begin_step(self) -> bool:
+        """The recipe's step begins. False = it has nothing to do."""
         ...
 
     def report(self, made: RecipeReport, reason: str, planned: bool) -> RecipeReport:
@@ -232,7 +227,8 @@ class RecipeRun:
         return Evaluation(kept, latent, loss), predicted
 
     def _collect(self, result: StepResult, probe: AnyProbe, context: StepContext) -> None:
-        self.record.add_step(context.index, context.sigma, result)
+        prompts = len(probe.probes) if isinstance(probe, JointProbe) else 1
+        self.record.add_step(context.index, context.sigma, result, prompts)
         self.record.cut_override |= probe.cut_override
         for rows in () if probe.other_texts is None else probe.other_texts.split(1):
             self.record.other_texts += ENCODED.texts_in(rows) or ["another text"]

@@ -100,10 +100,8 @@ class SamplerRun:
     def _recipe_step(self, run: RecipeRun, step: int, state: SamplerState) -> RecipeStep | None:
         """What the recipe gets at this step, or None where no prompt with its subjects is active."""
         x, sigma = state.x, state.sigma
-        if run.looks is not None:
-            if run.looks.all_present:
-                return None
-            run.looks.begin_step()
+        if run.looks is not None and not run.looks.begin_step():
+            return None
         active = [m for m in run.planned.matched if is_active(self.guider, m.entry, x, sigma)]
         if not active:
             run.record.missing = (
