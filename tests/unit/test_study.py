@@ -251,6 +251,24 @@ def test_auto_is_compared_with_its_parts_and_a_second_seed(tmp_path, tasks, mode
     assert text.count("Auto against Latent Refine (fast): ") == 2
 
 
+def test_what_a_right_image_costs_with_a_method_and_with_a_second_seed():
+    record = made(STUDY, (STUDY.ways[0], STUDY.prompts(3)[:1]))[0]
+
+    def images(rights: tuple[int, ...], forwards: int = 0) -> list[Record]:
+        return [replace(record, objects=bool(right), forwards=forwards, backwards=0) for right in rights]
+
+    ways = {
+        PLAIN: images((1, 0, 0, 1)),
+        auto.new_seed_name(1): images((1, 1, 0, 0)),
+        "x": images((1, 1, 0, 1), 20),
+    }
+    rows = {line.split(" | ")[0][2:]: line.split(" | ")[-2:] for line in auto.table("t", ways, 40)[4:9]}
+    assert rows[PLAIN] == ["0.00", "2.00 |"]
+    assert rows["x"] == ["0.50", "2.00 |"]
+    assert rows["best of 2 seeds, all made"] == ["1.00", "2.67 |"]
+    assert rows["a second seed where the first is wrong"] == ["0.50", "2.00 |"]
+
+
 def test_a_way_of_auto_can_be_at_other_steps():
     ways = auto.ways(arguments(model="sd3", steps=8, only=None, at_step=[0, 2]))
     assert [way.at_step for way in ways if way.at_step is not None] == [0, 0, 2, 2]
