@@ -19,6 +19,7 @@ FACTS = {"pack": "0.1.0", "code": "abc", "date": "2026-01-01"}
 STUDY = Study(
     "compare",
     (Way(), Way(METHOD, METHOD), Way("fast", "Latent Refine (fast)")),
+    sampling=data.HOW["sd"],
     pairs=5,
     batch=2,
     facts=FACTS,
@@ -164,6 +165,14 @@ def test_text_without_marks_goes_to_the_end(tmp_path):
     for text in ("first\n", "second\n"):
         write_between(page, text, "study eval sd")
     assert page.read_text() == "before\n<!-- study eval sd -->\nsecond\n<!-- study eval sd: end -->\n"
+
+
+def test_another_number_of_steps_and_another_split_have_their_own_place_in_a_file():
+    turbo = replace(STUDY, name="auto", model="sd3-turbo", sampling=data.HOW["sd3-turbo"])
+    assert command.name_of(turbo) == "study auto sd3-turbo"
+    four = replace(turbo, sampling=replace(turbo.sampling, steps=4), split="validation")
+    assert command.name_of(four) == "study auto sd3-turbo 4 steps validation"
+    assert command.command_of(four).endswith("--steps 4 --split validation")
 
 
 def test_a_comparison_counts_pairs_and_passes(tmp_path, tasks):

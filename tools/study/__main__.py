@@ -115,9 +115,10 @@ def command_of(study: Study) -> str:
     model = f" --model {study.model}" if study.model != "sd" else ""
     model += colours_of(study)
     objects = " ".join(map(str, study.objects))
+    split = f" --split {study.split}" if study.split != "test" else ""
     return (
         f"python3 tools/dev.py study {study.name}{model} --pairs {study.pairs} --objects {objects} "
-        f"--steps {study.sampling.steps}"
+        f"--steps {study.sampling.steps}{split}"
     )
 
 
@@ -132,7 +133,16 @@ def show(study: Study, store: Store, write: Path | None) -> None:
     text = "\n".join(STUDIES[study.name].tables(study, store))
     print(text)
     if write:
-        write_between(write, text, f"study {study.name} {study.model}")
+        write_between(write, text, name_of(study))
+
+
+def name_of(study: Study) -> str:
+    """Its name in a file, where runs of other numbers of steps and of validation prompts stand beside it."""
+    steps, usual = study.sampling.steps, HOW[study.model].steps
+    parts = [f"study {study.name} {study.model}"]
+    parts += [f"{steps} steps"] if steps != usual else []
+    parts += [study.split] if study.split != "test" else []
+    return " ".join(parts)
 
 
 def main() -> None:
