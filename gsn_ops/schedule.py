@@ -205,8 +205,8 @@ def find_step(
     image, sigma / (1 - sigma): independent of the shift for a resolution. A run that passes the wanted level
     gives its nearest step, with a note if that is off by more than a factor 1.5 (differences: 0.1), and so
     does one that begins below a level of the model with an empty latent (from_noise: few steps of some
-    schedulers). Another one that begins below or ends above it (second pass, split sigmas) gives step None
-    and a reason: an update there would act on another stage of the image.
+    schedulers). Another one that begins below it or ends at or above it (second pass, split sigmas) gives
+    step None and a reason: an update there would act on another stage of the image.
     """
     levels = [float(s) for s in sigmas[:-1]]
     if moment.step >= 0:
@@ -226,7 +226,8 @@ def find_step(
     if apart <= (NEAR_FLOW if differences else math.log(NEAR_FACTOR)):
         return FoundStep(nearest, levels[nearest])
     begins_below = from_noise and max(levels) < wanted <= float(percent_to_sigma(SMALLEST_PERCENT))
-    if begins_below or min(float(s) for s in sigmas) < wanted <= max(levels):
+    passed = min(float(s) for s in sigmas) * (1 + WINDOW_SLACK) < wanted <= max(levels)
+    if begins_below or passed:
         told = f"{apart:.2g}" if differences else f"{math.exp(apart):.2g} times"
         return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, told))
     return FoundStep(None, wanted, _why_none_is_near(moment, wanted, levels))

@@ -24,7 +24,7 @@ NOT_BETWEEN = "at the step itself, not between two: {}"
 RENOISES = "this sampler adds noise anew at every step"
 OWN_STEPS = "this sampler has steps of its own"
 NO_NEXT = "no call of the model follows"
-BY_NUMBER = "at_step names a state, choose between=middle"
+BY_NUMBER = "the step was chosen by its number, choose between=middle"
 
 
 def point_between(x: Tensor, denoised: Tensor, sigma: float, level: float) -> Tensor:

@@ -78,7 +78,7 @@ def test_the_wanted_noise_level_itself(tiny):
     "changes, sampler, why",
     (
         ({"step": 3, "between": "middle"}, "euler", "no call of the model follows"),
-        ({"step": 2, "between": "exact"}, "euler", "choose between=middle"),
+        ({"step": 2, "between": "exact"}, "euler", "chosen by its number, choose between=middle"),
         ({"step": 2, "between": "middle"}, "dpmpp_2m_sde", "adds noise anew"),
     ),
 )

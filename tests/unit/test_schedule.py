@@ -168,6 +168,7 @@ def test_percent_zero_is_the_beginning():
         (Moment(), [2.9, 1.5, 0.5, 0.0], ["5.59", "2.9", "0.5", "3 steps", "denoise"]),
         (Moment(sigma=1.0), [14.6, 10.0, 7.0, 5.0], ["at_sigma 1", "ends before", "earlier"]),
         (Moment(sigma=5.0), [14.6, 9.0], ["ends before"]),
+        (Moment(sigma=5.0), [14.6, 9.0, 5.0 - 1e-6], ["ends before"]),  # the next part begins there
         (Moment(step=20), [3.0, 2.0, 1.0, 0.0], ["at_step is 20", "3 steps"]),
         (Moment(percent=1.0), [3.0, 2.0, 1.0, 0.0], ["at_percent 1", "end of sampling"]),
         (Moment(), [0.0, 0.0], ["no step with noise"]),
