@@ -226,8 +226,7 @@ def find_step(
     if apart <= (NEAR_FLOW if differences else math.log(NEAR_FACTOR)):
         return FoundStep(nearest, levels[nearest])
     begins_below = from_noise and max(levels) < wanted <= float(percent_to_sigma(SMALLEST_PERCENT))
-    passed = min(float(s) for s in sigmas) * (1 + WINDOW_SLACK) < wanted <= max(levels)
-    if begins_below or passed:
+    if begins_below or min(float(s) for s in sigmas) * (1 + WINDOW_SLACK) < wanted <= max(levels):
         told = f"{apart:.2g}" if differences else f"{math.exp(apart):.2g} times"
         return FoundStep(nearest, levels[nearest], note=_how_far_off(nearest, levels[nearest], wanted, told))
     return FoundStep(None, wanted, _why_none_is_near(moment, wanted, levels))
