@@ -158,11 +158,15 @@ class Guide(Recipe):
         updates = {step: loop.rounds for step, loop in inner_loops.items()}
         if not self.inner_loops:
             updates = dict.fromkeys(self.window(schedule), 1)
-        for step, checkpoint in self.checkpoints_at(schedule).items():
+        checkpoints, tests = self.checkpoints_at(schedule), 0
+        for step, checkpoint in checkpoints.items():
+            if checkpoint.threshold is not None and self.max_rounds:
+                tests += step not in updates or self.refinement is not None
             updates[step] = updates.get(step, 0) + checkpoint.times * self.max_rounds
         reason = "" if updates else self._no_step(schedule)
         notes = dict.fromkeys(schedule.find(c.moment).note for c in self.checkpoints)
-        return ActiveSteps(tuple(sorted(updates)), updates, reason, "; ".join(filter(None, notes)))
+        note = "; ".join(filter(None, notes))
+        return ActiveSteps(tuple(sorted(updates)), updates, reason, note, tests=tests)
 
     def start(self, schedule: Schedule, seed: int = 0) -> GuideWorker:
         return GuideWorker(self, schedule)

@@ -45,6 +45,7 @@ class ActiveSteps:
     """The steps of one run at which a recipe acts; () = none, for `reason`. updates: step -> at most so
     many. note: how far off the wanted noise level they are, if that is much. levels: step -> the noise level
     at which the attention is read, between the call before and this step's, whose state gets the update.
+    tests: evaluations that no update follows.
     """
 
     steps: tuple[int, ...]
@@ -52,6 +53,7 @@ class ActiveSteps:
     reason: str = ""
     note: str = ""
     levels: dict[int, float] = field(default_factory=dict)
+    tests: int = 0
 
     def where(self) -> str:
         """The steps in words: "step 2", "steps 0 to 24", "between steps 1 and 2"."""
@@ -199,7 +201,8 @@ class Recipe(ABC):
     def most_passes(self, active: ActiveSteps) -> int:
         """Passes of the model that it makes at most at these steps, with those of its report."""
         shown = REPORT_PASSES if self.report == "full" else 0
-        return UPDATE * self.evaluations_per_update * sum(active.updates.values()) + shown
+        evaluations = self.evaluations_per_update * sum(active.updates.values()) + active.tests
+        return UPDATE * evaluations + shown
 
     def check(self) -> None:
         """Raises ValueError that names a setting whose value cannot work, and the cure."""

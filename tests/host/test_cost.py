@@ -134,3 +134,34 @@ def test_dual_guidance_counts_the_prompts_that_it_passes(tiny, style, cfg):
     guider.conds = dict.fromkeys(("positive", "middle", "negative"), [{}])
     plain = tiny.module("gsn_ops.host.sampling.plain_passes").plain_passes
     assert plain(guider, sampler, sigmas.tolist(), percent) == len(calls)
+
+
+@pytest.mark.parametrize("sampler", ("euler", "heun", "dpm_2"))
+def test_a_term_in_the_prediction_is_told_for_every_call_of_a_step(tiny, sampler):
+    """A step of heun calls the model twice, and so does the method."""
+    import comfy.samplers
+
+    from ..support.networks import make
+
+    velocity, patch = tiny.module("gsn_ops.optimise.velocity"), tiny.module("gsn_ops.host.sampling.patch")
+    lines, made = [], make("Flux", tiny)
+    model, book = patch.attach(made.model, velocity.SteerVelocity(report="curve"), on_status=lines.append)
+    out = made.sample(model, comfy.samplers.sampler_object(sampler), steps=3)
+    assert lines[0].endswith("; up to +2 images") and "; cost +2 images" in lines[-1], lines
+    assert book.find(out).recipes[0].cost == 2
+
+
+def test_a_refinement_outside_the_window_is_told_with_its_last_test(tiny):
+    """Its rounds are each an update; whether the last one brought it through is one evaluation more."""
+    guidance, schedule, patch = (
+        tiny.module(f"gsn_ops.{name}") for name in ("optimise.guidance", "schedule", "host.sampling.patch")
+    )
+    checkpoint = guidance.Checkpoint(schedule.Moment(step=1), 1.0)
+    recipe = guidance.Guide(
+        start_percent=0.0, end_percent=0.0, checkpoints=(checkpoint,), max_rounds=3, report="curve"
+    )
+    lines = []
+    model, book = patch.attach(tiny.model, recipe, on_status=lines.append)
+    found = book.find(tiny.sample(model, steps=4, cfg=1.0)).recipes[0]
+    assert found.forwards == found.backwards == 4 and found.cost == 2
+    assert lines[0].endswith("; up to +2 images"), lines

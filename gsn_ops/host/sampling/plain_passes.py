@@ -32,17 +32,22 @@ def plain_passes(
     """Passes of a run over these noise levels without this pack, at least 1.
 
     A prompt that is in force at a step is one pass per call of the model; with cfg 1 the negative prompt is
-    left out, as ComfyUI does. The last step, down to no noise, is one call of every sampler.
+    left out, as ComfyUI does.
     """
-    calls = CALLS.get(sampler_name(sampler), 1)
+    calls = calls_of_steps(sampler, sigmas)
     skips = not (guider.model_options.get("disable_cfg1_optimization", False) or _is_cfg_pp(sampler))
     names = set(guider.conds) - (_left_out(guider) if skips else set())
     prompts = [cond for name in names for cond in guider.conds[name] or ()]
     total = 0
-    for sigma, following in zip(sigmas, sigmas[1:]):
-        active = sum(in_force(cond, sigma, percent_to_sigma) for cond in prompts)
-        total += active * (calls if following > 0 else 1)
+    for sigma, n in zip(sigmas, calls):
+        total += n * sum(in_force(cond, sigma, percent_to_sigma) for cond in prompts)
     return max(1, total)
+
+
+def calls_of_steps(sampler: Any, sigmas: Sequence[float]) -> tuple[int, ...]:
+    """Calls of the model in each step; the last one, down to no noise, is one of every sampler."""
+    calls = CALLS.get(sampler_name(sampler), 1)
+    return tuple(calls if following > 0 else 1 for following in sigmas[1:])
 
 
 def _is_cfg_pp(sampler: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..prompts.conditioning import KEY
 from ..prompts.entry_tokens import AllZeros, read_entry
 from ..prompts.prompt_pair import OTHER_WORDS, PAIR_KEY
 from .matched import MatchedConditioning, join_matched, match_entries
-from .plain_passes import in_force, plain_passes
+from .plain_passes import calls_of_steps, in_force, plain_passes
 from .sampler_facts import renoises
 
 NO_SUBJECTS = (
@@ -206,7 +206,9 @@ def make_plan(
         tokens = columns_of(family, entry.tokens, guider.conds[entry.name][entry.index])
         entries.append(replace(entry, tokens=tokens))
     for_run = [replace(one, recipe=one.recipe.for_run(schedule)) for one in attached]
-    planned = [_plan_recipe(one, _active_steps(one.recipe, schedule, from_image), entries) for one in for_run]
+    calls = calls_of_steps(sampler, levels)
+    steps = [_active_steps(one.recipe, schedule, from_image, calls) for one in for_run]
+    planned = [_plan_recipe(one, active, entries) for one, active in zip(for_run, steps, strict=True)]
     planned = [_for_its_prompts(one, schedule, guider) for one in planned]
     planned = [_with_boost(one, schedule, family) for one in planned]
     if math.prod(latent.shape[2:]) == 1:
@@ -223,7 +225,7 @@ def _for_its_prompts(planned: PlannedRecipe, schedule: Schedule, guider: Any) ->
     if prompts < 2 or planned.skip:
         return planned
     recipe = planned.recipe.for_run(replace(schedule, plain_passes=schedule.plain_passes // prompts))
-    active = recipe.active_steps(schedule)
+    active = planned.active if recipe is planned.recipe else recipe.active_steps(schedule)
     return replace(planned, attached=replace(planned.attached, recipe=recipe), active=active, prompts=prompts)
 
 
@@ -237,14 +239,20 @@ def _with_boost(planned: PlannedRecipe, schedule: Schedule, family: ModelFamily)
     return replace(planned, boost=boost)
 
 
-def _active_steps(recipe: Recipe, schedule: Schedule, from_image: bool) -> ActiveSteps:
-    """When a recipe acts. One that makes its own latent would discard the image that a run starts from."""
+def _active_steps(recipe: Recipe, schedule: Schedule, from_image: bool, calls: Sequence[int]) -> ActiveSteps:
+    """When a recipe acts. One that makes its own latent would discard the image that a run starts from.
+
+    calls: of the model in each step; a recipe that modifies the prediction acts in every one.
+    """
     if from_image and recipe.starts_from_new_noise:
         reason = (
             "this run starts from an image, which choosing another noise would discard: use an empty latent"
         )
         return ActiveSteps((), {}, reason)
-    return recipe.active_steps(schedule)
+    active = recipe.active_steps(schedule)
+    if not recipe.modifies_prediction:
+        return active
+    return replace(active, updates={step: n * calls[step] for step, n in active.updates.items()})
 
 
 def positive_entries(guider) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
