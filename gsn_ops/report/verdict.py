@@ -63,9 +63,12 @@ def verdict(found: Sequence[Course], one_step: bool) -> str:
     parts += [f"{c.label} ({c.before:.2f}, now {c.after:.2f})" for c in weak]
     if weak:
         parts[-len(weak)] = f"still weak: {parts[-len(weak)]}"
-    if not parts:
-        return "nothing was missing" if one_step else "all subjects have attention"
-    return _shortened(parts)
+    if parts:
+        return _shortened(parts)
+    if not one_step:
+        return "all subjects have attention"
+    least_now = f"{least.label} {least.before:.2f}, now {least.after:.2f}"
+    return _shortened([f"nothing was missing (least: {least_now})"])
 
 
 def cure_first(reason: str) -> str:

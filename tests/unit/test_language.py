@@ -61,6 +61,10 @@ def test_no_translation_is_of_a_message_that_is_gone(language):
     "text, words",
     [
         ("green star was missing (0.01), now 0.70", "green star manquait (0.01), puis 0.70"),
+        (
+            "nothing was missing (least: red cat 0.62, now 0.97); cost +0.4 images",
+            "rien ne manquait (le plus faible : red cat 0.62, puis 0.97); co\u00fbt +0.4 images",
+        ),
         ("nothing was missing. Note: left out: a, b", "rien ne manquait. Remarque : omis : a, b"),
         ("red circle, blue square; at step 3 of 20", "blue square; \u00e0 l'\u00e9tape 3 sur 20"),
         ("more attention for red circle in 1 of 3 images, star in 2 of 3 images", "star dans 2 images sur 3"),

@@ -21,11 +21,11 @@ def test_m4_a_weak_subject_and_one_that_is_still_weak():
 
 
 def test_m4_nothing_was_missing():
-    assert said((0.9, 0.6), (0.8, 0.7)) == "nothing was missing"
+    assert said((0.9, 0.6), (0.8, 0.7)) == "nothing was missing (least: green star 0.60, now 0.70)"
 
 
 def test_m8_a_subject_that_lost_attention_but_has_enough_is_no_damage():
-    assert said((0.999, 0.9), (0.617, 0.9)) == "nothing was missing"
+    assert said((0.999, 0.9), (0.617, 0.9)) == "nothing was missing (least: green star 0.90, now 0.90)"
 
 
 def test_of_several_steps_only_the_end_is_judged():
