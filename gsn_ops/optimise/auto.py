@@ -31,9 +31,6 @@ from .setting import setting
 AUTO, BUDGET = "Auto", 1.0
 REPORT_SHARE = 0.1
 """Maps and images are left out of the report where their passes cost more than this share of the budget."""
-MOST_BOOSTED_JOINTLY = 2
-"""Subjects up to which Word boost helps where image and text attend together (docs/gradient_free.md); not in
-runs of few steps (docs/settings.md)."""
 LOOK_UNTIL = 0.4
 """Share of the noise schedule up to which passes are looked at."""
 
@@ -78,16 +75,15 @@ class Auto(Refine):
             )
         return super().active_steps(schedule)
 
-    def boost(self, schedule: Schedule, joint: bool, n_subjects: int) -> WordBoost | None:
+    def boost(self, schedule: Schedule, joint: bool) -> WordBoost | None:
         """What looks at the passes of this run, and raises what lacks attention where that helps; None = no
         pass would be any different for it.
 
-        joint: image and text attend together. A subject that lacks attention is raised from the pass after
-        the look on.
+        joint: image and text attend together, where Word boost brought nothing (docs/settings.md). Else a
+        subject that lacks attention is raised from the pass after the look on.
         """
         looked = schedule.window(0.0, LOOK_UNTIL)
-        helps = not joint or (n_subjects <= MOST_BOOSTED_JOINTLY and not schedule.is_few)
-        gain = self.gain if helps and len(looked) > 1 else 0.0
+        gain = self.gain if not joint and len(looked) > 1 else 0.0
         steps = self.active_steps(schedule).steps
         before = [step for step in looked if steps and step < steps[0]]
         if not gain and not before:

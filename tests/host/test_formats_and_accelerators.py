@@ -203,10 +203,10 @@ def default(flux, pack, monkeypatch):
 
 
 @pytest.mark.parametrize("put_on", [put_on for put_on, _ in BESIDE.values()], ids=BESIDE)
-def test_auto_updates_and_raises_beside_it_within_its_budget(default, put_on):
+def test_auto_updates_beside_it_within_its_budget(default, put_on):
     recipe, plain, line = default(put_on)
     assert not plain and recipe.updates == (5,) and recipe.cost <= 1
-    assert "more attention for red cat, blue dog" in recipe.status and line.endswith("; cost +1 images")
+    assert "more attention" not in recipe.status and line.endswith("; cost +1 images")
 
 
 @pytest.mark.parametrize("rewrites", (True, False))
@@ -215,9 +215,8 @@ def test_auto_updates_without_a_cache_of_blocks(default, rewrites):
     assert not plain and recipe.updates == (5,) and "these passes leave out residual_cache" in line
 
 
-@pytest.mark.parametrize("budget", (1.0, 0.0))
-def test_auto_names_a_cache_behind_which_neither_part_can_act(default, budget):
-    recipe, plain, line = default(block_caches.cached_blocks, budget=budget)
+def test_auto_names_a_cache_behind_which_it_cannot_act(default):
+    recipe, plain, line = default(block_caches.cached_blocks)
     assert plain and recipe.step is None
     assert NOT_SEEN in recipe.status and "in the way is cached_blocks: bypass it" in recipe.status
     assert "bypass it" in line and "raise budget" not in line, line

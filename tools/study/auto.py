@@ -40,7 +40,7 @@ HEADS = (
     "images added",
     "images per right one",
 )
-PAIRED = ((FAST, AUTO), (BOOST, AUTO), (THEN_FAST, AUTO), (LOOK_ALONE, AUTO))
+PAIRED = ((FAST, AUTO), (BOOST, AUTO), (THEN_FAST, AUTO))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,8 +111,8 @@ def table(title: str, images: dict[str, list[Record]], plain_image: int) -> list
     for first, second in (pair for pair in PAIRED if {*pair} <= images.keys()):
         found = compared(images[first], images[second])
         counts = f"{found.fixed} fixed, {found.broken} broken"
-        lines += [f"{second} against {first}: {found.points:+.1f} points, p = {found.p:.2g} ({counts}).", ""]
-    return lines
+        lines.append(f"* {second} against {first}: {found.points:+.1f} points, p = {found.p:.2g} ({counts}).")
+    return [*lines, ""]
 
 
 def _differs(found: Comparison, broken: int) -> tuple[str, ...]:

@@ -234,9 +234,7 @@ def _with_boost(planned: PlannedRecipe, schedule: Schedule, family: ModelFamily)
     recipe = planned.recipe
     if not isinstance(recipe, Auto) or planned.skip:
         return planned
-    wanted = [sum(s.phrase.role == "wanted" for s in one.subjects) for one in planned.matched]
-    boost = recipe.boost(schedule, not family.cross, max(wanted, default=0))
-    return replace(planned, boost=boost)
+    return replace(planned, boost=recipe.boost(schedule, joint=not family.cross))
 
 
 def _active_steps(recipe: Recipe, schedule: Schedule, from_image: bool, calls: Sequence[int]) -> ActiveSteps:
