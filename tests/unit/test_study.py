@@ -251,6 +251,7 @@ def test_auto_is_compared_with_its_parts_and_a_second_seed(tmp_path, tasks, mode
     ways = auto.ways(arguments(model=model, steps=steps, only=None, at_step=None))
     by_name = {way.name: way for way in ways}
     assert by_name["Auto"].method == "Auto" and by_name["Auto"].at_percent == at
+    assert (auto.LOOK_ALONE in by_name) == (model == "sd")  # elsewhere Auto has no Word boost to leave out
     assert all(
         way.overrides == by_name["Auto"].overrides for way in ways if way.method and "without" not in way.name
     )

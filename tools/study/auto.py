@@ -21,7 +21,7 @@ from .data import HOW, PLAIN, Record, Study, Way
 from .gradient_free import BOOST, THEN_FAST
 from .paired_statistics import Comparison, compare, percent
 from .store import Store
-from .tables import about, compared, heading, markdown, share
+from .tables import COMPARED, about, compared, heading, markdown, share
 
 PAIRS, OBJECTS = 300, (1, 2, 3)
 AUTO, FIFTY = "Auto", "Latent Refine, 50 updates"
@@ -30,16 +30,7 @@ LOOK_ALONE = "Auto without Word boost"
 NEW_SEEDS = 1
 ENOUGH = {"sd3-turbo": "present_at=0.97, stop_at_presence=0.97"}
 """Overrides of Auto alone, as the pack has them for its demo models."""
-HEADS = (
-    "way",
-    "objects right (95 %)",
-    "points",
-    "McNemar p",
-    "fixed",
-    "broken",
-    "images added",
-    "images per right one",
-)
+HEADS = (*COMPARED, "images added", "images per right one")
 PAIRED = ((FAST, AUTO), (BOOST, AUTO), (THEN_FAST, AUTO))
 
 
@@ -63,7 +54,7 @@ def ways(args: argparse.Namespace) -> tuple[Way, ...]:
         Way(),
         *(Way(new_seed_name(n), new_seed=n) for n in range(1, NEW_SEEDS + 1)),
         Way(AUTO, AUTO, at, overrides=own),
-        Way(LOOK_ALONE, AUTO, at, overrides=alone),
+        *([Way(LOOK_ALONE, AUTO, at, overrides=alone)] if args.model == "sd" else []),  # elsewhere it is Auto
         Way(BOOST, edit=BOOST, edit_overrides=reads),
         Way(FAST, FAST, at, overrides=reads),
         Way(THEN_FAST, FAST, at, overrides=reads, edit=BOOST, edit_overrides=reads),
@@ -95,7 +86,7 @@ def table(title: str, images: dict[str, list[Record]], plain_image: int) -> list
     rows = []
     for name, made in images.items():
         found = compared(plain, made)
-        differs = _differs(found, found.broken) if name != PLAIN else ("",) * 4
+        differs = _differs(found) if name != PLAIN else ("",) * 4
         added = fmean(r.forwards + r.backwards for r in made) / plain_image
         rows.append((name, share(made), *differs, *_price(added, fmean(r.objects for r in made))))
     if new_seed_name(1) in images:
@@ -103,7 +94,7 @@ def table(title: str, images: dict[str, list[Record]], plain_image: int) -> list
             (a.objects, a.objects or b.objects) for a, b in zip(plain, images[new_seed_name(1)], strict=True)
         ]
         right = sum(best for _, best in both)
-        shown = percent(right, len(both)), *_differs(compare(both), 0)
+        shown = percent(right, len(both)), *_differs(compare(both))
         wrong = fmean(not first for first, _ in both)
         rows.append(("best of 2 seeds, all made", *shown, *_price(1.0, right / len(both))))
         rows.append(("a second seed where the first is wrong", *shown, *_price(wrong, right / len(both))))
@@ -115,9 +106,9 @@ def table(title: str, images: dict[str, list[Record]], plain_image: int) -> list
     return [*lines, ""]
 
 
-def _differs(found: Comparison, broken: int) -> tuple[str, ...]:
+def _differs(found: Comparison) -> tuple[str, ...]:
     """Points, p, fixed and broken of a comparison."""
-    return f"{found.points:+.1f}", f"{found.p:.2g}", str(found.fixed), str(broken)
+    return f"{found.points:+.1f}", f"{found.p:.2g}", str(found.fixed), str(found.broken)
 
 
 def _price(added: float, right: float) -> tuple[str, str]:

@@ -8,6 +8,9 @@ from statistics import fmean
 from .data import Record, Study
 from .paired_statistics import Comparison, compare, percent
 
+COMPARED = ("way", "objects right (95 %)", "points", "McNemar p", "fixed", "broken")
+"""Heads of the columns of a way that is compared with plain."""
+
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table, and an empty one."""
