@@ -13,6 +13,8 @@ from .networks import Made
 
 CPU = torch.device("cpu")
 LAYOUTS: dict[str, tuple[str, dict, dict]] = {
+    "float8_e4m3fn": ("TensorCoreFP8E4M3Layout", {}, {"format": "float8_e4m3fn"}),
+    "int8_tensorwise": ("TensorWiseINT8Layout", {}, {"format": "int8_tensorwise"}),
     "mxfp8": ("TensorCoreMXFP8Layout", {}, {"format": "mxfp8"}),
     "nvfp4": ("TensorCoreNVFP4Layout", {}, {"format": "nvfp4"}),
     "int8 rotated": (
@@ -44,7 +46,7 @@ def stored(network: torch.nn.Module, kind: str) -> Stored:
         if layer not in linear or p.shape[1] % 32:
             entries[name] = meant[name] = p.clone()
             continue
-        weight = QuantizedTensor.from_float(p.float(), layout, **made)
+        weight = QuantizedTensor.from_float(p, layout, **made)
         entries |= weight.state_dict(name)
         entries[f"{layer}.comfy_quant"] = torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
         meant[name] = weight.dequantize().float()
@@ -56,13 +58,17 @@ def with_its_double(name: str, tiny, kind: str) -> tuple[Made, Made]:
     arch = ARCHITECTURES[name]
     double = arch.build()
     file = stored(double.diffusion_model, kind)
-    config = _config(arch)
+    double.diffusion_model.load_state_dict(file.meant)
+    return made_of(arch, quantized(_config(arch), file), tiny), made_of(arch, double, tiny)
+
+
+def quantized(config, file: Stored):
+    """The network of a class of ComfyUI's supported_models, read from this file."""
     config.quant_config = {"mixed_ops": True}
     model = config.get_model({}, device=CPU)
     missing, unexpected = model.diffusion_model.load_state_dict(file.entries, strict=False)
     assert not missing and not unexpected
-    double.diffusion_model.load_state_dict(file.meant)
-    return made_of(arch, model, tiny), made_of(arch, double, tiny)
+    return model.eval().requires_grad_(False)
 
 
 def _config(arch: Architecture):

@@ -5,7 +5,7 @@
     python3 tools/dev.py gpu --bundle DIR    a folder that runs where Python 3.12 and torch are
 
 Parts: a correctness; b dynamic VRAM and scarce memory; c times and memory at real sizes, which kernels ran,
-how often the CPU waited; d torch.compile and CUDA graphs; e ways to attend.
+how often the CPU waited; d torch.compile and CUDA graphs; e ways to attend; f quantized formats.
 """
 
 from __future__ import annotations

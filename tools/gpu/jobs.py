@@ -57,6 +57,7 @@ def all_jobs(smoke: bool) -> list[Job]:
         _size("flux", "bf16", 60, 40, "fp8"),
         _size("z_image", "bf16", 45, 30),
     ]
+    jobs.append(Job("formats", "formats", ("--model", "flux", "--dtype", "bf16"), 90, "f", 24))
     jobs.append(Job("attention", "attention", (), 35, "e", 8))
     jobs += [
         Job(f"graph_{m}", "graph", ("--model", m, "--dtype", d), 30, "d", 24)
@@ -91,6 +92,7 @@ def _smoke_jobs() -> list[Job]:
         ("graph_sd15", "graph", ("--model", "sd15"), "d"),
         ("compile_sd15", "compile", ("--model", "sd15"), "d"),
         ("attention", "attention", (), "e"),
+        ("formats", "formats", ("--model", "flux"), "f"),
     ]
     return [Job(name, part, (*small, *more), 30, letter) for name, part, more, letter in jobs]
 

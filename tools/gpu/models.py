@@ -88,13 +88,8 @@ def build(size: Size, on: torch.device | None = None):
     """ComfyUI's model as a loader makes it, with small random weights that keep a pass in range; on the
     device unless said.
     """
-    import comfy.supported_models
-
     on = on or device()
-    config = getattr(comfy.supported_models, size.config)(dict(size.unet))
-    config.unet_config.update(size.settings)
-    config.set_inference_dtype(DTYPES[size.stored or size.dtype], DTYPES[size.dtype] if size.stored else None)
-    model = config.get_model({}, device=on)
+    model = config_of(size).get_model({}, device=on)
     model.diffusion_model.to(on)
     made = torch.Generator(on).manual_seed(0)
     with torch.no_grad():
@@ -102,6 +97,16 @@ def build(size: Size, on: torch.device | None = None):
             if p.is_floating_point():
                 p.copy_(_filled(name, p, made))
     return model.eval().requires_grad_(False)
+
+
+def config_of(size: Size):
+    """The class of ComfyUI's supported_models with this model's settings and precision."""
+    import comfy.supported_models
+
+    config = getattr(comfy.supported_models, size.config)(dict(size.unet))
+    config.unet_config.update(size.settings)
+    config.set_inference_dtype(DTYPES[size.stored or size.dtype], DTYPES[size.dtype] if size.stored else None)
+    return config
 
 
 def _filled(name: str, p: Tensor, made: torch.Generator) -> Tensor:

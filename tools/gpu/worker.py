@@ -33,7 +33,8 @@ class Notes:
 def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tools.gpu.worker")
     parser.add_argument(
-        "part", choices=("facts", "correctness", "demo", "vram", "sizes", "compile", "graph", "attention")
+        "part",
+        choices=("facts", "correctness", "demo", "vram", "sizes", "compile", "graph", "attention", "formats"),
     )
     parser.add_argument("--mode", choices=tuple(host.MODES), default="static")
     parser.add_argument("--out", type=Path, required=True)
@@ -95,6 +96,10 @@ def work(args: argparse.Namespace, note: Notes) -> None:
         from . import sizes
 
         sizes.run(note, args)
+    elif args.part == "formats":
+        from . import formats
+
+        formats.run(note, args)
     elif args.part == "attention":
         from . import attention
 

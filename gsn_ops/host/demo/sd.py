@@ -65,10 +65,6 @@ class DemoSD(comfy.supported_models.SD15):
         state_dict[TOKEN_TABLE] = full_token_table(stored, ids, VOCABULARY)
         return super().process_clip_state_dict(state_dict)
 
-    def process_vae_state_dict(self, state_dict):
-        """The file has no VAE: its weights are computed."""
-        return vae_weights()
-
 
 def full_token_table(rows: torch.Tensor, ids: torch.Tensor, vocabulary: int) -> torch.Tensor:
     """A token table [vocabulary, C] of stored rows [n + 1, C] at ids [n]; the last row is that of all other
@@ -143,18 +139,27 @@ def read(path: Path, wanted: str = FORMAT, digest: str = SHAPES_DIGEST) -> dict[
 def load_as(
     config: type[BASE], tensors: dict[str, torch.Tensor], text_models: dict[str, dict]
 ) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """ComfyUI's own loader with one more model class for this call -> (MODEL, CLIP, VAE)."""
+    """ComfyUI's own loader with one more model class for this call -> (MODEL, CLIP, VAE).
+
+    All three compute in float32 on every device: images are those of the documentation, and nodes that need
+    full precision can be tried.
+    """
     models: list[Any] = comfy.supported_models.models
+    full = {"dtype": torch.float32}
     with _registration:
         models.append(config)  # last: ComfyUI's own classes are tried first
         try:
             # Not dynamic: ComfyUI can copy a dynamic model for LoRA hooks only if it loaded it from a file.
-            loaded = comfy.sd.load_state_dict_guess_config(
-                tensors, te_model_options=text_models, disable_dynamic=True
+            model, clip, _, *_ = comfy.sd.load_state_dict_guess_config(
+                tensors,
+                output_vae=False,
+                model_options=full,
+                te_model_options={**text_models, **full},
+                disable_dynamic=True,
             )
         finally:
             models.remove(config)
-    return loaded[:3]
+    return model, clip, comfy.sd.VAE(sd=vae_weights(), **full)
 
 
 def reloadable(loaded: tuple, load: Callable[..., tuple], path: str | Path | None) -> tuple:

@@ -82,10 +82,6 @@ class DemoSD3(comfy.supported_models.SD3):
         norm = {f"{CLIP}final_layer_norm.{name}": torch.zeros(WIDTH) for name in ("weight", "bias")}
         return super().process_clip_state_dict({**state_dict, **last, **norm})
 
-    def process_vae_state_dict(self, state_dict):
-        """The file has no VAE: its weights are computed."""
-        return sd.vae_weights()
-
 
 def load_tensors(
     tensors: dict[str, torch.Tensor], config: type[DemoSD3] = DemoSD3
