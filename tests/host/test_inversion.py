@@ -25,7 +25,7 @@ def denoiser(flow: bool):
 
     def predict(apply, args: dict):
         x, sigma = args["input"], args["timestep"][:, None, None, None]
-        mean = args["c"]["c_crossattn"].std((1, 2)).sin()[:, None, None, None]
+        mean = args["c"]["c_crossattn"].std((1, 2)).sin()[:, None, None, None].to(x.device)
         kept = 1 - sigma if flow else torch.ones_like(sigma)
         return mean + kept * 0.64 * (x - kept * mean) / (0.64 * kept**2 + sigma**2)
 

@@ -47,7 +47,7 @@ def run(tiny):
 
 def constant_shift(delta):
     """x + c delta, c being the scale of an EPS model's input space."""
-    return lambda step, model, x, sigma, extra: x + delta * (1 + float(sigma[0]) ** 2) ** 0.5
+    return lambda step, model, x, sigma, extra: x + delta.to(x.device) * (1 + float(sigma[0]) ** 2) ** 0.5
 
 
 def sampler_object(name):

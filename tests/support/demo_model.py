@@ -210,7 +210,7 @@ def in_short(recipe):
 def formula(apply, args: dict) -> Tensor:
     """A prediction of x0 in which position, neighbours, noise level and prompt count; nothing is learned."""
     x, sigma, prompt = args["input"], args["timestep"][:, None, None, None], args["c"]["c_crossattn"]
-    text = prompt.sum((1, 2)).sin()[:, None, None, None]
+    text = prompt.sum((1, 2)).sin()[:, None, None, None].to(x.device)
     return torch.tanh(2 * x / (1 + sigma**2).sqrt() + text).roll(1, -1)
 
 

@@ -60,7 +60,7 @@ def freeu_v2_out_of_place(channels: int):
         first, second = h.split(h.shape[1] // 2, 1)
         h = torch.cat([first * ((b - 1) * ((mean - low) / (high - low)) + 1), second], 1)
         spectrum = torch.fft.fftshift(torch.fft.fftn(skip.float(), dim=(-2, -1)), dim=(-2, -1))
-        mask = torch.ones(spectrum.shape)
+        mask = torch.ones(spectrum.shape, device=h.device)
         r, c = skip.shape[-2] // 2, skip.shape[-1] // 2
         mask[..., r - 1 : r + 1, c - 1 : c + 1] = s
         back = torch.fft.ifftn(torch.fft.ifftshift(spectrum * mask, dim=(-2, -1)), dim=(-2, -1))
@@ -286,7 +286,7 @@ def regions(model, texts: list[Tensor], shares: list[float]):
     def split(n, context, value, options):
         length = max(context.shape[1], *(t.shape[1] for t in texts))
         own = context.repeat(1, length // context.shape[1], 1)
-        others = [t.repeat(len(n), length // t.shape[1], 1) for t in texts]
+        others = [t.to(n.device).repeat(len(n), length // t.shape[1], 1) for t in texts]
         context = torch.cat([own, *others])
         options["number of regions"] = len(others) + 1  # read where the copies are joined
         return n.repeat(len(texts) + 1, 1, 1), context, context

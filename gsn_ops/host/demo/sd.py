@@ -146,6 +146,7 @@ def load_as(
     """
     models: list[Any] = comfy.supported_models.models
     full = {"dtype": torch.float32}
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     with _registration:
         models.append(config)  # last: ComfyUI's own classes are tried first
         try:
