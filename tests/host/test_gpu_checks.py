@@ -3,11 +3,12 @@ reported.
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tools.gpu import attention, checks, correctness, demo, graphs, host, scene, vram
+from tools.gpu import attention, checks, correctness, demo, formats, graphs, host, scene, vram
 from tools.study import embedded
 from tools.study.data import Sampling
 from tools.tiny.prompts import prompts
@@ -110,3 +111,29 @@ def test_an_embedded_model_that_is_not_stock_when_off_is_reported(pack, monkeypa
     monkeypatch.setattr(model, "attach", lambda used, *_: scene.attach(used, 2, step=1))  # never off
     faults, _ = demo.check(model, (scene.recipe(2, step=1),), Sampling(steps=2), some)
     assert faults[0].startswith("off: not the same bits")
+
+
+FLUX = SimpleNamespace(model="flux", smoke=True, dtype=None)
+
+
+@pytest.fixture
+def size(pack):
+    return vram.size_of(FLUX)
+
+
+def test_a_format_that_is_read_as_other_numbers_is_reported(size, monkeypatch):
+    real = formats.passes
+    signs = iter((1, -1))
+    monkeypatch.setattr(
+        formats, "passes", lambda here: {**(found := real(here)), "gradient": next(signs) * found["gradient"]}
+    )
+    assert "agrees to a cosine of -" in "".join(formats.check("nvfp4", size, FLUX)["faults"])
+
+
+def test_weights_that_were_not_quantized_are_reported(size, monkeypatch):
+    real = formats.formats.stored
+    monkeypatch.setattr(
+        formats.formats, "stored", lambda *args: replace(file := real(*args), entries=file.meant)
+    )
+    (fault,) = formats.check("mxfp8", size, FLUX)["faults"]
+    assert fault.startswith("no weight is quantized")

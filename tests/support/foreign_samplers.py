@@ -78,7 +78,9 @@ def noisy_euler(model, x, sigmas, extra_args=None, callback=None, disable=None):
         callback({"x": x, "i": i, "sigma": sigmas[i], "denoised": denoised})
         down = sigmas[i + 1] ** 2 / sigmas[i]
         up = (sigmas[i + 1] ** 2 - down**2).sqrt()
-        x = exponential_step(x, denoised, sigmas[i], down) + up * torch.randn(x.shape, generator=generator).to(x.device)
+        x = exponential_step(x, denoised, sigmas[i], down) + up * torch.randn(
+            x.shape, generator=generator
+        ).to(x.device)
     return x
 
 

@@ -32,6 +32,7 @@ QUICK = {"objects": [3], "pairs": 100, "processes": 2}
 QUICK_STEPS = 10
 COLOURS = {"with": (True,), "without": (False,), "both": (False, True)}
 HEADS = ("step", "of the schedule")
+NETWORKS = {"sd": "UNet", "sd3": "MM-DiT", "sd3-turbo": "MM-DiT, turbo"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +112,7 @@ def tables(study: Study, store: Store) -> list[str]:
     sets = sets_of(study, store)
     first = study.ways[1]
     typed = [first.overrides] if first.overrides else []
-    lines = [f"## {first.method}", "", *about(study, *typed)]
+    lines = [f"## {first.method}: {NETWORKS[study.model]}", "", *about(study, *typed)]
     if not sets:
         return [*lines, "No batch is finished yet.", ""]
     found = rates(study, sets)
