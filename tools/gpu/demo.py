@@ -62,8 +62,9 @@ def loss_faults(refined: Refined) -> list[str]:
 
 def on_cpu(layout: str) -> Demo:
     """The same model once more, computed by the CPU."""
-    demo = Demo(layout=layout)
-    demo.model.load_device = demo.model.offload_device = torch.device("cpu")
+    demo, cpu = Demo(layout=layout), torch.device("cpu")
+    demo.model.load_device = demo.model.offload_device = demo.model.model.device = cpu
+    demo.model.model.to(cpu)  # where memory is plenty ComfyUI makes the network on the device
     return demo
 
 

@@ -141,8 +141,7 @@ def load_as(
 ) -> tuple[ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """ComfyUI's own loader with one more model class for this call -> (MODEL, CLIP, VAE).
 
-    All three compute in float32 on every device: images are those of the documentation, and nodes that need
-    full precision can be tried.
+    All three compute in float32 on every device, so that nodes that need full precision can be tried.
     """
     models: list[Any] = comfy.supported_models.models
     full = {"dtype": torch.float32}
