@@ -35,7 +35,7 @@ def weighted(maps: dict[int, Tensor]) -> Tensor:
     """A loss [B] in which every entry of every map counts, the same weights for every image."""
     losses = []
     for level, m in sorted(maps.items()):
-        weights = torch.randn(m.shape[1:], generator=torch.Generator().manual_seed(level)).to(m.device)
+        weights = torch.randn(m.shape[1:], generator=torch.Generator().manual_seed(level))
         losses.append((m * weights).flatten(1).sum(1))
     return sum(losses)
 
