@@ -23,7 +23,7 @@ LAYOUTS: dict[str, tuple[str, dict, dict]] = {
         {"format": "int8_tensorwise", "convrot": True, "convrot_groupsize": 16},
     ),
 }
-"""ComfyUI's formats that test_quantized.py does not have: layout, how it is made, and what the file says."""
+"""Names of ComfyUI's formats: layout, how it is made, and what the file says."""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def load_as(
         models.append(config)  # last: ComfyUI's own classes are tried first
         try:
             # Not dynamic: ComfyUI can copy a dynamic model for LoRA hooks only if it loaded it from a file.
-            model, clip, _, *_ = comfy.sd.load_state_dict_guess_config(
+            model, clip, *_ = comfy.sd.load_state_dict_guess_config(
                 tensors,
                 output_vae=False,
                 model_options=full,
